@@ -425,6 +425,7 @@ export class NodeAgent {
       passes: this.#felix.passes.now,
       events: this.events.counts,
       blocks: this.allocator.blocks(),
+      room: this.allocator.room(),
       peers: this.#network.peers().map(({ origin, ...peer }) => ({ ...peer, type: peerType(origin) })),
       prefixes: peer => this.#network.prefixesOf(peer),
     }

@@ -18,6 +18,10 @@ export const CONTROLLER_CONDITION_TYPES = {
     vital: false,
     promise: 'every block belongs to a node that has a Node object, or is freed in its time',
   },
+  BlocksLeft: {
+    vital: false,
+    promise: 'of every IPPool that gives addresses to pods, the nodes that it selects can get a block more',
+  },
   PoolsReleased: { vital: false, promise: 'no deleted pool waits for its last pods' },
   HostEndpointsMade: {
     vital: false,

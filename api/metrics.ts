@@ -56,6 +56,11 @@ export const NODE_METRICS = {
   margay_ipam_blocks: gauge('Blocks that this node owns.', 'ippool'),
   margay_ipam_addresses: gauge('Addresses in the blocks that this node owns.', 'ippool'),
   margay_ipam_addresses_used: gauge('Addresses in use in the blocks that this node owns.', 'ippool'),
+  margay_ipam_addresses_free: gauge(
+    'Addresses in the blocks of this node that a pod may have now: neither in use nor reserved, and rested.',
+    'family',
+  ),
+  margay_ipam_pods_until_block: gauge('Pods that get an address until this node claims a block more.', 'family'),
   margay_bgp_peers: gauge(
     'All BGP sessions of this node, by where they come from and by their state.',
     'type',
@@ -106,6 +111,8 @@ export const CONTROLLERS_METRICS = {
   ),
   ipam_blocks: calico(gauge('Blocks, by the node that owns them.', ...POOL_NODE)),
   ipam_ippool_size: calico(gauge('Addresses in the range of the IPPool.', 'ippool')),
+  margay_ipam_pods_left: gauge('Pods that can still get an address of the IPPool.', 'ippool'),
+  margay_ipam_blocks_left: gauge('Blocks of the IPPool that nodes may still claim.', 'ippool'),
   ipam_allocations_gc_reclamations: calico(counter('Addresses in blocks of gone nodes that this program freed.')),
   ipam_blocks_per_node: calico(gauge('Blocks, by the node that owns them: the older name.', 'node')),
   ipam_allocations_per_node: calico(

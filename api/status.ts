@@ -53,6 +53,7 @@ export const CONDITION_TYPES = {
   PoolsKnown: { vital: 'running', promise: 'this node has seen the IPPools, now or in an earlier run' },
   PoolsUsable: { vital: 'new', promise: 'an enabled IPPool gives addresses to the pods of this node' },
   AddressesLeft: { vital: false, promise: 'this node has a free address for a pod, or gets a block more' },
+  BlocksLeft: { vital: false, promise: 'this node gets a block more before its last free address is in use' },
   PoolsDisjoint: { vital: false, promise: 'no IPPool overlaps an older one' },
   NetworkConfigured: {
     vital: false,

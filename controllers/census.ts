@@ -2,6 +2,7 @@
 // counted. Pure.
 import type { Resource } from '../api/kinds.ts'
 import { type IpPool, poolsInEffect } from '../api/pools.ts'
+import { type ClaimedBlock, claimedBlock } from '../ipam/forecast.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 
 export type CensusRow = {
@@ -24,6 +25,8 @@ const NO_NODE = 'none'
 export class Census {
   readonly #pools = new PrefixIndex<string>()
   readonly #rows = new Map<string, CensusRow>()
+  /** Every block that was counted. */
+  readonly blocks: ClaimedBlock[] = []
 
   constructor(pools: readonly IpPool[]) {
     for (const { metadata, spec } of poolsInEffect(pools)) this.#pools.set(parsePrefix(spec.cidr)!, metadata.name)
@@ -34,7 +37,9 @@ export class Census {
   }
 
   /** Counts a block of `owner`, undefined for nobody; `gone`: none of its nodes has a Node object. */
-  add({ spec }: Resource<'IPAMBlock'>, owner: string | undefined, gone: boolean): void {
+  add(block: Resource<'IPAMBlock'>, owner: string | undefined, gone: boolean): void {
+    const { spec } = block
+    this.blocks.push(claimedBlock(block))
     const pool = this.#pools.match(parsePrefix(spec.cidr)!) ?? NO_POOL
     const node = owner ?? NO_NODE
     const key = `${pool} ${node}`

@@ -9,6 +9,7 @@ import type { IpPool } from '../api/pools.ts'
 import { Conflict, NotFound, Refused, type Store, type StoreError } from '../datastore/port.ts'
 import { askOwner, isOwnerAsked } from '../ipam/block.ts'
 import { ownersOf } from '../ipam/block-owners.ts'
+import type { ClaimedBlock } from '../ipam/forecast.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { Census, type CensusRow } from './census.ts'
@@ -31,6 +32,8 @@ export type CollectorDeps = {
   answerMs: number
   /** A block was freed: what waits for that may look. */
   freed(): void
+  /** All blocks were counted. */
+  counted(): void
 }
 
 /** What a run found of one block that is not freed yet, for conditions and metrics. */
@@ -63,6 +66,7 @@ export class Collector {
   #waiting: readonly Waiting[] = []
   #unclear: readonly { block: string; why: string }[] = []
   #census: readonly CensusRow[] = []
+  #blocks: readonly ClaimedBlock[] | undefined
   #freed = { blocks: 0, addresses: 0 }
 
   constructor(deps: CollectorDeps) {
@@ -81,6 +85,11 @@ export class Collector {
   /** What the last look counted. */
   get census(): readonly CensusRow[] {
     return this.#census
+  }
+
+  /** Every block of the last look; undefined before the first. */
+  get blocks(): readonly ClaimedBlock[] | undefined {
+    return this.#blocks
   }
 
   /** Since the start of this program. */
@@ -119,6 +128,8 @@ export class Collector {
     for (const name of this.#asked.keys()) if (!dead.has(name)) this.#asked.delete(name)
     for (const name of this.#answered.keys()) if (!dead.has(name)) this.#answered.delete(name)
     this.#census = census.rows
+    this.#blocks = census.blocks
+    this.#deps.counted()
     this.#unclear = unclear
     const waiting: Waiting[] = []
     let nextMs = periodMs

@@ -4,6 +4,7 @@ import type { Resource } from '../api/kinds.ts'
 import type { ConditionCause } from '../api/status.ts'
 import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
 import type { StoreError } from '../datastore/port.ts'
+import type { PoolForecast } from '../ipam/forecast.ts'
 import { CREATED_BY } from './auto-host-endpoints.ts'
 import type { Waiting } from './collector.ts'
 import type { Hold } from './datastore-lock.ts'
@@ -20,6 +21,7 @@ export type Parts = {
   waiting: readonly Waiting[]
   unclear: readonly { block: string; why: string }[]
   pools: readonly { pool: string; block: string }[]
+  forecasts: readonly PoolForecast[]
   unmade: readonly UnmadeHostEndpoint[]
   /** Nodes that have not heard of the end of pods. */
   behind: readonly string[]
@@ -40,6 +42,7 @@ export function controllerConditions(parts: Parts): ControllerCondition[] {
     ...parts.waiting.flatMap(stays),
     ...parts.unclear.map(unclear),
     ...parts.pools.map(poolWaits),
+    ...parts.forecasts.flatMap(noBlockLeft),
     ...parts.unmade.slice(0, MOST_UNMADE).map(each => hostEndpointUnmade(each, parts.unmade.length - MOST_UNMADE)),
     ...nodesBehind(parts.behind),
     ...parts.configurations.flatMap(fieldsIdle),
@@ -144,6 +147,19 @@ function poolWaits({ pool, block }: { pool: string; block: string }): Controller
     message: `it was deleted, and pods still have addresses of ${block}`,
     remedy: "delete or restart these pods: 'margayctl ipam show --show-blocks' shows the blocks",
   })
+}
+
+/** A pool that gives pods nothing has no pods left either, and is not told: it is disabled, say. */
+function noBlockLeft({ pool, left, blocks, gives }: PoolForecast): ControllerCondition[] {
+  if (!gives || blocks > 0n) return []
+  return [
+    broken('BlocksLeft', {
+      ...{ object: { kind: 'IPPool', name: pool } as const, reason: 'NoBlock' },
+      message: `no node gets a block of it any more; ${left === 1n ? '1 pod more gets' : `${left} pods more get`} an address of those that nodes have`,
+      remedy:
+        "create another IPPool, or look at maxBlocksPerHost and autoAllocateBlocks of the IPAMConfiguration; 'margayctl ipam show --show-blocks' has the blocks",
+    }),
+  ]
 }
 
 const UNMADE = {

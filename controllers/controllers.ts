@@ -22,6 +22,7 @@ import { Lease } from './lease.ts'
 import { metricsText, type Numbers } from './metrics.ts'
 import { Nodes } from './nodes.ts'
 import { PolicyStatuses } from './policy-statuses.ts'
+import { PoolForecasts } from './pool-forecasts.ts'
 import { ReusedAddresses } from './reused-addresses.ts'
 import { hostEndpointSettings, logLevelOf, settingsOf } from './settings.ts'
 
@@ -46,12 +47,15 @@ export type ControllersDeps = { store: Store; clock: Clock; log: Log }
 /** What only the leader sees. */
 type Look = Pick<Collector, 'waiting' | 'unclear' | 'census'> & {
   pools: DeletedPools['waiting']
+  forecasts: PoolForecasts['found']
   unmade: HostEndpoints['unmade']
   behind: ReusedAddresses['behind']
   failures: ReturnType<Chores['failures']>
 }
 
-const NO_LOOK: Look = { waiting: [], unclear: [], census: [], pools: [], unmade: [], behind: [], failures: [] }
+const NO_LOOK: Look = {
+  ...{ waiting: [], unclear: [], census: [], pools: [], forecasts: [], unmade: [], behind: [], failures: [] },
+}
 
 const LEASE_NAME = 'margay-controllers'
 
@@ -62,6 +66,7 @@ export class Controllers {
   readonly #lock: DatastoreLock
   readonly #collector: Collector
   readonly #pools: DeletedPools
+  readonly #forecasts: PoolForecasts
   readonly #hostEndpoints: HostEndpoints
   readonly #policyStatuses: PolicyStatuses
   readonly #reusedAddresses: ReusedAddresses
@@ -99,8 +104,13 @@ export class Controllers {
       settings: () =>
         this.#configuration.unknown === undefined ? settingsOf(this.#configuration.current, graceMs) : undefined,
       freed: () => this.#chores.hurry('pools'),
+      counted: () => this.#chores.hurry('pool forecasts'),
     })
     this.#pools = new DeletedPools({ store: led, log, deleted: () => this.#chores.hurry('pools') })
+    this.#forecasts = new PoolForecasts({
+      ...{ store: led, nodes: this.#nodes, pools: () => this.#pools.all() },
+      blocks: () => this.#collector.blocks,
+    })
     const first = new FirstObjects({ store: led, log, pools: firstPools, kubeadm })
     this.#hostEndpoints = new HostEndpoints({
       ...{ store: led, log },
@@ -125,7 +135,7 @@ export class Controllers {
       changed: () => this.#chores.hurry('reused addresses'),
     })
     const chores: readonly Chore[] = [
-      ...[first, this.#collector, this.#pools, this.#hostEndpoints],
+      ...[first, this.#collector, this.#forecasts, this.#pools, this.#hostEndpoints],
       ...[this.#policyStatuses, this.#policyConditions, this.#reusedAddresses],
     ]
     this.#chores = new Chores(chores, { clock, log })
@@ -184,11 +194,11 @@ export class Controllers {
   }
 
   numbers(): Numbers {
-    const { census, waiting, unclear } = this.#look()
+    const { census, waiting, unclear, forecasts } = this.#look()
     const { freed } = this.#collector
     const { leads } = this.#lease
     const counts = { waiting: waiting.length, unclear: unclear.length }
-    return { leads, census, freed, ...counts, pools: leads ? this.#pools.all() : [] }
+    return { leads, census, freed, forecasts, ...counts, pools: leads ? this.#pools.all() : [] }
   }
 
   /** All metrics, as a scraper reads them. */
@@ -220,6 +230,7 @@ export class Controllers {
     const { waiting, unclear, census } = this.#collector
     const { unmade } = this.#hostEndpoints
     const { behind } = this.#reusedAddresses
-    return { waiting, unclear, census, pools: this.#pools.waiting, unmade, behind, failures: this.#chores.failures() }
+    const [pools, forecasts] = [this.#pools.waiting, this.#forecasts.found]
+    return { waiting, unclear, census, pools, forecasts, unmade, behind, failures: this.#chores.failures() }
   }
 }

@@ -3,6 +3,7 @@
 import { CONTROLLER_CONDITION_TYPES, type ControllerCondition } from '../api/controller-conditions.ts'
 import { CONTROLLERS_METRICS, MOST, OTHER } from '../api/metrics.ts'
 import type { IpPool } from '../api/pools.ts'
+import type { PoolForecast } from '../ipam/forecast.ts'
 import { addressBits, familyOf, parseCidr } from '../lib/ip.ts'
 import { firstAndRest, MetricsText } from '../lib/metrics-text.ts'
 import type { CensusRow } from './census.ts'
@@ -12,6 +13,7 @@ export type Numbers = {
   leads: boolean
   census: readonly CensusRow[]
   pools: readonly IpPool[]
+  forecasts: readonly PoolForecast[]
   freed: { blocks: number; addresses: number }
   waiting: number
   unclear: number
@@ -49,7 +51,19 @@ export function metricsText(version: string, numbers: Numbers, conditions: reado
       rest.reduce((sum, { size }) => sum + size, 0),
       { ippool: OTHER },
     )
+  const named = firstAndRest(numbers.forecasts, MOST.pools, ({ pool }) => pool)
+  const others = named.rest.length === 0 ? [] : [{ pool: OTHER, ...total(named.rest) }]
+  for (const { pool, left, blocks } of [...named.first, ...others]) {
+    text.set('margay_ipam_pods_left', Number(left), { ippool: pool })
+    text.set('margay_ipam_blocks_left', Number(blocks), { ippool: pool })
+  }
   return text.toString()
+}
+
+function total(all: readonly PoolForecast[]): Pick<PoolForecast, 'left' | 'blocks'> {
+  return all.reduce((sum, { left, blocks }) => ({ left: sum.left + left, blocks: sum.blocks + blocks }), {
+    ...{ left: 0n, blocks: 0n },
+  })
 }
 
 /** The rows in the order of their names; beyond the bound one sum for each pool of a few. */

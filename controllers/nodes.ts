@@ -1,6 +1,7 @@
-// Which Nodes there are, by a watch of their names, and since when a name that somebody asks about has none. Only a reason to
+// Which Nodes there are, by a watch of their names and labels, and since when a name that somebody asks about has none. Only a reason to
 // look: before anything is freed the Node is asked for once more, at the API server. Hazard: a program that waits for the
 // leadership for months sees any number of Nodes go, and nobody asks it about one of them.
+import type { Resource } from '../api/kinds.ts'
 import type { Store, Watch, WatchEvent } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 
@@ -11,11 +12,12 @@ export type NodesDeps = {
   gone(name: string): void
 }
 
-const NAME_ALONE = { metadata: { name: true, uid: true } } as const
+const FIELDS = { metadata: { name: true, uid: true, labels: true } } as const
+const NO_LABELS = {}
 
 export class Nodes {
   readonly #deps: NodesDeps
-  readonly #names = new Set<string>()
+  readonly #names = new Map<string, Readonly<Record<string, string>>>()
   /** Names that somebody asked about and that have no Node: since when, on the monotonic clock. */
   readonly #gone = new Map<string, number>()
   #synced = false
@@ -26,7 +28,7 @@ export class Nodes {
   }
 
   start(): void {
-    this.#watch = this.#deps.store.watch('Node', { event: event => this.#follow(event) }, { fields: NAME_ALONE })
+    this.#watch = this.#deps.store.watch('Node', { event: event => this.#follow(event) }, { fields: FIELDS })
   }
 
   close(): void {
@@ -40,6 +42,11 @@ export class Nodes {
 
   get size(): number {
     return this.#names.size
+  }
+
+  /** Every Node with its labels. */
+  all(): { name: string; labels: Readonly<Record<string, string>> }[] {
+    return [...this.#names].map(([name, labels]) => ({ name, labels }))
   }
 
   /** How long there has been no Node of a name, as far as this program saw: counted from its first question on. */
@@ -70,14 +77,14 @@ export class Nodes {
     if (event.type === 'sync') {
       this.#synced = true
       const names = new Set(event.items.map(({ metadata }) => metadata.name))
-      for (const name of [...this.#names]) if (!names.has(name)) this.#remove(name)
-      for (const name of names) this.#add(name)
-    } else if (event.type === 'set') this.#add(event.item.metadata.name)
+      for (const name of [...this.#names.keys()]) if (!names.has(name)) this.#remove(name)
+      for (const item of event.items) this.#add(item)
+    } else if (event.type === 'set') this.#add(event.item)
     else this.#remove(event.item.metadata.name)
   }
 
-  #add(name: string): void {
-    this.#names.add(name)
+  #add({ metadata: { name, labels } }: Pick<Resource<'Node'>, 'metadata'>): void {
+    this.#names.set(name, labels ?? NO_LABELS)
     this.#gone.delete(name)
   }
 

@@ -2,6 +2,7 @@
 // 2^53, so they are counted as bigint and given as a number where one can hold them.
 import type { Resource } from '../api/kinds.ts'
 import { poolOf } from '../api/pools.ts'
+import type { forecast } from '../ipam/forecast.ts'
 import { reservedBy, reservedIn } from '../ipam/pick.ts'
 import { addressAt, addressBits, addressBytes, cidr, contains, familyOf, indexOf } from '../lib/ip.ts'
 
@@ -45,6 +46,14 @@ export function usage(pools: readonly Pool[], blocks: readonly BlockObject[], re
         return { name, cidr: spec.cidr, ...counted, blocks: mine.map(blockUsage) }
       }),
     outside: (homes.get(undefined) ?? []).map(blockUsage),
+  }
+}
+
+/** A forecast with numbers where one can hold them. */
+export function shownForecast({ pools, nodes }: ReturnType<typeof forecast>) {
+  return {
+    pools: pools.map(each => ({ ...each, left: small(each.left), blocks: small(each.blocks) })),
+    nodes: nodes.map(each => ({ ...each, left: small(each.left) })),
   }
 }
 

@@ -1,5 +1,6 @@
 // How full pools are, whose an address is and what is wrong, as text. Pure.
 import { formatRef } from '../api/status.ts'
+import type { forecast, NodeForecast, PoolForecast } from '../ipam/forecast.ts'
 import type { Fault } from './ipam-faults.ts'
 import type { Released } from './ipam-release.ts'
 import type { AddressUse, BlockUsage, Counts, Usage } from './ipam-usage.ts'
@@ -27,6 +28,24 @@ export function renderUsage({ pools, outside }: Usage, view: { blocks: boolean; 
       ...(view.blocks ? outside.map(ofBlock('Block, no pool')) : []),
     ],
   )
+}
+
+/** What is left of each pool, and with `blocks` of each node: pods, not addresses, and blocks that nodes may claim. Pure. */
+export function renderForecast({ pools, nodes }: ReturnType<typeof forecast>, view: { blocks: boolean }): string {
+  const ofPool = ({ pool, gives, left, blocks, next }: PoolForecast): string[] => [
+    `IP Pool ${pool}`,
+    gives ? (next === undefined ? 'never' : `${count(next.pods, 'pod')} on ${next.node}`) : '-',
+    gives ? count(left, 'pod') : 'gives no address',
+    gives ? String(blocks) : '-',
+  ]
+  const ofNode = ({ node, family, untilBlock, left }: NodeForecast): string[] => [
+    `Node ${node} (${family})`,
+    untilBlock === undefined ? 'never' : count(untilBlock, 'pod'),
+    count(left, 'pod'),
+    '',
+  ]
+  const rows = [...pools.map(ofPool), ...(view.blocks ? nodes.map(ofNode) : [])]
+  return renderTable(['FORECAST', 'NEW BLOCK AFTER', 'FULL AFTER', 'BLOCKS LEFT'], rows)
 }
 
 function share(part: number | bigint, total: number | bigint): string {
@@ -67,6 +86,6 @@ export function renderReleased(released: readonly Released[]): string {
     .join('')
 }
 
-function count(number: number, noun: string, nouns = `${noun}s`): string {
-  return `${number} ${number === 1 ? noun : nouns}`
+function count(number: number | bigint, noun: string, nouns = `${noun}s`): string {
+  return `${number} ${Number(number) === 1 ? noun : nouns}`
 }

@@ -1,12 +1,14 @@
 // The `ipam` commands, in calicoctl's words: how full pools are, whose an address is, what is wrong, and what to free.
 import type { Kind, Resource } from '../api/kinds.ts'
+import { claimedBlock, forecast } from '../ipam/forecast.ts'
+import { inputsOf } from '../ipam/inputs.ts'
 import { parseAddress } from '../lib/ip.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { ipamFaults, orphansOf } from './ipam-faults.ts'
 import { type Released, type ReleaseOptions, releaseAddress, releaseBlocks, releaseNode } from './ipam-release.ts'
-import { addressUse, usage } from './ipam-usage.ts'
-import { renderAddress, renderFaults, renderReleased, renderUsage } from './ipam-view.ts'
+import { addressUse, shownForecast, usage } from './ipam-usage.ts'
+import { renderAddress, renderFaults, renderForecast, renderReleased, renderUsage } from './ipam-view.ts'
 import { wholeNumberOf } from './numbers.ts'
 import { type Format, show } from './render.ts'
 
@@ -60,11 +62,23 @@ async function ipamShow(_words: readonly string[], options: Options, context: Co
     context.out(show(use, format, () => renderAddress(use)))
     return use.inUse ? EXIT.fine : EXIT.no
   }
-  const reservations = await all(context, 'IPReservation')
-  const reserved = reservations.flatMap(({ spec }) => spec.reservedCIDRs)
-  const found = usage(pools, blocks, reserved)
-  const shown = showBlocks === true ? found : { pools: found.pools.map(({ blocks: _, ...pool }) => pool) }
-  context.out(show(shown, format, kind => renderUsage(found, { blocks: showBlocks === true, wide: kind === 'wide' })))
+  const [reservations, settings, nodes] = await Promise.all([
+    all(context, 'IPReservation'),
+    all(context, 'IPAMConfiguration'),
+    all(context, 'Node'),
+  ])
+  const inputs = inputsOf(pools, reservations, settings)
+  const found = usage(pools, blocks, inputs.reserved)
+  const claimants = nodes.map(({ metadata: { name, labels = {} } }) => ({ name, labels }))
+  const next = forecast(inputs, blocks.map(claimedBlock), claimants)
+  const whole = { ...found, forecast: shownForecast(next) }
+  const { pools: ofPools } = whole.forecast
+  const shown =
+    showBlocks === true
+      ? whole
+      : { pools: found.pools.map(({ blocks: _, ...pool }) => pool), forecast: { pools: ofPools } }
+  const view = (kind: Format) => ({ blocks: showBlocks === true, wide: kind === 'wide' })
+  context.out(show(shown, format, kind => `${renderUsage(found, view(kind))}\n${renderForecast(next, view(kind))}`))
   return EXIT.fine
 }
 

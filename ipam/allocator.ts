@@ -14,7 +14,8 @@ import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
 import { familiesOf } from './families.ts'
 import { InUse } from './in-use.ts'
-import { type Inputs, InputWatch } from './inputs.ts'
+import { InputWatch } from './input-watch.ts'
+import type { Inputs } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { NewBlock } from './new-block.ts'
@@ -163,6 +164,19 @@ export class NodeAllocator implements Allocator {
       used: block.slots.length - block.free.length,
       size: block.slots.length,
     }))
+  }
+
+  /** For each family that a pool of this node serves: free addresses that a pod may have now, and pods until a block more is claimed. */
+  room(): { family: Family; free: number; untilBlock: number }[] {
+    const inputs = this.#inputs.current
+    if (inputs === undefined) return []
+    const resting = this.#resting.counts(inputs.config.ipCooldownSeconds)
+    return FAMILIES.flatMap(family => {
+      const { pools, serving, free } = this.#room(family, inputs, cidr => resting.get(cidr) ?? 0)
+      const last = serving.at(-1)
+      const untilBlock = last === undefined ? 0 : Math.max(0, free - lowWater(last.block.cidr))
+      return pools.length === 0 ? [] : [{ family, free, untilBlock }]
+    })
   }
 
   onBlocks(listen: (blocks: readonly OwnBlock[]) => void): () => void {

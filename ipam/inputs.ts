@@ -1,9 +1,6 @@
-// Pools, reservations and settings as this node last saw them, from the caches: after a restart without an API server
-// they are those of the last run, so that the node gives addresses from the same pools.
+// Pools, reservations and settings as values: what assignments depend on. Pure.
+import type { Resource } from '../api/kinds.ts'
 import type { IpPool } from '../api/pools.ts'
-import type { Caches } from '../datastore/cache.ts'
-import type { Cache } from '../datastore/kind-cache.ts'
-import type { Cancel } from '../lib/clock.ts'
 
 /** What the API server last said, as far as assignments depend on it. */
 export type Inputs = {
@@ -14,49 +11,15 @@ export type Inputs = {
 
 const DEFAULT_CONFIG = { autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 }
 
-export class InputWatch {
-  readonly #pools: Cache<'IPPool'>
-  readonly #reservations: Cache<'IPReservation'>
-  readonly #settings: Cache<'IPAMConfiguration'>
-  #cancels: readonly Cancel[] = []
-  #current: Inputs | undefined
-  #waiting = false
-
-  constructor(caches: Pick<Caches, 'of'>) {
-    this.#pools = caches.of('IPPool')
-    this.#reservations = caches.of('IPReservation')
-    this.#settings = caches.of('IPAMConfiguration')
-  }
-
-  /** Undefined until all three kinds were seen once in the life of this node. */
-  get current(): Inputs | undefined {
-    if (!this.#pools.known || !this.#reservations.known || !this.#settings.known) return undefined
-    this.#current ??= {
-      pools: this.#pools.all(),
-      reserved: this.#reservations.all().flatMap(({ spec }) => spec.reservedCIDRs),
-      config: this.#settings.get('default')?.spec ?? DEFAULT_CONFIG,
-    }
-    return this.#current
-  }
-
-  /** Follows the caches; `changed` is called after each burst of changes. */
-  start(changed: () => void): void {
-    const tell = (): void => {
-      this.#current = undefined
-      if (this.#waiting) return
-      this.#waiting = true
-      // a sync changes objects one by one: what lies between is no state of the cluster
-      queueMicrotask(() => {
-        this.#waiting = false
-        changed()
-      })
-    }
-    const caches = [this.#pools, this.#reservations, this.#settings]
-    this.#cancels = caches.flatMap(cache => [cache.onChange(tell), cache.onState(tell)])
-    if (this.current !== undefined) tell()
-  }
-
-  close(): void {
-    for (const cancel of this.#cancels) cancel()
+/** The same of objects that were listed. */
+export function inputsOf(
+  pools: readonly IpPool[],
+  reservations: readonly Resource<'IPReservation'>[],
+  configurations: readonly Resource<'IPAMConfiguration'>[],
+): Inputs {
+  return {
+    pools,
+    reserved: reservations.flatMap(({ spec }) => spec.reservedCIDRs),
+    config: configurations.find(({ metadata }) => metadata.name === 'default')?.spec ?? DEFAULT_CONFIG,
   }
 }

@@ -64,7 +64,7 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
 }
 
 /** The pools that give new addresses to anybody. */
-function usablePools(all: readonly IpPool[]): IpPool[] {
+export function usablePools(all: readonly IpPool[]): IpPool[] {
   const clashing = new Set(overlappingPools(all).map(({ refused }) => refused))
   const live = all.filter(pool => !pool.spec.disabled && pool.metadata.deletionTimestamp === undefined)
   return live.filter(pool => !clashing.has(pool.metadata.name))
@@ -130,7 +130,7 @@ export function reservedBy(reserved: readonly string[]): (address: string) => bo
 
 /** How many addresses of a CIDR lie in any of the reserved ones, each counted once. */
 export function reservedIn(reserved: readonly string[], within: string): bigint {
-  return reservedWithin(reserved, rangeOf(within)).reduce((sum, { first, last }) => sum + last - first + 1n, 0n)
+  return count(partsOf(rangesOf(reserved), rangeOf(within)))
 }
 
 /** The same of a block, one by one: it has thousands of addresses, and this is asked at each ADD. Undefined: none is reserved. */
@@ -139,16 +139,16 @@ export function reservedOrdinals(
   block: string,
 ): ((ordinal: number) => boolean) | undefined {
   const whole = rangeOf(block)
-  const ranges = reservedWithin(reserved, whole).map(({ first, last }) => ({
+  const ranges = partsOf(rangesOf(reserved), whole).map(({ first, last }) => ({
     from: Number(first - whole.first),
     to: Number(last - whole.first),
   }))
   return ranges.length === 0 ? undefined : ordinal => ranges.some(({ from, to }) => from <= ordinal && ordinal <= to)
 }
 
-/** The parts of a range that are reserved, merged. */
-function reservedWithin(reserved: readonly string[], whole: Range): Range[] {
-  const overlapping = rangesOf(reserved).filter(
+/** The parts of a range that lie in one of `ranges`, merged. */
+function partsOf(ranges: readonly Range[], whole: Range): Range[] {
+  const overlapping = ranges.filter(
     ({ family, first, last }) => family === whole.family && first <= whole.last && last >= whole.first,
   )
   // of two CIDRs that overlap one holds the other
@@ -198,6 +198,36 @@ export function pickBlock(
     }
     return undefined
   }
+}
+
+/** What nodes may still claim of a pool: blocks that are not wholly reserved, and the addresses in them that are not. */
+export type Unclaimed = { blocks: bigint; addresses: bigint }
+
+/** What `pickBlock` can find in a pool, counted. */
+export function unclaimedIn(pool: IpPool, taken: readonly string[], reserved: readonly string[]): Unclaimed {
+  const { cidr: poolCidr, blockSize: length } = pool.spec
+  const whole = rangeOf(poolCidr)
+  const size = BigInt(2 ** (addressBits(whole.family) - length))
+  const down = (at: bigint): bigint => at - ((at - whole.first) % size)
+  // a block of another size makes those that share addresses with it useless
+  const claimed = partsOf(taken.map(rangeOf), whole).map(({ family, first, last }) => ({
+    ...{ family, first: down(first), last: down(last) + size - 1n },
+  }))
+  const kept = partsOf(rangesOf(reserved), whole)
+  const shut = kept.flatMap(({ family, first, last }) => {
+    const from = down(first + size - 1n)
+    const to = down(last + 1n)
+    return from < to ? [{ family, first: from, last: to - 1n }] : []
+  })
+  const all = whole.last - whole.first + 1n
+  return {
+    blocks: (all - count(merge([...claimed, ...shut]))) / size,
+    addresses: all - count(merge([...claimed, ...kept])),
+  }
+}
+
+function count(ranges: readonly Range[]): bigint {
+  return ranges.reduce((sum, { first, last }) => sum + last - first + 1n, 0n)
 }
 
 /** Sorted ranges without overlaps; neighbours become one. */

@@ -1,10 +1,10 @@
 // What a node has for pods of one family: the pools that serve them, its blocks in these, and the addresses that are free. Pure.
 import type { IpPool } from '../api/pools.ts'
 import { contains, type Family, familyOf } from '../lib/ip.ts'
-import type { Block } from './block.ts'
+import { freeIn } from './forecast.ts'
 import type { Inputs } from './inputs.ts'
 import type { OwnedBlock } from './journal.ts'
-import { poolsFor, reservedBy, reservedOrdinals, type Selects } from './pick.ts'
+import { poolsFor, reservedBy, type Selects } from './pick.ts'
 
 export type Room = {
   family: Family
@@ -28,7 +28,10 @@ export function roomFor(
   const pools = 'refused' in found ? [] : found
   const owned = own.filter(({ block }) => familyOf(block.cidr) === family)
   const serving = owned.filter(({ block }) => pools.some(({ spec }) => contains(spec.cidr, block.cidr)))
-  const free = serving.reduce((sum, { block }) => sum + freeCount(block, inputs) - restingIn(block.cidr), 0)
+  const free = serving.reduce(
+    (sum, { block }) => sum + freeIn(block.cidr, block.free, inputs.reserved) - restingIn(block.cidr),
+    0,
+  )
   return { family, pools, owned, serving, free }
 }
 
@@ -36,9 +39,4 @@ export function roomFor(
 export function reservedAside(inputs: Inputs): (address: string) => boolean {
   const reserved = reservedBy(inputs.reserved)
   return address => !reserved(address)
-}
-
-function freeCount(block: Block, inputs: Inputs): number {
-  const isReserved = reservedOrdinals(inputs.reserved, block.cidr)
-  return isReserved === undefined ? block.free.length : block.free.filter(ordinal => !isReserved(ordinal)).length
 }

@@ -50,7 +50,7 @@ export class SpareRefusals {
     wait.cancel = clock.after(delayMs, () => again(family))
   }
 
-  /** Families without a free address, of those that a pool serves. `roomOf` is asked only of families that were refused. */
+  /** Families that get no block more, of those that a pool serves. `roomOf` is asked only of families that were refused. */
   conditions(roomOf: (family: Family) => Room): Condition[] {
     return (['ipv4', 'ipv6'] as const).flatMap(family => {
       const { refusal } = this.#waits[family]
@@ -69,12 +69,25 @@ function aWait(): Wait {
   return { cancel: () => undefined, backoff, slow: new Backoff({ firstMs: FULL_MS, maxMs: FULL_MS }) }
 }
 
-function refusedCondition({ family, pools, serving, free }: Room, { message, remedy }: AssignRefusal): Condition[] {
-  if (pools.length === 0 || free > 0) return []
+function refusedCondition({ family, pools, serving, free }: Room, refusal: AssignRefusal): Condition[] {
+  if (pools.length === 0) return []
+  const { message, remedy } = refusal
   if (serving.length === 0)
     return [
       broken('PoolsUsable', { reason: 'NoBlock', message: `no ${family} block for this node: ${message}`, remedy }),
     ]
+  const pods = free === 1 ? '1 pod more gets' : `${Math.max(0, free)} pods more get`
+  const next = broken('BlocksLeft', {
+    ...{ reason: REASONS[refusal.refused] ?? 'NoBlock', remedy },
+    message: `${pods} an ${family} address on this node, and none after that: ${message}`,
+  })
+  if (free > 0) return [next]
   const said = `every ${family} address of this node is in use, and it gets no block more: ${message}`
-  return [broken('AddressesLeft', { reason: 'AllInUse', message: said, remedy })]
+  return [broken('AddressesLeft', { reason: 'AllInUse', message: said, remedy }), next]
+}
+
+const REASONS: Partial<Record<AssignRefusal['refused'], string>> = {
+  exhausted: 'PoolsFull',
+  'block-limit': 'BlockLimit',
+  unreachable: 'Unreachable',
 }

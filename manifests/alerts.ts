@@ -45,6 +45,12 @@ const ALERTS: Readonly<Record<string, Alert>> = {
     summary: 'The node of {{ $labels.instance }} has no free address and gets no block more: new pods do not start.',
     remedy: 'Create another IPPool, or look at maxBlocksPerHost of the IPAMConfiguration.',
   },
+  MargayFewAddressesLeft: {
+    ...{ expr: 'margay_condition{type="BlocksLeft"} == 0', for: '10m', severity: 'warning' },
+    summary:
+      'The node of {{ $labels.instance }} gets no block more; new pods start until its last addresses are in use.',
+    remedy: 'margayctl ipam show --show-blocks says how many; create another IPPool, or look at maxBlocksPerHost.',
+  },
   MargayBgpSessionDown: {
     ...{ expr: 'margay_bgp_peer_up == 0', for: '5m', severity: 'warning' },
     summary: 'The BGP session of {{ $labels.instance }} with {{ $labels.peer }} ({{ $labels.address }}) is down.',

@@ -61,6 +61,8 @@ export const RIGHTS = {
     of('Node', ['get', ...READ]),
     of('IPPool', ['get', ...READ, 'create', 'patch']),
     of('IPAMBlock', ['get', 'list', 'update', 'delete']),
+    of('IPReservation', ['list']),
+    of('IPAMConfiguration', ['list']),
     of('ClusterInformation', ['get', ...READ, 'create', 'patch']),
     of('KubeControllersConfiguration', [...READ, 'create']),
     of('HostEndpoint', [...READ, 'create', 'update', 'delete']),

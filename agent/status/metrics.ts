@@ -30,6 +30,8 @@ export type NodeNumbers = {
   passes: { count: number; seconds: number; failures: number }
   events: ReadonlyMap<EventType, number>
   blocks: readonly { pool: string; used: number; size: number }[]
+  /** By family. */
+  room: readonly { family: string; free: number; untilBlock: number }[]
   peers: readonly PeerNumbers[]
   /** Of one peer, by family. */
   prefixes(peer: string): ReadonlyMap<string, Counts>
@@ -70,6 +72,10 @@ export function metricsText(numbers: NodeNumbers): string {
     text.set('margay_events_total', numbers.events.get(type) ?? 0, { type })
   conditions(text, numbers.conditions)
   blocks(text, numbers.blocks)
+  for (const { family, free, untilBlock } of numbers.room) {
+    text.set('margay_ipam_addresses_free', free, { family })
+    text.set('margay_ipam_pods_until_block', untilBlock, { family })
+  }
   sessions(text, numbers)
   return text.toString()
 }

@@ -21,6 +21,7 @@ function leader(store: Store, settings: Settings = SETTINGS) {
     settings: () => settings,
     pools: () => [],
     freed: () => undefined,
+    counted: () => undefined,
   })
   const chores: Chores = new Chores([collector], { clock, log: silentLog })
   nodes.start()

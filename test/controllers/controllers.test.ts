@@ -55,9 +55,44 @@ test('a program that led once tells nothing of blocks and pools while another on
   t.deepEqual(typesOf(first), [])
   const { census, ...numbers } = first.controllers.numbers()
   t.deepEqual(census, [])
-  t.deepEqual(numbers, { leads: false, waiting: 0, unclear: 0, pools: [], freed: { blocks: 1, addresses: 0 } })
+  t.deepEqual(numbers, {
+    leads: false,
+    waiting: 0,
+    unclear: 0,
+    pools: [],
+    forecasts: [],
+    freed: { blocks: 1, addresses: 0 },
+  })
   await first.controllers.close()
   await second.controllers.close()
+})
+
+test('a pool of which the nodes that it selects get no block more is told with the pods that it still serves, until there is room', async t => {
+  const store = createFakeStore()
+  await store.create('Node', aNode('n1', { labels: { zone: 'a' } }))
+  await store.create('Node', aNode('n2', { labels: { zone: 'b' } }))
+  const spec = { cidr: '10.0.0.0/30', blockSize: 31, nodeSelector: "zone == 'a'" }
+  await store.create('IPPool', aPool('p', spec, { finalizers: ['margay/blocks'] }))
+  const used = { allocations: [0, null], unallocated: [1], attributes: [{ handle_id: 'h', secondary: { node: 'n1' } }] }
+  await store.create('IPAMBlock', aBlock('10.0.0.0/31', { affinity: 'host:n1', ...used }))
+  const one = program(store, 'one')
+  await pass(20, one)
+  t.deepEqual(typesOf(one), [])
+  t.regex(one.controllers.metrics(), /^margay_ipam_pods_left\{ippool="p"\} 3$/m)
+  await store.create('IPAMBlock', aBlock('10.0.0.2/31', { affinity: 'host:n2' }))
+  await pass(320, one)
+  t.like(one.controllers.conditions()[0], {
+    type: 'BlocksLeft',
+    reason: 'NoBlock',
+    object: { kind: 'IPPool', name: 'p' },
+  })
+  t.regex(one.controllers.conditions()[0]!.message, / 1 pod more gets? /)
+  t.regex(one.controllers.metrics(), /^margay_ipam_blocks_left\{ippool="p"\} 0$/m)
+  await store.update('Node', { ...(await store.get('Node', 'n2')), metadata: { name: 'n2', labels: { zone: 'a' } } })
+  await store.delete('IPAMBlock', '10-0-0-2-31')
+  await pass(320, one)
+  t.deepEqual(typesOf(one), [])
+  await one.controllers.close()
 })
 
 test('no block is asked about or freed before the KubeControllersConfiguration is known, which may say that none ever is', async t => {

@@ -8,8 +8,22 @@ import { aBlock, aPool } from '../datastore/objects.ts'
 const pools = [aPool('p', { cidr: '10.0.0.0/16' }), aPool('v6', { cidr: 'fd00::/112' })]
 
 function numbers(part: Partial<Numbers> = {}): Numbers {
-  return { leads: true, census: [], freed: { blocks: 0, addresses: 0 }, waiting: 0, unclear: 0, pools: [], ...part }
+  return {
+    leads: true,
+    census: [],
+    freed: { blocks: 0, addresses: 0 },
+    waiting: 0,
+    unclear: 0,
+    pools: [],
+    forecasts: [],
+    ...part,
+  }
 }
+
+const forecasts = [
+  { pool: 'p', gives: true, left: 65_528n, blocks: 1021n, next: { node: 'n1', pods: 2 } },
+  { pool: 'v6', gives: true, left: 2n ** 64n, blocks: 2n ** 58n, next: undefined },
+]
 
 function census(): Census {
   const all = new Census(pools)
@@ -22,7 +36,11 @@ function census(): Census {
 }
 
 test('addresses and blocks are told by pool and node, with those that are borrowed and those of gone nodes', t => {
-  const text = metricsText('1.2.3', numbers({ census: census().rows, pools, freed: { blocks: 2, addresses: 5 } }), [])
+  const text = metricsText(
+    '1.2.3',
+    numbers({ census: census().rows, pools, forecasts, freed: { blocks: 2, addresses: 5 } }),
+    [],
+  )
   for (const line of [
     'ipam_blocks{ippool="p",node="n1"} 2',
     'ipam_allocations_in_use{ippool="p",node="n1"} 2',
@@ -32,6 +50,9 @@ test('addresses and blocks are told by pool and node, with those that are borrow
     'ipam_blocks{ippool="no_ippool",node="none"} 1',
     'ipam_ippool_size{ippool="p"} 65536',
     'ipam_ippool_size{ippool="v6"} 65536',
+    'margay_ipam_pods_left{ippool="p"} 65528',
+    'margay_ipam_blocks_left{ippool="p"} 1021',
+    'margay_ipam_pods_left{ippool="v6"} 18446744073709552000',
     'ipam_allocations_per_node{node="n1"} 2',
     'ipam_blocks_per_node{node="n1"} 2',
     'ipam_allocations_gc_reclamations 5',

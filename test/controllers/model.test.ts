@@ -252,7 +252,16 @@ class Program {
     const clock = this.#clock
     const nodes: Nodes = new Nodes({ store, clock, gone: () => chores.hurry('blocks') })
     const collector = new Collector({
-      ...{ store, nodes, clock, log: silentLog, identity: 'c', answerMs: ANSWER_MS, freed: () => undefined },
+      ...{
+        store,
+        nodes,
+        clock,
+        log: silentLog,
+        identity: 'c',
+        answerMs: ANSWER_MS,
+        freed: () => undefined,
+        counted: () => undefined,
+      },
       pools: () => [],
       settings: () => ({ graceMs: GRACE_MS, periodMs: 30_000 }),
     })

@@ -1,8 +1,8 @@
 import test from 'ava'
 import { formatRef } from '../../api/status.ts'
 import { ipamFaults } from '../../ctl/ipam-faults.ts'
-import { addressUse, usage } from '../../ctl/ipam-usage.ts'
-import { renderAddress, renderFaults, renderUsage } from '../../ctl/ipam-view.ts'
+import { addressUse, shownForecast, usage } from '../../ctl/ipam-usage.ts'
+import { renderAddress, renderFaults, renderForecast, renderUsage } from '../../ctl/ipam-view.ts'
 import { aBlock, aPool } from '../datastore/objects.ts'
 
 const pool = aPool('p1')
@@ -31,6 +31,35 @@ Block     10.244.0.64/31  2          1 (50%)     0 (0%)        1 (50%)
   )
   t.regex(renderUsage(found, { blocks: true, wide: true }), /^Block +10\.244\.0\.8\/31 +n1 /m)
   t.notRegex(renderUsage(found, { blocks: false, wide: false }), /Block/)
+})
+
+test('the forecast of pools and nodes is a table of its own below, with what gives no address and no block more', t => {
+  const found = {
+    pools: [
+      { pool: 'p0', gives: true, left: 2n ** 64n, blocks: 2n ** 58n, next: { node: 'n1', pods: 1 } },
+      { pool: 'full', gives: true, left: 3n, blocks: 0n, next: undefined },
+      { pool: 'off', gives: false, left: 0n, blocks: 0n, next: undefined },
+    ],
+    nodes: [
+      { node: 'n1', family: 'ipv6' as const, untilBlock: 1, left: 2n ** 64n },
+      { node: 'n2', family: 'ipv4' as const, untilBlock: undefined, left: 1n },
+    ],
+  }
+  t.is(
+    renderForecast(found, { blocks: true }),
+    `FORECAST        NEW BLOCK AFTER  FULL AFTER                 BLOCKS LEFT
+IP Pool p0      1 pod on n1      18446744073709551616 pods  288230376151711744
+IP Pool full    never            3 pods                     0
+IP Pool off     -                gives no address           -
+Node n1 (ipv6)  1 pod            18446744073709551616 pods
+Node n2 (ipv4)  never            1 pod
+`,
+  )
+  t.notRegex(renderForecast(found, { blocks: false }), /Node/)
+  t.deepEqual(
+    shownForecast(found).pools.map(({ left }) => left),
+    [2n ** 64n, 3, 0],
+  )
 })
 
 test('an IPv6 pool is counted exactly, beyond what a double can hold', t => {

@@ -146,7 +146,11 @@ test('ipam show and ipam check read the API server', async t => {
   const pools = JSON.parse((await ctl('ipam', 'show', '-o', 'json')).out)
   t.deepEqual(pools, {
     pools: [{ name: 'p1', cidr: '10.244.0.0/16', total: 65536, used: 1, reserved: 4, free: 65531 }],
+    forecast: {
+      pools: [{ pool: 'p1', gives: true, left: 65469, blocks: 1023, next: { node: 'n1', pods: 1 } }],
+    },
   })
+  t.regex((await ctl('ipam', 'show')).out, /\n\nFORECAST .*\nIP Pool p1 +1 pod on n1 +65469 pods +1023\n$/)
   t.like(await ctl('ipam', 'show', '--ip=10.244.0.8'), { code: 0 })
   t.like(await ctl('ipam', 'show', '--ip=10.244.0.9'), { code: 1 })
   t.like(await ctl('ipam', 'show', '--ip=cat'), { code: 2 })

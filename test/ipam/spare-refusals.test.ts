@@ -60,7 +60,8 @@ test('a pool that is added gives a node without addresses a block at once', asyn
   await pass(60_000)
   for (let i = 0; i < 4; i++) t.false('refused' in (await node.allocator.assign(aPod(`p${i}`))))
   await pass(1000)
-  t.deepEqual(told(), ['AddressesLeft AllInUse'], 'the pods that run are served: the node stays ready')
+  const full = ['AddressesLeft AllInUse', 'BlocksLeft PoolsFull']
+  t.deepEqual(told(), full, 'the pods that run are served: the node stays ready')
   await store.create('IPPool', aPool('b', '10.1.0.0/24'))
   await pass(1000)
   t.deepEqual(told(), [])
@@ -68,14 +69,27 @@ test('a pool that is added gives a node without addresses a block at once', asyn
   await node.close()
 })
 
-test('an address that comes back ends the condition', async t => {
+test('a node that gets no block more says how many pods get an address, and an address that comes back is one more', async t => {
   const { node, told, pass, allow } = await aRefusedNode()
   allow()
   await pass(60_000)
-  for (let i = 0; i < 4; i++) await node.allocator.assign(aPod(`p${i}`))
+  for (let i = 0; i < 2; i++) await node.allocator.assign(aPod(`p${i}`))
   await pass(1000)
-  t.deepEqual(told(), ['AddressesLeft AllInUse'])
+  t.deepEqual(told(), [])
+  await node.allocator.assign(aPod('p2'))
+  await pass(1000)
+  t.deepEqual(told(), ['BlocksLeft PoolsFull'], 'before the last address is in use')
+  t.regex(
+    node.allocator.conditions()[0]!.message,
+    /^1 pod more gets an ipv4 address on this node, and none after that: no free block/,
+  )
+  await node.allocator.assign(aPod('p3'))
+  await pass(1000)
+  t.deepEqual(told(), ['AddressesLeft AllInUse', 'BlocksLeft PoolsFull'])
   await node.allocator.release(aPod('p0').handle)
+  await pass(1000)
+  t.deepEqual(told(), ['BlocksLeft PoolsFull'])
+  await node.allocator.release(aPod('p1').handle)
   await pass(1000)
   t.deepEqual(told(), [])
   await node.close()
