@@ -366,6 +366,7 @@ export class NodeAgent {
         podsFiltered: () => this.#felix.podsFiltered,
         filterDifferences: name => this.#felix.filterDifferences(name),
       },
+      annotations: pod => this.#policies.annotations(pod),
       log: this.levels.room('cni'),
       mtu: () => this.#podMtu.mtu ?? this.#felix.podMtu(),
       ready: () => this.#notReady(),

@@ -8,6 +8,8 @@ import type { Resource } from '../api/kinds.ts'
 import { hasReceipts, type ReceiptKind, revisionOf } from '../api/policy-receipts.ts'
 import type { Condition } from '../api/status.ts'
 import type { PodEndpoint } from '../cni/endpoints.ts'
+import type { PodAnnotations } from '../cni/pod-annotations.ts'
+import type { PodName } from '../cni/request.ts'
 import type { Caches } from '../datastore/cache.ts'
 import type { Cache } from '../datastore/kind-cache.ts'
 import { NotFound } from '../datastore/port.ts'
@@ -36,6 +38,9 @@ export type PolicyFeedDeps = {
 
 /** A kubelet knows its pod from the API server, so this node hears of it in the same moment. */
 const POD_PATIENCE_MS = 5000
+
+/** Whom an interface is made for. */
+type Asking = Pick<PodEndpoint, 'id' | 'pod'>
 
 export class PolicyFeed {
   readonly #deps: PolicyFeedDeps
@@ -111,7 +116,7 @@ export class PolicyFeed {
    * Resolves when the cluster has told of this very pod, with its namespace, and of all policies. Rejects with an error that
    * says what is missing when that takes more than some seconds.
    */
-  async knows(endpoint: PodEndpoint): Promise<void> {
+  async knows(endpoint: Asking): Promise<void> {
     if (this.#missing(endpoint) === undefined) return
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const look = () => {
@@ -130,6 +135,14 @@ export class PolicyFeed {
       cancel()
       this.#waiting.delete(look)
     }
+  }
+
+  /** What a Pod and its Namespace say. Waits and rejects as `knows`. */
+  async annotations(pod: PodName): Promise<PodAnnotations> {
+    await this.knows({ id: '', pod })
+    const key = `${pod.namespace}/${pod.name}`
+    const annotations = [this.#podOf(key), this.#namespaceOf(key)].map(each => each?.metadata.annotations ?? {})
+    return { pod: annotations[0]!, namespace: annotations[1]! }
   }
 
   /** What is told of names of domains has changed. */
@@ -158,6 +171,7 @@ export class PolicyFeed {
       this.#objects.change(kind, key, object)
       if (hasReceipts(kind)) this.#tellRevision(kind, key, object as Resource<ReceiptKind> | undefined)
       if (kind === 'Pod' && this.#local.has(key)) this.#tell(key)
+      if (kind === 'Namespace') this.#tellPodsOf(key)
       if (kind === 'HostEndpoint') this.#tellHost(key)
       if (this.#told) this.#report()
       for (const look of this.#waiting) look()
@@ -238,7 +252,7 @@ export class PolicyFeed {
   }
 
   /** What `knows` waits for. */
-  #missing(endpoint: PodEndpoint): string | undefined {
+  #missing(endpoint: Asking): string | undefined {
     if (!this.#told) {
       const unknown = [...this.#caches].filter(([, cache]) => !isKnown(cache)).map(([kind]) => kind)
       return `the kinds ${unknown.join(', ')}`
@@ -248,7 +262,7 @@ export class PolicyFeed {
     const pod = this.#podOf(keyOf(endpoint))
     if (pod === undefined || !isSame(endpoint, pod)) return `Pod ${namespace}/${name}`
     // before it is known, nothing that asks for its labels is about the pod
-    return this.#caches.get('Namespace')!.get(namespace) === undefined ? `Namespace ${namespace}` : undefined
+    return this.#namespaceOf(keyOf(endpoint)) === undefined ? `Namespace ${namespace}` : undefined
   }
 
   /** Why the API server tells nothing more: what the watch of Pods, or another one, ended with. */
@@ -260,6 +274,15 @@ export class PolicyFeed {
   #podOf(key: string): Resource<'Pod'> | undefined {
     const [namespace = '', name = ''] = key.split('/')
     return (this.#caches.get('Pod') as unknown as Cache<'Pod'>).get(name, namespace)
+  }
+
+  #namespaceOf(key: string): Resource<'Namespace'> | undefined {
+    return (this.#caches.get('Namespace') as unknown as Cache<'Namespace'>).get(key.split('/')[0]!)
+  }
+
+  /** What a Namespace says counts for its pods. */
+  #tellPodsOf(namespace: string): void {
+    for (const key of this.#local.keys()) if (key.startsWith(`${namespace}/`)) this.#tell(key)
   }
 
   /**
@@ -276,7 +299,7 @@ export class PolicyFeed {
     const addresses = this.#left.has(key) ? [] : first?.addresses
     const asked = pod === undefined || here.length === 0 ? undefined : pod
     const { qos, told } = asked === undefined ? {} : podQos(asked)
-    const sources = asked === undefined ? {} : podSources(asked)
+    const sources = asked === undefined ? {} : podSources(asked, this.#namespaceOf(key))
     this.#tellSources(key, here, sources.cidrs)
     this.#tellAskedInVain(
       key,
@@ -324,7 +347,7 @@ function isKnown({ known, cause }: Pick<Cache<PolicyKind>, 'known' | 'cause'>): 
 }
 
 /** Whether an interface was made for this Pod, as far as is known: another Pod can have had the name. */
-function isSame({ pod: made }: PodEndpoint, pod: Resource<'Pod'> | undefined): boolean {
+function isSame({ pod: made }: Asking, pod: Resource<'Pod'> | undefined): boolean {
   if (made?.uid === undefined || pod?.metadata.uid === undefined) return true
   return [pod.metadata.uid, pod.metadata.annotations?.[POD_ANNOTATION.staticUid]].includes(made.uid)
 }
@@ -341,6 +364,6 @@ function keyOfObject({ metadata: { name, namespace = '' } }: Resource<PolicyKind
 const UNLABELLED = { kind: 'pod', labels: {}, ports: [] } as const
 
 /** The key of the Pod, or of an interface that is no pod of Kubernetes; no name has an empty namespace. */
-function keyOf({ pod, id }: PodEndpoint): string {
+function keyOf({ pod, id }: Asking): string {
   return pod === undefined ? `/${id}` : `${pod.namespace}/${pod.name}`
 }

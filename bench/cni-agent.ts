@@ -54,6 +54,7 @@ const deps: CniDeps = {
   limiter: new Limiter(),
   oldFlows: new OldFlows({ kernel, log: silentLog }),
   mtu: () => 1500,
+  annotations: async () => ({ pod: {}, namespace: {} }),
   ready: () => undefined,
   status: () => undefined,
 }

@@ -19,10 +19,16 @@ export function askedFor(json: Json, args: Readonly<Record<string, string>>): { 
   const addresses = lists.find(list => list.length > 0)?.map(addressOf)
   const twice = addresses?.find((address, i) => addresses.findIndex(of(familyOf(address))) !== i)
   if (twice !== undefined) throw badField('ips', addresses, `one address of each family at most: ${twice} is one more`)
-  const mac: unknown = field(runtime, 'mac') || args['MAC'] || undefined
-  if (mac !== undefined && !(typeof mac === 'string' && UNICAST_MAC.test(mac)))
-    throw badField('mac', mac, 'a unicast MAC address such as 02:00:5e:10:00:01')
-  return { addresses, mac: mac?.toLowerCase() }
+  const asked: unknown = field(runtime, 'mac') || args['MAC'] || undefined
+  const mac = typeof asked === 'string' ? parseUnicastMac(asked) : undefined
+  if (asked !== undefined && mac === undefined)
+    throw badField('mac', asked, 'a unicast MAC address such as 02:00:5e:10:00:01')
+  return { addresses, mac }
+}
+
+/** In lower case with colons: six octets that the kernel takes for an interface (is_valid_ether_addr), also with `-` between them. */
+export function parseUnicastMac(text: string): string | undefined {
+  return UNICAST_MAC.test(text) && !/^[0:-]+$/.test(text) ? text.toLowerCase().replaceAll('-', ':') : undefined
 }
 
 /**
@@ -44,7 +50,7 @@ export function dnsOf(json: Json, before: unknown): Json | undefined {
   return { ...(own ?? (isObject(before) ? before : {})), ...Object.fromEntries(instead) }
 }
 
-const UNICAST_MAC = /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i
+const UNICAST_MAC = /^[0-9a-f][02468ace](?:(:[0-9a-f]{2}){5}|(-[0-9a-f]{2}){5})$/i
 
 const of = (family: string) => (address: string) => familyOf(address) === family
 

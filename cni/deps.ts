@@ -7,6 +7,8 @@ import type { EndpointStore } from './endpoints.ts'
 import type { HostSide } from './host-side.ts'
 import type { Limiter } from './limiter.ts'
 import type { OldFlows } from './old-flows.ts'
+import type { PodAnnotations } from './pod-annotations.ts'
+import type { PodName } from './request.ts'
 
 /** What the verbs may do on the host: create and delete pairs of links, and read. Felix writes everything else there. */
 export type HostKernel = ReadKernel &
@@ -28,6 +30,11 @@ export type CniDeps = {
   limiter: Limiter
   /** Bytes for a pod interface, where the configuration gives none. */
   mtu(): number
+  /**
+   * What a Pod and its Namespace say, of the last that was seen of them. Waits some seconds for one that nothing was seen of
+   * yet; rejects with an error that says what is missing.
+   */
+  annotations(pod: PodName): Promise<PodAnnotations>
   clock: Clock
   log: Log
   /** Undefined when ADD can be served; else why not. */

@@ -12,8 +12,8 @@ export const CNI_ERRORS = {
   },
   field: {
     code: 2,
-    when: 'a key has a wrong type or value, or asks for what is not done here; the message names key and value',
-    remedy: 'give the key what `details` says, or take it away',
+    when: 'a key or an annotation has a wrong type or value, or asks for what is not done here; the message names it with its value',
+    remedy: 'give it what `details` says, or take it away',
   },
   environment: {
     code: 4,
@@ -44,7 +44,7 @@ export const CNI_ERRORS = {
   },
   tryLater: {
     code: 11,
-    when: 'the agent does not answer or is not ready, a block of addresses needs an API server that is away, or too many requests wait',
+    when: 'the agent does not answer or is not ready, it has not heard of the Pod yet, a block of addresses needs an API server that is away, or too many requests wait',
     remedy:
       'the runtime tries again by itself; where it lasts, `margayctl node status` and the log of margay-node say why',
   },

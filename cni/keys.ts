@@ -48,8 +48,8 @@ export const ARGS = {
     'with K8S_POD_NAME: the pod, whose policies hold and whose name the interface on the host is made of',
   K8S_POD_NAME: 'a name of more than 253 characters is none: the container is known by its id alone',
   K8S_POD_UID: 'tells a pod from an earlier one of that name',
-  IP: 'addresses, separated by commas, where neither `runtimeConfig.ips` nor `args.cni.ips` names any',
-  MAC: 'where `runtimeConfig.mac` names none',
+  IP: 'addresses, separated by commas, where neither an annotation nor `runtimeConfig.ips` nor `args.cni.ips` names any',
+  MAC: 'where neither an annotation nor `runtimeConfig.mac` names one',
 } as const
 
 const OWN_RANGE = 'absent: make an IPPool, and name it in ipam.ipv4_pools or ipv6_pools'

@@ -1,6 +1,7 @@
 // Which fields of each kind this program uses, and the cut of an object down to them: a Node is 10 kB at the server and
 // 0.5 kB here, and a change of the other fields (a heartbeat, a pulled image) causes no notification. Of another node's
 // Node the metadata alone: then the server leaves the rest out too (`kube.ts`), nine tenths of all bytes of a large cluster.
+import { ADDRESS_ANNOTATIONS } from '../api/address-annotations.ts'
 import {
   BANDWIDTH_ANNOTATIONS,
   FELIX_ANNOTATION,
@@ -15,11 +16,13 @@ import type { Fields } from './port.ts'
 
 const IDENTITY = { name: true, namespace: true, uid: true, creationTimestamp: true, deletionTimestamp: true } as const
 
+const named = (names: readonly string[]): Fields => Object.fromEntries(names.map(name => [name, true as const]))
+
 const NODE = {
   metadata: {
     ...IDENTITY,
     labels: true,
-    annotations: Object.fromEntries(Object.values(NODE_ANNOTATION).map(name => [name, true as const])),
+    annotations: named(Object.values(NODE_ANNOTATION)),
   },
 } satisfies Fields
 
@@ -27,7 +30,7 @@ const NODE = {
 export const OWN_NODE: Fields = { ...NODE, status: { addresses: true, conditions: true } }
 
 const OTHERS = {
-  // no annotations: nothing reads them, and people put into them what belongs on no disk of a node
+  // no annotations but those that are read: people put into them what belongs on no disk of a node
   metadata: { ...IDENTITY, labels: true, finalizers: true, generation: true },
   spec: true,
   status: true,
@@ -38,16 +41,18 @@ const PORTS = { ports: { name: true, containerPort: true, protocol: true } } as 
 /** Neither labels, which nobody reads and which must not make a policy unreadable, nor status, which is others' business. */
 const SPEC_ALONE: Fields = { metadata: IDENTITY, spec: true }
 
-const POD_ANNOTATIONS = Object.fromEntries(
-  [...Object.values(POD_ANNOTATION), ...Object.values(QOS_ANNOTATION), ...BANDWIDTH_ANNOTATIONS].map(name => [
-    name,
-    true as const,
-  ]),
-)
+const ADDRESSES = Object.values(ADDRESS_ANNOTATIONS)
 
-const FELIX_ANNOTATIONS = Object.fromEntries(Object.values(FELIX_ANNOTATION).map(name => [name, true as const]))
+const POD_ANNOTATIONS = named([
+  ...[...Object.values(POD_ANNOTATION), ...Object.values(QOS_ANNOTATION), ...BANDWIDTH_ANNOTATIONS],
+  ...ADDRESSES.map(({ annotation }) => annotation),
+])
 
-const CLUSTER_ANNOTATIONS = Object.fromEntries(Object.values(RECEIPT_ANNOTATION).map(name => [name, true as const]))
+/** Those that count for the Pods of a Namespace. */
+const NAMESPACE_ANNOTATIONS = named([
+  POD_ANNOTATION.allowedSources,
+  ...ADDRESSES.filter(({ namespace }) => namespace).map(({ annotation }) => annotation),
+])
 
 const FIELDS: { readonly [K in Kind]?: Fields } = {
   Node: NODE,
@@ -57,8 +62,15 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
     spec: { nodeName: true, hostNetwork: true, serviceAccountName: true, containers: PORTS, initContainers: PORTS },
     status: { phase: true, podIP: true, podIPs: true },
   },
-  FelixConfiguration: { ...OTHERS, metadata: { ...OTHERS.metadata, annotations: FELIX_ANNOTATIONS } },
-  ClusterInformation: { ...OTHERS, metadata: { ...OTHERS.metadata, annotations: CLUSTER_ANNOTATIONS } },
+  Namespace: { ...OTHERS, metadata: { ...OTHERS.metadata, annotations: NAMESPACE_ANNOTATIONS } },
+  FelixConfiguration: {
+    ...OTHERS,
+    metadata: { ...OTHERS.metadata, annotations: named(Object.values(FELIX_ANNOTATION)) },
+  },
+  ClusterInformation: {
+    ...OTHERS,
+    metadata: { ...OTHERS.metadata, annotations: named(Object.values(RECEIPT_ANNOTATION)) },
+  },
   ServiceAccount: { metadata: LABELLED },
   EndpointSlice: {
     metadata: LABELLED,

@@ -1,4 +1,5 @@
 // docs/cni.md from the tables of the CNI room: verbs, variables, keys, capabilities and errors.
+import { ADDRESS_ANNOTATIONS } from '../api/address-annotations.ts'
 import { CAPABILITIES, ownCapabilities } from '../cni/capabilities.ts'
 import { CNI_ERRORS } from '../cni/error.ts'
 import { ARGS, KEYS, VARIABLES, VERBS } from '../cni/keys.ts'
@@ -20,6 +21,10 @@ export function cniText(): string {
     ([name, row]) =>
       `| \`${name}\` | ${name in own ? 'yes' : ''} | ${'does' in row ? row.does : `refused: ${row.instead}`} |`,
   )
+  const annotations = Object.values(ADDRESS_ANNOTATIONS).map(
+    ({ annotation, namespace, is, means }) =>
+      `| \`${annotation.replace(/.*\//, '')}\` | ${namespace === true ? 'yes' : ''} | ${is} | ${means} |`,
+  )
   const errors = Object.values(CNI_ERRORS).map(({ code, when, remedy }) => `| ${code} | ${when} | ${remedy} |`)
   return `# The CNI plugin
 
@@ -29,7 +34,7 @@ configuration ([install.md](install.md)); for a network of your own, as of Multu
 \`\`\`json
 { "cniVersion": "1.0.0", "name": "backend", "plugins": [ { "type": "margay", "ipam": { "ipv4_pools": ["backend"] } } ] }
 \`\`\`
-\`npm run manifests\` writes this page from the tables that the program reads: \`cni/keys.ts\`, \`cni/capabilities.ts\`, \`cni/error.ts\`.
+\`npm run manifests\` writes this page from the tables that the program reads: \`cni/keys.ts\`, \`cni/capabilities.ts\`, \`api/address-annotations.ts\`, \`cni/error.ts\`.
 
 ## Verbs
 | verb | since | needs | here |
@@ -62,6 +67,18 @@ A runtime fills in \`runtimeConfig\` for the \`capabilities\` of a plugin's conf
 ${capabilities.join('\n')}
 
 hostPort and limits of bandwidth are done by the plugins portmap and bandwidth behind ours, where the node has them (\`chainedPlugins\`, [install.md](install.md)).
+
+## Annotations
+Of a Pod, with Calico’s names: each begins with \`cni.projectcalico.org/\`. One with a yes counts at its Namespace too, for Pods that have none. What a Pod or its Namespace says comes before the configuration, the capabilities and CNI_ARGS, as in Calico.
+
+| annotation | Namespace | value | meaning |
+|---|---|---|---|
+${annotations.join('\n')}
+
+- An empty value is none. One that cannot be read refuses ADD (code 2) with object, annotation and remedy, and the runtime asks again: a pod keeps its address for its life.
+- They are about the interface that Kubernetes knows, the first of the container. Later ones, as Multus makes them, have what their own networks say.
+- ADD reads them before it gives an address, from the last that the agent has seen of the Pod and its Namespace, also while the API server is away. For a Pod that it has seen nothing of it waits 5 s (code 11), as it does for the pod’s policies.
+- \`allowedSourcePrefixes\` is followed while the pod runs ([traffic-out.md](traffic-out.md#sources-that-are-not-the-pods-own)); what a pod asks of its packets is in [policy.md](policy.md).
 
 ## Result
 Ours stands behind that of the plugins before, which goes out as it came, with every field: two interfaces (that of the host, and that of the container with its \`sandbox\`), an address of each family as /32 or /128, and its default route; \`mtu\` of interfaces and \`priority\` of routes since 1.1.0.

@@ -1,5 +1,5 @@
-// The sources that a Pod says it may send under beside its own addresses (`cni.projectcalico.org/allowedSourcePrefixes`), a list
-// of CIDRs in JSON. Pure. Unlike with other annotations nothing of one that makes no sense counts: who wrote it may have meant
+// The sources that a Pod, or its Namespace for Pods that say nothing, lets it send under beside its own addresses
+// (`cni.projectcalico.org/allowedSourcePrefixes`), a list of CIDRs in JSON. Pure. Unlike with other annotations nothing of one that makes no sense counts: who wrote it may have meant
 // less than what can be read.
 import { POD_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
@@ -22,19 +22,24 @@ const NO_SOURCES = [
   ...['::/128', '::1/128', '::ffff:0.0.0.0/96', 'fe80::/10', 'ff00::/8'],
 ]
 
-/** `cidrs` in canonical text; undefined where none is asked for, or what is cannot be read. */
-export function podSources({ metadata }: Resource<'Pod'>): { cidrs?: readonly string[]; told?: Condition } {
-  const { annotations = {}, name, namespace = '' } = metadata
-  const text = annotations[ANNOTATION] ?? ''
-  if (text.trim() === '') return {}
+/** `cidrs` in canonical text; undefined where none is asked for, or what is cannot be read. An empty text is none, `[]` is one. */
+export function podSources(
+  { metadata }: Resource<'Pod'>,
+  of?: Resource<'Namespace'>,
+): { cidrs?: readonly string[]; told?: Condition } {
+  const { name, namespace = '' } = metadata
+  const [own, ofNamespace] = [metadata, of?.metadata].map(each => each?.annotations?.[ANNOTATION]?.trim() ?? '')
+  const text = own || ofNamespace || ''
+  if (text === '') return {}
   const read = cidrsOf(text)
   if (typeof read === 'string') {
     const cause = {
+      object: own ? { kind: 'Pod' as const, namespace, name } : { kind: 'Namespace' as const, name: namespace },
       reason: 'Invalid',
-      message: `${ANNOTATION}: ${read}; none of it counts, and the pod sends under its own addresses alone`,
-      remedy: `write a list of up to ${MOST} CIDRs in JSON, such as ["198.51.100.0/24", "2001:db8::/64"], or take the annotation away; the pod runs`,
+      message: `${ANNOTATION}: ${read}; none of it counts, and ${own ? 'the pod sends under its own addresses' : 'its pods send under their own addresses'} alone`,
+      remedy: `write a list of up to ${MOST} CIDRs in JSON, such as ["198.51.100.0/24", "2001:db8::/64"], or take the annotation away; pods run`,
     }
-    return { told: broken('SourcesAllowed', { object: { kind: 'Pod', namespace, name }, ...cause }) }
+    return { told: broken('SourcesAllowed', cause) }
   }
   return read.length === 0 ? {} : { cidrs: read }
 }

@@ -1,5 +1,6 @@
 // ADD creates an interface that works, or leaves nothing behind.
 import { statSync } from 'node:fs'
+import { ADDRESS_ANNOTATIONS } from '../../api/address-annotations.ts'
 import { type Assigned, type AssignRefusal, type AwaitsBlock, BLOCK_PATIENCE_MS } from '../../ipam/port.ts'
 import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
@@ -12,8 +13,9 @@ import { endpointId, type PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError, GIVE_SYS_ADMIN } from '../error.ts'
 import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch, POD_LIMIT } from '../inspect.ts'
 import { aliasOf, handleOf, hostInterfaceNames } from '../interface-name.ts'
+import { type PodAnnotations, withAnnotations } from '../pod-annotations.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
-import { type AddRequest, addressesFit } from '../request.ts'
+import { type AddRequest, addressesFit, type NetConf, type PodName } from '../request.ts'
 import type { CniResult } from '../result.ts'
 import { releaseAddresses, takeDown } from '../take-down.ts'
 
@@ -73,13 +75,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const { kernel, endpoints, ipam } = deps
   const notReady = deps.ready()
   if (notReady !== undefined) throw new CniError(CNI_CODE.tryLater, notReady.msg, notReady.details)
-  const { conf, netns, containerID, ifname } = request
-  if (!addressesFit(conf))
-    throw new CniError(
-      CNI_CODE.field,
-      `invalid value of ips: ${JSON.stringify(conf.addresses)}`,
-      'the family of one is not assigned: set ipam.assign_ipv4 or assign_ipv6',
-    )
+  const { netns, containerID, ifname } = request
   if (!request.hostNetns) refuseOwnNetns(netns)
 
   const before = endpointOf(request, deps)
@@ -91,6 +87,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
       'ADD was called again and the interface is not as it should be: it is created again',
     )
   }
+  const conf = await confOfPod(request, before, deps)
   using pod = enter(kernel, netns)
   const handle = handleOf(conf.name, request)
   if (before !== undefined) await takeDown(before, deps, before.handle === handle ? 'keep addresses' : undefined)
@@ -171,6 +168,35 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     )
   undo.move() // committed: nothing left to undo
   return resultOf(endpoint, hostMac, request)
+}
+
+/**
+ * The configuration with what the Pod and its Namespace ask in its place. They ask for the interface that Kubernetes knows, the
+ * first of the container: the others have addresses of their own networks. Rejects with `CniError`.
+ */
+async function confOfPod(request: AddRequest, before: PodEndpoint | undefined, deps: CniDeps): Promise<NetConf> {
+  const { conf, pod, containerID } = request
+  const id = endpointId(conf.name, request)
+  const others = deps.endpoints.live().filter(other => other.containerID === containerID && other.id !== id)
+  const isFirst = others.every(({ createdMs }) => before !== undefined && before.createdMs <= createdMs)
+  const asked = pod === undefined || !isFirst ? conf : withAnnotations(conf, pod, await annotationsOf(pod, deps))
+  if (addressesFit(asked)) return asked
+  throw new CniError(
+    CNI_CODE.field,
+    `invalid value of ips: ${JSON.stringify(asked.addresses)}`,
+    `the family of one is not assigned: set ipam.assign_ipv4 or assign_ipv6, or name it in the annotation ${ADDRESS_ANNOTATIONS.ipFamilies.annotation}`,
+  )
+}
+
+async function annotationsOf(pod: PodName, { annotations }: CniDeps): Promise<PodAnnotations> {
+  return annotations(pod).catch((error: Error) => {
+    throw new CniError(
+      CNI_CODE.tryLater,
+      `pod ${pod.namespace}/${pod.name} is refused: ${error.message}`,
+      'nothing was made, and the runtime asks again; the condition ApiServerConnected of margayctl node status says why it is not told',
+      { cause: error },
+    )
+  })
 }
 
 /** Before the interface is there, so that none of the pod's own is among them. Rejects with `CniError`. */

@@ -250,3 +250,26 @@ test('an annotation about sources that cannot be read allows none, and the condi
   caches.put('Pod', 'ns/db-0', asking('u1', '["198.51.100.0/25"]'))
   t.deepEqual([ofPod(), sources.get('1')], [[], ['198.51.100.0/25']])
 })
+
+test('sources that a Namespace allows are those of its pods here at once, of no other, and go with its annotation', t => {
+  const { caches, feed, sources, reported } = aFeed()
+  caches.tellState()
+  const namespace = (name: string, prefixes?: string) => {
+    const annotations = prefixes === undefined ? {} : { [POD_ANNOTATION.allowedSources]: prefixes }
+    caches.put('Namespace', name, { metadata: { name, annotations } })
+  }
+  caches.put('Pod', 'ns/db-0', pod('u1', 'a'))
+  feed.setLocal(made('1', 'u1', '10.0.0.1'))
+  namespace('n', '["192.0.2.9"]')
+  namespace('ns', '["198.51.100.0/24"]')
+  t.deepEqual(sources.get('1'), ['198.51.100.0/24'])
+  caches.put('Pod', 'ns/db-0', asking('u1', '["198.51.100.7"]'))
+  t.deepEqual(sources.get('1'), ['198.51.100.7/32'], 'those of the Pod in their place')
+  caches.put('Pod', 'ns/db-0', pod('u1', 'a'))
+  namespace('ns', 'all')
+  t.is(sources.get('1'), undefined)
+  const told = () => reported.now.filter(({ type }) => type === 'SourcesAllowed').map(({ object }) => object)
+  t.deepEqual(told(), [{ kind: 'Namespace', name: 'ns' }])
+  namespace('ns')
+  t.deepEqual([told(), sources.get('1')], [[], undefined])
+})

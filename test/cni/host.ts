@@ -48,6 +48,7 @@ export async function aHost(
     mtu: () => 1500,
     clock: node.clock,
     log: silentLog,
+    annotations: async () => ({ pod: {}, namespace: {} }),
     ready: () => undefined,
     status: () => undefined,
   }

@@ -115,6 +115,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     oldFlows: new OldFlows({ kernel, log: silentLog }),
     limiter: new Limiter(),
     mtu: () => 1450,
+    annotations: async () => ({ pod: {}, namespace: {} }),
     ready: () => undefined,
     status: () => undefined,
   }

@@ -35,6 +35,17 @@ test('labels that are none, and a spec that is absent, do not refuse a policy', 
   }
 })
 
+test('of a Namespace the annotations that count for its pods are kept, and no others', t => {
+  const names = ['ipv4pools', 'ipv6pools', 'ipFamilies', 'allowedSourcePrefixes']
+  const said = Object.fromEntries(names.map(name => [`cni.projectcalico.org/${name}`, '[]']))
+  const object = {
+    metadata: { name: 'shop', annotations: { ...said, 'cni.projectcalico.org/ipAddrs': 'y' } },
+    spec: {},
+  }
+  const kept = pickFields(object, cachedFields('Namespace')) as typeof object
+  t.deepEqual(kept.metadata.annotations, said as typeof object.metadata.annotations)
+})
+
 test('the annotations of a FelixConfiguration that say something are kept, and no others', t => {
   const said = Object.fromEntries(Object.values(FELIX_ANNOTATION).map(name => [name, 'x']))
   const object = { metadata: { name: 'default', annotations: { ...said, 'example.com/secret': 'y' } }, spec: {} }

@@ -56,3 +56,20 @@ for (const [text, why] of [
     t.true(told!.message.length < 300, told!.message)
     t.regex(told!.remedy, /write a list of up to 64 CIDRs in JSON/)
   })
+
+test('what a Namespace says counts for its Pods that say nothing, and is told of the Namespace where it cannot be read', t => {
+  const of = (own: string | undefined, ofNamespace: string) =>
+    podSources(
+      {
+        metadata: { name: 'gw', namespace: 'net', ...(own !== undefined && { annotations: { [NAME]: own } }) },
+      } as never,
+      { metadata: { name: 'net', annotations: { [NAME]: ofNamespace } } } as never,
+    )
+  for (const none of [undefined, '', ' ']) t.deepEqual(of(none, '["192.0.2.7"]'), { cidrs: ['192.0.2.7/32'] })
+  t.deepEqual(of('["192.0.2.8"]', '["192.0.2.7"]'), { cidrs: ['192.0.2.8/32'] })
+  t.deepEqual(of('[]', '["192.0.2.7"]'), {}, 'the Pod says that it has none')
+  t.deepEqual(of('["192.0.2.8"]', 'everything'), { cidrs: ['192.0.2.8/32'] })
+  const { cidrs, told } = of(undefined, 'everything')
+  t.is(cidrs, undefined)
+  t.like(told, { type: 'SourcesAllowed', reason: 'Invalid', object: { kind: 'Namespace', name: 'net' } })
+})
