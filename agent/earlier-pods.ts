@@ -20,6 +20,8 @@ export async function takeOverPods({ cni, dataDir, report }: Deps): Promise<void
   const { endpoints, ipam, log } = cni
   await dropReplaced(cni)
   holdAdopted(cni)
+  // of a run that ended before it had their names
+  nameAdopted(cni)
   const adopted = await adopt(cni)
   const pods = adopted.map(({ interfaceName, addresses }) => `${interfaceName} ${addresses.join(' ')}`)
   if (pods.length > 0) log.warn({ pods }, 'these pods run and the journal does not know them: adopted from the kernel')

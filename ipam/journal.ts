@@ -43,15 +43,16 @@ export class Journal {
 
   constructor(db: Database) {
     this.#db = db
-    const [older] = db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'ipam_blocks'").all()
-    db.exec(SCHEMA)
-    const put = db.prepare('INSERT OR IGNORE INTO ipam_journal (key, value) VALUES (?, ?)')
     const read = (key: string) => db.prepare('SELECT value FROM ipam_journal WHERE key = ?').get(key)?.['value']
-    if (read('epoch') === undefined)
-      transaction(db, () => {
-        put.run('epoch', randomUUID())
-        if (older !== undefined) put.run('complete', 'yes') // of an earlier version
-      })
+    // together, or the tables that a killed start made would be those of an earlier version at the next one
+    transaction(db, () => {
+      const older = db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'ipam_blocks'").get()
+      db.exec(SCHEMA)
+      if (read('epoch') !== undefined) return
+      const put = db.prepare('INSERT INTO ipam_journal (key, value) VALUES (?, ?)')
+      put.run('epoch', randomUUID())
+      if (older !== undefined) put.run('complete', 'yes') // of an earlier version
+    })
     this.epoch = String(read('epoch'))
     this.#complete = read('complete') !== undefined
     // once the pool was written with the block; a pool that was made again under another name lost it

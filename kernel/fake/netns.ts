@@ -142,11 +142,17 @@ export class FakeNetns {
     this.#putRoute(resolved)
   }
 
-  /** The longest match of the local, then the main table; the smallest metric of equals. */
-  lookup(dst: string): Route | undefined {
+  /**
+   * The longest match of the local, then the main table; the smallest metric of equals. `ifindex`: no route over another
+   * interface, as gateways are looked up.
+   */
+  lookup(dst: string, ifindex?: number): Route | undefined {
     const length = (route: Route) => Number(route.dst.split('/')[1])
     for (const table of [ROUTE_TABLE.local, ROUTE_TABLE.main, ROUTE_TABLE.default]) {
-      const found = [...this.routes.values()].filter(route => route.table === table && contains(route.dst, dst))
+      const isOver = (route: Route) => [undefined, route.ifindex].includes(ifindex) || route.type !== 'unicast'
+      const found = [...this.routes.values()].filter(
+        route => route.table === table && contains(route.dst, dst) && isOver(route),
+      )
       found.sort((a, b) => length(b) - length(a) || (a.metric ?? 0) - (b.metric ?? 0))
       if (found[0] !== undefined && found[0].type !== 'throw') return found[0]
     }
@@ -261,11 +267,10 @@ export class FakeNetns {
     } else if (route.gateway === undefined || route.onlink) throw refuse(ERRNO.ENODEV, 'no link named')
     if (route.gateway === undefined || route.onlink || isLinkLocal(route.gateway)) return out
     if (isIpv4(route.dst) && route.scope !== ROUTE_SCOPE.universe) throw refuse(ERRNO.EINVAL, 'scope and gateway')
-    const via = this.lookup(route.gateway)
+    const via = this.lookup(route.gateway, route.ifindex)
     if (via?.type === 'local') throw refuse(ERRNO.EINVAL, 'the gateway is an address of this host')
     const reached = via !== undefined && via.type === 'unicast' && via.gateway === undefined
-    if (!reached || (route.ifindex !== undefined && via.ifindex !== route.ifindex))
-      throw refuse(isIpv4(route.dst) ? ERRNO.ENETUNREACH : ERRNO.EHOSTUNREACH, 'no route to the gateway')
+    if (!reached) throw refuse(isIpv4(route.dst) ? ERRNO.ENETUNREACH : ERRNO.EHOSTUNREACH, 'no route to the gateway')
     return { ...out, ifindex: via.ifindex }
   }
 }

@@ -1,17 +1,20 @@
 // A node for tests of the verbs without root: the kernel, the API server and the journal in memory.
+import { takeOverPods } from '../../agent/earlier-pods.ts'
 import type { CniDeps } from '../../cni/deps.ts'
 import { EndpointStore } from '../../cni/endpoints.ts'
 import { type CniAnswer, handleCni } from '../../cni/handle.ts'
+import type { HostSide } from '../../cni/host-side.ts'
 import { Limiter } from '../../cni/limiter.ts'
 import { OldFlows } from '../../cni/old-flows.ts'
-import { createFakeStore } from '../../datastore/fake.ts'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import type { Store } from '../../datastore/port.ts'
 import type { Felix } from '../../felix/loop.ts'
 import type { NodeAllocator } from '../../ipam/allocator.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import type { ManualClock } from '../../lib/clock.ts'
 import { type Database, openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { aNode, aPool, converge } from '../ipam/world.ts'
+import { aNode, aPool, converge, drained } from '../ipam/world.ts'
 import { felixFor } from './host-side.ts'
 
 export const POD = '/run/netns/pod'
@@ -25,24 +28,32 @@ export type Host = {
   clock: ManualClock
 }
 
+type HostOptions = {
+  store?: FakeStore
+  /** Made in the store. */
+  pools?: ReturnType<typeof aPool>[]
+  /** How this host sees the store; absent: as it is. */
+  writes?: Store
+  /** As an agent starts: pods of an earlier run are adopted, and what ended is collected, before anything is published. */
+  takesOver?: boolean
+}
+
 export async function aHost(
   db = openDatabase(':memory:'),
   world = new FakeWorld(),
   kernel = world.kernel(),
-  { store = createFakeStore(), pool = aPool('p', '10.0.0.0/24') } = {},
+  { store = createFakeStore(), pools = [aPool('p', '10.0.0.0/24')], ...more }: HostOptions = {},
 ): Promise<Host> {
-  await store.create('IPPool', pool)
-  const node = aNode(store, 'n1', db)
+  for (const pool of pools) await store.create('IPPool', pool)
+  const node = aNode(more.writes ?? store, 'n1', db)
   node.start()
-  await converge(store, node)
+  await (more.takesOver ? drained(store) : converge(store, node))
   const endpoints = new EndpointStore(db)
-  const { felix, hostSide } = felixFor(kernel, endpoints, node.clock)
-  const deps: CniDeps = {
+  const base = {
     node: 'n1',
     ipam: node.allocator,
     kernel,
     endpoints,
-    hostSide,
     oldFlows: new OldFlows({ kernel, log: silentLog }),
     limiter: new Limiter(),
     mtu: () => 1500,
@@ -52,16 +63,32 @@ export async function aHost(
     ready: () => undefined,
     status: () => undefined,
   }
-  return { world, db, deps, allocator: node.allocator, felix, clock: node.clock }
+  if (more.takesOver)
+    await takeOverPods({ cni: { ...base, hostSide: NO_FELIX }, dataDir: '/var/lib/margay', report: () => {} })
+  const { felix, hostSide } = felixFor(kernel, endpoints, node.clock)
+  return { world, db, deps: { ...base, hostSide }, allocator: node.allocator, felix, clock: node.clock }
+}
+
+const tooEarly = (): never => {
+  throw new Error('felix does not run yet')
+}
+const NO_FELIX: HostSide = {
+  applied: tooEarly,
+  routeProtocol: tooEarly,
+  podsFiltered: tooEarly,
+  filterDifferences: tooEarly,
 }
 
 export function call(
   { deps }: Host,
   verb: string,
-  more: { id?: string; netns?: string; conf?: object } = {},
+  more: { id?: string; netns?: string; ifname?: string; args?: string; conf?: object } = {},
 ): Promise<CniAnswer> {
-  const { id = 'c1', netns = POD, conf = {} } = more
-  const env = { CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: '/' }
+  const { id = 'c1', netns = POD, ifname = 'eth0', args = '', conf = {} } = more
+  const env = {
+    ...{ CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_PATH: '/' },
+    CNI_ARGS: args,
+  }
   return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }) }, deps)
 }
 

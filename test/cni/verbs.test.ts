@@ -6,9 +6,7 @@ import type { EndpointChange } from '../../cni/endpoints.ts'
 import { handleCni } from '../../cni/handle.ts'
 import { inspect } from '../../cni/inspect.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
-import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { added, aHost, call, type Host, POD } from './host.ts'
@@ -126,40 +124,6 @@ test('the result is appended to the result of the plugins before', async t => {
   const { stdout } = await call(host, 'ADD', { conf: { prevResult } })
   const { interfaces, ips, dns } = JSON.parse(stdout)
   t.deepEqual([interfaces.length, ips.length, ips[1].interface, dns], [3, 2, 2, { a: 1 }])
-})
-
-test('an agent that dies at any step of ADD leaves only what the DEL that follows removes', async t => {
-  for (let step = 0, finished = false; !finished; step++) {
-    const world = new FakeWorld()
-    world.addNetns(POD)
-    let left = Number.POSITIVE_INFINITY
-    const { promise: died, resolve: die } = Promise.withResolvers<'died'>()
-    const mortal = (kernel: Kernel): Kernel =>
-      new Proxy(kernel, {
-        get(target, name) {
-          const method: unknown = Reflect.get(target, name)
-          if (typeof method !== 'function') return method
-          if (name === 'inside') return (path: string) => mortal(target.inside(path))
-          if (name === 'monitor') return method.bind(target)
-          return (...args: unknown[]) => {
-            if (name === 'close' || name === Symbol.dispose || left-- > 0) return method.apply(target, args)
-            die('died')
-            if (name === 'readSysctl' || name === 'writeSysctl') return '' // synchronous; the next call never ends
-            return new Promise(() => {}) // nothing after this moment happens any more
-          }
-        },
-      })
-    const host = await aHost(undefined, world, mortal(world.kernel()))
-    await host.felix.applied().catch(() => {}) // the uplink is not there
-    left = step
-    const answer = call(host, 'ADD')
-    finished = (await Promise.race([answer.then(() => 'answered'), died])) === 'answered'
-
-    const again = await aHost(host.db, host.world)
-    t.is((await call(again, 'DEL', { netns: '' })).exitCode, 0)
-    t.deepEqual(await remains(again), NOTHING, `step ${step}`)
-    if (finished) t.true(step > 15)
-  }
 })
 
 test('after a reboot the rows and addresses of pods that are gone are collected, tunnels and living pods stay', async t => {

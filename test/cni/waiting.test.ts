@@ -17,7 +17,7 @@ async function aStuckHost(): Promise<Host & { unhang(): void }> {
     if (hangs) await promise
     return store.create(kind, object)
   }
-  const options = { store: { ...store, create }, pool: aPool('p', '10.0.0.0/24', 30) }
+  const options = { store: { ...store, create }, pools: [aPool('p', '10.0.0.0/24', 30)] }
   const host = await aHost(undefined, undefined, undefined, options)
   await added(host, 'a', '/run/netns/a')
   await added(host, 'b', '/run/netns/b')

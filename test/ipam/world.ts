@@ -141,7 +141,8 @@ function lookAt(store: Settling): Looked {
   return begun
 }
 
-async function drained(store: Settling): Promise<void> {
+/** What was asked for so far is answered, and no time passes. */
+export async function drained(store: Settling): Promise<void> {
   for (let i = 0; i < 20; i++) await new Promise(setImmediate)
   await store.settled()
 }

@@ -236,6 +236,26 @@ export function kernelContract(test: TestFn, open: () => World): void {
     t.is((await ours(node, '10.4.0.0/16'))[0]!.ifindex, ifindex)
   })
 
+  promise(
+    'a gateway is looked up over the interface of its route, whatever route another one has to it',
+    async (t, { node }) => {
+      const [first, second] = [await upPair(node), await veth(node, 'c', 'd')]
+      await node.setLink(second, { up: true })
+      await node.addAddress({ ifindex: first, address: '10.1.0.1', length: 24, scope: 0 })
+      for (const [dst, near, gateway] of [
+        ['10.4.0.0/16', '192.0.2.1/32', '192.0.2.1'],
+        ['fd00:6::/64', 'fd00:7::1/128', 'fd00:7::1'],
+      ] as const) {
+        const to = (ifindex: number, metric: number) => ({ ...workload(near, ifindex), metric })
+        const via = (ifindex: number, metric: number) => ({ ...workload(dst, ifindex), scope: 0, gateway, metric })
+        t.deepEqual(await refusals(node, [add(to(first, 10)), add(via(first, 10))]), [])
+        t.is((await refusals(node, [add(via(second, 20))])).length, 1, 'not over this one')
+        t.deepEqual(await refusals(node, [add(to(second, 20)), add(via(second, 20))]), [])
+        t.deepEqual((await ours(node, dst)).map(route => route.ifindex).sort(), [first, second].sort())
+      }
+    },
+  )
+
   promise('replace swaps the route of the same key only, delete takes exactly what it names', async (t, { node }) => {
     const ifindex = await upPair(node)
     for (const dst of ['10.5.0.0/26', 'fd00:5::/122']) {
