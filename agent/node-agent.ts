@@ -170,7 +170,7 @@ export class NodeAgent {
       report: conditions => this.#status.report('metrics', conditions),
     })
     followNodeUid(this.#view, { node, db: data.node, log })
-    this.#oldFlows = new OldFlows({ kernel, log: roomLog('cni') })
+    this.#oldFlows = new OldFlows({ kernel, clock, log: roomLog('cni') })
     this.endpoints = new EndpointStore(this.#data.node)
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
     const ends = new FlowEnds()
@@ -465,6 +465,7 @@ export class NodeAgent {
     await this.#network.close()
     await this.#felix.close()
     this.#conntrack.close()
+    this.#oldFlows.close()
     this.flows.close()
     this.#policies.close()
     this.#names.close()

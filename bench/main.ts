@@ -3,7 +3,6 @@
 import { benchAgent } from './agent.ts'
 import { benchBgpRib } from './bgp-rib.ts'
 import { benchBgpWire } from './bgp-wire.ts'
-import { benchCni } from './cni.ts'
 import { benchFelix } from './felix.ts'
 import { benchFelixKernel } from './felix-kernel.ts'
 import { benchPolicy } from './policy.ts'
@@ -12,7 +11,7 @@ import { benchRoutes } from './routes.ts'
 import type { Row } from './row.ts'
 import { benchScrape } from './scrape.ts'
 
-const ROOT_ONLY = [benchCni, benchRoutes, benchFelixKernel]
+const ROOT_ONLY = [benchRoutes, benchFelixKernel]
 const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix, benchPolicy, benchReceipts, benchAgent, benchScrape]
 
 const asRoot = process.getuid?.() === 0
@@ -22,7 +21,7 @@ for (const bench of asRoot ? [...ROOT_ONLY, ...ANYBODY] : ANYBODY) {
   rows.push(...(await bench()))
 }
 print(rows)
-if (!asRoot) process.stderr.write('not root: CNI and routes were left out, which need network namespaces\n')
+if (!asRoot) process.stderr.write('not root: routes were left out, which need network namespaces\n')
 process.exit(0) // the programs that a bench started are gone; nothing else may hold the table back
 
 function print(all: readonly Row[]): void {

@@ -1,14 +1,15 @@
-// What the kernel still tracks of an address that changes hands: its entries are deleted when a pod goes and when its block
+// What the kernel still tracks of an address that changes hands: its entries are deleted when a pod has gone and when its block
 // comes to this node, so that nobody rides on a connection that another pod's policies allowed. A walk of the kernel's table
-// costs some 15 ms of the processor even where little is tracked, so ADD makes one for an address only that nobody walked
-// for since it was last in use: the packets to and from one that no pod has are dropped before they are tracked (the block's
-// blackhole route, reverse path, walls of the pods). One walk serves all that ask while the one before is under way: hundreds
-// of pods can end in a second.
+// costs some 15 ms of the processor even where little is tracked. So DEL does not wait for one: those who go within a moment
+// share it. And ADD makes one for an address only that nobody walked for since it was last in use: the packets to and from one
+// that no pod has are dropped before they are tracked (the block's blackhole route, reverse path, walls of the pods). One walk
+// serves all that ask while the one before is under way.
 
 import type { OwnBlock } from '../ipam/port.ts'
 import type { Flow } from '../kernel/port/conntrack.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Cancel, Clock } from '../lib/clock.ts'
 import { addressAt } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 
@@ -16,10 +17,12 @@ import type { Log } from '../lib/log.ts'
 const AT_ONCE = 4096
 /** Of larger blocks each address has a walk when it is used first. */
 const LARGEST_SWEPT = 4096
+/** How long after the first of the pods that go the walk for them begins: while one pod after the other goes it has 5 % of a core. */
+const GONE_MS = 250
 /** More walks than a full table needs: somebody makes entries as fast as they are deleted. */
 const MOST_WALKS = 512
 
-type OldFlowsDeps = { kernel: Pick<Kernel, 'flowsOf' | 'deleteFlows'>; log: Log }
+type OldFlowsDeps = { kernel: Pick<Kernel, 'flowsOf' | 'deleteFlows'>; clock: Clock; log: Log }
 type Batch = { addresses: Set<string>; done: Promise<void> }
 
 export class OldFlows {
@@ -30,8 +33,11 @@ export class OldFlows {
   /** Addresses that no pod has had since the last walk for them. */
   readonly #clean = new Set<string>()
   readonly #blocks = new Map<string, ReadonlySet<string>>()
+  /** Those of pods that have gone, until the walk for them begins. */
+  readonly #gone = new Set<string>()
   /** Those that walks are under way for, and that no pod got meanwhile. */
   readonly #swept = new Set<string>()
+  #cancel: Cancel | undefined
 
   constructor(deps: OldFlowsDeps) {
     this.#deps = deps
@@ -45,15 +51,21 @@ export class OldFlows {
     const isClean = addresses.every(address => this.#clean.has(address))
     for (const address of addresses) {
       this.#clean.delete(address)
+      this.#gone.delete(address)
       this.#swept.delete(address)
     }
     if (!isClean) await this.#forget(addresses)
   }
 
-  /** For addresses whose pod has gone, before others may have them. Rejects as `prepare`: whoever has them next tries again. */
-  async clear(addresses: readonly string[]): Promise<void> {
-    await this.#forget(addresses)
-    for (const address of addresses) if (this.#isOwn(address)) this.#clean.add(address)
+  /** For addresses whose pod has gone: what is tracked of them is deleted soon. Who gets one before that waits for it (`prepare`). */
+  clear(addresses: readonly string[]): void {
+    for (const address of addresses) this.#gone.add(address)
+    this.#cancel ??= this.#deps.clock.after(GONE_MS, () => {
+      this.#cancel = undefined
+      const gone = [...this.#gone]
+      this.#gone.clear()
+      void this.#sweep(gone)
+    })
   }
 
   /** Takes in which blocks this node has, and walks once for the free addresses of those that came. `held`: those of pods. */
@@ -74,11 +86,21 @@ export class OldFlows {
         this.#blocks.set(cidr, new Set(all))
         for (const address of all) if (!held.has(address)) free.push(address)
       }
+    await this.#sweep(free)
+  }
+
+  /** What waits to be deleted stays: the next agent walks for all addresses that are free then. */
+  close(): void {
+    this.#cancel?.()
+  }
+
+  /** One walk for addresses that no pod has. */
+  async #sweep(free: readonly string[]): Promise<void> {
     if (free.length === 0) return
     for (const address of free) this.#swept.add(address)
     try {
       await this.#forget(free)
-      for (const address of free) if (this.#swept.has(address)) this.#clean.add(address)
+      for (const address of free) if (this.#swept.has(address) && this.#isOwn(address)) this.#clean.add(address)
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
       this.#deps.log.warn({ err: error }, 'what is tracked of free addresses is deleted when pods get them')

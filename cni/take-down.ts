@@ -5,17 +5,12 @@ import type { PodEndpoint } from './endpoints.ts'
 
 /**
  * Listeners first, then the kernel, then address and row together: after a crash in between a row is left for the next DEL.
- * Connections that cannot be deleted hold nothing back: whoever gets the address next is refused then (`add`).
+ * Connections hold nothing back: whoever gets the address next waits until they are deleted (`add`).
  */
 export async function takeDown(endpoint: PodEndpoint, deps: CniDeps, addresses?: 'keep addresses'): Promise<void> {
   deps.endpoints.markLeaving(endpoint.id)
   await deps.kernel.deleteLink(endpoint.interfaceName)
-  await deps.oldFlows.clear(endpoint.addresses).catch((error: unknown) => {
-    deps.log.error(
-      { err: error, endpoint: endpoint.id },
-      'connections of an address that is released are still tracked',
-    )
-  })
+  deps.oldFlows.clear(endpoint.addresses)
   if (addresses === undefined) await releaseAddresses(endpoint.handle, deps, endpoint.id)
   else deps.endpoints.deletePersisted(endpoint.id)
   deps.endpoints.unpublish(endpoint.id)

@@ -10,6 +10,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: PARALLEL })
 
 export const PATHS = {
   nodes: '/api/v1/nodes',
+  pods: '/api/v1/namespaces/default/pods',
   blocks: '/apis/projectcalico.org/v3/ipamblocks',
   pools: '/apis/projectcalico.org/v3/ippools',
   bgpPeers: '/apis/projectcalico.org/v3/bgppeers',

@@ -54,7 +54,7 @@ export async function aHost(
     ipam: node.allocator,
     kernel,
     endpoints,
-    oldFlows: new OldFlows({ kernel, log: silentLog }),
+    oldFlows: new OldFlows({ kernel, clock: node.clock, log: silentLog }),
     limiter: new Limiter(),
     mtu: () => 1500,
     clock: node.clock,

@@ -112,7 +112,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     kernel,
     endpoints,
     hostSide,
-    oldFlows: new OldFlows({ kernel, log: silentLog }),
+    oldFlows: new OldFlows({ ...base, kernel }),
     limiter: new Limiter(),
     mtu: () => 1450,
     annotations: async () => ({ pod: {}, namespace: {} }),
