@@ -15,6 +15,7 @@ import { CNI_CODE } from '../cni/error.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import { Limiter } from '../cni/limiter.ts'
 import { OldFlows } from '../cni/old-flows.ts'
+import { Pins } from '../cni/pins.ts'
 import { PodMtu } from '../cni/pod-mtu.ts'
 import { PodRepair } from '../cni/pod-repair.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
@@ -113,6 +114,7 @@ export class NodeAgent {
   /** Limits CNI requests: one per pod, a few at once per node. */
   readonly #limiter = new Limiter()
   readonly #oldFlows: OldFlows
+  readonly #pins: Pins
   readonly #podMtu: PodMtu
   readonly #conntrack: Conntrack
   readonly #names: DomainNames
@@ -172,6 +174,7 @@ export class NodeAgent {
     followNodeUid(this.#view, { node, db: data.node, log })
     this.#oldFlows = new OldFlows({ kernel, clock, log: roomLog('cni') })
     this.endpoints = new EndpointStore(this.#data.node)
+    this.#pins = new Pins({ kernel, endpoints: this.endpoints, clock })
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
     const ends = new FlowEnds()
     const sets = new PolicySets({
@@ -360,6 +363,7 @@ export class NodeAgent {
     return {
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
       oldFlows: this.#oldFlows,
+      pins: this.#pins,
       hostSide: {
         applied: id => this.#applied(id),
         routeProtocol: () => this.#felix.podRouteProtocol,

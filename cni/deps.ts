@@ -7,6 +7,7 @@ import type { EndpointStore } from './endpoints.ts'
 import type { HostSide } from './host-side.ts'
 import type { Limiter } from './limiter.ts'
 import type { OldFlows } from './old-flows.ts'
+import type { Pins } from './pins.ts'
 import type { PodAnnotations } from './pod-annotations.ts'
 import type { PodName } from './request.ts'
 
@@ -26,6 +27,7 @@ export type CniDeps = {
   endpoints: EndpointStore
   hostSide: HostSide
   oldFlows: Pick<OldFlows, 'prepare' | 'clear'>
+  pins: Pins
   /** Limits requests: one per pod at a time, a few at once per node. One for the life of the agent. */
   limiter: Limiter
   /** Bytes for a pod interface, where the configuration gives none. */

@@ -18,6 +18,8 @@ export type PodEndpoint = {
   interfaceName: string
   /** Path of the pod's network namespace when ADD was called. */
   netns: string
+  /** The path that the runtime gave, where `netns` is the name that the plugin mounted it under (`pins.ts`). */
+  sandbox?: string
   /** Canonical addresses without length. */
   addresses: readonly string[]
   /** MAC of the pod side. */

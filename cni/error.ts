@@ -38,7 +38,7 @@ export const CNI_ERRORS = {
   },
   netns: {
     code: 8,
-    when: 'the namespace is not there, cannot be entered, or is the host’s own',
+    when: 'the namespace is not there, cannot be entered or mounted, or is the host’s own',
     remedy:
       'the agent needs CAP_SYS_ADMIN and the host’s `/run/netns`; a runtime must give each container a namespace (`CNI_NETNS_OVERRIDE=1` lets it be the host’s)',
   },

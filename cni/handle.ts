@@ -5,6 +5,7 @@ import type { CniDeps } from './deps.ts'
 import { endpointId, lockKey } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'
 import type { Lane } from './limiter.ts'
+import type { Unpin } from './pins.ts'
 import {
   type AddRequest,
   type CheckRequest,
@@ -22,11 +23,21 @@ import { gc } from './verbs/gc.ts'
 import { status } from './verbs/status.ts'
 import { version } from './verbs/version.ts'
 
-/** The plugin prints `stdout` and exits with `exitCode`. */
-export type CniAnswer = { exitCode: 0 | 1; stdout: string }
+/** The plugin unmounts what `unpin` says, prints `stdout` and exits with `exitCode`. */
+export type CniAnswer = { exitCode: 0 | 1; stdout: string; unpin?: readonly Unpin[] }
 
 /** Never rejects. */
 export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnswer> {
+  const answer = await heldAnswer(raw, deps)
+  const unpin = MOUNTED_FOR.includes(raw.env['CNI_COMMAND'] ?? '') ? deps.pins.toRelease() : []
+  return unpin.length === 0 ? answer : { ...answer, unpin }
+}
+
+/** Verbs after which a namespace may have no user any more. */
+const MOUNTED_FOR = ['ADD', 'DEL', 'GC']
+
+async function heldAnswer(raw: RawRequest, deps: CniDeps): Promise<CniAnswer> {
+  using _ = raw.netns === undefined ? undefined : deps.pins.hold(raw.netns)
   try {
     const request = parseRequest(raw)
     return { exitCode: 0, stdout: await perform(request, deps) }

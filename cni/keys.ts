@@ -35,7 +35,7 @@ export const VARIABLES = {
   CNI_COMMAND: 'the verb',
   CNI_CONTAINERID: 'begins with a letter or digit and holds letters, digits, `_`, `.` and `-`, at most 253',
   CNI_NETNS:
-    'absolute path of the namespace, which the agent must be able to open: below `/run/netns` where it runs in a pod. Not the host’s own',
+    'absolute path of the namespace: a name below `/run/netns`, or any other path, also of a process (`/proc/PID/ns/net`), which the plugin mounts below `/run/netns` for the agent. Not the host’s own',
   CNI_NETNS_OVERRIDE: '`1`: it may be the host’s own',
   CNI_IFNAME: 'name in the container: 1 to 15 octets, not `.` or `..`, no `/`, `:` or white space',
   CNI_ARGS: '`KEY=VALUE;KEY=VALUE`; keys that have no row below are ignored',

@@ -8,6 +8,7 @@
  * Over the socket it speaks HTTP/1.0: the answer ends with the connection. Before the answer the agent writes a space
  * every two seconds. While an agent starts again, ADD and DEL wait for it and STATUS is fine: see `wait_for_agent`. Hazards: a closed descriptor 0, 1 or 2 (the socket must not get its number), signals, short reads
  * and writes, non-blocking pipes, bytes that are no UTF-8, the text of the configuration, which may hold credentials.
+ * The agent may run where the processes of the host are not seen: a namespace that has no name below /run/netns gets one.
  * Over 400 lines: the program is one file, so that one command builds it on any host.
  * test/cni/plugin-fuzz.c includes this file with PLUGIN_HARNESS, and is the kernel for it.
  */
@@ -40,6 +41,13 @@ typedef unsigned long size;
 /* Bytes of a socket's path in sockaddr_un, without the final zero (unix(7)). */
 #define LONGEST_PATH 107
 
+/* Where namespaces have names, and the beginning of those that are given here, before the number of the namespace. */
+#define NETNS_FOLDER "/run/netns"
+#define PIN NETNS_FOLDER "/margay-"
+#define OWN_NETNS "/proc/self/ns/net"
+/* A 64-bit number in decimal digits. */
+#define MOST_DIGITS 20
+
 #define DEFAULT_SOCKET "/run/margay/agent.sock"
 /* After the socket's path: where the agent says when it last served pods. agent/served-file.ts writes it. */
 #define SERVED ".served"
@@ -70,10 +78,14 @@ static u8 room[ROOM];
 
 #if defined(__x86_64__)
 enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_rt_sigaction = 13, SYS_socket = 41, SYS_connect = 42,
-       SYS_fcntl = 72, SYS_clock_gettime = 228, SYS_exit_group = 231, SYS_openat = 257, SYS_ppoll = 271 };
+       SYS_fcntl = 72, SYS_fstatfs = 138, SYS_mount = 165, SYS_umount2 = 166, SYS_clock_gettime = 228,
+       SYS_exit_group = 231, SYS_openat = 257, SYS_mkdirat = 258, SYS_unlinkat = 263, SYS_ppoll = 271, SYS_statx = 332 };
+enum { O_NOFOLLOW = 0400000 };
 #elif defined(__aarch64__)
 enum { SYS_read = 63, SYS_write = 64, SYS_close = 57, SYS_rt_sigaction = 134, SYS_socket = 198, SYS_connect = 203,
-       SYS_fcntl = 25, SYS_clock_gettime = 113, SYS_exit_group = 94, SYS_openat = 56, SYS_ppoll = 73 };
+       SYS_fcntl = 25, SYS_fstatfs = 44, SYS_mount = 40, SYS_umount2 = 39, SYS_clock_gettime = 113,
+       SYS_exit_group = 94, SYS_openat = 56, SYS_mkdirat = 34, SYS_unlinkat = 35, SYS_ppoll = 73, SYS_statx = 291 };
+enum { O_NOFOLLOW = 0100000 };
 #else
 #error "x86-64 and arm64 only"
 #endif
@@ -82,7 +94,9 @@ enum { EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, EBADF = 9, EAGAIN = 11, ENOMEM
        EISDIR = 21, EINVAL = 22, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EPIPE = 32, ELOOP = 40, EPROTOTYPE = 91,
        ECONNRESET = 104, ECONNREFUSED = 111 };
 enum { POLLIN = 1, POLLOUT = 4, F_DUPFD_CLOEXEC = 1030, CLOCK_MONOTONIC = 1, SIGPIPE = 13 };
-enum { AT_FDCWD = -100, O_NONBLOCK = 04000, O_CLOEXEC = 02000000 };
+enum { AT_FDCWD = -100, O_CREAT = 0100, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, O_PATH = 010000000 };
+enum { AT_EMPTY_PATH = 0x1000, STATX_INO = 0x100, NSFS_MAGIC = 0x6e736673, S_IFMT = 0170000, S_IFLNK = 0120000 };
+enum { MS_BIND = 4096, MNT_DETACH = 2, UMOUNT_NOFOLLOW = 8 };
 enum { AF_UNIX = 1, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000 };
 
 /* One call of the kernel; negative: the number of the error. */
@@ -554,6 +568,9 @@ typedef struct {
   Slice command, config, version;
   /* Index in SUPPORTED: the version that errors are told in. */
   int told;
+  /* Number of the namespace that the agent is told of in the place of CNI_NETNS; 0: none. `pinned`: this run mounted it. */
+  size netns;
+  int pinned;
   char path[LONGEST_PATH + 1];
 } Request;
 
@@ -731,7 +748,139 @@ static void put_body(Writer *w, const Request *request, Slice input)
   }
   put(w, "},\"stdin\":\"");
   say_slice(w, input);
-  put(w, "\"}");
+  put(w, "\"");
+  if (request->netns != 0) {
+    put(w, ",\"netns\":");
+    put_number(w, request->netns);
+  }
+  put(w, "}");
+}
+
+/* ---- Network namespaces ---- */
+
+/* Opens a file to look at it alone: no device and no pipe notices. Negative: the error. */
+static long open_path(const char *path, int flags)
+{
+  long fd;
+  do fd = system_call(SYS_openat, AT_FDCWD, (long)path, O_PATH | O_CLOEXEC | flags, 0, 0);
+  while (fd == -EINTR);
+  return fd;
+}
+
+/* The number of an open namespace, which no other one has while it is there; 0: it is no namespace. `mode` may be 0. */
+static size number_of(long fd, u32 *mode)
+{
+  long about[32] = { 0 }; /* struct statfs begins with the type of the file system */
+  size file[32] = { 0 };  /* struct statx has the mode at 28, 16 bits, and the inode's number at 32 */
+  if (system_call(SYS_statx, fd, (long)"", AT_EMPTY_PATH, STATX_INO, (long)file) < 0) return 0;
+  if (mode != 0) *mode = (u32)(file[3] >> 32 & 0xffff);
+  if (system_call(SYS_fstatfs, fd, (long)about, 0, 0, 0) < 0 || about[0] != NSFS_MAGIC) return 0;
+  return file[4];
+}
+
+/* The number of the namespace at a path; 0: there is none. */
+static size number_at(const char *path, int flags)
+{
+  long fd = open_path(path, flags);
+  size number;
+  if (fd < 0) return 0;
+  number = number_of(fd, 0);
+  system_call(SYS_close, fd, 0, 0, 0, 0);
+  return number;
+}
+
+/* Whether a path is a name below /run/netns, which an agent in a container sees too: no link from there to elsewhere. */
+static int has_name(Slice path)
+{
+  const char *start = (const char *)path.at;
+  u32 mode = 0;
+  long fd;
+  if (begins(path, NETNS_FOLDER "/"))
+    path.at += sizeof NETNS_FOLDER;
+  else if (begins(path, "/var" NETNS_FOLDER "/"))
+    path.at += sizeof "/var" NETNS_FOLDER;
+  else
+    return 0;
+  if (path.at == path.end || *path.at == '.') return 0;
+  for (; path.at < path.end; path.at++)
+    if (*path.at == '/') return 0;
+  fd = open_path(start, O_NOFOLLOW);
+  if (fd < 0) return 1; /* the agent says what is wrong */
+  number_of(fd, &mode);
+  system_call(SYS_close, fd, 0, 0, 0, 0);
+  return (mode & S_IFMT) != S_IFLNK;
+}
+
+/* Writes `start` and the digits of a number, with an end. */
+static void path_of(char *to, const char *start, size number)
+{
+  char digits[MOST_DIGITS];
+  int n = 0;
+  while (*start != 0) *to++ = *start++;
+  do digits[n++] = (char)('0' + number % 10);
+  while ((number /= 10) > 0);
+  while (n > 0) *to++ = digits[--n];
+  *to = 0;
+}
+
+/* Mounts an open namespace under the name that its number gives. 1; 0: it was there; negative: the error. */
+static long pin(long fd, size number)
+{
+  char name[sizeof PIN + MOST_DIGITS], from[sizeof "/proc/self/fd/" + MOST_DIGITS];
+  long file;
+  path_of(name, PIN, number);
+  if (number_at(name, O_NOFOLLOW) == number) return 0;
+  system_call(SYS_mkdirat, AT_FDCWD, (long)NETNS_FOLDER, 0755, 0, 0); /* what is wrong with it the next call says */
+  do file = system_call(SYS_openat, AT_FDCWD, (long)name, O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600, 0);
+  while (file == -EINTR);
+  if (file < 0) return file;
+  system_call(SYS_close, file, 0, 0, 0, 0);
+  path_of(from, "/proc/self/fd/", (size)fd);
+  file = system_call(SYS_mount, (long)from, (long)name, (long)"none", MS_BIND, 0);
+  if (file < 0) system_call(SYS_unlinkat, AT_FDCWD, (long)name, 0, 0, 0);
+  return file < 0 ? file : 1;
+}
+
+/* The namespace lives on by what else has it. Two runs may have mounted it over each other. */
+static void unpin(size number)
+{
+  char name[sizeof PIN + MOST_DIGITS];
+  int i;
+  path_of(name, PIN, number);
+  for (i = 0; i < 8; i++)
+    if (system_call(SYS_umount2, (long)name, MNT_DETACH | UMOUNT_NOFOLLOW, 0, 0, 0) < 0) break;
+  system_call(SYS_unlinkat, AT_FDCWD, (long)name, 0, 0, 0);
+}
+
+/* Says in `request` by which number the agent finds the namespace of ADD and CHECK, and mounts it for ADD. The host's own
+   has none, whatever its path is: the agent knows it. -1, or the exit code after an error was told. */
+static int find_netns(Request *request)
+{
+  int is_add = equal(request->command, text("ADD"));
+  Slice path = variable(request->environment, "CNI_NETNS");
+  long fd, error = 0;
+  Writer w;
+  if (!is_add && !equal(request->command, text("CHECK"))) return -1;
+  if (path.at == path.end || *path.at != '/' || has_name(path)) return -1;
+  fd = open_path((const char *)path.at, 0);
+  if (fd >= 0) {
+    request->netns = number_of(fd, 0);
+    if (request->netns == number_at(OWN_NETNS, 0)) request->netns = 0;
+    else if (is_add && request->netns != 0) error = pin(fd, request->netns);
+    else if (request->netns == 0) error = -EINVAL;
+    system_call(SYS_close, fd, 0, 0, 0, 0);
+    request->pinned = error == 1;
+    if (error >= 0) return -1;
+  }
+  begin_error(&w, request, 8);
+  say(&w, fd < 0 ? "there is no network namespace " : request->netns == 0 ? "no network namespace is at " : "cannot mount below " NETNS_FOLDER " ");
+  say_slice(&w, path);
+  say(&w, ": ");
+  say_error(&w, (int)-(fd < 0 ? fd : error));
+  begin_details(&w);
+  say(&w, "CNI_NETNS must be the path of a network namespace: of a process that runs, or where one is mounted. What has no name "
+          "below " NETNS_FOLDER " is mounted there for the agent, which the runtime must have the rights for");
+  return end_error(&w);
 }
 
 /* ---- The agent ---- */
@@ -741,8 +890,10 @@ static void put_body(Writer *w, const Request *request, Slice input)
 typedef struct {
   int sent, gone, exit_code, error;
   const char *why;
-  Slice output, line;
+  Slice output, line, unpin;
 } Answer;
+
+static const Answer no_answer = { 0, 0, 0, 0, "", { 0, 0 }, { 0, 0 }, { 0, 0 } };
 
 static int failed(Answer *answer, const char *why, int error)
 {
@@ -863,6 +1014,7 @@ static int parse_answer(Slice all, Answer *answer)
     answer->exit_code = answer->exit_code * 10 + (*p - '0');
   }
   if (answer->exit_code > 255) return failed(answer, "it said no answer", 0);
+  answer->unpin = field(json, "unpin");
   answer->output = unescape(inside(output));
   return 0;
 }
@@ -1020,13 +1172,50 @@ static int wait_for_agent(const Request *request, Slice input, Answer *answer)
   if (!equal(request->command, text("ADD")) && !equal(request->command, text("DEL"))) return -1;
   while (answer->gone && now_ms() < end_ms) {
     int sent = answer->sent;
-    Answer next = { 0, 0, 0, 0, "", { 0, 0 }, { 0, 0 } };
     wait_for(-1, 0, now_ms() + PAUSE_MS);
-    *answer = next;
+    *answer = no_answer;
     answer->sent = sent;
     if (ask(request, input, answer) == 0) return 0;
   }
   return -1;
+}
+
+/* The number that digits are; 0 for what is none. */
+static size parse_number(Slice digits)
+{
+  size number = 0;
+  if (digits.at == 0 || digits.end - digits.at > 18) return 0;
+  for (; digits.at < digits.end; digits.at++) {
+    if (!is_digit(*digits.at)) return 0;
+    number = number * 10 + (size)(*digits.at - '0');
+  }
+  return number;
+}
+
+/* Takes away the names that nobody needs, as [{"netns": number, "unless": "path"}] of the agent says: where the namespace is at
+   that path still, its container runs. The agent says numbers alone: nothing else is ever unmounted. */
+static void unpin_all(Slice list)
+{
+  const u8 *p = list.at;
+  if (p == 0 || *p != '[') return;
+  p = skip_space(p + 1, list.end);
+  while (*p != ']') {
+    Slice item, unless;
+    size number;
+    item.at = p;
+    item.end = skip_value(p, list.end);
+    p = skip_space(item.end, list.end);
+    if (*p == ',') p = skip_space(p + 1, list.end);
+    number = parse_number(field(item, "netns"));
+    unless = field(item, "unless");
+    if (number == 0) continue;
+    if (is_string(unless)) {
+      unless = unescape(inside(unless));
+      room[unless.end - room] = 0;
+      if (number_at((const char *)unless.at, 0) == number) continue;
+    }
+    unpin(number);
+  }
 }
 
 /* Code 11 for DEL too: the runtime must call it again, or what ADD made stays for good. */
@@ -1086,6 +1275,7 @@ static int print_version(Slice input)
 static int print_answer(const Answer *answer)
 {
   u8 *end = room + (answer->output.end - room);
+  unpin_all(answer->unpin);
   if (answer->output.at == answer->output.end) return answer->exit_code;
   *end++ = '\n';
   return printed(write_all(1, answer->output.at, (size)(end - answer->output.at), -1), answer->exit_code);
@@ -1094,8 +1284,8 @@ static int print_answer(const Answer *answer)
 /* The whole program; returns its exit code. */
 static int run(char **environment)
 {
-  Request request = { 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, NEWEST, { 0 } };
-  Answer answer = { 0, 0, 0, 0, "", { 0, 0 }, { 0, 0 } };
+  Request request = { 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, NEWEST, 0, 0, { 0 } };
+  Answer answer = no_answer;
   Slice input, socket;
   Writer w;
   int error;
@@ -1132,11 +1322,16 @@ static int run(char **environment)
     say(&w, "agentSocket must be an absolute path of at most 107 bytes");
     return end_error(&w);
   }
+  error = find_netns(&request);
+  if (error >= 0) return error;
   if (ask(&request, input, &answer) == 0) return print_answer(&answer);
   error = report_fault(&request);
-  if (error >= 0) return error;
-  if (wait_for_agent(&request, input, &answer) == 0) return print_answer(&answer);
-  return report_away(&request, &answer);
+  if (error < 0) {
+    if (wait_for_agent(&request, input, &answer) == 0) return print_answer(&answer);
+    error = report_away(&request, &answer);
+  }
+  if (request.pinned && !answer.sent) unpin(request.netns); /* no DEL need come for what the agent never heard of */
+  return error;
 }
 
 #ifndef PLUGIN_HARNESS

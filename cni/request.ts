@@ -6,6 +6,7 @@ import { askedFor, dnsOf } from './asked-for.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { badField, field, isObject, typed } from './fields.ts'
 import { type CniVerb, type KeyName, refusedOfIpam, VERBS } from './keys.ts'
+import { pinPath } from './netns.ts'
 import { atLeast, CNI_VERSIONS, type PrevResult, parseResult } from './result.ts'
 
 /** One container's interface. */
@@ -32,25 +33,29 @@ export type NetConf = {
   prevResult?: PrevResult
 }
 
+/** `netns`: the path by which the agent enters it. `sandbox`: the one that the runtime gave, which is in results. */
+type Namespace = { netns: string; sandbox: string }
+
 export type AddRequest = {
   verb: 'ADD'
   conf: NetConf
-  netns: string
   /** CNI_NETNS_OVERRIDE: the namespace may be the host's own. */
   hostNetns: boolean
   pod?: PodName
-} & Attachment
+} & Namespace &
+  Attachment
 export type DelRequest = { verb: 'DEL'; conf: NetConf; netns?: string; pod?: PodName } & Attachment
-export type CheckRequest = { verb: 'CHECK'; conf: NetConf; netns: string; pod?: PodName } & Attachment
+export type CheckRequest = { verb: 'CHECK'; conf: NetConf; pod?: PodName } & Namespace & Attachment
 export type GcRequest = { verb: 'GC'; conf: NetConf; valid: readonly Attachment[] }
 export type StatusRequest = { verb: 'STATUS'; conf: NetConf }
 export type VersionRequest = { verb: 'VERSION'; cniVersion: string }
 export type CniRequest = AddRequest | DelRequest | CheckRequest | GcRequest | StatusRequest | VersionRequest
 
-export type RawRequest = { env: Readonly<Record<string, string>>; stdin: string }
+/** `netns`: the number of the namespace, which the plugin mounted for us (`pins.ts`). Absent: CNI_NETNS is seen here too. */
+export type RawRequest = { env: Readonly<Record<string, string>>; stdin: string; netns?: number }
 
 /** Checks everything that needs no look at the node. Throws `CniError`. */
-export function parseRequest({ env, stdin }: RawRequest): CniRequest {
+export function parseRequest({ env, stdin, netns: number }: RawRequest): CniRequest {
   const verb = parseVerb(env['CNI_COMMAND'])
   if (verb === 'VERSION') return { verb, cniVersion: versionOf(stdin) }
   const missing = VERBS[verb].needs.filter(name => (env[name] ?? '') === '')
@@ -64,14 +69,15 @@ export function parseRequest({ env, stdin }: RawRequest): CniRequest {
   const ifname = env['CNI_IFNAME'] ?? ''
   checkContainerId(containerID)
   checkIfname(ifname)
-  const netns = env['CNI_NETNS'] ?? ''
-  if (verb !== 'DEL') checkNetns(netns)
+  const sandbox = env['CNI_NETNS'] ?? ''
+  if (verb !== 'DEL') checkNetns(sandbox)
+  const netns = number === undefined ? sandbox : pinPath(number)
   const common = { containerID, ifname, conf: parseConf(verb, json, args), pod: podOf(args) }
   if (verb === 'DEL') return { verb, ...common, netns: netns === '' ? undefined : netns }
   if (verb === 'CHECK' && common.conf.prevResult === undefined)
     throw new CniError(CNI_CODE.config, 'CHECK needs a prevResult', 'the runtime must hand over the result of ADD')
-  if (verb === 'CHECK') return { verb, ...common, netns }
-  return { verb, ...common, netns, hostNetns: env['CNI_NETNS_OVERRIDE'] === '1' }
+  if (verb === 'CHECK') return { verb, ...common, netns, sandbox }
+  return { verb, ...common, netns, sandbox, hostNetns: env['CNI_NETNS_OVERRIDE'] === '1' }
 }
 
 /** The cniVersion of a request that may not even be JSON, for the answer to it. */

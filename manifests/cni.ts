@@ -28,7 +28,7 @@ export function cniText(): string {
   const errors = Object.values(CNI_ERRORS).map(({ code, when, remedy }) => `| ${code} | ${when} | ${remedy} |`)
   return `# The CNI plugin
 
-\`margay\` is a program of some 20 KB that carries the request of a runtime to the agent of its node, and the answer back; it
+\`margay\` is a program of some 25 KB that carries the request of a runtime to the agent of its node, and the answer back; it
 executes no other program. It speaks every version of the [specification](https://www.cni.dev/docs/spec/) from 0.1.0 to 1.1.0. \`margay-node install\` writes it and a
 configuration ([install.md](install.md)); for a network of your own, as of Multus, this is a whole one:
 \`\`\`json

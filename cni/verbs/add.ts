@@ -1,5 +1,4 @@
 // ADD creates an interface that works, or leaves nothing behind.
-import { statSync } from 'node:fs'
 import { ADDRESS_ANNOTATIONS } from '../../api/address-annotations.ts'
 import { type Assigned, type AssignRefusal, type AwaitsBlock, BLOCK_PATIENCE_MS } from '../../ipam/port.ts'
 import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
@@ -13,6 +12,7 @@ import { endpointId, type PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError, GIVE_SYS_ADMIN } from '../error.ts'
 import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch, POD_LIMIT } from '../inspect.ts'
 import { aliasOf, handleOf, hostInterfaceNames } from '../interface-name.ts'
+import { inodeOf, isSameNetns } from '../netns.ts'
 import { type PodAnnotations, withAnnotations } from '../pod-annotations.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
 import { type AddRequest, addressesFit, type NetConf, type PodName } from '../request.ts'
@@ -75,11 +75,11 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const { kernel, endpoints, ipam } = deps
   const notReady = deps.ready()
   if (notReady !== undefined) throw new CniError(CNI_CODE.tryLater, notReady.msg, notReady.details)
-  const { netns, containerID, ifname } = request
-  if (!request.hostNetns) refuseOwnNetns(netns)
+  const { netns, sandbox, containerID, ifname } = request
+  if (!request.hostNetns) refuseOwnNetns(request)
 
   const before = endpointOf(request, deps)
-  if (before !== undefined && before.netns === netns) {
+  if (before !== undefined && isSameNetns(before.netns, netns)) {
     const { hostMac, mismatches } = await inspect(kernel, before, hostFacts(deps.hostSide))
     if (mismatches.length === 0) return resultOf(before, hostMac, request)
     deps.log.warn(
@@ -88,13 +88,13 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     )
   }
   const conf = await confOfPod(request, before, deps)
-  using pod = enter(kernel, netns)
+  using pod = enter(kernel, request)
   const handle = handleOf(conf.name, request)
   if (before !== undefined) await takeDown(before, deps, before.handle === handle ? 'keep addresses' : undefined)
   if ((await pod.link(ifname)) !== undefined)
     throw new CniError(
       CNI_CODE.environment,
-      `CNI_IFNAME ${ifname} is already there in ${netns}`,
+      `CNI_IFNAME ${ifname} is already there in ${sandbox}`,
       'the interface was not made by this network: choose another name, or remove it',
     )
 
@@ -113,6 +113,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     ifname,
     interfaceName,
     netns,
+    ...(sandbox !== netns && { sandbox }),
     mac: conf.mac ?? randomMac(),
     mtu: conf.mtu ?? deps.mtu(),
     ...(conf.mtu === undefined && { followsNodeMtu: true as const }),
@@ -303,7 +304,7 @@ function isOlderSandbox({ network, containerID, pod: its }: PodEndpoint, { pod, 
 /** What passes by itself: no descriptor, no memory. */
 const EXHAUSTED: readonly number[] = [ERRNO.EMFILE, ERRNO.ENFILE, ERRNO.ENOMEM]
 
-function enter(kernel: HostKernel, netns: string): Kernel {
+function enter(kernel: HostKernel, { netns, sandbox }: AddRequest): Kernel {
   try {
     return kernel.inside(netns, POD_LIMIT)
   } catch (error) {
@@ -311,15 +312,15 @@ function enter(kernel: HostKernel, netns: string): Kernel {
     if (EXHAUSTED.includes(error.errno))
       throw new CniError(
         CNI_CODE.tryLater,
-        `cannot enter ${netns}: ${error.message}`,
+        `cannot enter ${sandbox}: ${error.message}`,
         'this node has no file descriptor or memory left: raise the limit of open files (ulimit -n), or look for who has them',
         { cause: error },
       )
     throw new CniError(
       CNI_CODE.netns,
       error.errno === ERRNO.ENOENT
-        ? `there is no network namespace ${netns}`
-        : `cannot enter ${netns}: ${error.message}`,
+        ? `there is no network namespace ${sandbox}`
+        : `cannot enter ${sandbox}: ${error.message}`,
       error.errno === ERRNO.EPERM
         ? GIVE_SYS_ADMIN
         : "CNI_NETNS must be the path of a network namespace that the agent can open (it needs the host's /run/netns and /proc)",
@@ -328,13 +329,12 @@ function enter(kernel: HostKernel, netns: string): Kernel {
   }
 }
 
-function refuseOwnNetns(netns: string): void {
-  const inode = (path: string): bigint | undefined => statSync(path, { bigint: true, throwIfNoEntry: false })?.ino
-  const own = inode('/proc/self/ns/net')
-  if (own === undefined || inode(netns) !== own) return
+function refuseOwnNetns({ netns, sandbox }: AddRequest): void {
+  const own = inodeOf('/proc/self/ns/net')
+  if (own === undefined || inodeOf(netns) !== own) return
   throw new CniError(
     CNI_CODE.netns,
-    `CNI_NETNS ${netns} is the host's own network namespace`,
+    `CNI_NETNS ${sandbox} is the host's own network namespace`,
     "the runtime must make one for the container; CNI_NETNS_OVERRIDE=1 allows the host's",
   )
 }
@@ -344,12 +344,12 @@ function refusalError({ refused, message, remedy }: AssignRefusal): CniError {
 }
 
 /** What this interface adds to the result. */
-function resultOf(endpoint: PodEndpoint, hostMac: string, { conf, netns }: AddRequest): CniResult {
+function resultOf(endpoint: PodEndpoint, hostMac: string, { conf, sandbox }: AddRequest): CniResult {
   const { addresses, interfaceName, ifname, mac, mtu, routeMetric } = endpoint
   return {
     interfaces: [
       { name: interfaceName, mac: hostMac, mtu },
-      { name: ifname, mac, mtu, sandbox: netns },
+      { name: ifname, mac, mtu, sandbox },
     ],
     ips: addresses.map(address => {
       const family = familyOf(address)

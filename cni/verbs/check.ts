@@ -7,9 +7,9 @@ import type { CniDeps } from '../deps.ts'
 import type { PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { formatMismatch, hostFacts, inspect, inspectFilter, POD_LIMIT } from '../inspect.ts'
+import { isSameNetns } from '../netns.ts'
 import { followMac, writeNeighbours } from '../pod-repair.ts'
 import type { CheckRequest } from '../request.ts'
-import type { PrevResult } from '../result.ts'
 
 /**
  * Rejects with `CniError` broken that names every mismatch: links, MACs, MTU, sysctls, addresses, neighbours and routes of
@@ -20,7 +20,7 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
   const known = endpointOf(request, deps)
   if (known === undefined) throw broken([`this node knows no interface ${ifname} of container ${containerID}`])
   const told = conf.prevResult
-  const endpoint = await withMacOfChain(known, told, deps)
+  const endpoint = await withMacOfChain(known, request, deps)
   const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac
   const expected = { ...hostFacts(deps.hostSide), hostMac, chain: { told: told?.routes } }
   const { mismatches } = await inspect(deps.kernel, endpoint, expected)
@@ -35,7 +35,8 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
   for (const name of [endpoint.interfaceName, ifname])
     if (told !== undefined && !told.interfaces.some(other => other.name === name))
       faults.push(`prevResult does not have interface ${name}`)
-  if (endpoint.netns !== request.netns) faults.push(`ADD was for ${endpoint.netns}, not ${request.netns}`)
+  if (!isSameNetns(endpoint.netns, request.netns))
+    faults.push(`ADD was for ${endpoint.sandbox ?? endpoint.netns}, and ${request.sandbox} is not that namespace`)
   if (faults.length > 0) throw broken(faults)
 }
 
@@ -45,11 +46,12 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
  */
 async function withMacOfChain(
   endpoint: PodEndpoint,
-  told: PrevResult | undefined,
+  { conf, sandbox: given }: CheckRequest,
   deps: CniDeps,
 ): Promise<PodEndpoint> {
   const { ifname, netns, interfaceName } = endpoint
-  const mac = told?.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === netns)?.mac?.toLowerCase()
+  const own = conf.prevResult?.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === given)
+  const mac = own?.mac?.toLowerCase()
   if (mac === undefined || mac === endpoint.mac) return endpoint
   try {
     using pod = deps.kernel.inside(netns, POD_LIMIT)

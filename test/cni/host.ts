@@ -6,6 +6,7 @@ import { type CniAnswer, handleCni } from '../../cni/handle.ts'
 import type { HostSide } from '../../cni/host-side.ts'
 import { Limiter } from '../../cni/limiter.ts'
 import { OldFlows } from '../../cni/old-flows.ts'
+import { Pins } from '../../cni/pins.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import type { Store } from '../../datastore/port.ts'
 import type { Felix } from '../../felix/loop.ts'
@@ -55,6 +56,7 @@ export async function aHost(
     kernel,
     endpoints,
     oldFlows: new OldFlows({ kernel, clock: node.clock, log: silentLog }),
+    pins: new Pins({ kernel, endpoints, clock: node.clock }),
     limiter: new Limiter(),
     mtu: () => 1500,
     clock: node.clock,
@@ -82,14 +84,15 @@ const NO_FELIX: HostSide = {
 export function call(
   { deps }: Host,
   verb: string,
-  more: { id?: string; netns?: string; ifname?: string; args?: string; conf?: object } = {},
+  more: { id?: string; netns?: string; number?: number; ifname?: string; args?: string; conf?: object } = {},
 ): Promise<CniAnswer> {
-  const { id = 'c1', netns = POD, ifname = 'eth0', args = '', conf = {} } = more
+  const { id = 'c1', netns = POD, number, ifname = 'eth0', args = '', conf = {} } = more
   const env = {
     ...{ CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: ifname, CNI_PATH: '/' },
     CNI_ARGS: args,
   }
-  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }) }, deps)
+  const stdin = JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf })
+  return handleCni({ env, stdin, ...(number !== undefined && { netns: number }) }, deps)
 }
 
 export async function added(host: Host, id = 'c1', netns = POD, conf = {}): Promise<{ ips: { address: string }[] }> {

@@ -12,6 +12,7 @@ import { answerCni } from '../../cni/http.ts'
 import { installPlugin } from '../../cni/install.ts'
 import { Limiter } from '../../cni/limiter.ts'
 import { OldFlows } from '../../cni/old-flows.ts'
+import { Pins } from '../../cni/pins.ts'
 import { PodRepair } from '../../cni/pod-repair.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
@@ -113,6 +114,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     endpoints,
     hostSide,
     oldFlows: new OldFlows({ ...base, kernel }),
+    pins: new Pins({ kernel, endpoints, clock: systemClock }),
     limiter: new Limiter(),
     mtu: () => 1450,
     annotations: async () => ({ pod: {}, namespace: {} }),

@@ -18,13 +18,13 @@
 #include <string.h>
 #include <time.h>
 
-enum { AGENT = 9, SERVED_FILE = 20, BOOT_FILE = 21, MOST = 1 << 20 };
+enum { AGENT = 9, SERVED_FILE = 20, BOOT_FILE = 21, NETNS_FILE = 22, PIN_FILE = 23, MOST = 1 << 20 };
 
 static unsigned long seed, state;
 static u8 input[2000], reply[4000], out[MOST], request_bytes[MOST];
 static u8 served[100];
 static size input_length, input_read, reply_length, reply_read, out_length, request_length, served_length, served_read, boot_read;
-static int calm, write_failed, answered;
+static int calm, write_failed, answered, mounted;
 static long clock_ms, calls;
 
 #define BOOT "0f3a0000-1111-2222-3333-444455556666"
@@ -114,6 +114,11 @@ long system_call(long number, long a, long b, long c, long d, long e)
   case SYS_fcntl: return !calm && random_below(50) == 0 ? -EMFILE : AGENT;
   case SYS_close: check(a < 3 || a == AGENT || a >= SERVED_FILE, "it closes what it opened"); return 0;
   case SYS_openat: {
+    if (failed == 0 && (c & (O_PATH | O_CREAT)) != 0) {
+      int is_pin = strncmp((const char *)b, PIN, sizeof PIN - 1) == 0;
+      check((c & O_CREAT) == 0 || is_pin, "it makes no file but a name of a namespace");
+      return random_below(5) == 0 ? -ENOENT : is_pin ? PIN_FILE : NETNS_FILE;
+    }
     int is_boot = *(const char *)b == '/' && strcmp((const char *)b, BOOT_ID) == 0;
     check(strlen((const char *)b) < LONGEST_PATH + sizeof SERVED, "the path has its end");
     if (failed != 0) return failed == -EINTR ? -EINTR : -ENOENT;
@@ -129,6 +134,28 @@ long system_call(long number, long a, long b, long c, long d, long e)
       reply_read = random_below(2) == 0 ? reply_length : 0;
     }
     return failed;
+  case SYS_fstatfs:
+    check(a == NETNS_FILE || a == PIN_FILE, "it asks about what it opened");
+    *(long *)b = a == NETNS_FILE ? (random_below(4) == 0 ? 1 : NSFS_MAGIC) : mounted ? NSFS_MAGIC : 1;
+    return 0;
+  case SYS_statx:
+    ((u8 *)e)[28] = 0;
+    ((u8 *)e)[29] = random_below(9) == 0 ? 0xa0 : 0x80;
+    *(size *)((u8 *)e + 32) = 4026531840u + random_below(3);
+    return 0;
+  case SYS_mkdirat: return -17;
+  case SYS_mount:
+  case SYS_umount2:
+  case SYS_unlinkat: {
+    const char *name = (const char *)(number == SYS_umount2 ? a : b), *digit = name + sizeof PIN - 1;
+    check(strncmp(name, PIN, sizeof PIN - 1) == 0 && *digit != 0, "it changes names of namespaces alone");
+    while (is_digit((u8)*digit)) digit++;
+    check(*digit == 0, "such a name is a number");
+    if (number == SYS_mount && !calm && random_below(4) == 0) return -EPERM;
+    if (number == SYS_umount2 && !mounted) return -EINVAL;
+    if (number != SYS_unlinkat) mounted = number == SYS_mount;
+    return 0;
+  }
   default: check(0, "it makes no other call"); return 0;
   }
 }
@@ -137,7 +164,7 @@ long system_call(long number, long a, long b, long c, long d, long e)
 static const char *const tokens[] = {
   "{", "}", "[", "]", ":", ",", "\"", "\\", "\\u", "\\ud83d", "\\ude00", "\\u0000", "\\n", "0", "-", "1e", ".5", "true", "null",
   " ", "\t", "\x01", "\x1f", "\x7f", "\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98\x80", "\xed\xa0\x80", "\xe2\x84\xaa", "\r\n", "\r\n\r\n", "HTTP/1.1 200 ",
-  "HTTP/1.0 500 x", "\"exitCode\":", "\"stdout\":\"", "\"cniVersion\":", "\"agentSocket\":\"/", "\"AGENTSOCKET\":", "[[[[[[[[[[[[[", "]]]]]]]]]]]]]",
+  "HTTP/1.0 500 x", "\"unpin\":[", "{\"netns\":99999999999999999999,", "\"unless\":\"", "\"exitCode\":", "\"stdout\":\"", "\"cniVersion\":", "\"agentSocket\":\"/", "\"AGENTSOCKET\":", "[[[[[[[[[[[[[", "]]]]]]]]]]]]]",
   "                                                            ", "1.1.0", "0.3.1",
 };
 static const char *const inputs[] = {
@@ -148,12 +175,13 @@ static const char *const inputs[] = {
 static const char *const replies[] = {
   "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n  {\"exitCode\":0,\"stdout\":\"{\\\"cniVersion\\\":\\\"1.1.0\\\"}\"}",
   "HTTP/1.0 200 OK\r\n\r\n{\"stdout\":\"\\ud83d\\ude00\\ud83d\xc3\xa9\\n\",\"exitCode\":1,\"x\":[{}]}\n",
+  "HTTP/1.1 200 OK\r\n\r\n{\"exitCode\":0,\"stdout\":\"{}\",\"unpin\":[{\"netns\":4026531840,\"unless\":\"\\/proc/1/ns\\u002fnet\"},{\"netns\":7}]}",
   "HTTP/1.1 413 Payload Too Large\r\n\r\n", "",
 };
 static const char *const stamps[] = { BOOT " 900\n", BOOT " 1\n", BOOT " 999999999999999\n", BOOT " \n", "x 1\n", "" };
 static const char *const variables[] = {
   "CNI_COMMAND=ADD", "CNI_COMMAND=DEL", "CNI_COMMAND=VERSION", "CNI_COMMAND=STATUS", "CNI_COMMAND=GC", "CNI_COMMAND=CHECK", "CNI_COMMAND=\xff\"\\",
-  "CNI_CONTAINERID=c", "CNI_NETNS=/x", "CNI_IFNAME=eth0", "CNI_PATH=", "CNI_PATH=/bin", "CNI_", "CNI_=", "=", "", "CNI_ARGS=a=b;\"\x1f", "HOME=/root",
+  "CNI_CONTAINERID=c", "CNI_NETNS=/x", "CNI_NETNS=/run/netns/x", "CNI_NETNS=/var/run/netns/../y", "CNI_NETNS=/proc/1/ns/net", "CNI_NETNS=/\x01", "CNI_IFNAME=eth0", "CNI_PATH=", "CNI_PATH=/bin", "CNI_", "CNI_=", "=", "", "CNI_ARGS=a=b;\"\x1f", "HOME=/root",
 };
 #define COUNT(array) (unsigned)(sizeof array / sizeof array[0])
 
@@ -223,7 +251,7 @@ static void one_case(void)
   environment[count] = 0;
   served_length = mutated(served, sizeof served, stamps, COUNT(stamps));
   input_read = reply_read = out_length = request_length = 0;
-  write_failed = answered = 0;
+  write_failed = answered = mounted = 0;
   calls = 0;
   clock_ms = 1000;
   __asan_poison_memory_region(room, ROOM);

@@ -1,0 +1,78 @@
+// Names of network namespaces that the plugin mounts below /run/netns for an agent that does not see the processes of the host,
+// and when they may go. The name is the number of the namespace, which no other one has while the mount holds it: a path of a
+// process whose number was given again leads to another name. The plugin mounts and unmounts; the agent says what, since it
+// knows who uses a namespace. Hazard: a mount holds a namespace whose container ended without DEL, with its interface and address.
+import { KernelError } from '../kernel/port/error.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Clock } from '../lib/clock.ts'
+import type { EndpointStore } from './endpoints.ts'
+import { PIN, pinPath } from './netns.ts'
+
+/** What the plugin unmounts: the namespace of that number, where it is not at the path `unless` any more. */
+export type Unpin = { netns: number; unless?: string }
+
+/** Longer than a plugin takes from its mount to its request. */
+const UNHEARD_MS = 10_000
+
+export class Pins {
+  readonly #kernel: Pick<Kernel, 'namespaces'>
+  readonly #endpoints: EndpointStore
+  readonly #clock: Clock
+  /** Paths that requests under way use, and how many. */
+  readonly #held = new Map<string, number>()
+  /** Since when no row uses a path, monotonic: an ADD may be on its way to us, unless we heard that its time is over. */
+  readonly #unusedSince = new Map<string, number>()
+
+  constructor(options: { kernel: Pick<Kernel, 'namespaces'>; endpoints: EndpointStore; clock: Clock }) {
+    this.#kernel = options.kernel
+    this.#endpoints = options.endpoints
+    this.#clock = options.clock
+    this.#endpoints.onChange(({ type, endpoint }) => {
+      if (type === 'gone') this.#unusedSince.set(endpoint.netns, -Infinity)
+    })
+  }
+
+  /** A request uses the namespace until disposed. */
+  hold(netns: number): Disposable {
+    const path = pinPath(netns)
+    this.#held.set(path, (this.#held.get(path) ?? 0) + 1)
+    return {
+      [Symbol.dispose]: () => {
+        const others = this.#held.get(path)! - 1
+        if (others > 0) this.#held.set(path, others)
+        else this.#held.delete(path)
+        this.#unusedSince.set(path, -Infinity)
+      },
+    }
+  }
+
+  /** What the plugin shall look at when it has this answer: every mount of it but those of requests under way. */
+  toRelease(): Unpin[] {
+    const there = this.#there()
+    for (const path of this.#unusedSince.keys()) if (!there.has(path)) this.#unusedSince.delete(path)
+    if (there.size === 0) return []
+    const users = new Map(this.#endpoints.all().map(({ netns, sandbox }) => [netns, sandbox]))
+    const now = this.#clock.monotonicMs()
+    return [...there].flatMap(([path, netns]): Unpin[] => {
+      if (users.has(path)) {
+        this.#unusedSince.delete(path)
+        const sandbox = users.get(path)
+        return sandbox === undefined || this.#held.has(path) ? [] : [{ netns, unless: sandbox }]
+      }
+      const since = this.#unusedSince.get(path) ?? now
+      this.#unusedSince.set(path, since)
+      return this.#held.has(path) || now - since < UNHEARD_MS ? [] : [{ netns }]
+    })
+  }
+
+  /** The namespaces that the plugin mounted: number by path. */
+  #there(): ReadonlyMap<string, number> {
+    try {
+      const numbers = this.#kernel.namespaces().map(path => [path, Number(path.slice(PIN.length))] as const)
+      return new Map(numbers.filter(([path, netns]) => path === pinPath(netns)))
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error
+      return new Map() // seen again with the next answer
+    }
+  }
+}

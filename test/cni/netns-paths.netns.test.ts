@@ -1,0 +1,146 @@
+// Namespaces without a name below /run/netns: the plugin gives them one for the agent, which may not see the processes of the
+// host, and takes it away when nobody needs it.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { until } from '../../lab/program.ts'
+import { systemProgram } from '../../lib/system-program.ts'
+import { addressOf, conf, resultOf, type TestNode, withNode } from './node.ts'
+
+const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
+
+type Container = { path: string; child: ChildProcess; end(): Promise<void> }
+
+/** A process in a network namespace of its own, as `runc` starts one: nothing else leads to the namespace. */
+async function aContainer(t: ExecutionContext): Promise<Container> {
+  const child = spawn(systemProgram('unshare'), ['--net', systemProgram('sleep'), '600'], { stdio: 'ignore' })
+  const exit = once(child, 'exit')
+  const end = async (): Promise<void> => {
+    child.kill('SIGKILL')
+    await exit
+  }
+  t.teardown(end)
+  const path = `/proc/${child.pid}/ns/net`
+  const own = readlinkSync('/proc/self/ns/net')
+  t.true(await until(() => readlinkSync(path) !== own, 10_000))
+  return { path, child, end }
+}
+
+/** What the plugin has mounted for any agent of this machine. */
+const pins = (): string[] =>
+  existsSync('/run/netns') ? readdirSync('/run/netns').filter(name => /^margay-\d+$/.test(name)) : []
+const pinOf = ({ path }: Container): string => `margay-${/\d+/.exec(readlinkSync(path))}`
+const isMounted = (name: string): boolean => readFileSync('/proc/self/mountinfo', 'utf8').includes(`/${name} `)
+
+/** One echo request from another pod of the node. */
+async function pingFrom(t: ExecutionContext, node: TestNode, address: string): Promise<{ code: number }> {
+  const netns = node.pod()
+  resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'pinger', CNI_NETNS: netns }))
+  return node.exec(netns, 'ping', '-c1', '-W2', address)
+}
+
+asRoot('a path of a process is served by a name that goes with DEL, and the result has the path that was given', t =>
+  withNode(async node => {
+    const pod = await aContainer(t)
+    const name = pinOf(pod)
+    const result = resultOf(t, await node.run('ADD', { CNI_NETNS: pod.path }))
+    t.is(result.interfaces[1]?.sandbox, pod.path)
+    t.is(node.deps.endpoints.all()[0]?.netns, `/run/netns/${name}`)
+    t.deepEqual(resultOf(t, await node.run('ADD', { CNI_NETNS: pod.path })), result)
+    const check = await node.run('CHECK', { CNI_NETNS: pod.path }, conf({ prevResult: result }))
+    t.is(check.code, 0, check.stdout)
+    t.is((await pingFrom(t, node, addressOf(result))).code, 0)
+    t.true(isMounted(name))
+    t.is((await node.run('DEL', { CNI_NETNS: '' })).code, 0)
+    t.false(pins().includes(name) || isMounted(name))
+  }),
+)
+
+asRoot(
+  'a path that leads to another namespace by now is another container: CHECK says so, DEL and ADD take the first',
+  t =>
+    withNode(async node => {
+      const [first, second] = [await aContainer(t), await aContainer(t)]
+      const path = join(node.folder, 'reused')
+      symlinkSync(first.path, path)
+      const names = [pinOf(first), pinOf(second)]
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: path }))
+      rmSync(path)
+      symlinkSync(second.path, path)
+      const check = await node.run('CHECK', { CNI_NETNS: path }, conf({ prevResult: result }))
+      t.regex(String(check.json?.['msg']), /reused is not that namespace/)
+      const again = resultOf(t, await node.run('ADD', { CNI_NETNS: path }))
+      t.is((await node.exec(second.path, 'ip', 'link', 'show', 'eth0')).code, 0)
+      t.is((await node.exec(first.path, 'ip', 'link', 'show', 'eth0')).code, 1)
+      t.deepEqual(names.map(isMounted), [false, true])
+      // another container of that path: DEL of the first one must not touch it
+      const other = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'c2', CNI_IFNAME: 'net1', CNI_NETNS: path }))
+      t.is((await node.run('DEL', { CNI_NETNS: path })).code, 0)
+      t.true(isMounted(names[1]!))
+      t.is((await pingFrom(t, node, addressOf(other))).code, 0)
+      t.not(addressOf(other), addressOf(again))
+      t.is((await node.run('DEL', { CNI_CONTAINERID: 'c2', CNI_IFNAME: 'net1', CNI_NETNS: '' })).code, 0)
+      t.false(isMounted(names[1]!))
+    }),
+)
+
+asRoot('a link below /run/netns is followed for the agent, and a name there is used as it is', t =>
+  withNode(async node => {
+    const pod = await aContainer(t)
+    const link = `/run/netns/mgcni-link-${process.pid}`
+    symlinkSync(pod.path, link)
+    t.teardown(() => rmSync(link))
+    resultOf(t, await node.run('ADD', { CNI_NETNS: link }))
+    t.true(isMounted(pinOf(pod)))
+    const before = pins()
+    resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'c2', CNI_NETNS: node.pod() }))
+    t.deepEqual(pins(), before)
+    t.is((await node.run('DEL', { CNI_NETNS: '' })).code, 0)
+    t.false(isMounted(pinOf(pod)))
+  }),
+)
+
+asRoot('a namespace that is gone, or is none, is code 8; no refused ADD, and none without an agent, leaves a name', t =>
+  withNode(async node => {
+    const [gone, pod] = [await aContainer(t), await aContainer(t)]
+    const before = pins()
+    await gone.end()
+    for (const CNI_NETNS of [gone.path, '/etc/hostname', '/dev/null', node.folder]) {
+      const { json } = await node.run('ADD', { CNI_NETNS })
+      t.like(json, { code: 8 }, CNI_NETNS)
+      t.true(String(json?.['msg']).includes(CNI_NETNS), CNI_NETNS)
+    }
+    const malformed = await node.run('ADD', { CNI_NETNS: pod.path, CNI_IFNAME: 'a/b' })
+    t.like(malformed.json, { code: 4 })
+    t.like((await node.run('ADD', { CNI_NETNS: pod.path }, conf({ mtu: 'x' }))).json, { code: 2 })
+    t.like((await node.run('ADD', { CNI_NETNS: pod.path, CNI_IFNAME: 'lo' })).json, { code: 4 })
+    await node.stopAgent()
+    t.like((await node.run('ADD', { CNI_NETNS: pod.path })).json, { code: 11 })
+    await node.startAgent()
+    t.deepEqual(pins(), before)
+  }),
+)
+
+asRoot(
+  'a container that ended without DEL is not kept by its name: the next request of any other one takes that away',
+  t =>
+    withNode(async node => {
+      const [ended, lives] = [await aContainer(t), await aContainer(t)]
+      const names = [pinOf(ended), pinOf(lives)]
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: ended.path }))
+      resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'c2', CNI_NETNS: lives.path }))
+      await ended.end()
+      t.truthy(await node.kernel.link(result.interfaces[0]!.name))
+      resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'c3', CNI_NETNS: node.pod() }))
+      t.deepEqual(names.map(isMounted), [false, true])
+      // the kernel takes the interface away with the namespace, and DEL what is left
+      t.true(await until(async () => (await node.kernel.link(result.interfaces[0]!.name)) === undefined, 10_000))
+      const valid = [{ containerID: 'c3', ifname: 'eth0' }]
+      const gc = await node.run('GC', {}, conf({ cniVersion: '1.1.0', 'cni.dev/valid-attachments': valid }))
+      t.is(gc.code, 0, gc.stdout)
+      t.deepEqual(names.map(isMounted), [false, false])
+      t.is(node.ipam.held().size, 1)
+    }),
+)

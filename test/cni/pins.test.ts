@@ -1,0 +1,38 @@
+// When the names that the plugin mounted for namespaces may go.
+import test from 'ava'
+import { pinPath } from '../../cni/netns.ts'
+import { added, aHost, call } from './host.ts'
+
+test('a name whose ADD never came is taken away after 10 s, and none of an ADD under way', async t => {
+  const host = await aHost()
+  host.world.addNetns(pinPath(7))
+  await added(host, 'other', '/run/netns/other')
+  t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
+  host.clock.advance(9_999)
+  t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
+  host.clock.advance(1)
+  {
+    using _ = host.deps.pins.hold(7)
+    t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
+  }
+  t.deepEqual((await call(host, 'DEL', { id: 'nobody' })).unpin, [{ netns: 7 }])
+})
+
+test('while a row uses a name it goes only where its path leads elsewhere, and with the answer to DEL in any case', async t => {
+  const host = await aHost()
+  host.world.addNetns(pinPath(7))
+  const netns = '/proc/100/ns/net'
+  const add = await call(host, 'ADD', { netns, number: 7 })
+  t.deepEqual([JSON.parse(add.stdout).interfaces[1].sandbox, add.unpin], [netns, [{ netns: 7, unless: netns }]])
+  t.deepEqual((await call(host, 'DEL', { id: 'nobody' })).unpin, [{ netns: 7, unless: netns }])
+  t.deepEqual((await call(host, 'DEL', { netns: '' })).unpin, [{ netns: 7 }])
+})
+
+test('only names that the plugin makes are its to unmount', async t => {
+  const host = await aHost()
+  for (const name of ['margay-', 'margay-x', 'margay-07', 'margay-7x', 'margay-1e3', 'x-margay-7'])
+    host.world.addNetns(`/run/netns/${name}`)
+  await call(host, 'GC')
+  host.clock.advance(60_000)
+  t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
+})
