@@ -88,8 +88,11 @@ async function start(world: FakeWorld, store = createFakeStore(), db = openDatab
   return host
 }
 
-/** The uplink of these hosts is not there, which is refused in each pass. */
-const settled = ({ felix }: Host) => felix.applied().catch(() => {})
+/** Pods that went are walked for a quarter of a second later. The uplink of these hosts is not there, which is refused in each pass. */
+async function settled({ felix, clock }: Host): Promise<void> {
+  clock.advance(250)
+  await felix.applied().catch(() => {})
+}
 
 const linksOf = async ({ world }: Host) => (await world.kernel().links()).filter(({ name }) => name.startsWith('cali'))
 
