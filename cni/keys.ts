@@ -17,7 +17,7 @@ export const VERBS: Readonly<Record<CniVerb, { needs: readonly Needed[]; since: 
   },
   CHECK: {
     ...{ needs: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'], since: '0.4.0' },
-    does: 'compares links, MACs, MTU, settings, addresses, neighbours and routes of both sides, the pod filter, policies, limits of packets and reserved addresses with what they must be, and names each difference. A MAC is the one that prevResult has; routes that prevResult does not have any more, or that are in another table (`sbr`, `vrf`), are no fault',
+    does: 'compares links, MACs, MTU, settings, addresses, neighbours and routes of both sides, the pod filter, policies, limits of packets and reserved addresses with what they must be, and names each difference. MAC and MTU are those that prevResult has, and where it has no MTU a smaller one is none; routes that prevResult does not have any more, or that are in another table (`sbr`, `vrf`), are no fault',
   },
   GC: {
     ...{ needs: ['CNI_PATH'], since: '1.1.0' },

@@ -4,6 +4,7 @@
 import { broken, type Condition } from '../api/status.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Link } from '../kernel/port/links.ts'
 import type { Cancel } from '../lib/clock.ts'
 import type { CniDeps, HostKernel } from './deps.ts'
 import { lockKey, type PodEndpoint } from './endpoints.ts'
@@ -105,9 +106,11 @@ export class PodMtu {
       throw new Error(`the pod has an IPv6 address, and IPv6 needs ${IPV6_LEAST_MTU} bytes`)
     using pod = enter(this.#deps.kernel, endpoint.netns)
     if (pod === undefined) return // the pod is gone, and its interface with it: DEL will come
-    const ifindex = await podLink(pod, endpoint)
+    const link = await podLink(pod, endpoint)
     const resized = { ...endpoint, mtu }
-    const setPodSide = () => pod.setLink(ifindex, { mtu })
+    // a plugin behind ours (`tuning`) may have made the pod's end smaller, which is its decision
+    const podMtu = link.mtu < endpoint.mtu ? Math.min(link.mtu, mtu) : mtu
+    const setPodSide = () => pod.setLink(link.index, { mtu: podMtu })
     const setHostSide = () => this.#setHostSide(resized)
     try {
       for (const set of mtu < endpoint.mtu ? [setPodSide, setHostSide] : [setHostSide, setPodSide]) await set()
@@ -145,11 +148,11 @@ function enter(kernel: HostKernel, netns: string): Kernel | undefined {
   }
 }
 
-/** The index of the pod's end. Rejects when another interface is in its place: the path may be that of another pod. */
-async function podLink(pod: Kernel, { netns, ifname, mac }: PodEndpoint): Promise<number> {
+/** The pod's end. Rejects when another interface is in its place: the path may be that of another pod. */
+async function podLink(pod: Kernel, { netns, ifname, mac }: PodEndpoint): Promise<Link> {
   const link = await pod.link(ifname)
   if (link === undefined) throw new KernelError(ERRNO.ENODEV, 'find', `${ifname} in ${netns}`)
-  if (link.mac === mac) return link.index
+  if (link.mac === mac) return link
   throw new Error(`${ifname} in ${netns} has MAC ${link.mac}, not ${mac}: it is another interface`)
 }
 

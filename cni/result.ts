@@ -146,9 +146,14 @@ function record(value: unknown, types: Types, where: string): Json {
 }
 
 function parseInterface(value: unknown, i: number): ResultInterface {
-  const { name, mac, sandbox } = record(value, INTERFACE, `prevResult.interfaces[${i}]`)
+  const { name, mac, mtu, sandbox } = record(value, INTERFACE, `prevResult.interfaces[${i}]`)
   if (typeof name !== 'string') throw wrong(`prevResult.interfaces[${i}].name`, 'a text', name)
-  return { name, ...(typeof mac === 'string' && { mac }), ...(typeof sandbox === 'string' && { sandbox }) }
+  return {
+    name,
+    ...(typeof mac === 'string' && { mac }),
+    ...(typeof mtu === 'number' && { mtu }),
+    ...(typeof sandbox === 'string' && { sandbox }),
+  }
 }
 
 function parseIp(value: unknown, where: string, interfaces: number): ResultIp {

@@ -10,6 +10,7 @@ import { formatMismatch, hostFacts, inspect, inspectFilter, POD_LIMIT } from '..
 import { isSameNetns } from '../netns.ts'
 import { followMac, writeNeighbours } from '../pod-repair.ts'
 import type { CheckRequest } from '../request.ts'
+import type { ResultInterface } from '../result.ts'
 
 /**
  * Rejects with `CniError` broken that names every mismatch: links, MACs, MTU, sysctls, addresses, neighbours and routes of
@@ -22,7 +23,11 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
   const told = conf.prevResult
   const endpoint = await withMacOfChain(known, request, deps)
   const hostMac = told?.interfaces.find(({ name }) => name === endpoint.interfaceName)?.mac
-  const expected = { ...hostFacts(deps.hostSide), hostMac, chain: { told: told?.routes } }
+  const expected = {
+    ...hostFacts(deps.hostSide),
+    hostMac,
+    chain: { told: told && { routes: told.routes, mtu: ownOf(request)?.mtu } },
+  }
   const { mismatches } = await inspect(deps.kernel, endpoint, expected)
   const filter = await inspectFilter(deps.hostSide, endpoint.interfaceName)
   const faults = [...mismatches, ...filter].map(formatMismatch)
@@ -44,14 +49,9 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
  * A plugin after ours may have given the interface another MAC, and says so in the result: the neighbour entry of the host
  * follows where the interface has it, and those that the pod lost with its old MAC are written again.
  */
-async function withMacOfChain(
-  endpoint: PodEndpoint,
-  { conf, sandbox: given }: CheckRequest,
-  deps: CniDeps,
-): Promise<PodEndpoint> {
+async function withMacOfChain(endpoint: PodEndpoint, request: CheckRequest, deps: CniDeps): Promise<PodEndpoint> {
   const { ifname, netns, interfaceName } = endpoint
-  const own = conf.prevResult?.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === given)
-  const mac = own?.mac?.toLowerCase()
+  const mac = ownOf(request)?.mac?.toLowerCase()
   if (mac === undefined || mac === endpoint.mac) return endpoint
   try {
     using pod = deps.kernel.inside(netns, POD_LIMIT)
@@ -66,6 +66,11 @@ async function withMacOfChain(
     if (!(error instanceof KernelError)) throw error // whatever is missing is named with the rest
   }
   return { ...endpoint, mac }
+}
+
+/** The interface in the container, as the result of the chain has it. */
+function ownOf({ conf, ifname, sandbox: given }: CheckRequest): ResultInterface | undefined {
+  return conf.prevResult?.interfaces.find(({ name, sandbox }) => name === ifname && sandbox === given)
 }
 
 function broken(faults: readonly string[]): CniError {

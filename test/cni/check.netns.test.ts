@@ -11,7 +11,7 @@ const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
 asRoot('CHECK names each mismatch in the pod: route, MTU, MAC, neighbour, address, sysctl', t =>
   withNode(async node => {
     const netns = node.pod()
-    const config = conf({ ipam: { assign_ipv4: 'true', assign_ipv6: 'true' } })
+    const config = conf({ cniVersion: '1.1.0', ipam: { assign_ipv4: 'true', assign_ipv6: 'true' } })
     const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }, config))
     node.stopRepairs()
     const address = addressOf(result)
@@ -39,6 +39,29 @@ asRoot('CHECK names each mismatch in the pod: route, MTU, MAC, neighbour, addres
       'route 0.0.0.0/0 dev eth0 in the pod is missing',
     ])
   }),
+)
+
+asRoot(
+  'a pod may have the MTU that the result of the chain has, or a smaller one where it has none, and no larger one',
+  t =>
+    withNode(async node => {
+      const netns = node.pod()
+      const [newer, older] = [conf({ cniVersion: '1.1.0' }), conf()]
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }, newer))
+      const [host, pod] = result.interfaces
+      const bare = ({ mtu: _mtu, ...each }: Result['interfaces'][number]) => each
+      const told = (mtu: number) => ({ ...newer, prevResult: { ...result, interfaces: [host, { ...pod, mtu }] } })
+      const untold = { ...older, prevResult: { ...result, interfaces: result.interfaces.map(bare) } }
+      const checked = async (mtu: number, config: object) => {
+        t.is((await node.exec(netns, 'ip', 'link', 'set', 'eth0', 'mtu', `${mtu}`)).code, 0)
+        return String((await node.run('CHECK', { CNI_NETNS: netns }, config)).json?.['msg'] ?? '')
+      }
+      t.is(await checked(1300, told(1300)), '')
+      t.is(await checked(1300, told(1400)), 'link eth0 mtu in the pod is 1300, not 1400')
+      t.is(await checked(1300, untold), '')
+      t.is(await checked(1500, untold), 'link eth0 mtu in the pod is 1500, not 1450')
+      t.is(await checked(1450, told(1300)), '')
+    }),
 )
 
 asRoot('CHECK names each mismatch on the host: state, MTU, MAC, sysctl, neighbour, route protocol', t =>

@@ -57,6 +57,18 @@ test('a smaller and a larger MTU of the node reach both ends of a pod, and its r
   t.deepEqual(told(), [])
 })
 
+test('a smaller MTU that a plugin behind ours gave a pod stays, and shrinks where the node’s is smaller still', async t => {
+  const host = await aHost()
+  await added(host)
+  const { podMtu, ran } = follower(host)
+  using pod = host.world.kernel().inside(POD)
+  await pod.setLink('eth0', { mtu: 1300 })
+  await ran(() => podMtu.follow(1400, 'configuration'))
+  t.deepEqual(await sides(host), { host: 1400, pod: 1300, row: 1400 })
+  await ran(() => podMtu.follow(1290, 'configuration'))
+  t.deepEqual(await sides(host), both(1290))
+})
+
 test('the end in the pod shrinks first and grows last, so that the end that receives is never the smaller one', async t => {
   const host = await aHost()
   await added(host)
