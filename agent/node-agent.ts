@@ -4,7 +4,7 @@
 // Over 400 lines: the composition of a node, a few lines for each part.
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import type { AgentStatus, RouteAnswer } from '../api/answers.ts'
+import type { AddressesAnswer, AgentStatus, RouteAnswer } from '../api/answers.ts'
 import type { LogRoom } from '../api/log-settings.ts'
 import { matchesSelector } from '../api/selector.ts'
 import { type Condition, type EventRecord, formatRef, type ObjectRef } from '../api/status.ts'
@@ -54,6 +54,7 @@ import { PolicySets } from './policy-sets.ts'
 import { agentLevels, Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
+import { addressesAnswer } from './socket/address-answer.ts'
 import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
 import type { Observed } from './status/calico-node-status.ts'
 import { EventRing } from './status/events.ts'
@@ -446,6 +447,11 @@ export class NodeAgent {
       blocks: [...this.allocator.blocks()].map(({ cidr }) => cidr),
       learned: this.#network.learned(),
     }
+  }
+
+  /** Whether addresses that are given, pods, links and routes agree. Rejects with `KernelError`. */
+  checkAddresses(): Promise<AddressesAnswer> {
+    return addressesAnswer(this.cni(), this.allocator)
   }
 
   explain(prefix: string): RouteAnswer {

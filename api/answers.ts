@@ -237,6 +237,54 @@ export type RuleCount = z.infer<typeof ruleCount>
 
 export const ruleCountsAnswer = z.array(ruleCount)
 
+const addressFinding = z.object({
+  object: objectRef,
+  fault: z.string(),
+  remedy: z.string(),
+  addresses: z.array(z.string()),
+})
+
+export type AddressFindingAnswer = z.infer<typeof addressFinding>
+
+const heldAddress = z.object({
+  address: z.string(),
+  block: z.string(),
+  handle: z.string(),
+  /** `nobody`: it is given, and no pod or tunnel of the node has it. */
+  use: z.enum(['pod', 'tunnel', 'nobody']),
+  /** A pod, a container's id, or Calico's word for a tunnel; '' for nobody. */
+  owner: z.string(),
+})
+
+export type HeldAddress = z.infer<typeof heldAddress>
+
+const ownBlock = z.object({ cidr: z.string(), sequence: z.string() })
+
+/** Whether what a node has given is what its kernel has. */
+export const addressesAnswer = z.object({
+  node: z.string(),
+  /** With the `sequenceNumber` that the IPAMBlock has as soon as it is published as it is. */
+  blocks: z.array(ownBlock),
+  addresses: z.array(heldAddress),
+  findings: z.array(addressFinding),
+  /** Pods that were looked at, and ids of those that were not, since too many requests wait. */
+  looked: z.number(),
+  unlooked: z.array(z.string()),
+})
+
+export type AddressesAnswer = z.infer<typeof addressesAnswer>
+
+/** The same in lines, of which none is long: what `margayctl` at a node writes for one elsewhere. The last has `node`. */
+export const addressLine = z.union([
+  z.object({ block: ownBlock }),
+  z.object({ address: heldAddress }),
+  z.object({ finding: addressFinding }),
+  z.object({ unlooked: z.string() }),
+  z.object({ node: z.string(), looked: z.number() }),
+])
+
+export type AddressLine = z.infer<typeof addressLine>
+
 const bmpStatus = z.looseObject({
   collector: z.string(),
   state: z.string(),
@@ -257,6 +305,7 @@ export const ANSWERS = {
     'GET /flows': z.array(flow),
     'GET /policy-counters': ruleCountsAnswer,
     'GET /bgp/route': routeAnswer,
+    'GET /ipam-check': addressesAnswer,
     'POST /accept-cluster': acceptAnswer,
     'GET /log-level': logLevelAnswer,
     'POST /log-level': logLevelAnswer,

@@ -34,9 +34,7 @@ export async function collectHandles(
   valid: ReadonlySet<string> = new Set(),
 ): Promise<readonly string[]> {
   const { ipam, kernel, endpoints } = deps
-  // all but tunnels: a handle of Calico, whose blocks a node may have, names no container that we could ask for
-  const orphan = (handle: string): boolean =>
-    ipam.holder(handle)?.type === undefined && !endpoints.knows(handle) && !valid.has(handle)
+  const orphan = (handle: string): boolean => isUnused(handle, deps) && !valid.has(handle)
   if (![...ipam.held().keys()].some(orphan)) return []
   await adopt(deps) // a pod without a row has its addresses
   const inUse = new Set(endpoints.all().flatMap(({ addresses }) => addresses))
@@ -51,4 +49,12 @@ export async function collectHandles(
     released.push(handle)
   }
   return released
+}
+
+/**
+ * Whether no row and no running ADD uses a handle. Of all but tunnels: a handle of Calico, whose blocks a node may have, names no
+ * container that we could ask for.
+ */
+export function isUnused(handle: string, { ipam, endpoints }: Pick<CniDeps, 'ipam' | 'endpoints'>): boolean {
+  return ipam.holder(handle)?.type === undefined && !endpoints.knows(handle)
 }

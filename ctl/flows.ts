@@ -12,6 +12,7 @@ import {
   MOST_FLOWS,
   ruleCountsAnswer,
 } from '../api/answers.ts'
+import { agentOptions } from './agents.ts'
 import { clusterFlows, FLOWS_THERE } from './cluster-flows.ts'
 import { type Command, type CommandOption, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode } from './failure.ts'
@@ -43,12 +44,7 @@ export const flowCommands: readonly Command[] = [
     options: [
       { flags: '-a, --all', summary: 'all nodes of the cluster, asked by the API server' },
       ...FILTERS,
-      { flags: '--timeout <seconds>', summary: 'how long nodes of the cluster may take to answer', default: '10' },
-      {
-        flags: '--margay-namespace <name>',
-        summary: 'where Margay is installed, for nodes of the cluster',
-        default: 'kube-system',
-      },
+      ...agentOptions,
       outputOption,
     ],
     run: flows,

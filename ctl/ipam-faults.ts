@@ -1,6 +1,5 @@
 // What is wrong with the cluster's addresses, from the objects alone: the structure of each block, its name (which is
 // the lock on it), ranges that overlap, blocks without a pool or a node. Pure.
-import * as z from 'zod'
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import { poolOf } from '../api/pools.ts'
@@ -8,15 +7,7 @@ import type { ObjectRef } from '../api/status.ts'
 import { blockFaults } from '../ipam/block.ts'
 import { overlappingPools } from '../ipam/pick.ts'
 import { overlaps } from '../lib/ip.ts'
-import { UsageError } from './failure.ts'
 import { ownerOf } from './ipam-usage.ts'
-
-const ORPHAN = /^belongs to node .* which is not there$/
-
-/** The part of a report of `ipam check` that says which blocks belong to a node that is not there. */
-const report = z.looseObject({
-  faults: z.array(z.looseObject({ object: z.looseObject({ kind: z.string(), name: z.string() }), fault: z.string() })),
-})
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -50,23 +41,6 @@ export function ipamFaults({ pools, blocks, nodes, nowMs }: Addressing): Fault[]
       ].map(found => ({ object, ...found }))
     }),
   ]
-}
-
-/** The names of the blocks that a report of `ipam check -o json` calls a gone node's. Throws UsageError. */
-export function orphansOf(text: string, name: string): string[] {
-  const parsed = report.safeParse(parsedJson(text))
-  if (!parsed.success) throw new UsageError(`${name} is no report: write one with 'margayctl ipam check -o json'`)
-  const found = parsed.data.faults.filter(({ object, fault }) => object.kind === 'IPAMBlock' && ORPHAN.test(fault))
-  return [...new Set(found.map(({ object }) => object.name))]
-}
-
-function parsedJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
-  }
 }
 
 type Found = Omit<Fault, 'object'>

@@ -6,6 +6,7 @@ import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import { affinityOf, askOwner, emitBlock, parseBlock } from '../ipam/block.ts'
 import { ownersOf } from '../ipam/block-owners.ts'
 import { addressAt, contains, indexOf } from '../lib/ip.ts'
+import type { Leak } from './ipam-report.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -30,7 +31,7 @@ export async function releaseNode(store: Store, node: string, options: ReleaseOp
 }
 
 /** Frees blocks by their names. Rejects as the store. */
-export async function releaseBlocks(store: Store, names: readonly string[], options: ReleaseOptions) {
+async function releaseBlocks(store: Store, names: readonly string[], options: ReleaseOptions) {
   const remove = async ({ metadata, spec }: BlockObject): Promise<readonly string[]> => {
     const { name, uid, resourceVersion } = metadata
     await store.delete('IPAMBlock', name, { uid, resourceVersion })
@@ -57,6 +58,37 @@ export async function releaseAddress(store: Store, address: string, options: Rel
     return [address]
   }
   return releaseEach(store, names, options, free)
+}
+
+/**
+ * Frees what nothing uses by reports, where it is still given as it was then: the blocks of nodes that are gone, whole. Rejects as the store.
+ */
+export async function releaseLeaks(store: Store, leaks: readonly Leak[], options: ReleaseOptions): Promise<Released[]> {
+  const blocks = await store.list('IPAMBlock')
+  const gone = new Set<string>()
+  const done: Released[] = []
+  for (const leak of leaks) {
+    const block = blocks.find(item => isGiven(item, leak))
+    if (block === undefined) {
+      const refused = 'it is free, or was given anew since the report'
+      done.push({ what: `IP ${leak.ip}`, freed: [], refused, remedy: 'nothing needs to be done' })
+    } else if (!gone.has(block.metadata.name)) {
+      const refusal = await inUse(store, block)
+      if (refusal === undefined) gone.add(block.metadata.name)
+      else done.push({ what: `IP ${leak.ip}`, freed: [], ...refusal })
+    }
+  }
+  return [...done, ...(await releaseBlocks(store, [...gone], options))]
+}
+
+/** Whether a block gives an address as a report says: to the same handle, in the same version of the block. */
+function isGiven({ spec }: BlockObject, { ip, handle, sequenceNumber }: Leak): boolean {
+  const ordinal = contains(spec.cidr, ip) ? indexOf(spec.cidr, ip) : undefined
+  const index = ordinal === undefined ? undefined : spec.allocations[ordinal]
+  if (ordinal === undefined || index === undefined || index === null) return false
+  const since = spec.sequenceNumberForAllocation?.[ordinal]
+  const isSame = sequenceNumber === undefined || since === undefined || BigInt(since) === sequenceNumber
+  return isSame && spec.attributes[index]?.handle_id === handle
 }
 
 async function releaseEach(

@@ -1,8 +1,8 @@
 // How full pools are, whose an address is and what is wrong, as text. Pure.
 import { formatRef } from '../api/status.ts'
 import type { forecast, NodeForecast, PoolForecast } from '../ipam/forecast.ts'
-import type { Fault } from './ipam-faults.ts'
 import type { Released } from './ipam-release.ts'
+import type { Report } from './ipam-report.ts'
 import type { AddressUse, BlockUsage, Counts, Usage } from './ipam-usage.ts'
 import { renderFields, renderTable } from './render.ts'
 
@@ -65,12 +65,36 @@ export function renderAddress({ address, inUse, pool, block, node, handle, attri
   return `IP ${address} is ${inUse ? 'in use' : `not in use${where}`}\n${renderFields([...known, ...others])}`
 }
 
-/** One line per fault, or one that all is sound. Pure. */
-export function renderFaults({ pools, blocks, faults }: { pools: number; blocks: number; faults: Fault[] }): string {
-  if (faults.length === 0) return `nothing is wrong with ${count(pools, 'pool')} and ${count(blocks, 'block')}\n`
-  return renderTable(
-    ['OBJECT', 'FAULT', 'REMEDY'],
-    faults.map(({ object, fault, remedy }) => [formatRef(object), fault, remedy]),
+type Checked = Pick<Report, 'pools' | 'blocks' | 'nodes' | 'asked' | 'looked' | 'faults' | 'allocations'>
+
+/** One line per fault, or one that all is sound, and what was looked at; with `addresses` those that are given before. Pure. */
+export function renderChecked(checked: Checked, view: { addresses: boolean }): string {
+  const { pools, blocks, nodes, asked, looked, faults, allocations } = checked
+  const given = Object.values(allocations).flat()
+  const addresses = view.addresses
+    ? `${renderTable(
+        ['ADDRESS', 'NODE', 'IN USE', 'BY', 'HANDLE'],
+        given.map(({ ip, node, inUse, owners, handle }) => [
+          ip,
+          node ?? '',
+          inUse ? 'yes' : 'no',
+          owners.join(', '),
+          handle ?? '',
+        ]),
+      )}\n`
+    : ''
+  const of = `${count(pools, 'pool')}, ${count(blocks, 'block')} and ${count(given.length, 'address', 'addresses')}`
+  const proven =
+    asked.length === 0
+      ? `none of ${count(nodes, 'node')} was asked`
+      : `${count(asked.length, 'node')} of ${nodes} asked, ${count(looked, 'pod interface')} looked at`
+  if (faults.length === 0) return `${addresses}nothing is wrong with ${of}; ${proven}\n`
+  return (
+    addresses +
+    renderTable(
+      ['OBJECT', 'FAULT', 'REMEDY'],
+      faults.map(({ object, fault, remedy }) => [formatRef(object), fault, remedy]),
+    )
   )
 }
 

@@ -3,14 +3,19 @@ import type { Kind, Resource } from '../api/kinds.ts'
 import { claimedBlock, forecast } from '../ipam/forecast.ts'
 import { inputsOf } from '../ipam/inputs.ts'
 import { parseAddress } from '../lib/ip.ts'
+import { packageVersion } from '../lib/package-files.ts'
+import { agentOptions } from './agents.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
-import { ipamFaults, orphansOf } from './ipam-faults.ts'
-import { type Released, type ReleaseOptions, releaseAddress, releaseBlocks, releaseNode } from './ipam-release.ts'
+import { ipamCheck } from './ipam-check.ts'
+import { checkThere, IPAM_CHECK_THERE } from './ipam-nodes.ts'
+import { type Released, type ReleaseOptions, releaseAddress, releaseLeaks, releaseNode } from './ipam-release.ts'
+import { leaksOf } from './ipam-report.ts'
 import { addressUse, shownForecast, usage } from './ipam-usage.ts'
-import { renderAddress, renderFaults, renderForecast, renderReleased, renderUsage } from './ipam-view.ts'
+import { renderAddress, renderForecast, renderReleased, renderUsage } from './ipam-view.ts'
 import { wholeNumberOf } from './numbers.ts'
-import { type Format, show } from './render.ts'
+import { FORMATS, type Format, show } from './render.ts'
+import { socketOption } from './socket.ts'
 
 export const ipamCommands: readonly Command[] = [
   {
@@ -26,10 +31,30 @@ export const ipamCommands: readonly Command[] = [
   },
   {
     name: 'ipam check',
-    summary: 'Look for what is wrong with pools and blocks; exit code 1 when something is',
-    arguments: [],
-    options: [outputOption],
+    summary:
+      'Look for what is wrong with pools and blocks; with names, --all or --here, prove also that on these nodes addresses that are given, pods, interfaces and routes are the same. Exit code 1 when something is wrong, or a node was not asked',
+    arguments: [{ name: '[nodes...]', summary: 'nodes of the cluster, asked by the API server' }],
+    options: [
+      { flags: '-a, --all', summary: 'all nodes of the cluster, asked by the API server' },
+      { flags: '--here', summary: 'this node alone, by its agent: no API server is asked' },
+      { flags: '--show-all-ips', summary: 'every address that is given too, and what uses it' },
+      ...agentOptions,
+      socketOption,
+      {
+        flags: '-o, --output <format>',
+        summary: `how to show it (${FORMATS.join(', ')}), or a file for the report, with a dot or a slash in its name`,
+        default: 'table',
+      },
+    ],
     run: ipamCheck,
+  },
+  {
+    name: IPAM_CHECK_THERE,
+    summary: 'Print what this node found as lines of JSON',
+    arguments: [],
+    hidden: true,
+    options: [socketOption],
+    run: checkThere,
   },
   {
     name: 'ipam release',
@@ -38,7 +63,12 @@ export const ipamCommands: readonly Command[] = [
     options: [
       { flags: '--ip <address>', summary: 'this address alone' },
       { flags: '--node <name>', summary: 'all blocks of this node' },
-      { flags: '--from-report <file>', summary: "the blocks without a node of a report of 'ipam check -o json'" },
+      {
+        flags: '--from-report <file>',
+        summary:
+          "what nothing uses by a report of 'ipam check -o report.json'; given several times: by all of these. One must be newer than the last change of the ClusterInformation",
+        repeated: true,
+      },
       { flags: '--wait <seconds>', summary: 'how long the owner has to answer that it lives', default: '10' },
       {
         flags: '--force',
@@ -82,19 +112,6 @@ async function ipamShow(_words: readonly string[], options: Options, context: Co
   return EXIT.fine
 }
 
-async function ipamCheck(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const [pools, blocks, nodes] = await Promise.all([
-    all(context, 'IPPool'),
-    all(context, 'IPAMBlock'),
-    all(context, 'Node'),
-  ])
-  const names = nodes.map(({ metadata }) => metadata.name)
-  const faults = ipamFaults({ pools, blocks, nodes: names, nowMs: Date.now() })
-  const report = { pools: pools.length, blocks: blocks.length, nodes: nodes.length, faults }
-  context.out(show(report, options['output'] as Format, () => renderFaults(report)))
-  return faults.length === 0 ? EXIT.fine : EXIT.no
-}
-
 async function ipamRelease(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const { ip, node, fromReport, force } = options
   if ([ip, node, fromReport].filter(each => each !== undefined).length !== 1)
@@ -116,8 +133,13 @@ async function releasedBy(
     return releaseAddress(await context.store(), address, how)
   }
   if (node !== undefined) return releaseNode(await context.store(), String(node), how)
-  const [report] = await context.read([String(fromReport)])
-  return releaseBlocks(await context.store(), orphansOf(report!.text, report!.name), how)
+  const reports = await context.read(fromReport as readonly string[])
+  const info = (await all(context, 'ClusterInformation')).find(({ metadata }) => metadata.name === 'default')
+  return releaseLeaks(
+    await context.store(),
+    leaksOf(reports, { version: packageVersion(), info, force: how.force }),
+    how,
+  )
 }
 
 async function all<K extends Kind>(context: Context, kind: K): Promise<Resource<K>[]> {

@@ -33,7 +33,7 @@ export async function ask<T>(
   for (const question of questions) {
     const { status, body } = await call(socket, question)
     if (status === 404) continue
-    const value = parsed(body)
+    const value = parsedJson(body)
     if (status !== 200) throw refusal(socket, question, status, value)
     const result = schema.safeParse(value)
     if (result.success) return result.data
@@ -57,7 +57,7 @@ export async function download(options: Options, question: SocketRequest, path: 
   const status = response.statusCode ?? 0
   if (status !== 200) {
     const body = await text(response)
-    if (status !== 404) throw refusal(socket, question, status, parsed(body))
+    if (status !== 404) throw refusal(socket, question, status, parsedJson(body))
     throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${question.owner}`)
   }
   const part = `${path}.${process.pid}.part`
@@ -93,7 +93,7 @@ export async function followLines<T>(
   const status = response.statusCode ?? 0
   if (status !== 200) {
     const body = await text(response)
-    if (status !== 404) throw refusal(socket, question, status, parsed(body))
+    if (status !== 404) throw refusal(socket, question, status, parsedJson(body))
     throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${question.owner}`)
   }
   response.socket.setTimeout(0)
@@ -104,7 +104,7 @@ export async function followLines<T>(
   })
   try {
     const split = linesTo(line => {
-      const result = schema.safeParse(parsed(line))
+      const result = schema.safeParse(parsedJson(line))
       // a later version may tell more
       if (result.success) take(result.data)
     })
@@ -162,9 +162,10 @@ function unreached(socket: string, { code, message }: Error & { code?: string })
   }
 }
 
-function parsed(body: string): unknown {
+/** The value of a text; undefined for what is not JSON. */
+export function parsedJson(text: string): unknown {
   try {
-    return JSON.parse(body)
+    return JSON.parse(text)
   } catch {
     return undefined
   }

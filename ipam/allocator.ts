@@ -166,6 +166,11 @@ export class NodeAllocator implements Allocator {
     }))
   }
 
+  /** The version of each block of this node, by its CIDR: of the IPAMBlock once it is published as it is. */
+  sequences(): ReadonlyMap<string, bigint> {
+    return new Map(this.#own().map(({ block }) => [block.cidr, block.sequence]))
+  }
+
   /** For each family that a pool of this node serves: free addresses that a pod may have now, and pods until a block more is claimed. */
   room(): { family: Family; free: number; untilBlock: number }[] {
     const inputs = this.#inputs.current

@@ -1,5 +1,12 @@
 // The questions that the agent's socket answers: one row per method and path, as in api/answers.ts.
-import { type AgentStatus, type ANSWERS, MOST_EVENTS, MOST_FLOWS, type RouteAnswer } from '../../api/answers.ts'
+import {
+  type AddressesAnswer,
+  type AgentStatus,
+  type ANSWERS,
+  MOST_EVENTS,
+  MOST_FLOWS,
+  type RouteAnswer,
+} from '../../api/answers.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
 import { CONDITION_TYPES, type Condition, type Event, formatRef } from '../../api/status.ts'
 import { isStoreError } from '../../datastore/port.ts'
@@ -19,6 +26,8 @@ export type Answering = Measured & {
   conditions(): Condition[]
   status(): AgentStatus
   explain(prefix: string): RouteAnswer
+  /** Rejects with `KernelError`. */
+  checkAddresses(): Promise<AddressesAnswer>
   events: { last(count: number): Event[] }
   flows: Pick<Flows, 'last' | 'follow'>
   acceptCluster(): Promise<{ doubt: string }>
@@ -60,6 +69,7 @@ export function agentRoutes(
       if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })
       else send(response, 200, agent.explain(formatCidr(prefix)))
     },
+    'GET /ipam-check': asJson(() => agent.checkAddresses()),
     'POST /accept-cluster': async (_request, response) => {
       try {
         send(response, 200, await agent.acceptCluster())

@@ -1,6 +1,5 @@
 import test from 'ava'
-import { orphansOf } from '../../ctl/ipam-faults.ts'
-import { releaseAddress, releaseBlocks, releaseNode } from '../../ctl/ipam-release.ts'
+import { releaseAddress, releaseLeaks, releaseNode } from '../../ctl/ipam-release.ts'
 import { renderReleased } from '../../ctl/ipam-view.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { blockFaults } from '../../ipam/block.ts'
@@ -65,25 +64,30 @@ test('ipam release frees nothing whose owner writes its block when it is asked',
   t.is((await store.list('IPAMBlock')).length, 2)
 })
 
-test('ipam release --from-report takes the blocks without a node of a report, and looks at each again', async t => {
+test('ipam release --from-report takes the blocks of gone nodes whole, and looks at each address again', async t => {
   const store = await cluster()
-  const fault = (name: string, node: string) => ({
-    object: { kind: 'IPAMBlock', name },
-    fault: `belongs to node ${node}, which is not there`,
-    remedy: '',
-  })
-  const overlap = { object: { kind: 'IPAMBlock', name: 'x' }, fault: 'overlaps IPAMBlock y', remedy: '' }
-  const faults = [fault('10-0-0-0-31', 'n1'), fault('10-0-0-2-31', 'n2'), fault('10-9-9-9-31', 'n3'), overlap]
-  const names = orphansOf(JSON.stringify({ pools: 1, faults }), 'report.json')
-  t.deepEqual(names, ['10-0-0-0-31', '10-0-0-2-31', '10-9-9-9-31'])
-  const released = await releaseBlocks(store, names, NOW)
+  const leak = (ip: string, handle: string) => ({ ip, handle, sequenceNumber: undefined })
+  const leaks = [
+    ...[leak('10.0.0.0', 'net.a.eth0'), leak('10.0.0.1', 'net.b.eth0')],
+    ...[leak('10.0.0.2', 'net.c.eth0'), leak('10.0.0.3', 'net.other.eth0'), leak('10.9.9.9', 'net.d.eth0')],
+  ]
+  const released = await releaseLeaks(store, leaks, NOW)
   t.deepEqual(
-    released.map(({ freed, refused }) => [freed.length, refused?.slice(0, 12)]),
+    released.map(({ what, freed, refused }) => [what, freed.length, refused?.slice(0, 12)]),
     [
-      [2, undefined],
-      [0, 'Node n2 is t'],
-      [0, 'it is not th'],
+      ['IP 10.0.0.2', 0, 'Node n2 is t'],
+      ['IP 10.0.0.3', 0, 'it is free, '],
+      ['IP 10.9.9.9', 0, 'it is free, '],
+      ['IPAMBlock 10-0-0-0-31', 2, undefined],
     ],
   )
-  t.throws(() => orphansOf('{}', 'report.json'), { message: /report.json is no report/ })
+})
+
+test('an address that was given anew after the report stays', async t => {
+  const store = await cluster()
+  const item = await store.get('IPAMBlock', '10-0-0-0-31')
+  await store.update('IPAMBlock', { ...item, spec: { ...item.spec, sequenceNumberForAllocation: { 0: 7, 1: 9n } } })
+  const leak = (sequenceNumber: bigint) => ({ ip: '10.0.0.0', handle: 'net.a.eth0', sequenceNumber })
+  t.regex((await releaseLeaks(store, [leak(6n)], NOW))[0]!.refused!, /given anew since the report/)
+  t.is((await releaseLeaks(store, [leak(7n)], NOW))[0]!.refused, undefined)
 })

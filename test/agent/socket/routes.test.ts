@@ -53,6 +53,11 @@ const agent: Answering = {
     return counts
   },
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
+  checkAddresses: async () => ({
+    ...{ node: 'n1', blocks: [{ cidr: '10.244.0.0/26', sequence: '1800000000000000001' }], looked: 1, unlooked: [] },
+    addresses: [{ address: '10.244.0.1', block: '10.244.0.0/26', handle: 'h', use: 'pod' as const, owner: 'shop/web' }],
+    findings: [{ object: { kind: 'Link', name: 'cali1' }, fault: 'f', remedy: 'r', addresses: [] }],
+  }),
   events: { last: count => Array(Math.min(count, 3)).fill(event) },
   flows: { last: count => Array(Math.min(count, 3)).fill(flow), follow: () => undefined },
   acceptCluster: async () => ({ doubt: 'its list of nodes lacks this node, n1' }),
