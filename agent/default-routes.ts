@@ -21,9 +21,9 @@ const DEFAULT: Readonly<Record<Family, string>> = { ipv4: '0.0.0.0/0', ipv6: '::
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 /** Routes go and come when a lease is renewed or a link is set anew. */
 const GRACE_MS = 3000
-/** Events come in bursts, and a look reads all routes. */
+/** Events come in bursts. */
 const GATHER_MS = 250
-/** After a look that the kernel refused. */
+/** After a look that the kernel refused, or events that were lost: a look goes through all routes. */
 const RETRY_MS = 2000
 
 /** As `ip route` takes it, and what it leads over. */
@@ -44,7 +44,8 @@ export class DefaultRoutes {
 
   start(): void {
     this.#monitor = this.#deps.kernel.monitor(event => {
-      if (this.#concerns(event)) this.#later(GATHER_MS)
+      if (event.type === 'overrun') this.#later(RETRY_MS)
+      else if (this.#concerns(event)) this.#later(GATHER_MS)
     })
     void this.#look()
   }
@@ -57,8 +58,6 @@ export class DefaultRoutes {
 
   #concerns(event: KernelEvent): boolean {
     switch (event.type) {
-      case 'overrun':
-        return true
       case 'route':
       case 'route-gone':
         return event.route.table === ROUTE_TABLE.main && isDefault(event.route)
@@ -106,7 +105,7 @@ export class DefaultRoutes {
 
   async #best(family: Family): Promise<Known | undefined> {
     const { kernel } = this.#deps
-    const routes = (await kernel.routes({ family, table: ROUTE_TABLE.main })).filter(isDefault)
+    const routes = (await kernel.routes({ table: ROUTE_TABLE.main, dst: DEFAULT[family] })).filter(isDefault)
     const [best] = routes.sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))
     if (best === undefined) return undefined
     const device = (best.ifindex === undefined ? undefined : await kernel.link(best.ifindex))?.name ?? ''

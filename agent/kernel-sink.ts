@@ -91,7 +91,10 @@ export class KernelSink implements RouteSink {
   }
 
   #observe(event: KernelEvent): void {
-    if (event.type === 'overrun') this.#invalidate()
+    if (event.type === 'overrun') {
+      this.#links.invalidate()
+      this.#routes.lostEvents()
+    }
     for (const name of this.#links.observe(event)) this.#routes.invalidateInterface(name)
     if (this.#routes.observe(event)) this.#schedule(GATHER_MS)
     const moved = this.#movedHops(event)

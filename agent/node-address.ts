@@ -200,15 +200,11 @@ export class OwnAddress {
   /** Throws AddressProblem. */
   async #choose(hints: Hints): Promise<Choice> {
     const { kernel } = this.#deps
-    const [links, addresses, routes] = await Promise.all([
-      kernel.links(),
-      kernel.addresses(),
-      kernel.routes({ family: 'ipv4', table: ROUTE_TABLE.main }),
-    ])
+    const [links, addresses] = await Promise.all([kernel.links(), kernel.addresses()])
     const local = addresses.filter(a => familyOf(a.address) === 'ipv4')
     const inUse = this.#found?.address
     const found = await this.#find({ family: 'ipv4', wanted: this.#wanted, inUse, local, links, hints }, missing =>
-      this.#otherIpv4(missing, { local, links, routes }),
+      this.#otherIpv4(missing, { local, links }),
     )
     if ('waitMs' in found) {
       this.#problem = found.missing
@@ -248,10 +244,7 @@ export class OwnAddress {
   }
 
   /** The IPv4 address when the machine has none of those that were named. Throws AddressProblem. */
-  async #otherIpv4(
-    missing: string | undefined,
-    { local, links, routes }: Pick<Uplinks, 'local' | 'links' | 'routes'>,
-  ): Promise<Address> {
+  async #otherIpv4(missing: string | undefined, { local, links }: Pick<Uplinks, 'local' | 'links'>): Promise<Address> {
     const wanted = this.#wanted
     if (isMachineChoice(wanted)) {
       const chosen = await this.#onMachine(wanted, { addresses: local, links })
@@ -261,7 +254,8 @@ export class OwnAddress {
     if (wanted.by === 'auto') {
       const own = links.filter(({ name }) => !isOthers(name)).map(({ index }) => index)
       const mayBe = local.filter(({ ifindex }) => own.includes(ifindex))
-      return byUplink({ local: mayBe, links, routes, last: this.#uplink })
+      const defaults = await this.#deps.kernel.routes({ table: ROUTE_TABLE.main, dst: '0.0.0.0/0' })
+      return byUplink({ local: mayBe, links, defaults, last: this.#uplink })
     }
     throw new AddressProblem(
       missing ?? 'the Node object has no IPv4 InternalIP yet; give the kubelet --node-ip, or correct --node-ip here',
@@ -371,13 +365,18 @@ function internalIp(node: Resource<'Node'> | undefined, family: Family): string 
   return of[0]
 }
 
-type Uplinks = { local: readonly Address[]; links: readonly Link[]; routes: readonly Route[]; last: string | undefined }
+type Uplinks = {
+  local: readonly Address[]
+  links: readonly Link[]
+  defaults: readonly Route[]
+  last: string | undefined
+}
 
 /** The only address of the interface of the default route. With an address goes its default route: then that of the last uplink. */
-function byUplink({ local, links, routes, last }: Uplinks): Address {
-  const defaults = routes.filter(r => r.dst === '0.0.0.0/0' && r.ifindex !== undefined)
-  const best = Math.min(...defaults.map(r => r.metric ?? 0))
-  const uplinks = new Set(defaults.filter(r => (r.metric ?? 0) === best).map(r => r.ifindex))
+function byUplink({ local, links, defaults, last }: Uplinks): Address {
+  const usable = defaults.filter(r => r.ifindex !== undefined)
+  const best = Math.min(...usable.map(r => r.metric ?? 0))
+  const uplinks = new Set(usable.filter(r => (r.metric ?? 0) === best).map(r => r.ifindex))
   if (uplinks.size === 0) for (const link of links) if (link.name === last) uplinks.add(link.index)
   const found = local.filter(a => uplinks.has(a.ifindex))
   if (found.length === 1) return found[0]!

@@ -200,8 +200,8 @@ export class NodeAgent {
       ...{ clock, log: roomLog('felix') },
       marks: nodeMarks({ routeProtocol: options.routeProtocol, interfacePrefix: INTERFACE_PREFIX }),
       onConditions: changes => this.#status.change('felix', changes),
-      onHealed: object =>
-        record({ type: 'Healed', object, reason: 'ChangedByOther', message: 'somebody else changed it; put back' }),
+      onHealed: (object, by = 'somebody else') =>
+        record({ type: 'Healed', object, reason: 'ChangedByOther', message: `${by} changed it; put back` }),
       onLink: link => this.#podRepair.linkChanged(link),
       onTunnelsNeeded: () => this.#network.changed(),
       onPodMtu: (mtu, cause) => this.#podMtu.follow(mtu, cause),

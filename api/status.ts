@@ -145,7 +145,7 @@ export type Condition = {
 /** Every type of event. */
 export const EVENT_TYPES = {
   Started: 'an agent began its work',
-  Healed: 'somebody else changed what is ours, and it was put back',
+  Healed: 'somebody else, who is named where the kernel tells, changed what is ours, and it was put back',
   ConditionChanged: 'a condition came, went or got another reason',
   SessionChanged: 'a BGP session came up or went down',
 } as const satisfies Record<string, string>

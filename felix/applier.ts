@@ -2,7 +2,7 @@
 // addresses, neighbours and forwarding entries, then routes, so that a route's first packet finds all it needs. What one kind
 // refuses does not stop the next. Objects are removed only after their source is in sync (`Readiness`). An event
 // about one interface makes only the objects on that interface be read again.
-import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
+import type { Author, Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { NftNews } from '../kernel/port/nftables.ts'
 import { addressTable } from '../kernel/reconcile/addresses.ts'
@@ -29,6 +29,7 @@ import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
 import type { KernelTable } from '../kernel/reconcile/table.ts'
 import { familyOf } from '../lib/ip.ts'
 import { allowsSource } from './calc/pod-filter.ts'
+import { changedObject } from './changed-object.ts'
 import type { Desired, DesiredKind, Differences } from './desired.ts'
 import type { PolicyEnforcer } from './enforcer.ts'
 
@@ -115,7 +116,7 @@ export class Applier {
     }
   }
 
-  /** Events were lost, or it is time to look: the next pass reads everything. */
+  /** It is time to look: the next pass reads everything. */
   invalidate(): void {
     this.#links.invalidate()
     for (const table of this.#tables) table.invalidate()
@@ -222,16 +223,19 @@ export class Applier {
     return outcome
   }
 
-  /** Takes in what the kernel told; returns whether a pass is needed. */
-  observe(event: KernelEvent): boolean {
+  /** Takes in what the kernel told; returns the name of what needs a pass, if any does. */
+  observe(event: KernelEvent): string | undefined {
     const ofHosts = this.#policy?.observeLinks(event) === true
-    return this.#changed(event) || ofHosts
+    return this.#changed(event) ? changedObject(event) : ofHosts ? 'host endpoints' : undefined
   }
 
   #changed(event: KernelEvent): boolean {
+    const { by } = event
     switch (event.type) {
       case 'overrun':
-        this.invalidate()
+        // of nftables the kernel tells elsewhere
+        this.#links.invalidate()
+        for (const table of this.#tables) table.lostEvents()
         return true
       case 'link':
       case 'link-gone':
@@ -246,7 +250,7 @@ export class Applier {
       case 'neighbour-gone': {
         const value = namedNeighbour(event.neighbour, this.#links)
         if (value === undefined || !this.#neighbours.wanted().has(neighbourKey(value))) return false
-        return this.#neighbours.observe(neighbourKey(value), event.type === 'neighbour' ? value : undefined)
+        return this.#neighbours.observe(neighbourKey(value), event.type === 'neighbour' ? value : undefined, by)
       }
       case 'fdb':
       case 'fdb-gone': {
@@ -254,17 +258,18 @@ export class Applier {
         const interfaceName = this.#links.nameOf(ifindex)
         if (interfaceName === undefined) return false
         const value = { interfaceName, mac, dst }
-        return this.#fdb.observe(fdbKey(value), event.type === 'fdb' ? value : undefined)
+        return this.#fdb.observe(fdbKey(value), event.type === 'fdb' ? value : undefined, by)
       }
       case 'sysctl':
         return this.#settingChanged(event)
     }
   }
 
-  /** Takes in a transaction of nftables, or that some were missed (undefined); returns whether a pass is needed. */
-  observeNftables(news: NftNews | undefined): boolean {
+  /** Takes in a transaction of nftables, or that some were missed (undefined); returns the name of what needs a pass, if any does. */
+  observeNftables(news: NftNews | undefined): string | undefined {
     const own = this.#ownTables().map(each => each.observe(news))
-    return this.#nft.observe(news) || own.includes(true)
+    if (!this.#nft.observe(news) && !own.includes(true)) return undefined
+    return news === undefined ? 'nftables' : news.tables.map(nftTableKey).join(', ')
   }
 
   /** Whether packets of pods are filtered, as of the last pass. */
@@ -329,7 +334,9 @@ export class Applier {
   #linkChanged(event: KernelEvent & { type: 'link' | 'link-gone' }): boolean {
     const before = event.type === 'link' ? this.#links.byName(event.link.name) : undefined
     const touched = this.#links.observe(event).filter(name => this.#concerns(name))
-    for (const name of touched) this.#invalidateInterface(name)
+    const { by } = event
+    for (const name of touched) this.#invalidateInterface(name, by)
+    this.#linkTable.changedBy(event.link.name, by)
     const { name, mtu, mac } = event.link
     const wanted = this.#linkTable.wanted().has(name)
     const changed = touched.length > 0 || (wanted && (before?.mtu !== mtu || before?.mac !== mac))
@@ -347,12 +354,12 @@ export class Applier {
     const key = addressKey(value)
     // an interface loses all its IPv6 addresses when IPv6 is switched off there, of which nothing else tells
     if (event.type === 'address-gone' && familyOf(address.address) === 'ipv6' && this.#concerns(interfaceName)) {
-      this.#invalidateInterface(interfaceName)
+      this.#invalidateInterface(interfaceName, event.by)
       return true
     }
     // the echo of one's own write, or news about an IPv6 address such as the end of its duplicate detection
     if (event.type === 'address' && this.#addresses.wanted().has(key)) return false
-    const changed = this.#addresses.observe(key, event.type === 'address' ? value : undefined)
+    const changed = this.#addresses.observe(key, event.type === 'address' ? value : undefined, event.by)
     return this.#routes.observe(event) || changed
   }
 
@@ -371,8 +378,8 @@ export class Applier {
     return needsPass
   }
 
-  #invalidateInterface(name: string): void {
-    for (const table of this.#tables) table.invalidateInterface(name)
+  #invalidateInterface(name: string, by?: Author): void {
+    for (const table of this.#tables) table.invalidateInterface(name, by)
   }
 
   #concerns(interfaceName: string): boolean {

@@ -32,6 +32,7 @@ import type { NamePatterns } from './policy/name-patterns.ts'
 import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
 import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
+import { RepairPace } from './repair-pace.ts'
 import { reversePathConditions } from './reverse-path.ts'
 import { Revocation } from './revocation.ts'
 import { RuleCounts } from './rule-counts.ts'
@@ -44,8 +45,8 @@ export type FelixDeps = {
   marks: Marks
   /** What is not well now, or is so for another reason, or is well again (undefined), by `conditionKey`. */
   onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
-  /** Somebody else changed or removed what was right, and it is right again. */
-  onHealed?: (object: ObjectRef) => void
+  /** Somebody else (`by`, where the kernel tells) changed or removed what was right, and it is right again. */
+  onHealed?: (object: ObjectRef, by: string | undefined) => void
   /** A link of this namespace came or changed. */
   onLink?: (link: Link) => void
   /** Other tunnels are needed than before, and so other tunnel addresses: see `tunnelsNeeded`. */
@@ -58,6 +59,8 @@ export type FelixDeps = {
   onPolicies?: () => void
   /** How long learned routes of an earlier run are kept without a word from the speaker. */
   bgpGraceMs?: number
+  /** What this process has taken of a processor, in milliseconds. */
+  usedMs?: () => number
   /** How many entries and routes are applied before pods have their turn again; see `Backlog`. */
   slice?: number
 }
@@ -77,8 +80,6 @@ const BGP_GRACE_MS = 120_000
 const SLICE = 1000
 /** Above this many refusals, what is told is not applied in slices. */
 const MANY_REFUSED = 1000
-/** Above this many passes with repairs in a second, repairs wait for a back-off. */
-const REPAIR_LIMIT = 20
 /** How often policies of one interface are compared with the kernel while passes change them. */
 const LOOKS = 3
 /** What stops all pods for less than this is healed before anybody would act on it. */
@@ -91,7 +92,11 @@ export class Felix {
   readonly #applier: Applier
   readonly #calculator: Calculator
   readonly #retry = new Backoff({ firstMs: 50, maxMs: 10_000 })
-  readonly #repairBackoff = new Backoff({ firstMs: 200, maxMs: 5_000 })
+  readonly #repairs = new RepairPace()
+  readonly #usedMs: () => number
+  /** What the next pass is to repair. */
+  readonly #changedByOthers = new Set<string>()
+  #repairDueMs = Number.POSITIVE_INFINITY
   readonly #timers = new Map<string, Cancel>()
   readonly #receipts = new Receipts()
   readonly passes: PassNumbers
@@ -119,7 +124,6 @@ export class Felix {
   #running: Promise<void> | undefined
   #again = false
   #closed = false
-  #repairs = { sinceMs: 0, passes: 0 }
 
   constructor(kernel: Kernel, deps: FelixDeps) {
     this.#kernel = kernel
@@ -129,6 +133,7 @@ export class Felix {
     this.#needed = this.#calculator.tunnelsNeeded()
     const policy = policyMarks(deps.marks)
     this.#policy = policy && new PolicyEnforcer(kernel, policy)
+    this.#usedMs = deps.usedMs ?? processorMs
     this.#revocation =
       this.#policy &&
       new Revocation({
@@ -263,7 +268,7 @@ export class Felix {
   start(): void {
     if (this.#monitor !== undefined || this.#closed) return
     this.#monitor = this.#kernel.monitor(event => {
-      if (this.#applier.observe(event)) this.#repair()
+      this.#repair(this.#applier.observe(event))
       if (this.#offload?.observeLink(event) === true) this.#kick()
       if (event.type === 'link') {
         this.#followUplink(event.link.name)
@@ -271,7 +276,7 @@ export class Felix {
       }
     })
     this.#tableMonitor = this.#kernel.monitorNftables(news => {
-      if (this.#applier.observeNftables(news)) this.#repair()
+      this.#repair(this.#applier.observeNftables(news))
       this.#chains.observe(news)
     })
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
@@ -416,8 +421,12 @@ export class Felix {
     try {
       // what still waits may already be in the kernel, from an earlier run
       const ready = complete ? this.#ready : { ...this.#ready, datastore: false, bgp: false }
+      const causes = [...this.#changedByOthers]
+      this.#changedByOthers.clear()
+      const usedMs = this.#usedMs()
       const outcome = await this.passes.measure(() => this.#applier.apply(ready))
       this.#report(outcome)
+      if (causes.length > 0) this.#repaired(causes, this.#usedMs() - usedMs)
       if (outcome.written.some(ofSources) && this.#offload?.end() === true) this.#kick()
       if (this.#policy?.takeNews() === true) this.#deps.onPolicies?.()
       this.#finish(generation, outcome.refused, complete, mayAnswerPods)
@@ -482,10 +491,10 @@ export class Felix {
     if (written.length > 0 || refused.length > 0)
       log.debug({ written: written.length, refused: refused.length, withheld: withheld.length }, 'applied')
     for (const object of healed) {
-      log.warn(object, 'another program changed it; put back')
-      onHealed?.(refOf(object))
+      const by = object.by && this.#kernel.authorText(object.by)
+      log.warn({ ...object, by }, 'another program changed it; put back')
+      onHealed?.(refOf(object), by)
     }
-    if (healed.length > 0) this.#countRepairs()
     this.#tellRefused(refused)
   }
 
@@ -544,22 +553,22 @@ export class Felix {
     else this.#kick()
   }
 
-  /** Repairs at once, or after a back-off if repairs keep being undone. */
-  #repair(): void {
-    if (this.#deps.clock.monotonicMs() - this.#repairs.sinceMs > 1000) {
-      this.#repairs.passes = 0
-      this.#repairBackoff.reset()
+  /** Repairs at once, or when its pace allows. */
+  #repair(object: string | undefined): void {
+    if (object === undefined) return
+    this.#changedByOthers.add(object)
+    const nowMs = this.#deps.clock.monotonicMs()
+    const waitMs = this.#repairs.waitMs(object, nowMs)
+    if (waitMs === 0) this.#kick()
+    else if (nowMs + waitMs < this.#repairDueMs || !this.#timers.has('repair')) {
+      this.#repairDueMs = nowMs + waitMs
+      this.#after('repair', waitMs, () => this.#kick())
     }
-    if (this.#repairs.passes <= REPAIR_LIMIT) this.#kick()
-    else if (!this.#timers.has('repair')) this.#after('repair', this.#repairBackoff.next(), () => this.#kick())
   }
 
-  #countRepairs(): void {
-    const nowMs = this.#deps.clock.monotonicMs()
-    const { sinceMs, passes } = this.#repairs
-    this.#repairs = nowMs - sinceMs > 1000 ? { sinceMs: nowMs, passes: 1 } : { sinceMs, passes: passes + 1 }
-    if (this.#repairs.passes === REPAIR_LIMIT)
-      this.#deps.log.warn('another program keeps undoing these repairs; repairing more slowly')
+  #repaired(objects: readonly string[], tookMs: number): void {
+    for (const object of this.#repairs.repaired(objects, tookMs, this.#deps.clock.monotonicMs()))
+      this.#deps.log.warn({ object }, 'another program keeps undoing this repair; repairing it more slowly')
   }
 
   #every(name: string, delayMs: number, act: () => void): void {
@@ -584,6 +593,11 @@ export class Felix {
     this.#timers.get(name)?.()
     this.#timers.delete(name)
   }
+}
+
+function processorMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
 }
 
 /** Whether an object says under which other sources a pod may send: what it allowed before may be offloaded. */

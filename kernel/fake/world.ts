@@ -7,7 +7,7 @@ import { isFlooded } from '../netlink/route/neighbour.ts'
 import type { Address } from '../port/addresses.ts'
 import type { Flow } from '../port/conntrack.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
-import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
+import type { Author, Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions, NflogPacket } from '../port/nflog.ts'
@@ -187,12 +187,14 @@ class FakeKernel implements Kernel {
     this.#open().deleteAddress(address)
   }
 
-  async routes({ family, table, protocol, ifindex }: RouteFilter = {}): Promise<Route[]> {
+  async routes({ family, table, protocol, type, ifindex, dst }: RouteFilter = {}): Promise<Route[]> {
     const all = [...this.#open().routes.values()].filter(
       route =>
         (family === undefined || (family === 'ipv6') === route.dst.includes(':')) &&
         (table === undefined || route.table === table) &&
         (protocol === undefined || route.protocol === protocol) &&
+        (type === undefined || route.type === type) &&
+        (dst === undefined || route.dst === dst) &&
         (ifindex === undefined || route.ifindex === ifindex),
     )
     return structuredClone(all)
@@ -361,6 +363,10 @@ class FakeKernel implements Kernel {
   inside(netns: string, limit?: { mostObjects: number }): Kernel {
     const kernel = new FakeKernel(this.#world, this.#world.netns(netns))
     return limit === undefined ? kernel : limited(kernel, limit.mostObjects)
+  }
+
+  authorText(author: Author): string | undefined {
+    return 'pid' in author ? `${author.name} (process ${author.pid})` : `process ${author.port}`
   }
 
   namespaces(): string[] {

@@ -3,6 +3,7 @@
 // of a link that goes down without telling anybody (fib_sync_down_dev), so monitors do not hear of it.
 // Over 400 lines: every promise of the port, a few lines each.
 import { closeSync, readFileSync, writeFileSync } from 'node:fs'
+import { familyOf } from '../../lib/ip.ts'
 import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
 import { openNflog } from '../netlink/nflog/reader.ts'
 import { openNftablesMonitor } from '../netlink/nftables/monitor.ts'
@@ -23,18 +24,19 @@ import {
   parseNeighbour,
 } from '../netlink/route/neighbour.ts'
 import { IFLA, RTM } from '../netlink/route/numbers.ts'
-import { emitRoute, emitRouteDump, emitRouteLookup, parseRoute } from '../netlink/route/route.ts'
+import { emitRoute, emitRouteDump, emitRouteLookup, isAbout, parseRoute } from '../netlink/route/route.ts'
 import { fileError, listNetns, netnsPath, openNetns, runInNetns } from '../netns.ts'
 import type { Address } from '../port/addresses.ts'
 import type { Flow } from '../port/conntrack.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
-import type { Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
+import type { Author, Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
+import { authorText } from './author.ts'
 import { deleteFlows, walkFlows } from './conntrack.ts'
 import { readLegacyChains } from './legacy-chains.ts'
 import { LinkRemoval } from './link-removal.ts'
@@ -134,13 +136,17 @@ class LinuxKernel implements Kernel {
   }
 
   async routes(filter: RouteFilter = {}): Promise<Route[]> {
-    const families = filter.family === undefined ? (['ipv4', 'ipv6'] as const) : [filter.family]
+    const { dst } = filter
+    const family = filter.family ?? (dst === undefined ? undefined : familyOf(dst))
+    const families = family === undefined ? (['ipv4', 'ipv6'] as const) : [family]
+    const isWanted = dst === undefined ? () => true : isAbout(dst)
+    const parse = (message: Message) => (isWanted(message) ? parseRoute(message) : undefined)
     const all: Route[] = []
     for (const family of families) {
       const wire = family === 'ipv4' ? AF.inet : AF.inet6
       const request: Request = { type: RTM.getRoute, body: w => emitRouteDump(w, wire, filter) }
       // the kernel's own filter is an optimisation that not every attribute of every version gets
-      for (const route of await this.#dump('list', `${family} routes`, request, parseRoute))
+      for (const route of await this.#dump('list', `${family} routes`, request, parse))
         if (matches(route, filter)) all.push(route)
     }
     return all
@@ -281,6 +287,10 @@ class LinuxKernel implements Kernel {
     }
   }
 
+  authorText(author: Author): string | undefined {
+    return this.#within(() => authorText(author))
+  }
+
   namespaces(): string[] {
     return listNetns().map(netnsPath)
   }
@@ -385,8 +395,9 @@ function check({ errno, detail }: Acknowledgement, operation: string, object: st
   if (errno !== 0) throw new KernelError(errno, operation, object, detail)
 }
 
-function matches(route: Route, { table, protocol, ifindex }: RouteFilter): boolean {
+function matches(route: Route, { table, protocol, type, ifindex }: RouteFilter): boolean {
   return (
+    (type === undefined || route.type === type) &&
     (table === undefined || route.table === table) &&
     (protocol === undefined || route.protocol === protocol) &&
     (ifindex === undefined || route.ifindex === ifindex)

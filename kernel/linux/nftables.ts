@@ -173,7 +173,7 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     const { answer, reply } = await this.#requests.read(request)
     if (answer.errno !== 0 || reply === undefined)
       throw new KernelError(answer.errno, 'read generation', 'nftables', answer.detail)
-    return checked(parseGeneration(reply))
+    return checked(parseGeneration(reply)).id
   }
 
   /** The table as it is while nobody changes it; an error where it may have been changed in between. */

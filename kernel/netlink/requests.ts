@@ -94,7 +94,7 @@ export class Requests {
   /** Asks for one object; resolves to the message that has it, or to why there is none. */
   async read(request: Request): Promise<{ answer: Acknowledgement; reply?: Message }> {
     // no acknowledgement is asked for: it would be one datagram more after the object
-    const { answer, replies } = await this.#exchange(request, 0)
+    const { answer, replies } = await this.#exchange(request, 0, message => message)
     return { answer, reply: replies[0] }
   }
 
@@ -160,24 +160,35 @@ export class Requests {
 
   async #dump<T>(request: Request, parse: (message: Message) => T | undefined, changes: DumpChanges) {
     for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
-      const { answer, replies, interrupted } = await this.#exchange(request, NLM_F.dump)
-      if (!interrupted || changes === 'left to the caller')
-        return { answer, objects: replies.map(parse).filter(object => object !== undefined) as T[] }
+      const { answer, replies, interrupted } = await this.#exchange(request, NLM_F.dump, parse)
+      if (!interrupted || changes === 'left to the caller') return { answer, objects: replies }
       // a dump may have its answers at once, and others wait for their turn
       await nextTurn()
     }
     throw new KernelError(ERRNO.EINTR, 'dump', `netlink ${request.type}`, `interrupted ${DUMP_ATTEMPTS} times`)
   }
 
-  #exchange(request: Request, flags: number) {
-    type Exchange = { answer: Acknowledgement; replies: Message[]; interrupted: boolean }
+  /** Each reply is read as it comes: of a long table most are left out, and none is kept until the last one is there. */
+  #exchange<T>(request: Request, flags: number, parse: (message: Message) => T | undefined) {
+    type Exchange = { answer: Acknowledgement; replies: T[]; interrupted: boolean }
     return new Promise<Exchange>((resolve, reject) => {
-      const replies: Message[] = []
-      let interrupted = false
+      const replies: T[] = []
+      let [interrupted, count] = [false, 0]
+      const faults: unknown[] = []
       const seq = this.#next()
       const finish = (answer: Acknowledgement) => {
         this.#forget(seq, 1)
-        resolve({ answer, replies, interrupted })
+        if (faults.length > 0) reject(faults[0])
+        else resolve({ answer, replies, interrupted })
+      }
+      const take = (message: Message) => {
+        try {
+          const reply = parse(message)
+          if (reply !== undefined) replies.push(reply)
+        } catch (error) {
+          // the rest of the dump comes all the same
+          faults.push(error)
+        }
       }
       this.#send(
         seq,
@@ -188,11 +199,12 @@ export class Requests {
             if (message.flags & NLM_F.dumpInterrupted) interrupted = true
             if (message.type === NLMSG.error) finish(parseAcknowledgement(message))
             else if (message.type === NLMSG.done) finish(parseDone(message))
-            else if (flags !== NLM_F.dump) {
-              replies.push(message)
-              finish(OK)
-            } else if (replies.push(message) > this.#mostObjects)
+            else if (++count > this.#mostObjects)
               this.#end(new KernelError(ERRNO.E2BIG, 'list', 'objects', `there are more than ${this.#mostObjects}`))
+            else {
+              take(message)
+              if (flags !== NLM_F.dump) finish(OK)
+            }
           },
           fail: reject,
         },

@@ -66,6 +66,11 @@ export type NetlinkSocketOptions = {
 const ports = new Set<number>()
 let lastPort = 0
 
+/** Whether a message was caused by a socket of this process. */
+export function isOwnPort(port: number): boolean {
+  return ports.has(port)
+}
+
 export class NetlinkSocket {
   readonly #socket: RawNetlinkSocket
   readonly #port: number

@@ -10,8 +10,17 @@ import type { NftablesPort } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
 import type { SysctlFamily, SysctlPort } from './sysctls.ts'
 
-/** What the kernel tells by itself. `overrun`: events were lost, everything must be read again. */
-export type KernelEvent =
+/**
+ * Who changed something, where the kernel tells: the port of a netlink socket, which is mostly the process id as its process sees
+ * it, or the process. It tells nobody of what it does by itself, nor of what was done by ioctl or by writing a file.
+ */
+export type Author = { port: number } | { pid: number; name: string }
+
+/** What the kernel tells by itself, and who had it done; of this process nobody is named. */
+export type KernelEvent = { by?: Author } & Change
+
+/** `overrun`: events were lost, everything must be read again. */
+type Change =
   | { type: 'link' | 'link-gone'; link: Link }
   | { type: 'address' | 'address-gone'; address: Address }
   | { type: 'route' | 'route-gone'; route: Route }
@@ -53,6 +62,8 @@ export type Kernel = LinkPort &
      * more than so many rejects with E2BIG, and what is asked later may be refused too.
      */
     inside(netns: string, limit?: { mostObjects: number }): Kernel
+    /** Who that is, for people: `systemd-network (process 312)`, or less where less is known; undefined where nothing is. */
+    authorText(author: Author): string | undefined
     /** The paths of the named network namespaces of this machine (`ip netns`), sorted. */
     namespaces(): string[]
     /** Closes the sockets; pending requests reject. */

@@ -358,8 +358,15 @@ export type NftReading = { without: 'elements' } | { only: NftPartNames }
  */
 export type NftChangedTable = NftTableName & { parts?: NftPartNames; isGone?: true; isMost?: true }
 
-/** One transaction of anybody. `generation` is the one that it made; what this port itself did is in none of `tables`. */
-export type NftNews = { generation: number; tables: readonly NftChangedTable[] }
+/**
+ * One transaction of anybody. `generation` is the one that it made; what this port itself did is in none of `tables`. `by`: the
+ * process, by the number that the machine itself knows it by.
+ */
+export type NftNews = {
+  generation: number
+  tables: readonly NftChangedTable[]
+  by?: { pid: number; name: string }
+}
 
 /** What the counters of one rule have counted since it was written; `handle` and `chain` name it, as in `NftRule`. */
 export type NftRuleCounter = { chain: string; handle: number; comment?: string; packets: bigint; bytes: bigint }

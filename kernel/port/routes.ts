@@ -51,7 +51,15 @@ export type Route = {
   mtu?: number
 }
 
-export type RouteFilter = { family?: Family; table?: number; protocol?: number; ifindex?: number }
+/** Linux looks for all of these by itself but `dst`, a canonical CIDR: of that it tells the whole table, of which little is read. */
+export type RouteFilter = {
+  family?: Family
+  table?: number
+  protocol?: number
+  type?: RouteType
+  ifindex?: number
+  dst?: string
+}
 
 /**
  * One element of a route batch: `replace` adds or overwrites whatever has the same key (NLM_F_CREATE | NLM_F_REPLACE);

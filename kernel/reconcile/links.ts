@@ -3,7 +3,9 @@
 // creates it, so it is adopted. A VXLAN device of another identity (VNI, port, local address) is made anew, since the
 // kernel can neither change those nor hold both: the one place where something is removed before its successor is there.
 import { ERRNO, KernelError } from '../port/error.ts'
+import type { Author } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkPort, LinkSpec } from '../port/links.ts'
+import { Authors } from './authors.ts'
 import type { LinkView } from './link-view.ts'
 import type { WantedLink } from './objects.ts'
 import { failureOf, noInterface, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
@@ -17,6 +19,8 @@ export class LinkTable {
   /** Links that were right after an `apply`, as they were wanted then: a change since was somebody else's. */
   readonly #made = new Set<string>()
   readonly #held = new Map<string, WantedLink>()
+  /** Who was told to have changed a wanted link last. */
+  readonly #authors = new Authors()
 
   constructor(kernel: LinkPort, links: LinkView, ownership: Ownership) {
     this.#kernel = kernel
@@ -26,8 +30,16 @@ export class LinkTable {
 
   /** Wants the link to be so, or has no opinion on it any more. Memory only. */
   want(name: string, link?: WantedLink): void {
-    if (link === undefined) this.#wanted.delete(name)
-    else this.#wanted.set(name, link)
+    if (link !== undefined) this.#wanted.set(name, link)
+    else {
+      this.#wanted.delete(name)
+      this.#authors.forget(name)
+    }
+  }
+
+  /** Takes in who changed a link. */
+  changedBy(name: string, by: Author | undefined): void {
+    if (this.#wanted.has(name)) this.#authors.changed(name, by)
   }
 
   wanted(): ReadonlyMap<string, WantedLink> {
@@ -49,7 +61,9 @@ export class LinkTable {
       if (typeof result === 'object') outcome.refused.push({ ...named(link.name), ...result })
       else {
         if (result) outcome.written.push(named(link.name))
-        if (result && held !== undefined && sameWish(held, link)) outcome.healed.push(named(link.name))
+        if (result && held !== undefined && sameWish(held, link))
+          outcome.healed.push(this.#authors.healed(named(link.name)))
+        this.#authors.forget(link.name)
         this.#held.set(link.name, link)
       }
     }

@@ -9,6 +9,7 @@ export type TableChanges = { anew: boolean; before: NftChange[]; after: NftChang
 
 /** What has to be done to a table, which is undefined where there is none; undefined when nothing has to be. */
 export function tableChanges(program: NftProgram, seen: NftProgram | undefined): TableChanges | undefined {
+  if (seen === program) return undefined
   const { family, name } = program.table
   const removed: NftChange = { verb: 'delete', object: { kind: 'table', family, name } }
   if (program.absent === true) return seen === undefined ? undefined : { anew: true, before: [removed], after: [] }

@@ -8,6 +8,7 @@
 // rest is tried again.
 import { isDeepStrictEqual } from 'node:util'
 import { KernelError } from '../port/error.ts'
+import type { Author } from '../port/kernel.ts'
 import type { NftablesPort, NftChange, NftNews, NftRefusal, NftRuleset, NftSet, NftTable } from '../port/nftables.ts'
 import { nextGeneration } from '../port/nftables.ts'
 import type { NftDifference } from './nft-differences.ts'
@@ -47,6 +48,8 @@ export class NftParts {
   readonly #state: NftState
   /** What was right and then was not, by others. */
   readonly #broken = new Set<string>()
+  /** Whose transaction was the last about the table, until it is as wanted. */
+  #author: Author | undefined
   /** What the last pass was refused, by the part's key. */
   #refused: ReadonlyMap<string, WriteFailure> = new Map()
   #unremoved: ReadonlyMap<string, WriteFailure> = new Map()
@@ -112,6 +115,7 @@ export class NftParts {
   observe(news: NftNews | undefined): boolean {
     const { family, name } = this.#state.table
     const changed = news?.tables.find(table => table.family === family && table.name === name)
+    if (changed !== undefined) this.#author = news?.by
     const heard = this.#heard
     const isOld = news !== undefined && heard !== undefined && isAfter(heard, news.generation)
     if (!isOld && changed?.isGone === true) this.#close('gone')
@@ -204,9 +208,9 @@ export class NftParts {
       if (attempt > 0 || isOld) for (const [key, why] of failed) refused.set(key, why)
     }
     this.#refused = refused
-    for (const part of this.#closed.values())
-      for (const list of [outcome.written, outcome.healed]) list.push(this.#nameOf(part))
+    for (const part of this.#closed.values()) this.#healed(part, outcome)
     this.#closed.clear()
+    if (refused.size === 0) this.#author = undefined
     for (const [key, part] of partsToAdd(this.#state))
       outcome.refused.push({ ...this.#nameOf(this.#lostWith(part)), ...(refused.get(key) ?? UNSETTLED) })
     return outcome
@@ -337,8 +341,8 @@ export class NftParts {
       for (const { took } of some) took()
     }
     for (const [key, part] of partsOf(steps)) {
-      outcome.written.push(this.#nameOf(part))
-      if (this.#broken.delete(key)) outcome.healed.push(this.#nameOf(part))
+      if (this.#broken.delete(key)) this.#healed(part, outcome)
+      else outcome.written.push(this.#nameOf(part))
     }
     return new Map()
   }
@@ -362,6 +366,12 @@ export class NftParts {
   #lostWith(part: Part): Part {
     const isBase = part.kind === 'nftChain' && this.#state.chains.wanted().get(part.name)?.chain.base !== undefined
     return isBase ? this.#tablePart : part
+  }
+
+  #healed(part: Part, { written, healed }: Outcome): void {
+    const name = this.#nameOf(part)
+    written.push(name)
+    healed.push(this.#author === undefined ? name : { ...name, by: this.#author })
   }
 
   #nameOf({ kind, name }: Part): ObjectName {

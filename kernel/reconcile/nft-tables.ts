@@ -17,10 +17,11 @@ import type {
   NftTable,
 } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
+import { Authors } from './authors.ts'
 import { elementDifferences, type NftDifference, tableDifference } from './nft-differences.ts'
 import { elementName, elementsOf, grouped, groupOf, seenProgram, tableOf } from './nft-elements.ts'
 import { isLacking, lacksNat, lacksNftables } from './nft-lacks.ts'
-import { setEssence, type TableChanges, tableChanges } from './nft-match.ts'
+import { setEssence, tableChanges } from './nft-match.ts'
 import { namesOf, type Part, stepsOf } from './nft-table-steps.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
 import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
@@ -45,6 +46,8 @@ export class NftTables {
   readonly #known = new Set<string>()
   /** Tables that were as wanted and then were not, and elements that came or went by others. */
   readonly #broken = new Set<string>()
+  /** Whose transaction was the last about each of our tables. */
+  readonly #authors = new Authors()
   readonly #lacking = new Map<string, string>()
   /** Elements that are not wanted and could not be removed in the last pass. */
   readonly #withheld = new Set<string>()
@@ -77,7 +80,9 @@ export class NftTables {
   /** Takes in a transaction of anybody, or that some were missed (undefined). Returns whether a pass is needed. */
   observe(news: NftNews | undefined): boolean {
     if (news?.tables.some(table => this.#programs.has(nftTableKey(table))) === false) return false
+    if (!this.#stale) this.#authors.clear()
     this.#stale = true
+    for (const table of news?.tables ?? []) this.#authors.changed(nftTableKey(table), news?.by)
     return true
   }
 
@@ -85,7 +90,7 @@ export class NftTables {
   stands(key: string): boolean {
     const [program, seen] = [this.#programs.get(key), this.#seen.get(key)]
     if (program?.absent === true) return this.#known.has(key) && seen === undefined
-    return program !== undefined && seen !== undefined && changesFor(program, seen) === undefined
+    return program !== undefined && seen !== undefined && tableChanges(program, seen) === undefined
   }
 
   /** Tables that this kernel cannot have, each with what it said. */
@@ -253,7 +258,7 @@ export class NftTables {
     const parts: Part[] = []
     const anew = new Set<string>()
     for (const [key, program] of this.#programs) {
-      const changes = changesFor(program, this.#seen.get(key))
+      const changes = tableChanges(program, this.#seen.get(key))
       if (changes === undefined) {
         if (program.absent !== true) this.#seen.set(key, program)
         continue
@@ -360,7 +365,8 @@ export class NftTables {
 
   #wrote(name: ObjectName, outcome: Outcome): void {
     outcome.written.push(name)
-    if (this.#broken.delete(name.key)) outcome.healed.push(name)
+    const ofTable = name.key.split(' ').slice(0, 2).join(' ')
+    if (this.#broken.delete(name.key)) outcome.healed.push(this.#authors.healed(name, ofTable))
   }
 
   /** The set of an element that comes and goes by itself; undefined where the table has none. */
@@ -390,8 +396,4 @@ export class NftTables {
 const UNSETTLED: WriteFailure = {
   reason: 'Refused',
   message: `the tables of nftables were changed by others ${ATTEMPTS} times while they were written`,
-}
-
-function changesFor(program: NftProgram, seen: NftProgram | undefined): TableChanges | undefined {
-  return seen === program ? undefined : tableChanges(program, seen)
 }

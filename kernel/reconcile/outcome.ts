@@ -1,5 +1,6 @@
 // What bringing the kernel to what is wanted came to: written, healed, refused and withheld objects, by name.
 import { KernelError } from '../port/error.ts'
+import type { Author } from '../port/kernel.ts'
 
 export type ObjectKind =
   | 'link'
@@ -25,10 +26,13 @@ export type RefusalReason = 'Refused' | 'NoInterface' | 'ForeignOwner' | 'NotSho
 /** One object that is not as wanted; `message` is for people. */
 export type Refusal = ObjectName & { reason: RefusalReason; errno?: number; message: string }
 
-/** What one `apply` did. `healed`: written, and had been right before somebody else changed it. */
+/** Had been right before somebody else changed it: who, where the kernel told. */
+export type Healed = ObjectName & { by?: Author }
+
+/** What one `apply` did. `healed`: written, and had been right before. */
 export type Outcome = {
   written: ObjectName[]
-  healed: ObjectName[]
+  healed: Healed[]
   refused: Refusal[]
   /** Not wanted, ours, and not removed yet. */
   withheld: ObjectName[]

@@ -2,8 +2,8 @@
 // or last address; NLM_F_REPLACE overwrites whoever holds the key, so it is used only for routes that were read.
 import { contains, familyOf } from '../../lib/ip.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
-import type { Kernel, KernelEvent } from '../port/kernel.ts'
-import { drops, ROUTE_PROTOCOL, ROUTE_SCOPE, type Route, type RouteChange } from '../port/routes.ts'
+import type { Author, Kernel, KernelEvent } from '../port/kernel.ts'
+import { drops, ROUTE_PROTOCOL, ROUTE_SCOPE, type Route, type RouteChange, type RouteType } from '../port/routes.ts'
 import type { LinkView } from './link-view.ts'
 import { type NamedRoute, routeKeyOf } from './objects.ts'
 import { failureOf, noInterface, type Outcome, type WriteFailure } from './outcome.ts'
@@ -11,6 +11,13 @@ import type { Ownership } from './ownership.ts'
 import { KernelTable, type MayRemove, type TableDriver, type Write } from './table.ts'
 
 export type RouteKernel = Pick<Kernel, 'routes' | 'changeRoutes' | 'lookupRoute'>
+
+/** How a look-up ends at a route that drops packets (net/ipv4/fib_semantics.c, fib_props; ip6_rt_type_to_error). */
+const DROPPED_BY: ReadonlyMap<number, RouteType> = new Map([
+  [ERRNO.EINVAL, 'blackhole'],
+  [ERRNO.EHOSTUNREACH, 'unreachable'],
+  [ERRNO.EACCES, 'prohibit'],
+])
 
 export class RouteTable {
   readonly #links: LinkView
@@ -57,8 +64,13 @@ export class RouteTable {
     this.#table.invalidate()
   }
 
-  invalidateInterface(interfaceName: string): void {
-    this.#table.invalidateInterface(interfaceName)
+  /** As `KernelTable.lostEvents`. */
+  lostEvents(): void {
+    this.#table.lostEvents()
+  }
+
+  invalidateInterface(interfaceName: string, by?: Author): void {
+    this.#table.invalidateInterface(interfaceName, by)
   }
 
   forgetInterface(interfaceName: string): void {
@@ -71,19 +83,20 @@ export class RouteTable {
 
   /** Takes what the kernel tells of routes and addresses; returns whether that needs an `apply`. */
   observe(event: KernelEvent): boolean {
+    const { by } = event
     if (event.type === 'address-gone') {
       // fib_sync_down_addr and fib_disable_ip: routes go with an address, and nobody is told
       const { ifindex, address } = event.address
       const name = this.#links.nameOf(ifindex)
-      if (name !== undefined) this.#table.invalidateInterface(name)
-      this.#table.invalidateWhere(seen => seen.source === address)
+      if (name !== undefined) this.#table.invalidateInterface(name, by)
+      this.#table.invalidateWhere(seen => seen.source === address, by)
       return this.#table.isStale
     }
     if (event.type !== 'route' && event.type !== 'route-gone') return false
     if (event.route.table !== this.#ownership.marks.table) return false
     const { ifindex } = event.route
     const route = named(event.route, ifindex === undefined ? undefined : this.#links.nameOf(ifindex))
-    return this.#table.observe(routeKeyOf(route), event.type === 'route' ? route : undefined)
+    return this.#table.observe(routeKeyOf(route), event.type === 'route' ? route : undefined, by)
   }
 }
 
@@ -99,6 +112,14 @@ function routeDriver(kernel: RouteKernel, links: LinkView, ownership: Ownership)
     }
     return out
   }
+  // the routes of others may be a hundred thousand: the kernel leaves them out by itself
+  const ours = async (wanted: ReadonlyMap<string, NamedRoute>): Promise<Route[]> => {
+    const protocols = new Set([ownership.marks.protocol])
+    for (const route of wanted.values()) protocols.add(route.protocol)
+    const all: Route[] = []
+    for (const protocol of protocols) for (const route of await kernel.routes({ table, protocol })) all.push(route)
+    return all
+  }
   return {
     kind: 'route',
     same: sameRoute,
@@ -109,7 +130,7 @@ function routeDriver(kernel: RouteKernel, links: LinkView, ownership: Ownership)
         ? 'protocol 12: a BIRD, or an earlier version of Margay'
         : `protocol ${protocol}`,
     mayTake: (seen, wanted) => ownership.mayTakeRoute(seen, wanted),
-    list: async () => keyed(await kernel.routes({ table })),
+    list: async (wanted, which) => keyed(await (which === 'all' ? kernel.routes({ table }) : ours(wanted))),
     async listInterface(name) {
       const link = await links.find(name)
       return link === undefined ? [] : keyed(await kernel.routes({ table, ifindex: link.index }))
@@ -159,8 +180,8 @@ function routeText({ dst, type, gateway, interfaceName, metric }: NamedRoute): s
 }
 
 /**
- * Asks for single routes. Where a match that drops packets hides the answer (the own block of a pod that went away), the
- * routes on its interface are read; where that does not tell, the whole table.
+ * Asks for single routes. Where the answer is a route that drops packets (the own block of a pod that went away), which the kernel
+ * does not show, those of its type are read; where that does not tell, the table is looked through for the destination.
  */
 async function lookUpEach(
   kernel: RouteKernel,
@@ -169,39 +190,58 @@ async function lookUpEach(
   objects: readonly { key: string; like: NamedRoute }[],
 ): Promise<[string, NamedRoute | undefined][]> {
   const answers: [string, NamedRoute | undefined][] = []
-  const read = new Map<number | undefined, Map<string, Route>>()
+  const read = new Map<RouteType, Route[]>()
+  const dropping = async (type: RouteType): Promise<Route[]> => {
+    const routes = read.get(type) ?? (await kernel.routes({ table, type }))
+    read.set(type, routes)
+    return routes
+  }
   for (const { key, like } of objects) {
     const { dst } = like
-    const found = await lookUp(kernel, dst)
-    if (found === 'none') answers.push([key, undefined])
-    else if (found?.table === table && routeKeyOf(found) === key) answers.push([key, await withName(found, links)])
-    else if (found?.table === table && found.dst !== dst && contains(found.dst, dst)) answers.push([key, undefined])
+    const isIt = (route: Route) => routeKeyOf(route) === key
+    const answer = await lookUp(kernel, dst)
+    const found = answer?.is === 'dropped' ? bestOf(await dropping(answer.by), dst) : answer?.route
+    if (answer?.is === 'none' || (found?.table === table && !isIt(found) && hides(found.dst, dst)))
+      answers.push([key, undefined])
     else {
-      const ifindex =
-        found !== undefined || like.interfaceName === undefined ? undefined : links.byName(like.interfaceName)?.index
-      const routes = read.get(ifindex) ?? (await readTable(kernel, table, ifindex))
-      read.set(ifindex, routes)
-      const route = routes.get(key)
+      const shown = found?.table === table && isIt(found) ? found : undefined
+      const dropped = shown ?? (drops(like.type) ? (await dropping(like.type)).find(isIt) : undefined)
+      const route = dropped ?? (await kernel.routes({ table, dst })).find(isIt)
       answers.push([key, route && (await withName(route, links))])
     }
   }
   return answers
 }
 
-async function readTable(kernel: RouteKernel, table: number, ifindex?: number): Promise<Map<string, Route>> {
-  const all = new Map<string, Route>()
-  for (const route of await kernel.routes(ifindex === undefined ? { table } : { table, ifindex }))
-    if (!all.has(routeKeyOf(route))) all.set(routeKeyOf(route), route)
-  return all
+/** Whether nothing of a table leads to exactly `dst`, since the way to its first address is this shorter prefix. */
+function hides(found: string, dst: string): boolean {
+  return found !== dst && contains(found, dst)
 }
 
-/** The route of the first address of `dst`; undefined when that drops packets, and so cannot be asked about. */
-async function lookUp(kernel: RouteKernel, dst: string): Promise<Route | 'none' | undefined> {
+/** The route that packets to the first address of `dst` take among these. */
+function bestOf(routes: readonly Route[], dst: string): Route | undefined {
+  const address = dst.split('/')[0]!
+  const length = (route: Route) => Number(route.dst.split('/')[1])
+  const [best] = routes
+    .filter(route => familyOf(route.dst) === familyOf(dst) && contains(route.dst, address))
+    .toSorted((a, b) => length(b) - length(a) || (a.metric ?? 0) - (b.metric ?? 0))
+  return best
+}
+
+type LookUp =
+  | { is: 'found'; route: Route }
+  | { is: 'dropped'; by: RouteType; route?: undefined }
+  | { is: 'none'; route?: undefined }
+
+/** The way to the first address of `dst`; undefined where the kernel says something else of it. */
+async function lookUp(kernel: RouteKernel, dst: string): Promise<LookUp | undefined> {
   try {
-    return await kernel.lookupRoute(dst.split('/')[0]!)
+    return { is: 'found', route: await kernel.lookupRoute(dst.split('/')[0]!) }
   } catch (error) {
     if (!(error instanceof KernelError)) throw error
-    return error.errno === ERRNO.ENETUNREACH ? 'none' : undefined
+    const by = DROPPED_BY.get(error.errno)
+    if (by !== undefined) return { is: 'dropped', by }
+    return error.errno === ERRNO.ENETUNREACH ? { is: 'none' } : undefined
   }
 }
 

@@ -4,10 +4,18 @@
 // and does not stop the others.
 import { Delta } from '../../lib/delta.ts'
 import { ERRNO } from '../port/error.ts'
+import type { Author } from '../port/kernel.ts'
+import { Authors } from './authors.ts'
 import type { ObjectKind, ObjectName, Outcome, Refusal, WriteFailure } from './outcome.ts'
 
 /** `add` must be refused with EEXIST when the key is taken, where the kernel can do that for this kind. */
 export type Write<V> = { verb: 'add' | 'replace' | 'delete'; key: string; value: V }
+
+/**
+ * Which objects are read: all that there are, or at least those that may be ours, where others have so many of this kind that
+ * the difference counts. What is not read of others is seen when a write is refused.
+ */
+export type Listed = 'all' | 'ours'
 
 /** How objects of one kind are told apart, read and written. Every method that reads rejects with `KernelError`. */
 export type TableDriver<V> = {
@@ -21,8 +29,8 @@ export type TableDriver<V> = {
   ownerOf?(seen: V): string
   /** Whether `wanted` may be written over an object that does not carry our mark. */
   mayTake(seen: V, wanted: V): boolean
-  /** All objects there are; of several under one key the first one counts. `wanted`: what is wanted now, by key. */
-  list(wanted: ReadonlyMap<string, V>): Promise<Iterable<readonly [string, V]>>
+  /** The objects there are; of several under one key the first one counts. `wanted`: what is wanted now, by key. */
+  list(wanted: ReadonlyMap<string, V>, which: Listed): Promise<Iterable<readonly [string, V]>>
   /** All objects on one interface. Without it, the known objects of the interface are read with `look`. */
   listInterface?(interfaceName: string): Promise<Iterable<readonly [string, V]>>
   /** The present state of some objects. `like` is any value with the same key. Without it, all objects are read. */
@@ -49,11 +57,14 @@ export class KernelTable<V> {
   readonly #onInterface = new Map<string, Set<string>>()
   /** Keys that were right and then were not. */
   readonly #broken = new Set<string>()
+  /** Who was told to have changed a wanted key last. */
+  readonly #authors = new Authors()
   readonly #dropped = new Set<string>()
   /** Keys to read again, each with a value that has this key. */
   readonly #suspects = new Map<string, V>()
-  readonly #staleInterfaces = new Set<string>()
-  #stale = true
+  /** Each with who made it so, where that was told. */
+  readonly #staleInterfaces = new Map<string, Author | undefined>()
+  #stale: Listed | undefined = 'all'
 
   /** `confirm`: read back what was written before it counts as done. */
   constructor(driver: TableDriver<V>, { confirm }: { confirm: boolean }) {
@@ -73,8 +84,9 @@ export class KernelTable<V> {
       return
     }
     this.#broken.delete(key)
+    this.#authors.forget(key)
     const seen = this.#delta.seen().get(key)
-    if (seen === undefined ? this.#stale : held || this.#driver.owns(seen)) this.#dropped.add(key)
+    if (seen === undefined ? this.#stale !== undefined : held || this.#driver.owns(seen)) this.#dropped.add(key)
     else if (seen !== undefined) this.#saw(key, undefined)
   }
 
@@ -89,12 +101,17 @@ export class KernelTable<V> {
 
   /** The kernel may have changed unseen: the next `apply` reads everything again. */
   invalidate(): void {
-    this.#stale = true
+    this.#stale = 'all'
   }
 
-  /** The same for the objects on one interface. */
-  invalidateInterface(interfaceName: string): void {
-    if (this.concerns(interfaceName)) this.#staleInterfaces.add(interfaceName)
+  /** What the kernel told was lost: the next `apply` reads again what is ours, and what others did elsewhere waits. */
+  lostEvents(): void {
+    this.#stale ??= 'ours'
+  }
+
+  /** The same for the objects on one interface, which somebody may have changed. */
+  invalidateInterface(interfaceName: string, by?: Author): void {
+    if (this.concerns(interfaceName)) this.#staleInterfaces.set(interfaceName, by)
   }
 
   /** An interface was made anew by us: what was seen on it went with the old one, and nobody else took it. */
@@ -105,12 +122,12 @@ export class KernelTable<V> {
   }
 
   /** The same for the objects that `concerned` answers true to. Looks at every object that was seen. */
-  invalidateWhere(concerned: (seen: V) => boolean): void {
-    for (const [key, seen] of this.#delta.seen()) if (concerned(seen)) this.#suspects.set(key, seen)
+  invalidateWhere(concerned: (seen: V) => boolean, by?: Author): void {
+    for (const [key, seen] of this.#delta.seen()) if (concerned(seen)) this.#suspect(key, seen, by)
   }
 
   /** Takes what the kernel tells of one key; returns whether that needs an `apply`. An echo of one's own write does not. */
-  observe(key: string, value: V | undefined): boolean {
+  observe(key: string, value: V | undefined, by?: Author): boolean {
     const wanted = this.#delta.wanted().get(key)
     if (wanted === undefined) {
       const seen = this.#delta.seen().get(key)
@@ -130,13 +147,18 @@ export class KernelTable<V> {
       if (!this.#holds(key)) this.#saw(key, value)
       return false
     }
-    this.#suspects.set(key, (value ?? wanted) as V)
+    this.#suspect(key, (value ?? wanted) as V, by)
     return true
+  }
+
+  #suspect(key: string, like: V, by: Author | undefined): void {
+    this.#suspects.set(key, like)
+    if (this.#delta.wanted().has(key)) this.#authors.changed(key, by)
   }
 
   /** Whether the next `apply` has to read the kernel. */
   get isStale(): boolean {
-    return this.#stale || this.#staleInterfaces.size + this.#suspects.size > 0
+    return this.#stale !== undefined || this.#staleInterfaces.size + this.#suspects.size > 0
   }
 
   /**
@@ -152,7 +174,7 @@ export class KernelTable<V> {
       await this.#write(mayRemove, outcome)
     } catch (error) {
       // what was done is not known: everything is read again, whatever went wrong
-      this.#stale = true
+      this.#stale = 'all'
       throw error
     }
     return outcome
@@ -163,15 +185,15 @@ export class KernelTable<V> {
     const interfaces = [...this.#staleInterfaces]
     this.#suspects.clear()
     this.#staleInterfaces.clear()
-    if (this.#stale || interfaces.length > FEW_INTERFACES) return this.#readAll()
-    for (const name of interfaces) await this.#readInterface(name)
+    if (this.#stale !== undefined || interfaces.length > FEW_INTERFACES) return this.#list(this.#stale ?? 'ours')
+    for (const [name, by] of interfaces) await this.#readInterface(name, by)
     await this.#readKeys(suspects)
   }
 
-  async #readAll(): Promise<void> {
+  async #list(which: Listed): Promise<void> {
     const held = [...this.#delta.wanted().keys()].filter(key => this.#holds(key))
-    this.#stale = false
-    const entries = await this.#driver.list(this.#delta.wanted())
+    this.#stale = undefined
+    const entries = await this.#driver.list(this.#delta.wanted(), which)
     const kept = new Map<string, V>()
     for (const [key, value] of entries) if (!kept.has(key) && this.#matters(key, value)) kept.set(key, value)
     this.#delta.resync(kept)
@@ -182,8 +204,9 @@ export class KernelTable<V> {
     for (const key of this.#dropped) if (!kept.has(key)) this.#dropped.delete(key)
   }
 
-  async #readInterface(name: string): Promise<void> {
+  async #readInterface(name: string, by: Author | undefined): Promise<void> {
     const known = [...(this.#onInterface.get(name) ?? [])]
+    for (const key of known) if (this.#holds(key)) this.#authors.changed(key, by)
     if (this.#driver.listInterface === undefined)
       return this.#readKeys(known.map(key => [key, this.#anyValue(key)] as const))
     const found = new Map<string, V>()
@@ -195,7 +218,7 @@ export class KernelTable<V> {
   async #readKeys(objects: readonly (readonly [string, V])[]): Promise<void> {
     if (objects.length === 0) return
     const most = Math.max(FEW_KEYS, this.#delta.seen().size / OBJECTS_PER_LOOK)
-    if (this.#driver.look === undefined || objects.length > most) return this.#readAll()
+    if (this.#driver.look === undefined || objects.length > most) return this.#list('ours')
     const found = await this.#driver.look(objects.map(([key, like]) => ({ key, like })))
     for (const [key, value] of found) this.#look(key, value)
   }
@@ -205,6 +228,7 @@ export class KernelTable<V> {
     const held = this.#holds(key)
     this.#saw(key, value !== undefined && this.#matters(key, value) ? value : undefined)
     if (held && !this.#holds(key)) this.#broken.add(key)
+    else if (!this.#broken.has(key)) this.#authors.forget(key)
   }
 
   async #write(mayRemove: MayRemove<V>, outcome: Outcome): Promise<void> {
@@ -246,7 +270,7 @@ export class KernelTable<V> {
     if (taken.length === 0) return done
     await this.#readKeys(taken.map(({ key, value }) => [key, value] as const))
     // a look may miss what lies elsewhere (the dropping route of a block of one address, in the place of its pod's route)
-    if (taken.some(({ key }) => !this.#delta.seen().has(key))) await this.#readAll()
+    if (taken.some(({ key }) => !this.#delta.seen().has(key))) await this.#list('all')
     const again: Write<V>[] = []
     for (const put of taken) {
       const seen = this.#delta.seen().get(put.key)
@@ -270,7 +294,7 @@ export class KernelTable<V> {
     if (this.#confirms) {
       await this.#readKeys(done.map(({ key, value }) => [key, value] as const))
       // before an object is said to be missing, everything is looked at
-      if (done.some(({ key }) => !this.#isDone(key))) await this.#readAll()
+      if (done.some(({ key }) => !this.#isDone(key))) await this.#list('all')
     }
     for (const { verb, key, value } of done) {
       // somebody wants something else by now: the next `apply` says what became of that
@@ -278,7 +302,8 @@ export class KernelTable<V> {
       const name = this.#name(key, value)
       if (this.#isDone(key)) {
         outcome.written.push(name)
-        if (this.#broken.delete(key)) outcome.healed.push(name)
+        if (this.#broken.delete(key)) outcome.healed.push(this.#authors.healed(name))
+        this.#authors.forget(key)
       } else
         outcome.refused.push({ ...name, reason: 'NotShown', message: 'the kernel took it, but does not show it so' })
     }

@@ -99,6 +99,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
           marks: MARKS,
           onConditions: () => {},
           onHealed,
+          usedMs: () => 0,
           ...deps,
         })
         felixes.push(felix)
@@ -865,6 +866,71 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.is(it.healed.length, seen)
       it.clock.advance(200)
       await eventually('it is repaired then', () => it.healed.length > seen)
+    }))
+
+  test('a route that another program fights over delays the repair of no other', t =>
+    onNode(async it => {
+      await startInSync(it)
+      let seen = 0
+      await removeRoute(it.otherProgram, '10.244.2.0/26')
+      await eventually('the repairs of one wait', async () => {
+        if (it.healed.length > seen) {
+          seen = it.healed.length
+          await removeRoute(it.otherProgram, '10.244.2.0/26').catch(() => undefined)
+        }
+        return seen > 20
+      })
+      it.healed.length = 0
+      await removeRoute(it.otherProgram, '10.244.3.0/26')
+      await eventually('the other is repaired before any timer fires', () => it.healed.includes('Route 10.244.3.0/26'))
+      t.pass()
+    }))
+
+  test('while a route is repaired and after lost events nobody reads the routes of other programs', t =>
+    onNode(async it => {
+      await startInSync(it)
+      it.spy.reads.length = 0
+      for (const dst of ['10.244.2.0/26', '10.244.1.5/32', '10.244.1.0/26']) {
+        await removeRoute(it.otherProgram, dst)
+        await eventually('it is healed', () => it.healed.includes(`Route ${dst}`))
+      }
+      it.spy.holdsEvents = true
+      await removeRoute(it.otherProgram, '10.244.2.0/26')
+      it.healed.length = 0
+      it.spy.tell({ type: 'overrun' })
+      await eventually('it is healed', () => it.healed.includes('Route 10.244.2.0/26'))
+      const reads = it.spy.reads.filter(({ method }) => method === 'routes').map(({ of }) => of as RouteFilter)
+      t.true(reads.length > 0)
+      for (const { protocol, type, dst, ifindex } of reads) t.truthy(protocol ?? type ?? dst ?? ifindex)
+    }))
+
+  test('events that are lost all the time are worked off with a quarter of a processor, and then all is right', t =>
+    onNode(async it => {
+      let used = 0
+      const usedMs = () => {
+        used += 50 // it is asked before and after a pass
+        return used
+      }
+      const felix = it.start({ usedMs })
+      tell(felix, full)
+      for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+      await felix.inSync()
+      it.spy.holdsEvents = true
+      await removeRoute(it.otherProgram, '10.244.2.0/26')
+      it.spy.reads.length = 0
+      const before = felix.passes.now.count
+      for (let second = 0; second < 40; second++) {
+        for (let i = 0; i < 50; i++) {
+          it.spy.tell({ type: 'overrun' })
+          await nextTurn()
+        }
+        it.clock.advance(100)
+        for (let i = 0; i < 20; i++) await nextTurn()
+      }
+      // 4 s: a second of the processor, and the credit of a quarter of a second
+      const passes = felix.passes.now.count - before
+      t.true(passes >= 10 && passes <= 30, `${passes} passes`)
+      t.truthy(await routeTo(it.otherProgram, '10.244.2.0/26'))
     }))
 
   test('closing ends every timer and every waiting promise', t =>

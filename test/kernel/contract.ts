@@ -201,6 +201,10 @@ export function kernelContract(test: TestFn, open: () => World): void {
     t.deepEqual(await node.routes({ protocol: 12, family: 'ipv6' }), [routes[6]!])
     t.is((await node.routes({ ifindex, protocol: ROUTE_PROTOCOL.boot })).length, 3)
     t.deepEqual(await node.routes({ ifindex: 4711 }), [])
+    t.deepEqual(await node.routes({ table: 254, type: 'blackhole' }), [routes[0]!, routes[4]!])
+    t.deepEqual(await node.routes({ type: 'prohibit' }), [])
+    for (const route of routes) t.deepEqual(await node.routes({ table: route.table, dst: route.dst }), [route])
+    t.deepEqual(await node.routes({ table: 254, dst: '10.2.0.0/24' }), [])
   })
 
   promise('a refused route does not stop its neighbours, and each refusal has its errno', async (t, { node }) => {

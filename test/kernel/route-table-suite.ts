@@ -67,6 +67,42 @@ export function routeTableSuite(test: TestFn, open: () => World): void {
   })
 
   promise(
+    'sees that a route is gone, or is there, whatever else lies over its first address',
+    async (t, { kernel, cali, eth, table, want, apply }) => {
+      const learned = { ...workload('10.4.0.0/26', cali), protocol: ROUTE_PROTOCOL.blocks, scope: 0, onlink: true }
+      const wanted = [
+        block('10.2.0.0/26'),
+        workload('10.2.0.0/32', cali),
+        workload('10.2.0.1/32', cali),
+        { ...learned, gateway: '192.0.2.1' },
+        block('fd00:2::/122'),
+        { ...workload('fd00:2::/128', cali), scope: 0 },
+        { ...block('10.5.0.0/26'), metric: 7 },
+      ]
+      const foreign = [
+        { ...workload('10.4.0.0/32', eth), protocol: ROUTE_PROTOCOL.static },
+        { ...workload('10.4.0.0/30', eth), type: 'unreachable' as const, protocol: ROUTE_PROTOCOL.static, scope: 0 },
+        { ...workload('10.5.0.0/32', eth), type: 'prohibit' as const, protocol: ROUTE_PROTOCOL.static, scope: 0 },
+        { ...block('10.5.0.0/26'), metric: 3, protocol: ROUTE_PROTOCOL.static },
+      ].map(({ ifindex, ...route }) => (route.type === 'unicast' ? { ...route, ifindex } : route))
+      t.deepEqual(await refusals(kernel, foreign.map(add)), [])
+      for (const route of wanted) want(route)
+      t.deepEqual((await apply()).refused, [])
+      for (const route of wanted) {
+        // told, and not so: it is there
+        table.observe({ type: 'route-gone', route })
+        t.deepEqual(await apply(), { written: [], healed: [], refused: [], withheld: [] }, route.dst)
+        t.deepEqual(await refusals(kernel, [{ verb: 'delete', route }]), [])
+        table.observe({ type: 'route-gone', route })
+        t.is((await apply()).healed.length, 1, route.dst)
+        t.deepEqual(await ours(kernel, route.dst).then(all => all.filter(({ metric }) => metric === route.metric)), [
+          route,
+        ])
+      }
+    },
+  )
+
+  promise(
     'never touches a foreign route, not even under a wanted key',
     async (t, { kernel, cali, eth, table, want, apply }) => {
       const foreign: Route[] = [

@@ -82,6 +82,10 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     by: 'each change that felix is told, each event of the kernel about what it wants, and each new refusal',
     test: ['test/felix/suite.ts', 'a refusal that lasts does not delay the next try after a new one'],
   },
+  'felix/repair-pace.ts': {
+    by: 'each event of another object, and a second in which nobody undoes the last repair',
+    test: ['test/felix/suite.ts', 'a route that another program fights over delays the repair of no other'],
+  },
   'ipam/owner-answers.ts': {
     by: 'each change of the block that the watch tells',
     test: ['test/ipam/owner-answers.test.ts', 'an answer that waits is tried at once when the block changes again'],

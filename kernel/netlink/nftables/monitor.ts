@@ -5,7 +5,7 @@ import type { NftChangedTable, NftElementName, NftNews } from '../../port/nftabl
 import { attributeText, type Message } from '../message.ts'
 import { NFGENMSG, NFNL_GROUP } from '../nfnetlink.ts'
 import { NETLINK } from '../numbers.ts'
-import { NetlinkSocket } from '../socket.ts'
+import { isOwnPort, NetlinkSocket } from '../socket.ts'
 import { messageType } from './changes.ts'
 import { keysIn } from './elements.ts'
 import { attributesOf, Malformed } from './fields.ts'
@@ -112,7 +112,9 @@ class Transactions {
       const single = [...elements.values()].filter(({ set }) => !sets.has(set))
       return { family, name, parts: { chains: [...chains], sets: [...sets], elements: single } }
     })
-    return { generation, tables }
+    const { id, pid, name } = generation
+    const by = isOwnPort(message.port) || pid === undefined || name === undefined ? {} : { by: { pid, name } }
+    return { generation: id, tables, ...by }
   }
 
   #touch(message: Message): void {

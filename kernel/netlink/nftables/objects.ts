@@ -46,11 +46,15 @@ export function parseBody<T>({ body }: Message, parse: (family: NftFamily, attri
   })
 }
 
-const generation = record<{ id: number }>({ id: required(1, u32) })
+const generation = record<{ id: number; pid?: number; name?: string }>({
+  id: required(1, u32),
+  pid: optional(2, u32),
+  name: optional(3, text),
+})
 
-/** The generation of all rules in the namespace, which every transaction moves on. */
-export function parseGeneration({ body }: Message): Parsed<number> {
-  return parseSafely(() => generation.parse(body.subarray(NFGENMSG))!.id)
+/** The generation of all rules in the namespace, which every transaction moves on, and whose transaction it was. */
+export function parseGeneration({ body }: Message): Parsed<{ id: number; pid?: number; name?: string }> {
+  return parseSafely(() => generation.parse(body.subarray(NFGENMSG))!)
 }
 
 const table = record<{ name: string; flags?: number; handle?: number; userdata?: string }>({

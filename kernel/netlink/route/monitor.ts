@@ -2,7 +2,7 @@
 import type { KernelEvent, KernelMonitor } from '../../port/kernel.ts'
 import type { Message } from '../message.ts'
 import { NETLINK } from '../numbers.ts'
-import { NetlinkSocket } from '../socket.ts'
+import { isOwnPort, NetlinkSocket } from '../socket.ts'
 import { parseAddressMessage } from './address.ts'
 import { parseLink } from './link.ts'
 import { parseFdb, parseNeighbour } from './neighbour.ts'
@@ -26,7 +26,7 @@ export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer 
     received: messages => {
       for (const message of messages)
         if (message.type === RTM.newNetconf) for (const event of parseNetconf(message)) tell(event)
-        else tell(parseEvent(message))
+        else tell(withAuthor(message, parseEvent(message)))
     },
     lost: () => tell({ type: 'overrun' }),
   })
@@ -36,6 +36,12 @@ export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer 
       socket.close()
     },
   }
+}
+
+/** The port of what the kernel did by itself is 0. */
+function withAuthor({ port }: Message, event: KernelEvent | undefined): KernelEvent | undefined {
+  if (event !== undefined && port !== 0 && !isOwnPort(port)) event.by = { port }
+  return event
 }
 
 function parseEvent(message: Message): KernelEvent | undefined {

@@ -1,0 +1,27 @@
+// What an event of the kernel is about, as one name for all that is told of it.
+import type { KernelEvent } from '../kernel/port/kernel.ts'
+import { routeKeyOf } from '../kernel/reconcile/objects.ts'
+
+export function changedObject(event: KernelEvent): string {
+  switch (event.type) {
+    case 'overrun':
+      return 'lost events'
+    case 'link':
+    case 'link-gone':
+      return `link ${event.link.name}`
+    case 'address':
+    case 'address-gone':
+      return `address ${event.address.address}`
+    case 'route':
+    case 'route-gone':
+      return `route ${routeKeyOf(event.route)}`
+    case 'neighbour':
+    case 'neighbour-gone':
+      return `neighbour ${event.neighbour.address}`
+    case 'fdb':
+    case 'fdb-gone':
+      return `forwarding entry ${event.entry.mac}`
+    case 'sysctl':
+      return `setting ${event.family} ${event.of} ${event.name}`
+  }
+}
