@@ -203,9 +203,7 @@ export class Claims {
       try {
         const made = await store.create('IPAMBlock', emitBlock(block, this.#owner()))
         if (!(await confirm())) {
-          const { uid, resourceVersion } = made.metadata
-          await store.delete('IPAMBlock', blockName(cidr), { uid, resourceVersion })
-          this.#taken.gone(cidr)
+          await this.#delete(made)
           return 'withdrawn'
         }
         this.#taken.note(made)
@@ -231,17 +229,15 @@ export class Claims {
    */
   giveBack(cidr: string): Promise<void> {
     return this.#mutex.run(cidr, async () => {
-      const { store, ledger, mayWrite } = this.#deps
+      const { ledger, mayWrite } = this.#deps
       if (this.#closed || !this.#connection.connected || mayWrite?.() === false) return
       const owned = ledger.get(cidr)
       const base = this.#base.get(cidr)
       if (owned === undefined || base === undefined || !isEmpty(owned.block)) return
       ledger.forget(cidr)
       this.#base.delete(cidr)
-      const { uid, resourceVersion } = base.metadata
       try {
-        await store.delete('IPAMBlock', blockName(cidr), { uid, resourceVersion })
-        this.#taken.gone(cidr)
+        await this.#delete(base)
         this.#queue.forget(cidr)
       } catch (error) {
         if (!isStoreError(error)) throw error
@@ -406,6 +402,12 @@ export class Claims {
         return
       }
       await this.#write(owned.block, object => store.create('IPAMBlock', object))
+      // of two that claim at once, the later one sees the other only in a list after its claim
+      const since = await this.#acrossOf(cidr)
+      if (since !== undefined) {
+        await this.#delete(this.#base.get(cidr)!)
+        return this.#lose(cidr, since)
+      }
       log.warn({ cidr }, 'the IPAMBlock of this node was gone and is back')
       return
     }
@@ -450,10 +452,10 @@ export class Claims {
     }
   }
 
-  /** Whose block of another size has addresses of this one, which the server does not have. Rejects as the store. */
+  /** Whose block of another size has addresses of this one, by a new list. Rejects as the store. */
   async #acrossOf(cidr: string): Promise<string | undefined> {
     // a server that answers 404 to everything is no ground to forget a block: it does not list any
-    await this.#taken.list(0)
+    await this.#taken.list(Number.NEGATIVE_INFINITY)
     const found = [...this.#taken.all].find(([other]) => other !== cidr && overlaps(other, cidr))
     return found && (found[1] ?? 'nobody')
   }
@@ -467,14 +469,26 @@ export class Claims {
     }
   }
 
+  /** Deletes a block as it is here. Rejects as the store, with Conflict where it is another one by now. */
+  async #delete({ spec: { cidr }, metadata: { uid, resourceVersion } }: BlockObject): Promise<void> {
+    await this.#deps.store.delete('IPAMBlock', blockName(cidr), { uid, resourceVersion })
+    this.#taken.gone(cidr)
+  }
+
   /**
    * The journal is behind (a crash after the claim, or a lost disk): takes the block as the API server has it. A block that
-   * could not be given back is empty: the server may have pods in it that ended since.
+   * could not be given back is empty: the server may have pods in it that ended since. An empty one may be a claim that nobody
+   * has confirmed, since its answer was lost: it goes back where a block of another size shares addresses with it.
    */
   async #adopt(base: BlockObject): Promise<void> {
     const { store, ledger, log } = this.#deps
     const { cidr } = base.spec
     const block = { ...(this.#leaving.get(cidr) ?? parseBlock(base)), sequence: sequenceOf(base) + 1n }
+    if (isEmpty(block) && (await this.#acrossOf(cidr)) !== undefined) {
+      await this.#delete(base)
+      this.#leaving.delete(cidr)
+      return
+    }
     await this.#write(block, object => store.update('IPAMBlock', object), base)
     const wasLeaving = this.#leaving.delete(cidr)
     ledger.put([{ block }])

@@ -4,15 +4,17 @@ import { addressAt, familyOf } from '../lib/ip.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import type { Assigned } from './port.ts'
 
+type LedgerJournal = Pick<Journal, 'blocks' | 'save' | 'forget'>
+
 export class Ledger {
-  readonly #journal: Journal
+  readonly #journal: LedgerJournal
   readonly #blocks: Map<string, OwnedBlock>
   readonly #held = new Map<string, Assigned[]>()
   /** Blocks whose last change is only in memory: it is written with the next one that can be. */
   readonly #unwritten = new Set<string>()
   readonly #listeners = new Set<(cidr: string) => void>()
 
-  constructor(journal: Journal) {
+  constructor(journal: LedgerJournal) {
     this.#journal = journal
     this.#blocks = new Map(journal.blocks().map(owned => [owned.block.cidr, owned]))
     for (const owned of this.#blocks.values()) this.#index(undefined, owned)

@@ -51,7 +51,7 @@ export class TakenBlocks {
     for (const item of items) this.note(item)
   }
 
-  /** Lists all blocks where that was not done within `maxAgeMs` (never done: always). Returns whether it did. Rejects as the store. */
+  /** Lists all blocks where that was not done within `maxAgeMs` (never done, or less than 0: always). Returns whether it did. Rejects as the store. */
   async list(maxAgeMs: number): Promise<boolean> {
     const { store, clock, node } = this.#deps
     if (this.#listedMs !== undefined && clock.monotonicMs() - this.#listedMs <= maxAgeMs) return false

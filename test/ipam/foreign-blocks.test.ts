@@ -126,3 +126,39 @@ test('an IPAMBlock larger than a block can be does not stop the node that it nam
     )
   }
 })
+
+test('a block that was deleted by hand does not come back over one of another size that was claimed at that moment', async t => {
+  const fake = await aStore('10.0.0.0/29', 29)
+  const free = [0, 1]
+  const theirs = {
+    cidr: '10.0.0.4/31',
+    affinity: 'host:n2',
+    allocations: [null, null],
+    unallocated: free,
+    attributes: [],
+  }
+  let isLate = false
+  const store: Store = {
+    ...fake,
+    create: async (kind, object) => {
+      // n2 had listed all blocks before this one came back
+      if (isLate) fake.inject('IPAMBlock', { metadata: { name: '10-0-0-4-31' }, spec: theirs })
+      return fake.create(kind, object)
+    },
+  }
+  const here = aNode(store, 'n1')
+  here.start()
+  await converge(fake, here)
+  await here.allocator.assign(aPod('a'))
+  await converge(fake, here)
+  breaksByHand(fake, /./)
+  isLate = true
+  await fake.delete('IPAMBlock', '10-0-0-0-29')
+  await converge(fake, here)
+  t.deepEqual(
+    (await fake.list('IPAMBlock')).map(({ metadata }) => metadata.name),
+    ['10-0-0-4-31'],
+  )
+  t.like(await here.allocator.assign(aPod('b')), { refused: 'exhausted' })
+  t.regex(JSON.stringify(here.allocator.conditions()), /10\.0\.0\.0\/29 belongs to host:n2 now/)
+})

@@ -1,0 +1,242 @@
+// Three nodes that claim, fill and give back two blocks over one server, with every step a choice: which call reaches the
+// server, which answer or event a node hears, whose time passes, and where something goes wrong. `Claims` and `Ledger` are the
+// real ones. A choice is a text, so a run is a list of texts and can be played again.
+// What a node does follows from what it has heard, in that order. So runs in which each node heard the same, and in which the
+// server and what is under way are the same, are at the same point, and so are those that differ only in who is who.
+// Hazard: steps that do not touch each other have no order. That a node lost a block before another one got it is certain only
+// where a chain of writes, answers and events leads from the one to the other; each step carries which losses lie behind it.
+import { createHash } from 'node:crypto'
+import { isStoreError, Unreachable } from '../../datastore/port.ts'
+import { affinityOf, assign, epochOf, isEmpty, isPublished, nextFree, release } from '../../ipam/block.ts'
+import { overlaps } from '../../lib/ip.ts'
+import { type Call, drained, merged, NAMES, Node, type Plan, Server } from './claim-node.ts'
+
+/** Longer than changes of a block gather. */
+const TICK_MS = 1_000
+
+type Begun = readonly [word: string, block: number]
+
+export class World {
+  /** Two nodes that had the same block at one time, or would have by another order of the same steps. */
+  clash: string | undefined
+  readonly #server = new Server()
+  readonly #nodes: readonly Node[]
+  readonly #blocks: readonly string[]
+  #faultsLeft: number
+
+  constructor(blocks: readonly string[], plans: readonly Plan[], faults: number) {
+    this.#blocks = blocks
+    this.#faultsLeft = faults
+    this.#nodes = NAMES.map((_name, i) => new Node(i, plans[i]!))
+  }
+
+  /** All nodes run, and know that they have no block. */
+  async begin(): Promise<void> {
+    for (const node of this.#nodes) node.begin(this.#server)
+    await drained()
+    for (const { events } of this.#nodes) for (const { tell } of events.splice(0)) tell()
+    await drained()
+  }
+
+  /**
+   * What can happen next. `must`: without it what was begun has not ended; `may`: it can also never happen. `first`: steps of a
+   * node before which nothing else can happen to it; all that others do is the same before and after them. Empty: there is no such node.
+   */
+  choices(): { must: string[]; may: string[]; first: string[] } {
+    const nodes = this.#nodes.map((node, i) => this.#choicesOf(node, i))
+    const [first = []] = nodes.flatMap(({ isAlone, here, crashes }) =>
+      isAlone && here.length > 0 ? [[...here, ...crashes]] : [],
+    )
+    const must = nodes.flatMap(({ here, lands }) => [...here, ...lands])
+    return { must, may: nodes.flatMap(({ strays, faults, crashes }) => [...strays, ...faults, ...crashes]), first }
+  }
+
+  #choicesOf(node: Node, i: number) {
+    const { calls, events, history } = node
+    const of = (word: string, state: Call['state'], isIn: (call: Call) => boolean = () => true) =>
+      calls.flatMap((call, c) => (call.state === state && isIn(call) ? [`${word} ${i} ${c}`] : []))
+    const begun = this.#begun(node).map(([word, b]) => `${word} ${i} ${b}`)
+    const faulty = this.#faultsLeft > 0
+    return {
+      here: [...of('answer', 'landed'), ...(events.length > 0 ? [`hear ${i} 0`] : []), ...begun],
+      lands: of('land', 'sent'),
+      strays: of('land', 'stray'),
+      faults: faulty ? [...of('fail', 'sent'), ...of('repeat', 'sent', ({ isWrite }) => isWrite)] : [],
+      crashes: faulty && history.length > 0 ? [`crash ${i} 0`, `replace ${i} 0`] : [],
+      isAlone: calls.every(({ state }) => state === 'over' || state === 'landed'),
+    }
+  }
+
+  /** What a node may begin by itself. */
+  #begun({ left, isClaiming, ledger, clock }: Node): Begun[] {
+    const ofBlocks = this.#blocks.flatMap((cidr, b): Begun[] => {
+      const owned = ledger.get(cidr)
+      if (owned === undefined) return left.claims > 0 && !isClaiming ? [['claim', b]] : []
+      if (!isEmpty(owned.block)) return [['end', b]]
+      const words = [...(left.pods > 0 ? ['start'] : []), ...(left.gives > 0 ? ['give'] : [])]
+      return owned.lostTo === undefined ? words.map(word => [word, b]) : []
+    })
+    return left.ticks > 0 && clock.pending > 0 ? [...ofBlocks, ['tick', 0]] : ofBlocks
+  }
+
+  /** One choice happens, and what follows from it at once. */
+  async take(choice: string): Promise<void> {
+    const [word, i, of] = choice.split(' ') as [string, string, string]
+    const node = this.#nodes[Number(i)]!
+    const call = node.calls[Number(of)]
+    if (word === 'land') {
+      const isAwaited = call!.state === 'sent'
+      call!.state = isAwaited ? 'landed' : 'over'
+      call!.landed = await this.#server.perform(call!)
+      return
+    }
+    node.history.push(`${choice.replace(i, '')} ${word === 'answer' ? call!.landed!.text : node.events[0]?.text}`)
+    if (['fail', 'repeat', 'crash', 'replace'].includes(word)) this.#faultsLeft--
+    this.#step(word, node, Number(of))
+    await drained()
+    for (const cidr of node.compare()) this.#got(node, cidr)
+  }
+
+  #step(word: string, node: Node, of: number): void {
+    const cidr = this.#blocks[of]!
+    const call = node.calls[of]
+    const owned = node.ledger.get(cidr)
+    switch (word) {
+      case 'answer': {
+        const { answer, past } = call!.landed!
+        node.past = merged(node.past, past)
+        call!.state = 'over'
+        if ('error' in answer) call!.settle!.reject(answer.error)
+        else call!.settle!.resolve(answer.value)
+        return
+      }
+      case 'hear': {
+        const { tell, past } = node.events.shift()!
+        node.past = merged(node.past, past)
+        tell()
+        return
+      }
+      case 'fail':
+        call!.state = call!.isWrite ? 'stray' : 'over'
+        call!.settle!.reject(new Unreachable('no answer'))
+        return
+      case 'repeat':
+        node.calls.push({ ...call!, state: 'stray' })
+        return
+      case 'crash':
+        node.begin(this.#server)
+        return
+      case 'replace':
+        node.replace(this.#server)
+        return
+      case 'claim': {
+        node.left.claims--
+        node.isClaiming = true
+        const { claims } = node
+        const ended = () => {
+          if (node.claims === claims) node.isClaiming = false
+        }
+        claims
+          .claim(cidr, () => this.#confirms(node, cidr))
+          .then(ended, (error: unknown) => {
+            if (!isStoreError(error)) throw error
+            ended()
+          })
+        return
+      }
+      case 'give':
+        node.left.gives--
+        void node.claims.giveBack(cidr)
+        return
+      case 'start': {
+        node.left.pods--
+        const holder = { handle: `pod of ${node.name}`, secondary: { node: node.name } }
+        node.ledger.put([{ block: assign(owned!.block, holder, nextFree(owned!.block)!) }])
+        return
+      }
+      case 'end':
+        node.ledger.put([{ ...owned, block: release(owned!.block, `pod of ${node.name}`).block }])
+        return
+      case 'tick':
+        node.left.ticks--
+        node.clock.advance(TICK_MS)
+        return
+      default:
+        throw new Error(`no such choice: ${word}`)
+    }
+  }
+
+  /** As NewBlock does where blocks of several sizes are known: a list after the claim tells whether another one shares addresses. */
+  async #confirms({ store }: Node, cidr: string): Promise<boolean> {
+    if (!overlaps(this.#blocks[0]!, this.#blocks[1]!)) return true
+    const page = await Array.fromAsync(store.pages('IPAMBlock'))
+    return !page.flat().some(({ spec }) => spec.cidr !== cidr && overlaps(spec.cidr, cidr))
+  }
+
+  /** Nobody else may have anything of what a node got, and that others lost it must lie behind. */
+  #got(node: Node, cidr: string): void {
+    for (const [i, other] of this.#nodes.entries()) {
+      if (other === node) continue
+      if (other.own().some(theirs => overlaps(theirs, cidr)))
+        this.clash = `${node.name} got ${cidr} while ${other.name} had it`
+      for (const [theirs, count] of other.losses)
+        if (overlaps(theirs, cidr) && node.past[i]! < count)
+          this.clash = `${node.name} could have got ${cidr} before ${other.name} lost ${theirs}`
+    }
+  }
+
+  /** What is wrong when the network is well for a while: all that was under way ended, and no stray lands. */
+  async settledFaults(): Promise<string[]> {
+    for (let round = 0; round < 30; round++) {
+      const ends = () => this.choices().must.find(text => /^(land|answer|hear) /.test(text))
+      for (let next = ends(); next !== undefined; next = ends()) await this.take(next)
+      for (const { clock } of this.#nodes) clock.advance(20_000)
+      await drained()
+    }
+    return this.#nodes.flatMap(node => this.#faultsOf(node))
+  }
+
+  #faultsOf({ name, ledger, disk, claims }: Node): string[] {
+    // a claim of a machine may land when its successor knows its blocks by then: that block is nobody's (docs/ipam.md)
+    const items = this.#server.items.filter(
+      item => item.spec.affinity === affinityOf(name) && epochOf(item) === disk.epoch,
+    )
+    const here = ledger.blocks().map(({ block }) => block.cidr)
+    const faults = ledger.blocks().flatMap(({ block, lostTo }) => {
+      const item = items.find(({ spec }) => spec.cidr === block.cidr)
+      if (lostTo !== undefined) return isEmpty(block) ? [`${name} keeps ${block.cidr} of ${lostTo}`] : []
+      if (item === undefined || !isPublished(block, item, disk)) return [`${block.cidr} of ${name} is not published`]
+      return claims.isClear(block.cidr) ? [] : [`${name} gives no address of ${block.cidr}`]
+    })
+    const unknown = items.filter(({ spec }) => !here.includes(spec.cidr))
+    return [...faults, ...unknown.map(({ spec }) => `${name} does not know that it has ${spec.cidr}`)]
+  }
+
+  /** How many blocks nodes have. */
+  get owned(): number {
+    return this.#nodes.reduce((sum, node) => sum + node.own().length, 0)
+  }
+
+  /** The same for two worlds at the same point, but for the names of nodes. */
+  key(): string {
+    const nodes = this.#nodes.map(({ text }) => text)
+    const common = [this.#faultsLeft, this.#server.text].join('\n')
+    const named = ORDERS.map(order => {
+      const asNamed = (text: string) =>
+        text
+          .replace(/n([012])/g, (_all, i) => `n${order.indexOf(Number(i))}`)
+          .replace(/<(.*?),(.*?),(.*?)>/g, (_all, ...past) => `<${order.map(i => past[i])}>`)
+      return asNamed([common, ...order.map(i => nodes[i])].join('\n=\n'))
+    })
+    return createHash('sha1').update(named.toSorted()[0]!).digest('base64')
+  }
+}
+
+const ORDERS = [
+  [0, 1, 2],
+  [0, 2, 1],
+  [1, 0, 2],
+  [1, 2, 0],
+  [2, 0, 1],
+  [2, 1, 0],
+]
