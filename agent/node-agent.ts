@@ -113,7 +113,7 @@ export class NodeAgent {
   readonly #network: NodeNetwork
   readonly #status: StatusModel
   /** Limits CNI requests: one per pod, a few at once per node. */
-  readonly #limiter = new Limiter()
+  readonly #limiter: Limiter
   readonly #oldFlows: OldFlows
   readonly #pins: Pins
   readonly #podMtu: PodMtu
@@ -143,6 +143,7 @@ export class NodeAgent {
     const { clock, log, transport, lost } = deps
     const { nodeName: node, dataDir, machineId } = options
     this.#startedMs = clock.wallMs()
+    this.#limiter = new Limiter(clock)
     this.levels = deps.levels ?? agentLevels(log)
     const roomLog = (room: LogRoom) => this.levels.room(room)
     const data = openDataDirectory(dataDir, { owner: { node, machineId }, lost, fallback: options.fallbackDir })

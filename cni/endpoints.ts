@@ -53,7 +53,7 @@ export class EndpointStore {
   readonly #undeleted = new Set<string>()
   readonly #leaving = new Set<string>()
   readonly #expected = new Set<string>()
-  readonly #abandoned = new Map<string, PromiseWithResolvers<void>>()
+  readonly #untilDel = new Map<string, Set<() => void>>()
   readonly #listeners = new Set<(change: EndpointChange) => void>()
 
   constructor(db: Database) {
@@ -93,14 +93,24 @@ export class EndpointStore {
 
   /** Resolves when a DEL of the endpoint `id` comes: for an ADD that waits without its lock. Until disposed. */
   untilAbandoned(id: string): Disposable & { promise: Promise<void> } {
-    const waiting = this.#abandoned.get(id) ?? Promise.withResolvers<void>()
-    this.#abandoned.set(id, waiting)
-    return { promise: waiting.promise, [Symbol.dispose]: () => void this.#abandoned.delete(id) }
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const all = this.#untilDel.get(id) ?? new Set()
+    this.#untilDel.set(id, all.add(resolve))
+    const dispose = (): void => {
+      all.delete(resolve)
+      if (all.size === 0) this.#untilDel.delete(id)
+    }
+    return { promise, [Symbol.dispose]: dispose }
   }
 
-  /** A DEL came: an ADD of this endpoint that still waits must not go on. */
+  /** A DEL came: ADDs of this endpoint that still wait must not go on. */
   abandon(id: string): void {
-    this.#abandoned.get(id)?.resolve()
+    for (const resolve of this.#untilDel.get(id) ?? []) resolve()
+  }
+
+  /** The `lockKey` of a request, whose row may say of which pod it is. */
+  lockKeyOf(network: string, asked: Attachment & { pod?: PodName | undefined }): string {
+    return lockKey({ containerID: asked.containerID, pod: this.get(network, asked)?.pod ?? asked.pod })
   }
 
   /** Whether a running ADD makes an interface on the host. */

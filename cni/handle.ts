@@ -2,12 +2,10 @@
 import { KernelError } from '../kernel/port/error.ts'
 import { DatabaseError } from '../lib/database.ts'
 import type { CniDeps } from './deps.ts'
-import { endpointId, lockKey } from './endpoints.ts'
+import { endpointId } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'
-import type { Lane } from './limiter.ts'
 import type { Unpin } from './pins.ts'
 import {
-  type AddRequest,
   type CheckRequest,
   type CniRequest,
   type DelRequest,
@@ -16,7 +14,7 @@ import {
   versionOf,
 } from './request.ts'
 import { CNI_VERSIONS, emitResult } from './result.ts'
-import { addWithBlock } from './verbs/add.ts'
+import { addInTurn, type Caller } from './verbs/add.ts'
 import { check } from './verbs/check.ts'
 import { del } from './verbs/del.ts'
 import { gc } from './verbs/gc.ts'
@@ -26,9 +24,13 @@ import { version } from './verbs/version.ts'
 /** The plugin unmounts what `unpin` says, prints `stdout` and exits with `exitCode`. */
 export type CniAnswer = { exitCode: 0 | 1; stdout: string; unpin?: readonly Unpin[] }
 
-/** Never rejects. */
-export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnswer> {
-  const answer = await heldAnswer(raw, deps)
+/** Never rejects. `gone` resolves when nobody waits for the answer any more: an ADD that has not begun does not begin then. */
+export async function handleCni(
+  raw: RawRequest,
+  deps: CniDeps,
+  gone: Promise<unknown> = new Promise(() => undefined),
+): Promise<CniAnswer> {
+  const answer = await heldAnswer(raw, deps, { octets: raw.stdin.length, gone })
   const unpin = MOUNTED_FOR.includes(raw.env['CNI_COMMAND'] ?? '') ? deps.pins.toRelease() : []
   return unpin.length === 0 ? answer : { ...answer, unpin }
 }
@@ -36,11 +38,11 @@ export async function handleCni(raw: RawRequest, deps: CniDeps): Promise<CniAnsw
 /** Verbs after which a namespace may have no user any more. */
 const MOUNTED_FOR = ['ADD', 'DEL', 'GC']
 
-async function heldAnswer(raw: RawRequest, deps: CniDeps): Promise<CniAnswer> {
+async function heldAnswer(raw: RawRequest, deps: CniDeps, caller: Caller): Promise<CniAnswer> {
   using _ = raw.netns === undefined ? undefined : deps.pins.hold(raw.netns)
   try {
     const request = parseRequest(raw)
-    return { exitCode: 0, stdout: await perform(request, deps) }
+    return { exitCode: 0, stdout: await perform(request, deps, caller) }
   } catch (error) {
     const told = asCniError(error)
     if (told.code === CNI_CODE.internal || error instanceof SuppressedError)
@@ -53,20 +55,16 @@ async function heldAnswer(raw: RawRequest, deps: CniDeps): Promise<CniAnswer> {
   }
 }
 
-async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
+async function perform(request: CniRequest, deps: CniDeps, caller: Caller): Promise<string> {
   switch (request.verb) {
     case 'ADD':
-      return emitResult(
-        await addWithBlock(request, deps, body => underLock(request, deps, 'ADD', body)),
-        request.conf.cniVersion,
-        request.conf.prevResult,
-      )
+      return emitResult(await addInTurn(request, deps, caller), request.conf.cniVersion, request.conf.prevResult)
     case 'DEL':
       deps.endpoints.abandon(endpointId(request.conf.name, request))
-      await underLock(request, deps, 'other', () => del(request, deps))
+      await underLock(request, deps, () => del(request, deps))
       return ''
     case 'CHECK':
-      await underLock(request, deps, 'other', () => check(request, deps))
+      await underLock(request, deps, () => check(request, deps))
       return ''
     case 'GC':
       await gc(request, deps)
@@ -80,13 +78,11 @@ async function perform(request: CniRequest, deps: CniDeps): Promise<string> {
 }
 
 function underLock<T>(
-  request: AddRequest | DelRequest | CheckRequest,
+  request: DelRequest | CheckRequest,
   { endpoints, limiter }: CniDeps,
-  lane: Lane,
   body: () => Promise<T>,
 ): Promise<T> {
-  const { containerID, conf, pod } = request
-  return limiter.run(lockKey({ containerID, pod: endpoints.get(conf.name, request)?.pod ?? pod }), body, lane)
+  return limiter.run(endpoints.lockKeyOf(request.conf.name, request), body)
 }
 
 function asCniError(error: unknown): CniError {

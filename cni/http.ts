@@ -43,7 +43,9 @@ export async function answerCni(request: IncomingMessage, response: ServerRespon
     stop = deps.clock.after(SIGN_OF_LIFE_MS, signOfLife)
   }
   stop = deps.clock.after(SIGN_OF_LIFE_MS, signOfLife)
-  const answer = await handleCni(raw, deps)
+  const gone = Promise.withResolvers<void>()
+  response.once('close', gone.resolve)
+  const answer = await handleCni(raw, deps, gone.promise)
   stop()
   response.end(JSON.stringify(answer))
 }

@@ -1,71 +1,193 @@
-// Limits CNI requests: one per pod, 16 ADDs at once per node, and 16 others that never wait for a place of an ADD. The
-// specification forbids a runtime to call twice at once for one container, but a runtime that was killed and started again
-// does it.
-import { KeyedMutex } from '../lib/keyed-mutex.ts'
+// Who of the CNI requests has its turn: one per pod at a time, 16 ADDs at once per node in the order of their arrival, and 16
+// others that never wait for a place of an ADD, nor behind one that has not begun. The specification forbids a runtime to call
+// twice at once for one container, but a runtime that was killed and started again does it; such a call waits without a place.
+// An ADD that could not begin before its runtime gives up is refused when it comes, not when it is too late.
+import type { Clock } from '../lib/clock.ts'
 import { CNI_CODE, CniError } from './error.ts'
 
-/** `running`: requests that run at the same time. `waiting`: how many more may wait; above that they are refused. Per lane. */
-type Limits = { running: number; waiting: number }
+type Limits = {
+  /** Requests that run at the same time, of ADDs and of others. */
+  running: number
+  /** ADDs under way, and others that wait. */
+  waiting: number
+  /** Of the configurations of all ADDs under way: octets as they came. */
+  octets: number
+  /** How long after it came an ADD may begin. */
+  patienceMs: number
+}
 
-/** What takes away (DEL, GC) or only looks never waits for a place behind what makes: a full node must become empty. */
-export type Lane = 'ADD' | 'other'
+/**
+ * The plugin gives up after 100 s, and runtimes after two to four minutes; an ADD that has begun may take half a minute: 10 s for a
+ * block, 5 s for its Pod, 10 s for the host side.
+ */
+const LIMITS: Limits = { running: 16, waiting: 2_000, octets: 64 << 20, patienceMs: 60_000 }
+
+/** For how long ADDs begin later because more requests come: some hundred connections. */
+const ARRIVALS_MS = 100
+/** How much one more ADD counts in the mean of what they take. */
+const SHARE = 1 / 8
+
+/** An ADD from its arrival to its answer. */
+export type Admission = Disposable & {
+  /** Resolves when it waited for too long to begin. Never rejects. */
+  late: Promise<CniError>
+}
+
+type Admitted = { sinceMs: number; tookMs: number | undefined }
+type Waiter = { key: string; begin(): void }
+type Lane<W extends Waiter = Waiter> = { running: number; waiters: W[] }
 
 export class Limiter {
-  readonly #mutex = new KeyedMutex()
+  readonly #clock: Clock
   readonly #limits: Limits
-  readonly #lanes: Record<Lane, { running: number; waiting: number; waiters: (() => void)[] }> = {
-    ADD: { running: 0, waiting: 0, waiters: [] },
-    other: { running: 0, waiting: 0, waiters: [] },
+  /** Pods that a request is about. */
+  readonly #busy = new Set<string>()
+  readonly #adds: Lane<Waiter & { sinceMs: number }> = { running: 0, waiters: [] }
+  /** What takes away (DEL, GC) or only looks never waits behind what makes: a full node must become empty. */
+  readonly #others: Lane = { running: 0, waiters: [] }
+  readonly #admitted = new Map<Admission, Admitted>()
+  #octets = 0
+  /** A request came since ADDs last could begin. */
+  #arrived = false
+  #isBeginning = false
+  /** For how long an ADD has a place; undefined before the first. */
+  #meanMs: number | undefined
+
+  constructor(clock: Clock, limits: Partial<Limits> = {}) {
+    this.#clock = clock
+    this.#limits = { ...LIMITS, ...limits }
   }
 
-  constructor(limits: Limits = { running: 16, waiting: 2_000 }) {
-    this.#limits = limits
+  /** Lets an ADD with so many octets of configuration in. Throws `CniError` tryLater with the reason when it could not begin in time. */
+  admit(octets: number): Admission {
+    this.#refuseIfTooMuch(octets)
+    const { promise: late, resolve } = Promise.withResolvers<CniError>()
+    const cancel = this.#clock.after(this.#limits.patienceMs, () =>
+      resolve(overloaded(`this ADD has waited for ${this.#limits.patienceMs / 1000} s behind others`)),
+    )
+    const admission: Admission = {
+      late,
+      [Symbol.dispose]: () => {
+        cancel()
+        this.#learn(this.#admitted.get(admission)?.tookMs)
+        this.#admitted.delete(admission)
+        this.#octets -= octets
+      },
+    }
+    this.#arrived = true
+    this.#octets += octets
+    this.#admitted.set(admission, { sinceMs: this.#clock.monotonicMs(), tookMs: undefined })
+    return admission
   }
 
   /**
-   * Runs `body` while no other one with this key runs, and returns what it returns. Rejects with `CniError` tryLater when too
-   * many wait in this lane already.
+   * Runs `body`, or a part of an ADD, while nothing else runs for this pod, and returns what it returns. Of several that wait the
+   * one that was admitted first begins. Rejects with what `ends` resolves to before that.
    */
-  async run<T>(key: string, body: () => Promise<T>, lane: Lane = 'other'): Promise<T> {
-    const at = this.#lanes[lane]
-    if (at.waiting >= this.#limits.waiting)
-      throw new CniError(
-        CNI_CODE.tryLater,
-        `${at.waiting} requests are waiting already`,
-        'the node is overloaded: the runtime will try again',
-      )
-    at.waiting++
-    let entered = false
-    const enter = (): void => {
-      if (!entered) at.waiting--
-      entered = true
-    }
+  async runAdd<T>(key: string, admission: Admission, ends: Promise<CniError>, body: () => Promise<T>): Promise<T> {
+    const admitted = this.#admitted.get(admission)!
+    await this.#waitForAdd(key, admitted.sinceMs, ends)
+    const startMs = this.#clock.monotonicMs()
     try {
-      return await this.#mutex.run(key, async () => {
-        await this.#acquire(lane)
-        enter()
-        try {
-          return await body()
-        } finally {
-          this.#release(lane)
-        }
-      })
+      return await body()
     } finally {
-      enter()
+      admitted.tookMs = (admitted.tookMs ?? 0) + this.#clock.monotonicMs() - startMs
+      this.#end(this.#adds, key)
     }
   }
 
-  async #acquire(lane: Lane): Promise<void> {
-    const at = this.#lanes[lane]
-    if (at.running < this.#limits.running) at.running++
-    else await new Promise<void>(resolve => at.waiters.push(resolve))
+  /** The same for what is no ADD, in the order of the calls. Rejects with `CniError` tryLater when too many wait already. */
+  async run<T>(key: string, body: () => Promise<T>): Promise<T> {
+    const { length } = this.#others.waiters
+    if (length >= this.#limits.waiting) throw overloaded(`${length} requests wait already`)
+    this.#arrived = true
+    if (this.#isFree(this.#others, key)) this.#occupy(this.#others, key)
+    else await new Promise<void>(begin => this.#others.waiters.push({ key, begin }))
+    try {
+      return await body()
+    } finally {
+      this.#end(this.#others, key)
+    }
   }
 
-  /** Gives this request's place to the next one that waits. */
-  #release(lane: Lane): void {
-    const at = this.#lanes[lane]
-    const next = at.waiters.shift()
-    if (next === undefined) at.running--
-    else next()
+  #refuseIfTooMuch(octets: number): void {
+    const { waiting, patienceMs, running } = this.#limits
+    const { size } = this.#admitted
+    if (size >= waiting) throw overloaded(`${size} ADDs are under way already`)
+    if (this.#octets + octets > this.#limits.octets)
+      throw overloaded(`ADDs with ${this.#octets} octets of configuration are under way already`)
+    if (size < running || this.#meanMs === undefined) return
+    const waitMs = ((size - running + 1) * this.#meanMs) / running
+    if (waitMs <= patienceMs) return
+    const pace = `${size - running} ADDs wait, and ${running} at once take ${Math.round(this.#meanMs)} ms`
+    throw overloaded(`${pace}: this one would begin in ${Math.ceil(waitMs / 1000)} s, when runtimes have given up`)
   }
+
+  #learn(tookMs: number | undefined): void {
+    if (tookMs === undefined) return
+    this.#meanMs = this.#meanMs === undefined ? tookMs : this.#meanMs + (tookMs - this.#meanMs) * SHARE
+  }
+
+  #waitForAdd(key: string, sinceMs: number, ends: Promise<CniError>): Promise<void> {
+    const { promise, resolve: begin, reject } = Promise.withResolvers<void>()
+    const waiter = { key, sinceMs, begin }
+    const { waiters } = this.#adds
+    waiters.splice(waiters.findLastIndex(each => each.sinceMs <= sinceMs) + 1, 0, waiter)
+    void ends.then(refusal => {
+      const at = waiters.indexOf(waiter)
+      if (at < 0) return
+      waiters.splice(at, 1)
+      reject(refusal)
+    })
+    this.#beginAdds()
+    return promise
+  }
+
+  /**
+   * In a round of the event loop of their own. Node takes one connection in each round, so behind a hundred that come at once a DEL
+   * would wait for as many rounds with ADDs in them: while requests come, none begins, for a moment at most.
+   */
+  #beginAdds(sinceMs?: number): void {
+    if (sinceMs === undefined && this.#isBeginning) return
+    this.#isBeginning = true
+    const nowMs = this.#clock.monotonicMs()
+    setImmediate(() => {
+      const startMs = sinceMs ?? nowMs
+      const yields = this.#arrived && this.#clock.monotonicMs() - startMs < ARRIVALS_MS
+      this.#arrived = false
+      if (yields) return this.#beginAdds(startMs)
+      this.#isBeginning = false
+      this.#beginWaiting(this.#adds)
+    })
+  }
+
+  #end(lane: Lane, key: string): void {
+    lane.running--
+    this.#busy.delete(key)
+    this.#beginWaiting(this.#others)
+    this.#beginAdds()
+  }
+
+  #beginWaiting(lane: Lane): void {
+    for (;;) {
+      const at = lane.waiters.findIndex(({ key }) => this.#isFree(lane, key))
+      if (at < 0) return
+      const [waiter] = lane.waiters.splice(at, 1)
+      this.#occupy(lane, waiter!.key)
+      waiter!.begin()
+    }
+  }
+
+  #isFree(lane: Lane, key: string): boolean {
+    return lane.running < this.#limits.running && !this.#busy.has(key)
+  }
+
+  #occupy(lane: Lane, key: string): void {
+    lane.running++
+    this.#busy.add(key)
+  }
+}
+
+function overloaded(why: string): CniError {
+  return new CniError(CNI_CODE.tryLater, why, 'the node is overloaded: the runtime will try again')
 }

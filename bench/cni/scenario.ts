@@ -84,9 +84,11 @@ export async function measureCni(sizes: Sizes, note: (text: string) => void): Pr
     await sleep(sizes.settleSeconds * 1000)
     rows.push(memoryRow(count, agent.pid))
   }
+  note(`${most} pods at once`)
   await atOnce(FILLING, ours.slice(0, most), pod => timed(margay, 'DEL', pod))
+  for (const verb of VERBS) rows.push(...(await floodRows(margay, verb, ours.slice(0, most))))
   await agent.stop() // what it has not told yet is written now
-  const added = WARM + sizes.alone + sizes.atOnce * sizes.rounds + most
+  const added = WARM + sizes.alone + sizes.atOnce * sizes.rounds + 2 * most
   const writes = (relay.writes() - writesBefore) / added
   rows.push({ name: `writes to the API server, ${added} pods`, unit: 'per pod', value: writes, target: { most: 0.1 } })
   return rows
@@ -174,6 +176,17 @@ async function burstRows({ margay, ptp, ours, theirs }: Sides, { rounds, atOnce:
       row('rate', 'pods/s', ({ rates }) => percentile(rates, 50), { least: 60 }),
     ]
   })
+}
+
+/** A whole node at once, of ours alone: nobody is refused, and nobody waits until a runtime gives up. */
+async function floodRows(margay: Plugin, verb: Verb, pods: readonly RuntimePod[]): Promise<Measured[]> {
+  const took: Bursts = { times: [], rates: [] }
+  await burst(margay, verb, pods, took)
+  const name = `${verb}, ${pods.length} at once`
+  return [
+    { name: `${name}: the last one`, unit: 'ms', value: percentile(took.times, 100), target: { most: 60_000 } },
+    { name: `${name}: rate`, unit: 'pods/s', value: took.rates[0]! },
+  ]
 }
 
 /** Milliseconds of each call, and pods a second of each burst, until its last one was done. */

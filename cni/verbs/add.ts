@@ -38,21 +38,25 @@ class BlockNeeded extends Error {
   }
 }
 
+/** Of a request: the octets of its configuration, and what resolves when nobody waits for the answer any more. */
+export type Caller = { octets: number; gone: Promise<unknown> }
+
 /**
- * ADD, where `locked` runs its body alone for this pod. While it waits for a block it holds neither the lock nor a place
- * among the requests that run: DEL and CHECK never wait for that. A DEL of the same interface ends it.
+ * ADD, alone for this pod and in its turn (`Limiter`). While it waits for its turn or for a block it holds neither the lock nor a
+ * place among the requests that run: DEL and CHECK never wait for that. A DEL of the same interface ends it then, and so does
+ * the end of the plugin.
  */
-export async function addWithBlock(
-  request: AddRequest,
-  deps: CniDeps,
-  locked: (body: () => Promise<CniResult>) => Promise<CniResult>,
-): Promise<CniResult> {
-  const deadline = deps.clock.monotonicMs() + BLOCK_PATIENCE_MS
-  using del = deps.endpoints.untilAbandoned(endpointId(request.conf.name, request))
-  const abandoned = del.promise.then((): AssignRefusal => ABANDONED)
+export async function addInTurn(request: AddRequest, deps: CniDeps, { octets, gone }: Caller): Promise<CniResult> {
+  const { clock, endpoints, limiter } = deps
+  const { name } = request.conf
+  const deadline = clock.monotonicMs() + BLOCK_PATIENCE_MS
+  using admission = limiter.admit(octets)
+  using del = endpoints.untilAbandoned(endpointId(name, request))
+  const abandoned = Promise.race([del.promise.then(() => OVERTAKEN), gone.then(() => GIVEN_UP)])
+  const ends = Promise.race([admission.late, abandoned.then(refusalError)])
   for (;;)
     try {
-      return await locked(() => add(request, deps))
+      return await limiter.runAdd(endpoints.lockKeyOf(name, request), admission, ends, () => add(request, deps))
     } catch (error) {
       if (!(error instanceof BlockNeeded)) throw error
       const refusal = await Promise.race([error.awaits(deadline), abandoned])
@@ -60,11 +64,13 @@ export async function addWithBlock(
     }
 }
 
-const ABANDONED: AssignRefusal = {
+const OVERTAKEN: AssignRefusal = {
   refused: 'unreachable',
-  message: 'DEL came while this ADD was waiting for a block of addresses',
+  message: 'DEL came while this ADD was waiting for its turn or for a block of addresses',
   remedy: 'nothing was made; the runtime calls ADD again when it wants the interface',
 }
+
+const GIVEN_UP: AssignRefusal = { ...OVERTAKEN, message: 'the plugin ended while this ADD was waiting' }
 
 /**
  * Called again for the same container and interface it gives the same result while everything is there; what is incomplete

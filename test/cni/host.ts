@@ -57,7 +57,7 @@ export async function aHost(
     endpoints,
     oldFlows: new OldFlows({ kernel, clock: node.clock, log: silentLog }),
     pins: new Pins({ kernel, endpoints, clock: node.clock }),
-    limiter: new Limiter(),
+    limiter: new Limiter(node.clock),
     mtu: () => 1500,
     clock: node.clock,
     log: silentLog,

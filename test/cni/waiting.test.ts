@@ -66,7 +66,7 @@ test('a DEL ends the ADD of the same interface that waits for a block, and nothi
   const id = `w${at}`
   t.deepEqual(await soon(call(host, 'DEL', { id, netns: `/run/netns/${id}` })), { exitCode: 0, stdout: '' })
   const ended = await soon(adds[at]!)
-  t.regex(ended === 'waits' ? ended : ended.stdout, /DEL came while this ADD was waiting for a block/)
+  t.regex(ended === 'waits' ? ended : ended.stdout, /DEL came while this ADD was waiting for its turn or for a block/)
   host.unhang()
   await Promise.all(adds.map(soon))
   t.is(host.deps.endpoints.get('net', { containerID: id, ifname: 'eth0' }), undefined)
@@ -106,6 +106,7 @@ test('while an ADD waits, the plugin hears a sign of life every two seconds, and
     flushHeaders: () => written.push('head'),
     write: (text: string) => written.push(text),
     end: (text: string) => written.push(text),
+    once: () => response,
   } as unknown as ServerResponse
   const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'late', CNI_NETNS: `/run/netns/w${at}`, CNI_IFNAME: 'eth1' }
   const body = JSON.stringify({ env, stdin: '{"cniVersion":"1.0.0","name":"net"}' })
