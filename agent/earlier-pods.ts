@@ -30,10 +30,7 @@ export async function takeOverPods({ cni, dataDir, report }: Deps): Promise<void
     nameAdopted(cni)
     if (!ipam.blocksKnown) return
     // and have addresses of pods that ended meanwhile, as a block that could not be given back before a restart
-    collectHandles(cni).catch(error => {
-      if (!(error instanceof KernelError)) throw error
-      log.error({ err: error }, 'addresses of pods that are gone are left to GC or the next start')
-    })
+    void collectGone(cni)
   })
   const tell = () => report(journalConditions(endpoints.live(), dataDir))
   endpoints.onChange(tell)
@@ -60,4 +57,14 @@ function journalConditions(endpoints: readonly PodEndpoint[], dataDir: string): 
       remedy: `these pods keep their network; find out why ${dataDir} was lost (it must survive restarts of the agent and of the machine)`,
     }),
   ]
+}
+
+/** Frees what no pod of this node has. What cannot be told now, since the kernel cannot be read, stays. */
+export async function collectGone(cni: CniDeps): Promise<void> {
+  try {
+    await collectHandles(cni)
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error
+    cni.log.error({ err: error }, 'addresses of pods that are gone are left to GC or the next start')
+  }
 }

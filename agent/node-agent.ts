@@ -39,7 +39,7 @@ import { Conntrack } from './conntrack.ts'
 import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { DomainNames } from './domain-names.ts'
-import { takeOverPods } from './earlier-pods.ts'
+import { collectGone, takeOverPods } from './earlier-pods.ts'
 import { FlowEnds } from './flows/ends.ts'
 import { Flows } from './flows/flows.ts'
 import { explainForbidden, podAccessConditions } from './host-access.ts'
@@ -195,6 +195,7 @@ export class NodeAgent {
         log: roomLog('ipam'),
       },
       selects: { node: selects, namespace: namespaceSelects(this.#caches) },
+      collect: () => collectGone(this.cni()),
       sets,
     })
     this.#felix = new Felix(kernel, {

@@ -3,10 +3,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Resource } from '../api/kinds.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
-import { affinityOf, askOwner, emitBlock, parseBlock } from '../ipam/block.ts'
+import { affinityOf, askCollect, askOwner, emitBlock, isCollectAsked, parseBlock } from '../ipam/block.ts'
 import { ownersOf } from '../ipam/block-owners.ts'
 import { addressAt, contains, indexOf } from '../lib/ip.ts'
 import type { Leak } from './ipam-report.ts'
+import { ownerOf } from './ipam-usage.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -61,24 +62,116 @@ export async function releaseAddress(store: Store, address: string, options: Rel
 }
 
 /**
- * Frees what nothing uses by reports, where it is still given as it was then: the blocks of nodes that are gone, whole. Rejects as the store.
+ * Frees what nothing uses by reports, where it is still given as it was then. The blocks of nodes that are gone are freed whole. Of
+ * nodes that live nobody else may write blocks: their agents are asked, and free what no pod has. Rejects as the store.
  */
 export async function releaseLeaks(store: Store, leaks: readonly Leak[], options: ReleaseOptions): Promise<Released[]> {
   const blocks = await store.list('IPAMBlock')
-  const gone = new Set<string>()
   const done: Released[] = []
+  const ofBlocks = new Map<BlockObject, Leak[]>()
   for (const leak of leaks) {
     const block = blocks.find(item => isGiven(item, leak))
-    if (block === undefined) {
-      const refused = 'it is free, or was given anew since the report'
-      done.push({ what: `IP ${leak.ip}`, freed: [], refused, remedy: 'nothing needs to be done' })
-    } else if (!gone.has(block.metadata.name)) {
-      const refusal = await inUse(store, block)
-      if (refusal === undefined) gone.add(block.metadata.name)
-      else done.push({ what: `IP ${leak.ip}`, freed: [], ...refusal })
-    }
+    if (block === undefined) done.push({ what: `IP ${leak.ip}`, freed: [], ...GIVEN_ANEW })
+    else ofBlocks.set(block, [...(ofBlocks.get(block) ?? []), leak])
   }
-  return [...done, ...(await releaseBlocks(store, [...gone], options))]
+  const gone: string[] = []
+  const living: [BlockObject, Leak[]][] = []
+  for (const [block, its] of ofBlocks) {
+    const { nodes, unclear } = ownersOf(block)
+    const owner = ownerOf(block)
+    const lives = owner !== undefined && (await exists(store, owner))
+    if (lives) living.push([block, its])
+    else if (unclear === undefined && !(await anyExists(store, nodes))) gone.push(block.metadata.name)
+    else for (const { ip } of its) done.push({ what: `IP ${ip}`, freed: [], ...NOBODYS })
+  }
+  return [...done, ...(await releaseBlocks(store, gone, options)), ...(await askToFree(store, living, options))]
+}
+
+const GIVEN_ANEW: Refusal = {
+  refused: 'it is free, or was given anew since the report',
+  remedy: 'nothing needs to be done',
+}
+
+const NOBODYS: Refusal = {
+  refused: 'its block has no owner that could free it, and a node that lives has an address of the block',
+  remedy: "delete the pods with addresses of the block, then use 'margayctl ipam release --ip' with --force",
+}
+
+const LOOK_MS = 250
+/** An owner that freed something publishes its block so soon after its answer. */
+const PUBLISHED_MS = 2_000
+
+/** Asks the owners of these blocks, all at once, and waits until each address is free or the time is over. */
+async function askToFree(
+  store: Store,
+  asked: readonly [BlockObject, readonly Leak[]][],
+  { waitMs }: ReleaseOptions,
+): Promise<Released[]> {
+  const by = `margayctl at ${new Date().toISOString()}`
+  for (const [{ metadata }] of asked) await askOf(store, metadata.name, by)
+  const until = performance.now() + waitMs
+  const left = new Map(asked)
+  const answeredMs = new Map<BlockObject, number>()
+  const done: Released[] = []
+  for (;;) {
+    const nowMs = performance.now()
+    for (const [block, leaks] of left) {
+      const now = await found(store.get('IPAMBlock', block.metadata.name))
+      const stays = now === undefined ? [] : leaks.filter(leak => isGiven(now, leak))
+      const freed = leaks.filter(leak => !stays.includes(leak)).map(({ ip }) => ip)
+      if (freed.length > 0) done.push({ what: `IPAMBlock ${block.metadata.name}`, freed })
+      left.set(block, stays)
+      if (now !== undefined && !isCollectAsked(now) && !answeredMs.has(block)) answeredMs.set(block, nowMs)
+      const isOver = nowMs >= until || nowMs - (answeredMs.get(block) ?? nowMs) >= PUBLISHED_MS
+      if (stays.length > 0 && !isOver) continue
+      left.delete(block)
+      for (const { ip } of stays) done.push({ what: `IP ${ip}`, freed: [], ...notFreed(now!) })
+    }
+    if (left.size === 0) return done
+    await sleep(LOOK_MS)
+  }
+}
+
+function notFreed(now: BlockObject): Refusal {
+  const owner = ownerOf(now)
+  return isCollectAsked(now)
+    ? {
+        refused: `the agent of ${owner} did not answer`,
+        remedy: `look whether it runs and reaches the API server, and whether the datastore is locked; it frees the address as soon as it reads the block`,
+      }
+    : {
+        refused: `the agent of ${owner} looked, and a pod or a route of the node uses it`,
+        remedy: `'margayctl ipam check ${owner}' says what`,
+      }
+}
+
+/** A block that somebody else writes at that moment is asked again. */
+async function askOf(store: Store, name: string, by: string): Promise<void> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      const now = await found(store.get('IPAMBlock', name))
+      if (now !== undefined) await store.update('IPAMBlock', askCollect(now, by))
+      return
+    } catch (error) {
+      if (error instanceof NotFound) return
+      if (!(error instanceof Conflict) || attempt === MOST_ATTEMPTS) throw error
+    }
+}
+
+const MOST_ATTEMPTS = 5
+
+async function anyExists(store: Store, nodes: readonly string[]): Promise<boolean> {
+  for (const node of nodes) if (await exists(store, node)) return true
+  return false
+}
+
+async function found<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof NotFound) return undefined
+    throw error
+  }
 }
 
 /** Whether a block gives an address as a report says: to the same handle, in the same version of the block. */
@@ -166,13 +259,7 @@ async function inUse(store: Store, item: BlockObject): Promise<Refusal | undefin
 }
 
 async function exists(store: Store, node: string): Promise<boolean> {
-  try {
-    await store.get('Node', node)
-    return true
-  } catch (error) {
-    if (error instanceof NotFound) return false
-    throw error
-  }
+  return (await found(store.get('Node', node))) !== undefined
 }
 
 function withoutSlot(item: BlockObject, ordinal: number): BlockObject {

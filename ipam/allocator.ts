@@ -51,6 +51,8 @@ export type AllocatorDeps = {
   log: Log
   /** Whether selectors of pools choose this node, or a namespace, as things stand now. */
   selects: Selects
+  /** Frees what no pod of this node has, where somebody asks for it. Absent: nothing is freed. */
+  collect?: () => Promise<unknown>
   /** What is known of the addresses in the sets of other nodes. Absent: they have none. */
   sets?: Sets
 }

@@ -103,9 +103,22 @@ export function askOwner(item: Resource<'IPAMBlock'>, by: string): Resource<'IPA
   return { ...item, metadata: { ...item.metadata, annotations } }
 }
 
-/** The block without the question. */
+const COLLECT_ANNOTATION = 'margay/collect-asked'
+
+/** Whether somebody wants the owner of a block to free what no pod of it has. */
+export function isCollectAsked({ metadata }: Resource<'IPAMBlock'>): boolean {
+  return metadata.annotations?.[COLLECT_ANNOTATION] !== undefined
+}
+
+/** The block with that request in it; `by` as for `askOwner`. */
+export function askCollect(item: Resource<'IPAMBlock'>, by: string): Resource<'IPAMBlock'> {
+  const annotations = { ...item.metadata.annotations, [COLLECT_ANNOTATION]: by }
+  return { ...item, metadata: { ...item.metadata, annotations } }
+}
+
+/** The block without question and request. */
 export function answerAsked(item: Resource<'IPAMBlock'>): Resource<'IPAMBlock'> {
-  const { [ASKED_ANNOTATION]: _asked, ...annotations } = item.metadata.annotations ?? {}
+  const { [ASKED_ANNOTATION]: _asked, [COLLECT_ANNOTATION]: _collect, ...annotations } = item.metadata.annotations ?? {}
   return { ...item, metadata: { ...item.metadata, annotations } }
 }
 

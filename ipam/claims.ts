@@ -52,6 +52,8 @@ export type ClaimsDeps = {
   log: Log
   /** Whether `store` may be written now, as far as this node knows. Absent: always. */
   mayWrite?: () => boolean
+  /** As `OwnerAnswersDeps`. */
+  collect?: () => Promise<unknown>
   /** The journal is older than this block, which the API server has from this node: a copy of the disk. Called before it is written over. */
   outdated?: (block: Block) => void
 }
@@ -96,6 +98,11 @@ export class Claims {
     this.#answers = new OwnerAnswers({
       ...{ store: deps.answers, clock: deps.clock, log: deps.log, mutex: this.#mutex },
       mine: item => this.#mine(item) && !this.#writtenByTwin(item),
+      collect: async () => {
+        await deps.collect?.()
+        // whoever asked waits for it
+        for (const cidr of this.#queue.unpublished().blocks) this.#queue.add(cidr)
+      },
       answered: (version, written) => {
         const { cidr } = written.spec
         if (this.#base.get(cidr)?.metadata.resourceVersion === version) this.#base.set(cidr, written)

@@ -1,6 +1,6 @@
 // Says that this node lives where somebody asks before it frees a block of it (`askOwner`). The answer is written also while
 // nothing else may be: without a Node object, and while the server is not believed. A block of this node at a server is
-// reason enough to keep it there.
+// reason enough to keep it there. Who is asked to free what no pod of this node has (`askCollect`) looks before it answers.
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
@@ -8,7 +8,7 @@ import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
-import { answerAsked, isOwnerAsked } from './block.ts'
+import { answerAsked, isCollectAsked, isOwnerAsked } from './block.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -20,6 +20,8 @@ export type OwnerAnswersDeps = {
   mutex: KeyedMutex
   /** Whether a block is of this node, and of no other agent of its name. */
   mine(item: BlockObject): boolean
+  /** Frees what no pod of this node has, in all blocks. Absent: nobody knows the pods. */
+  collect?: () => Promise<unknown>
   /** The block that had this version is now as it was written. */
   answered(version: string | undefined, written: BlockObject): void
 }
@@ -40,7 +42,7 @@ export class OwnerAnswers {
 
   /** Answers where a block that was just seen has the question in it. */
   follow(item: BlockObject): void {
-    if (isOwnerAsked(item) && this.#deps.mine(item)) void this.#answer(item.spec.cidr)
+    if (isAsked(item) && this.#deps.mine(item)) void this.#answer(item.spec.cidr)
   }
 
   close(): void {
@@ -69,10 +71,17 @@ export class OwnerAnswers {
   }
 
   async #answerOnce(cidr: string): Promise<void> {
-    const { store, log, mine, answered } = this.#deps
+    const { store, log, mine, answered, collect } = this.#deps
     const item = await store.get('IPAMBlock', blockName(cidr))
-    if (!isOwnerAsked(item) || !mine(item)) return
+    if (!isAsked(item) || !mine(item)) return
+    const collected = isCollectAsked(item)
+    if (collected) await collect?.()
     answered(item.metadata.resourceVersion, await store.update('IPAMBlock', answerAsked(item)))
-    log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
+    if (collected) log.info({ cidr }, 'somebody asked to free what no pod of this node has: it is freed')
+    else log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
   }
+}
+
+function isAsked(item: BlockObject): boolean {
+  return isOwnerAsked(item) || isCollectAsked(item)
 }

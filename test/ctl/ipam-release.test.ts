@@ -75,10 +75,10 @@ test('ipam release --from-report takes the blocks of gone nodes whole, and looks
   t.deepEqual(
     released.map(({ what, freed, refused }) => [what, freed.length, refused?.slice(0, 12)]),
     [
-      ['IP 10.0.0.2', 0, 'Node n2 is t'],
       ['IP 10.0.0.3', 0, 'it is free, '],
       ['IP 10.9.9.9', 0, 'it is free, '],
       ['IPAMBlock 10-0-0-0-31', 2, undefined],
+      ['IP 10.0.0.2', 0, 'the agent of'],
     ],
   )
 })

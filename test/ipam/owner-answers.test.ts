@@ -1,7 +1,7 @@
 // The answer that the owner of a block lives, at a server that does not take it.
 import test from 'ava'
 import { Conflict, Refused } from '../../datastore/port.ts'
-import { askOwner } from '../../ipam/block.ts'
+import { askCollect, askOwner } from '../../ipam/block.ts'
 import { OwnerAnswers } from '../../ipam/owner-answers.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { KeyedMutex } from '../../lib/keyed-mutex.ts'
@@ -55,4 +55,27 @@ test('an answer that waits is tried at once when the block changes again', async
   await it.pass(0)
   t.is(it.tries, tries + 1)
   it.answers.close()
+})
+
+test('who is asked to free what no pod has frees it before the answer, which takes both marks out', async t => {
+  const clock = new ManualClock()
+  const steps: string[] = []
+  const item = askCollect(askOwner(aBlock('10.244.0.0/31'), 'margay-controllers'), 'margayctl')
+  const answers = new OwnerAnswers({
+    ...{ clock, log: silentLog, mutex: new KeyedMutex(), mine: () => true, answered: () => undefined },
+    collect: async () => {
+      steps.push('freed')
+    },
+    store: {
+      get: async () => item,
+      update: async (_kind: string, { metadata }: typeof item) => {
+        steps.push(`written ${JSON.stringify(metadata.annotations)}`)
+        return item
+      },
+    } as never,
+  })
+  answers.follow(item)
+  for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+  t.deepEqual(steps, ['freed', 'written {}'])
+  answers.close()
 })
