@@ -3,26 +3,13 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { createFakeStore } from '../../datastore/fake.ts'
-import { affinityOf, isPublished } from '../../ipam/block.ts'
-import { Journal } from '../../ipam/journal.ts'
-import { overlaps } from '../../lib/ip.ts'
+import { disagreement, twoOwners } from './agreement.ts'
 import { flakyStore, randomFrom } from './flaky-store.ts'
 import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
 const breathe = (): Promise<void> => new Promise(setImmediate)
-
-function twoOwners(nodes: readonly TestNode[]): string | undefined {
-  const owned = nodes.flatMap(({ name, allocator }) => allocator.blocks().map(({ cidr }) => ({ name, cidr })))
-  for (const [i, a] of owned.entries())
-    for (const b of owned.slice(i + 1)) if (overlaps(a.cidr, b.cidr)) return `${a.name} ${a.cidr}, ${b.name} ${b.cidr}`
-  const addresses = nodes.flatMap(({ allocator }) =>
-    [...allocator.held().values()].flat().map(({ address }) => address),
-  )
-  const twice = addresses.find((address, i) => addresses.indexOf(address) !== i)
-  return twice
-}
 
 async function run(seed: number): Promise<void> {
   const random = randomFrom(seed)
@@ -67,21 +54,9 @@ async function run(seed: number): Promise<void> {
   await converge(real, ...nodes)
   const clash = twoOwners(nodes)
   if (clash !== undefined) throw new Error(`in the end: ${clash}`)
-  const objects = await real.list('IPAMBlock')
-  for (const { name, allocator, db, close } of nodes) {
-    const published = objects.filter(({ spec }) => spec.affinity === affinityOf(name))
-    const written = new Journal(db)
-    const journal = written.blocks()
-    const own = allocator.blocks().map(({ cidr }) => cidr)
-    for (const { block } of journal) {
-      const object = published.find(({ spec }) => spec.cidr === block.cidr)
-      if (object === undefined || !isPublished(block, object, written))
-        throw new Error(`${name}: journal and store differ in ${block.cidr}`)
-    }
-    if (published.length !== journal.length || own.length !== journal.length)
-      throw new Error(`${name}: ${published.length} blocks in the store, ${journal.length} in the journal`)
-    await close()
-  }
+  const differ = await disagreement(real, nodes)
+  if (differ !== undefined) throw new Error(differ)
+  for (const { close } of nodes) await close()
 }
 
 test('two nodes never own one block, and no address is given twice, over a network that loses, delays and repeats', async t => {
