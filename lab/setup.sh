@@ -30,7 +30,7 @@ arm64='qemu-aarch64-static:qemu-user-static'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 policy='iptables-nft-restore:iptables sysctl:procps'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
-  promtool:prometheus bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps"
+  promtool:prometheus bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps podman:podman runc:runc"
 
 # Programs are looked for where Debian puts them, as in lib/system-program.ts. The PATH that npm gives has
 # node_modules/.bin first, where a dependency may have a program of the same name (`nft` of @vercel/nft).
@@ -115,3 +115,6 @@ export DEBIAN_FRONTEND=noninteractive
 for service in bird frr gobgpd openbgpd exabgp prometheus; do
   case "$missing " in *" $service"*) systemctl disable --quiet "$service" 2>/dev/null || : ;; esac
 done
+case "$missing " in
+  *" podman "*) systemctl disable --quiet podman.socket podman-restart podman-auto-update.timer 2>/dev/null || : ;;
+esac
