@@ -119,6 +119,7 @@ export class Node {
   /** Of blocks that it lost, the how many-th loss that was. */
   readonly losses = new Map<string, number>()
   isClaiming = false
+  hasPod = false
   readonly #i: number
   #own: readonly string[] = []
   #life = 0
@@ -151,6 +152,7 @@ export class Node {
   /** Another machine of the same name: without journal and pods. */
   replace(server: Server): void {
     this.disk = new Disk(`${this.name}.${this.#life}`)
+    this.hasPod = false
     this.begin(server)
   }
 

@@ -17,7 +17,7 @@ const TICK_MS = 1_000
 type Begun = readonly [word: string, block: number]
 
 export class World {
-  /** Two nodes that had the same block at one time, or would have by another order of the same steps. */
+  /** Two nodes that had the same block at one time, or would have by another order of the same steps; or a pod without an address. */
   clash: string | undefined
   readonly #server = new Server()
   readonly #nodes: readonly Node[]
@@ -95,6 +95,7 @@ export class World {
     this.#step(word, node, Number(of))
     await drained()
     for (const cidr of node.compare()) this.#got(node, cidr)
+    if (node.hasPod && node.ledger.held().size === 0) this.clash = `${node.name} forgot the address of its pod`
   }
 
   #step(word: string, node: Node, of: number): void {
@@ -150,11 +151,13 @@ export class World {
         return
       case 'start': {
         node.left.pods--
+        node.hasPod = true
         const holder = { handle: `pod of ${node.name}`, secondary: { node: node.name } }
         node.ledger.put([{ block: assign(owned!.block, holder, nextFree(owned!.block)!) }])
         return
       }
       case 'end':
+        node.hasPod = false
         node.ledger.put([{ ...owned, block: release(owned!.block, `pod of ${node.name}`).block }])
         return
       case 'tick':

@@ -93,12 +93,13 @@ const scenes: readonly Scene[] = [
   },
   {
     title: 'a block that is given back or published while time passes is never had by two',
-    ...{
-      blocks: BLOCKS,
-      plans: [{ ...CLAIMS, pods: 1, gives: 1, ticks: 1 }, CLAIMS, NOTHING],
-      faults: [0, 1],
-      begun: HAS_ONE,
-    },
+    ...{ blocks: BLOCKS, plans: [{ ...CLAIMS, pods: 1, gives: 1, ticks: 1 }, CLAIMS, NOTHING], faults: [0, 1] },
+    begun: [...HAS_ONE, 'start 0 0'],
+  },
+  {
+    title: 'a block that is given back or published while pods come and go keeps those that it has',
+    ...{ blocks: BLOCKS, plans: [{ ...CLAIMS, pods: 2, gives: 1, ticks: 1 }, NOTHING, NOTHING], faults: [0, 1] },
+    begun: HAS_ONE,
   },
   {
     title:

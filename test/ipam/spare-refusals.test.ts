@@ -54,6 +54,36 @@ test('a node that may create no block is not ready, says which right it lacks, a
   t.is(node.clock.pending, 0)
 })
 
+test('a pod that needs a block which the API server never answers about is refused after 10 s, and has an address when it comes again', async t => {
+  const fake = createFakeStore()
+  await fake.create('IPPool', aPool('a', '10.0.0.0/30', 30))
+  const silent = Promise.withResolvers<void>()
+  const create: FakeStore['create'] = async (kind, object) => {
+    if (kind === 'IPAMBlock') await silent.promise
+    return fake.create(kind, object)
+  }
+  const node = aNode({ ...fake, create } as FakeStore, 'n1')
+  node.start()
+  await converge(fake, node)
+  let answer: unknown
+  const asked = node.allocator.assign(aPod('a')).then(given => {
+    answer = given
+  })
+  const pass = async (ms: number) => {
+    node.clock.advance(ms)
+    for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate)
+  }
+  await pass(9_900)
+  t.is(answer, undefined)
+  await pass(200)
+  await asked
+  t.like(answer, { refused: 'unreachable', message: 'no answer to the claim of a block in time' })
+  silent.resolve()
+  await converge(fake, node)
+  t.false('refused' in (await node.allocator.assign(aPod('a'))))
+  await node.close()
+})
+
 test('a pool that is added gives a node without addresses a block at once', async t => {
   const { store, node, told, pass, allow } = await aRefusedNode()
   allow()
