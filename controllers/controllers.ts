@@ -22,6 +22,7 @@ import { Lease } from './lease.ts'
 import { metricsText, type Numbers } from './metrics.ts'
 import { Nodes } from './nodes.ts'
 import { PolicyStatuses } from './policy-statuses.ts'
+import { PoolConditions } from './pool-conditions.ts'
 import { PoolForecasts } from './pool-forecasts.ts'
 import { ReusedAddresses } from './reused-addresses.ts'
 import { hostEndpointSettings, logLevelOf, settingsOf } from './settings.ts'
@@ -106,7 +107,15 @@ export class Controllers {
       freed: () => this.#chores.hurry('pools'),
       counted: () => this.#chores.hurry('pool forecasts'),
     })
-    this.#pools = new DeletedPools({ store: led, log, deleted: () => this.#chores.hurry('pools') })
+    this.#pools = new DeletedPools({
+      ...{ store: led, log },
+      deleted: () => this.#chores.hurry('pools'),
+      changed: () => {
+        this.#chores.hurry('pool conditions')
+        this.#chores.hurry('pool forecasts')
+      },
+    })
+    const poolConditions = new PoolConditions({ store: led, clock, pools: () => this.#pools.all() })
     this.#forecasts = new PoolForecasts({
       ...{ store: led, nodes: this.#nodes, pools: () => this.#pools.all() },
       blocks: () => this.#collector.blocks,
@@ -135,7 +144,7 @@ export class Controllers {
       changed: () => this.#chores.hurry('reused addresses'),
     })
     const chores: readonly Chore[] = [
-      ...[first, this.#collector, this.#forecasts, this.#pools, this.#hostEndpoints],
+      ...[first, this.#collector, this.#forecasts, this.#pools, poolConditions, this.#hostEndpoints],
       ...[this.#policyStatuses, this.#policyConditions, this.#reusedAddresses],
     ]
     this.#chores = new Chores(chores, { clock, log })

@@ -10,6 +10,8 @@ export type DeletedPoolsDeps = {
   log: Log
   /** A pool was deleted. */
   deleted(): void
+  /** Some pool is another one than before. */
+  changed(): void
 }
 
 /** Pods give addresses back without a word to this program. */
@@ -31,13 +33,14 @@ export class DeletedPools {
   }
 
   start(): void {
-    const { store, deleted } = this.#deps
+    const { store, deleted, changed } = this.#deps
     const follow = (event: WatchEvent<'IPPool'>): void => {
       const items: readonly IpPool[] = event.type === 'sync' ? event.items : event.type === 'set' ? [event.item] : []
       if (event.type === 'sync') this.#all.clear()
       if (event.type === 'gone') this.#all.delete(event.item.metadata.name)
       for (const item of items) this.#all.set(item.metadata.name, item)
       if (items.some(isHeld)) deleted()
+      changed()
     }
     this.#watch = store.watch('IPPool', { event: follow })
   }

@@ -19,6 +19,8 @@ const PERIOD_MS = 600_000
 
 export class PoolForecasts {
   readonly name = 'pool forecasts'
+  /** Pools that change together share a run. */
+  readonly restMs = 10_000
   readonly #deps: PoolForecastsDeps
   #found: readonly PoolForecast[] = []
 

@@ -60,6 +60,7 @@ export const RIGHTS = {
   controllers: [
     of('Node', ['get', ...READ]),
     of('IPPool', ['get', ...READ, 'create', 'patch']),
+    of('IPPool', ['patch'], '/status'),
     of('IPAMBlock', ['get', 'list', 'update', 'delete']),
     of('IPReservation', ['list']),
     of('IPAMConfiguration', ['list']),

@@ -83,8 +83,9 @@ export async function eventually<T>(
   what: string,
   look: () => T | Promise<T>,
   good: (seen: T) => boolean,
+  seconds = 15,
 ) {
-  const deadline = performance.now() + 15_000
+  const deadline = performance.now() + seconds * 1000
   let seen = await look()
   while (!good(seen) && performance.now() < deadline) {
     await new Promise(resolve => setTimeout(resolve, 10))
