@@ -87,7 +87,11 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const before = endpointOf(request, deps)
   if (before !== undefined && isSameNetns(before.netns, netns)) {
     const { hostMac, mismatches } = await inspect(kernel, before, hostFacts(deps.hostSide))
-    if (mismatches.length === 0) return resultOf(before, hostMac, request)
+    if (mismatches.length === 0) {
+      // an agent that was killed may have made all of it but the rules of the pod's policies, without which nothing passes
+      await hostSideApplied(before, deps, 'it is as an earlier ADD left it, until DEL')
+      return resultOf(before, hostMac, request)
+    }
     deps.log.warn(
       { endpoint: before.id, mismatches },
       'ADD was called again and the interface is not as it should be: it is created again',
@@ -233,8 +237,15 @@ async function metricBeside(pod: Kernel): Promise<number | undefined> {
   return LATER_METRIC + others.length
 }
 
-/** Waits until the host side is in the kernel. Rejects with `CniError` that has the cause, or when it takes too long. */
-async function hostSideApplied(endpoint: PodEndpoint, { hostSide, clock }: CniDeps): Promise<void> {
+/**
+ * Waits until the host side is in the kernel. Rejects with `CniError` that has the cause, or when it takes too long; `left` says
+ * what becomes of the interface then.
+ */
+async function hostSideApplied(
+  endpoint: PodEndpoint,
+  { hostSide, clock }: CniDeps,
+  left = 'nothing was left behind',
+): Promise<void> {
   const { promise: late, reject } = Promise.withResolvers<never>()
   const cancel = clock.after(HOST_SIDE_MS, () =>
     reject(
@@ -250,7 +261,7 @@ async function hostSideApplied(endpoint: PodEndpoint, { hostSide, clock }: CniDe
     throw new CniError(
       CNI_CODE.kernel,
       `the host side of ${endpoint.interfaceName} is refused: ${error.message}`,
-      "nothing was left behind; the conditions of margayctl node status and the agent's log have more",
+      `${left}; the conditions of margayctl node status and the agent's log have more`,
       { cause: error },
     )
   })

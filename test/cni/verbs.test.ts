@@ -201,6 +201,33 @@ test('an ADD whose host side is never written fails with code 11 after ten secon
   t.deepEqual(await remains(host), NOTHING)
 })
 
+test('an ADD that is repeated, after a crash between its interface and its policies, ends as late as the first: what felix refuses is its error, and the interface stays for DEL', async t => {
+  const host = await aHost()
+  const first = await added(host)
+  const inKernel = Promise.withResolvers<void>()
+  const asked: (string | undefined)[] = []
+  const applied = (id?: string) => {
+    asked.push(id)
+    return inKernel.promise
+  }
+  const waiting = { ...host, deps: { ...host.deps, hostSide: { ...host.deps.hostSide, applied } } }
+  const again = call(waiting, 'ADD')
+  while (asked.length === 0) await new Promise(setImmediate)
+  t.deepEqual(asked, ['net/c1/eth0'])
+  t.is(await Promise.race([again, new Promise(resolve => setImmediate(resolve, 'waits'))]), 'waits')
+  inKernel.resolve()
+  t.deepEqual(JSON.parse((await again).stdout), first)
+  const refused = async () => {
+    throw new Error('the API server has told nothing of Pod default/p1 yet')
+  }
+  const deps = { ...host.deps, hostSide: { ...host.deps.hostSide, applied: refused } }
+  const { exitCode, stdout } = await call({ ...host, deps }, 'ADD')
+  t.is(exitCode, 1)
+  t.regex(JSON.parse(stdout).msg, /host side of cali\w+ is refused: the API server has told nothing of Pod/)
+  t.regex(JSON.parse(stdout).details, /^it is as an earlier ADD left it/)
+  t.is(host.deps.endpoints.all().length, 1)
+})
+
 test('a full disk is code 5, and nothing stays behind', async t => {
   const host = await aHost()
   host.world.addNetns(POD)
