@@ -81,9 +81,13 @@ function unpackedTcc(machine: Machine): string | undefined {
   return !isBuilt && machine === 'amd64' && thisMachine() === machine && existsSync(path) ? path : undefined
 }
 
-/** Makes the program at the path `output`. Throws what the compiler says. */
+/** Makes the plugin's program at the path `output`. Throws what the compiler says. */
 export function compilePlugin(compiler: string, output: string): void {
-  const source = fileURLToPath(packageFile('cni/plugin.c'))
+  compileProgram(compiler, fileURLToPath(packageFile('cni/plugin.c')), output)
+}
+
+/** Makes a program of a C file that needs no C library, at the path `output`. Throws what the compiler says. */
+export function compileProgram(compiler: string, source: string, output: string): void {
   // compilers look for their assembler and linker themselves
   const env = { PATH: SYSTEM_PATH }
   try {
@@ -94,7 +98,7 @@ export function compilePlugin(compiler: string, output: string): void {
     })
   } catch (error) {
     const { stderr, message } = error as Error & { stderr?: string }
-    throw new Error(`${compiler} cannot make the CNI plugin: ${stderr || message}`, { cause: error })
+    throw new Error(`${compiler} cannot make a program of ${source}: ${stderr || message}`, { cause: error })
   }
 }
 

@@ -82,14 +82,17 @@ export function kubeconfigText(server: string, authority: string, token: string)
 /** A kind and its object, as `objects.ts` reads them. */
 export type ClusterObject = { kind: Kind; object: unknown }
 
+/** A line that `objects.ts` reads. */
+export type ObjectsRequest = { put?: readonly ClusterObject[]; remove?: readonly ClusterObject[] }
+
 /** What the cluster holds before a node starts. Full mesh, one pool, IP-in-IP only where a router is between. */
-export function clusterObjects(plan: Plan): ClusterObject[] {
+export function clusterObjects(plan: Plan, pool: Readonly<Record<string, unknown>> = {}): ClusterObject[] {
   return [
     {
       kind: 'IPPool',
       object: {
         metadata: { name: 'default-ipv4-ippool' },
-        spec: { cidr: POOL_CIDR, blockSize: 26, ipipMode: 'CrossSubnet' },
+        spec: { cidr: POOL_CIDR, blockSize: 26, ipipMode: 'CrossSubnet', ...pool },
       },
     },
     {
@@ -144,10 +147,19 @@ export class ClusterWriter {
 
   /** Puts them in order; one that exists keeps its spec and gets the status. */
   put(objects: readonly ClusterObject[]): Promise<void> {
+    return this.#ask({ put: objects })
+  }
+
+  /** Deletes them in order; one that is not there is fine. */
+  remove(objects: readonly ClusterObject[]): Promise<void> {
+    return this.#ask({ remove: objects })
+  }
+
+  #ask(asked: ObjectsRequest): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#child.exitCode !== null) return reject(new Error(`it ended: ${this.#said.trim()}`))
       this.#waiting.push({ resolve, reject })
-      this.#child.stdin!.write(`${JSON.stringify(objects)}\n`)
+      this.#child.stdin!.write(`${JSON.stringify(asked)}\n`)
     })
   }
 

@@ -1,6 +1,6 @@
 // One lab, from nothing to pods that answer, and back to nothing. Used by `npm run lab` and by the tests. Everything
 // it makes is written to its state file first, so that `removeLab` finds it after a crash as well.
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openKernel } from '../kernel/linux/kernel.ts'
@@ -17,23 +17,13 @@ import {
   makeCredentials,
   podObject,
 } from './cluster.ts'
-import { mayMakeNamespaces } from './isolate.ts'
 import { measurePairs, type PairRow, type PodAt, pathTo } from './measure.ts'
 import { type NodePlan, namespacesOf, type Plan, type PodPlan, planLab } from './plan.ts'
 import { addPod, type CniDirs, deletePod } from './pods.ts'
-import {
-  isAlive,
-  lastLines,
-  type ProcessId,
-  type Program,
-  readStartTicks,
-  runProgram,
-  startProgram,
-  stopAll,
-  until,
-} from './program.ts'
-import { type LabState, readState, removeState, writeState } from './state.ts'
-import { buildTopology, leftNamespaces, removeNamespaces } from './topology.ts'
+import { isAlive, lastLines, type Program, readStartTicks, runProgram, startProgram, until } from './program.ts'
+import { removeLab } from './remains.ts'
+import { type LabState, writeState } from './state.ts'
+import { buildTopology } from './topology.ts'
 
 export const root = new URL('..', import.meta.url).pathname
 
@@ -42,6 +32,10 @@ const programPath = (path: string): string => fileURLToPath(programFile(path))
 /** How often it is asked whether a step is done, times the patience: on an emulated machine asking is work itself. */
 const ASK_MS = 20
 
+const API = 'margay-api'
+const CONTROLLERS = 'margay-controllers'
+const agentOf = (node: string): string => `agent of ${node}`
+
 export type LabOptions = {
   /** Of every namespace's name. */
   prefix: string
@@ -49,6 +43,10 @@ export type LabOptions = {
   dir: string
   /** Nodes on LAN A and on LAN B. */
   nodes: readonly [number, number]
+  /** Pods that are there from the start on each node; 2 when absent. */
+  podsPerNode?: number
+  /** Of the spec of the one pool, in place of what `clusterObjects` has. */
+  pool?: { blockSize?: number; natOutgoing?: boolean }
   /** Multiplies every time limit; above 1 on an emulated machine. */
   patience: number
   /** Told what is being done, one short sentence each. */
@@ -68,8 +66,8 @@ export class Lab implements AsyncDisposable {
   readonly host: Kernel
   readonly pods: PodAt[] = []
   readonly #options: LabOptions
-  readonly #agents = new Map<string, Program>()
-  readonly #programs: Program[] = []
+  /** Those that were not killed, by name; one that ended by itself stays. */
+  readonly #running = new Map<string, Program>()
   #credentials: Credentials | undefined
   #writer: ClusterWriter | undefined
   #state: LabState
@@ -95,11 +93,11 @@ export class Lab implements AsyncDisposable {
     await Promise.all([buildTopology(this.host, this.plan), credentials, this.#installPlugins()])
     this.#credentials = await credentials
     say('starting margay-api and one agent per node')
-    this.#startApi()
+    this.startApi()
     const limit = String(this.#ms(15) / 1000)
     const argv = [process.execPath, programPath('lab/objects'), this.kubeconfig, limit]
     this.#writer = new ClusterWriter(this.plan.api.netns, argv)
-    const objects = this.putObjects(clusterObjects(this.plan))
+    const objects = this.putObjects(clusterObjects(this.plan, this.#options.pool))
     for (const node of this.plan.nodes) this.startAgent(node.name)
     await Promise.all([objects, ...this.plan.nodes.map(node => this.agentReady(node.name))])
     say(`adding ${this.plan.nodes.reduce((sum, node) => sum + node.pods.length, 0)} pods by executing the CNI plugin`)
@@ -135,9 +133,14 @@ export class Lab implements AsyncDisposable {
     return this.host.inside(netnsPath(netns))
   }
 
-  /** The API server lives as long as the lab; its mount namespace is the lab's. */
+  /** The process of the API server; its mount namespace is the lab's. */
   get apiPid(): number {
-    return this.#programs[0]!.pid
+    return this.#program(API).pid
+  }
+
+  /** The process of a node's agent. */
+  agentPid(name: string): number {
+    return this.#program(agentOf(name)).pid
   }
 
   /** How to start the agent of a node: what a service file would hold. */
@@ -151,31 +154,18 @@ export class Lab implements AsyncDisposable {
   }
 
   startAgent(name: string): Program {
-    const { netns } = this.node(name)
-    const program = this.#start(
-      `agent of ${name}`,
-      this.agentCommand(name),
-      netns,
-      join(this.nodeDir(name), 'agent.log'),
-    )
-    this.#agents.set(name, program)
-    return program
+    const logFile = join(this.nodeDir(name), 'agent.log')
+    return this.#start(agentOf(name), this.agentCommand(name), this.node(name).netns, logFile)
   }
 
   /** Kills the agent with SIGKILL, so that it cannot close its BGP sessions. Resolves when the process is gone. */
   async killAgent(name: string): Promise<void> {
-    const program = this.#agents.get(name)
-    if (program === undefined) throw new Error(`no agent runs on ${name}`)
-    this.#agents.delete(name)
-    if (!isAlive(program))
-      throw new LabFailure(`the agent of ${name} has ended by itself:\n${lastLines(program.logFile)}`)
-    process.kill(program.pid, 'SIGKILL')
-    await until(() => !isAlive(program), this.#ms(5), 2)
+    await this.#kill(agentOf(name))
   }
 
   /** Stops the agent where it is, as a machine does that has no time for it, or lets it go on. */
   pauseAgent(name: string, isPaused: boolean): void {
-    process.kill(this.#agents.get(name)!.pid, isPaused ? 'SIGSTOP' : 'SIGCONT')
+    process.kill(this.agentPid(name), isPaused ? 'SIGSTOP' : 'SIGCONT')
   }
 
   /** Starts margay-controllers beside the API server. */
@@ -184,11 +174,16 @@ export class Lab implements AsyncDisposable {
       ...[process.execPath, programPath('controllers/main'), '--kubeconfig', this.kubeconfig],
       ...['--lease-namespace', 'default', '--first-pools', 'none'],
     ]
-    this.#start('margay-controllers', argv, this.plan.api.netns, join(this.dir, 'controllers.log'))
+    this.#start(CONTROLLERS, argv, this.plan.api.netns, join(this.dir, 'controllers.log'))
+  }
+
+  /** As `killAgent`. */
+  async killControllers(): Promise<void> {
+    await this.#kill(CONTROLLERS)
   }
 
   async agentReady(name: string): Promise<void> {
-    const program = this.#agents.get(name)!
+    const program = this.#program(agentOf(name))
     await this.#reached(`the agent of ${name} to be ready`, 15, [program], async () => {
       return (await askAgent(this.agentSocket(name), '/readyz')) !== undefined
     })
@@ -215,9 +210,22 @@ export class Lab implements AsyncDisposable {
     try {
       await this.#writer!.put(objects)
     } catch (error) {
-      const logs = this.#logsOf(this.#programs.slice(0, 1))
-      throw new LabFailure(`margay-api did not take the objects: ${(error as Error).message}\n${logs}`)
+      throw this.#notTaken(error)
     }
+  }
+
+  /** Deletes objects; one that is not there is fine. */
+  async removeObjects(objects: readonly ClusterObject[]): Promise<void> {
+    try {
+      await this.#writer!.remove(objects)
+    } catch (error) {
+      throw this.#notTaken(error)
+    }
+  }
+
+  #notTaken(error: unknown): LabFailure {
+    const logs = this.#logsOf([...this.#running.values()].filter(({ name }) => name === API))
+    return new LabFailure(`margay-api did not take the objects: ${(error as Error).message}\n${logs}`)
   }
 
   /** Writes the pods' addresses to the API, as a kubelet does. */
@@ -230,7 +238,7 @@ export class Lab implements AsyncDisposable {
     await Promise.all(
       this.plan.nodes.map(async node => {
         using kernel = this.kernel(node.netns)
-        await this.#reached(`${node.name} to know the way to every pod`, 30, [...this.#agents.values()], async () => {
+        await this.#reached(`${node.name} to know the way to every pod`, 30, this.#agents(), async () => {
           const paths = await Promise.all(this.pods.map(at => pathTo(kernel, at.address)))
           return !paths.includes('none')
         })
@@ -288,7 +296,8 @@ export class Lab implements AsyncDisposable {
     if (!this.#state.kept) await this.stop()
   }
 
-  #startApi(): void {
+  /** Starts the API server, on the objects that it had. */
+  startApi(): void {
     const { certFile, keyFile, tokenFile, usersFile } = this.#credentials!
     const { netns, address, port } = this.plan.api
     const argv = [
@@ -296,7 +305,12 @@ export class Lab implements AsyncDisposable {
       ...['--listen', `${address}:${port}`, '--tls-cert', certFile, '--tls-key', keyFile, '--token-file', tokenFile],
       ...['--token-auth-file', usersFile],
     ]
-    this.#start('margay-api', argv, netns, join(this.dir, 'api', 'api.log'))
+    this.#start(API, argv, netns, join(this.dir, 'api', 'api.log'))
+  }
+
+  /** As `killAgent`. */
+  async killApi(): Promise<void> {
+    await this.#kill(API)
   }
 
   async #installPlugins(): Promise<void> {
@@ -317,10 +331,29 @@ export class Lab implements AsyncDisposable {
   #start(name: string, argv: readonly string[], netns: string, logFile: string): Program {
     if (this.#closing) throw new LabFailure('the lab is being removed')
     const program = startProgram(name, argv, { netns, logFile })
-    this.#programs.push(program)
-    this.#state.processes.push({ name, pid: program.pid, startTicks: program.startTicks })
+    this.#running.set(name, program)
+    const others = this.#state.processes.filter(isAlive)
+    this.#state.processes = [...others, { name, pid: program.pid, startTicks: program.startTicks }]
     writeState(this.dir, this.#state)
     return program
+  }
+
+  #program(name: string): Program {
+    const program = this.#running.get(name)
+    if (program === undefined) throw new Error(`${name} does not run`)
+    return program
+  }
+
+  #agents(): Program[] {
+    return [...this.#running.values()].filter(({ name }) => name !== API && name !== CONTROLLERS)
+  }
+
+  async #kill(name: string): Promise<void> {
+    const program = this.#program(name)
+    this.#running.delete(name)
+    if (!isAlive(program)) throw new LabFailure(`${name} has ended by itself:\n${lastLines(program.logFile)}`)
+    process.kill(program.pid, 'SIGKILL')
+    await until(() => !isAlive(program), this.#ms(5), 2)
   }
 
   #ms(seconds: number): number {
@@ -348,41 +381,4 @@ export class Lab implements AsyncDisposable {
   #logsOf(programs: readonly Program[]): string {
     return programs.map(({ name, logFile }) => `--- ${name}: ${logFile}\n${lastLines(logFile)}`).join('\n')
   }
-}
-
-/** What runs or was left at `dir`: nothing, a lab whose owner lives, a kept one, or the remains of a crash. */
-export function findLab(dir: string): { state: LabState; status: 'running' | 'kept' | 'crashed' } | undefined {
-  const state = readState(dir)
-  if (state === undefined) return undefined
-  if (state.kept) return { state, status: state.processes.some(isAlive) ? 'kept' : 'crashed' }
-  return { state, status: isAlive(state.owner) ? 'running' : 'crashed' }
-}
-
-/** Removes a lab, whatever state it is in: programs, namespaces, files. False when there was nothing. */
-export async function removeLab(dir: string, prefix: string): Promise<boolean> {
-  const state = readState(dir)
-  // A plain user's namespaces end with its programs; those of this name belong to root.
-  const namespaces = mayMakeNamespaces() ? leftNamespaces(prefix) : []
-  if (state === undefined && namespaces.length === 0 && !existsSync(dir)) return false
-  await stopAll([...(state?.processes ?? []), ...strayAgents(dir, namespaces)], 3000)
-  removeNamespaces(namespaces)
-  removeState(dir)
-  return state !== undefined || namespaces.length > 0
-}
-
-/** Programs started by hand for this lab: they run in one of its namespaces and name its directory. */
-function strayAgents(dir: string, namespaces: readonly string[]): ProcessId[] {
-  const inodes = new Set(namespaces.map(name => statSync(netnsPath(name)).ino))
-  return readdirSync('/proc')
-    .filter(name => /^\d+$/.test(name))
-    .flatMap(name => {
-      try {
-        const ours = readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(`${dir}/`)
-        if (!ours || !inodes.has(statSync(`/proc/${name}/ns/net`).ino)) return []
-      } catch {
-        return [] // it ended while we looked, or is not ours to see
-      }
-      const startTicks = readStartTicks(Number(name))
-      return startTicks === undefined ? [] : [{ name: 'stray', pid: Number(name), startTicks }]
-    })
 }

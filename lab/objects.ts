@@ -1,11 +1,12 @@
-// Puts objects into the lab's API server. A program of its own, since it must run where that server can be reached:
-// `node lab/objects.ts KUBECONFIG LIMIT_SECONDS`. Every line on standard input is a JSON list of kinds and objects, in
-// the order in which they go in; each is answered with a line: `ok`, or what went wrong. It waits for the server once.
+// Puts objects into the lab's API server, and deletes them there. A program of its own, since it must run where that server
+// can be reached: `node lab/objects.ts KUBECONFIG LIMIT_SECONDS`. Every line on standard input is a JSON object with lists of
+// kinds and objects to put or to remove, in that order; each is answered with a line: `ok`, or what went wrong. It waits for
+// the server once.
 import { createInterface } from 'node:readline'
 import type { Resource } from '../api/kinds.ts'
 import { openStore } from '../datastore/kube.ts'
-import { Conflict, type Store, Unreachable } from '../datastore/port.ts'
-import type { ClusterObject } from './cluster.ts'
+import { Conflict, NotFound, type Store, Unreachable } from '../datastore/port.ts'
+import type { ClusterObject, ObjectsRequest } from './cluster.ts'
 
 const [kubeconfig, limitSeconds] = process.argv.slice(2)
 const store = openStore({ kubeconfig })
@@ -14,7 +15,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     ready ??= answering(store, Number(limitSeconds) * 1000)
     await ready
-    for (const each of JSON.parse(line) as ClusterObject[]) await put(store, each)
+    const { put: wanted = [], remove: unwanted = [] } = JSON.parse(line) as ObjectsRequest
+    for (const each of wanted) await put(store, each)
+    for (const each of unwanted) await remove(store, each)
     process.stdout.write('ok\n')
   } catch (error) {
     process.stdout.write(`${(error as Error).message.replaceAll('\n', ' ')}\n`)
@@ -46,4 +49,13 @@ async function put(store: Store, { kind, object }: ClusterObject): Promise<void>
   const { name, namespace } = resource.metadata
   if ('status' in resource && resource.status !== undefined)
     await store.patch(kind, name, { status: resource.status }, { namespace, subresource: 'status' })
+}
+
+async function remove(store: Store, { kind, object }: ClusterObject): Promise<void> {
+  const { name, namespace } = (object as Resource<typeof kind>).metadata
+  try {
+    await store.delete(kind, name, { namespace })
+  } catch (error) {
+    if (!(error instanceof NotFound)) throw error
+  }
 }

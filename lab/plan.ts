@@ -79,7 +79,7 @@ export function planLab({ prefix, nodes, podsPerNode = 2 }: PlanOptions): Plan {
 }
 
 /** The `number`th pod of a node, counted from 1. */
-function planPod(prefix: string, node: string, number: number): PodPlan {
+export function planPod(prefix: string, node: string, number: number): PodPlan {
   const name = `${node}-p${number}`
   const containerId = createHash('sha256')
     .update(prefix + name)

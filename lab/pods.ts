@@ -50,13 +50,14 @@ export async function deletePod(node: NodePlan, pod: PodPlan, dirs: CniDirs, lim
   await runPlugin('DEL', node, pod, dirs, limitMs)
 }
 
-async function runPlugin(
+/** One call of the plugin: what is executed in the node's namespace, and with what. */
+export type PluginCall = { argv: [string]; env: Record<string, string>; stdin: string }
+
+export function pluginCall(
   verb: CniVerb,
-  node: NodePlan,
-  pod: PodPlan,
+  pod: Pick<PodPlan, 'name' | 'netns' | 'containerId'>,
   { binDir, confDir }: CniDirs,
-  limitMs: number,
-): Promise<PluginOutput> {
+): PluginCall {
   const conf = readConf(confDir)
   const env = {
     PATH: process.env['PATH'] ?? '',
@@ -72,8 +73,18 @@ async function runPlugin(
       `K8S_POD_INFRA_CONTAINER_ID=${pod.containerId}`,
     ].join(';'),
   }
-  const argv = [join(binDir, conf.type)]
-  const run = await runProgram(argv, { netns: node.netns, env, stdin: JSON.stringify(conf), limitMs })
+  return { argv: [join(binDir, conf.type)], env, stdin: JSON.stringify(conf) }
+}
+
+async function runPlugin(
+  verb: CniVerb,
+  node: NodePlan,
+  pod: PodPlan,
+  dirs: CniDirs,
+  limitMs: number,
+): Promise<PluginOutput> {
+  const { argv, env, stdin } = pluginCall(verb, pod, dirs)
+  const run = await runProgram(argv, { netns: node.netns, env, stdin, limitMs })
   const answer = parseAnswer(run.stdout)
   if (run.code === 0) return answer ?? {}
   const said = answer?.msg === undefined ? run.stderr.trim() || run.stdout.trim() : ''

@@ -1,8 +1,9 @@
 // Labs of tests: named after the process that made them, so that they stand beside a person's lab and beside each
 // other, and so that those of a killed test are known and removed by the next.
 import { readdirSync } from 'node:fs'
-import { type LabOptions, removeLab } from '../../lab/lab.ts'
+import type { LabOptions } from '../../lab/lab.ts'
 import { readStartTicks } from '../../lab/program.ts'
+import { removeLab } from '../../lab/remains.ts'
 import { readState } from '../../lab/state.ts'
 
 const PREFIX = 'mglab'

@@ -1,0 +1,331 @@
+// A soak on the lab: this program is the runtime, and the agents are real. A pod's first instruction is executed by the
+// process that has executed the plugin, in the moment in which the plugin has ended. The lab has no Service: each node
+// has a rule as kube-proxy's nftables mode writes it.
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { addNetns, netnsPath, removeNetns, spawnInNetns } from '../../kernel/netns.ts'
+import type { ClusterObject } from '../../lab/cluster.ts'
+import { Lab, LabFailure, type LabOptions } from '../../lab/lab.ts'
+import { type NodePlan, POD_NAMESPACE, type PodPlan, planPod } from '../../lab/plan.ts'
+import { pluginCall } from '../../lab/pods.ts'
+import { type Finished, runProgram } from '../../lab/program.ts'
+import { memoryMib } from '../process-use.ts'
+import { type Holdings, holdingsOf, newLeaks, type ObjectsSeen } from './holdings.ts'
+import { parseStart, type Start, type TargetWord } from './ledger.ts'
+import { ANSWER_MS, ECHO_PORT, makeFirstPackets } from './program.ts'
+import { type Leak, pick, type Random, START_LIMIT_MS, type Victim, type World } from './world.ts'
+
+/** As many Pods as are at the API server before a runtime starts them: ADDs go on while that is away. */
+const AHEAD = 20
+const OBJECTS = fileURLToPath(new URL('./objects-main.ts', import.meta.url))
+const NO_ADDRESS = '0.0.0.0'
+const SERVICE = '10.96.0.10'
+/** Small, so that blocks come and go with the pods. */
+const BLOCK_SIZE = 28
+/** How long a runtime waits until it repeats what was refused. */
+const PAUSE_MS = 200
+/** A runtime waits longer; the plugin ends before. */
+const CALL_LIMIT_MS = 150_000
+/** What was killed stays away for up to so long. */
+const AWAY_MS = 3000
+const SERVER_LIMIT_MS = 60_000
+/** Of pods; `lab/cluster.ts` has the pool. */
+const POD_CIDR = '10.244.0.0/16'
+
+/** `report`: its status is at the API server. */
+type Running = { plan: PodPlan; node: NodePlan; report: Promise<void> }
+
+export class LabWorld implements World {
+  readonly about: string
+  readonly nodes: readonly string[]
+  refused = 0
+  readonly #lab: Lab
+  readonly #program: string
+  readonly #running = new Map<string, Running>()
+  /** Names of Pods at the API server that no runtime has started yet, by node. */
+  readonly #ahead = new Map<string, string[]>()
+  readonly #filling = new Map<string, Promise<void>>()
+  /** What the kubelets of real nodes write to the API server, in their time. */
+  readonly #background = new Set<Promise<void>>()
+  readonly #faults: unknown[] = []
+  #pods = 0
+  #number = 1
+  #before: Holdings | undefined
+
+  private constructor(lab: Lab, program: string) {
+    this.#lab = lab
+    this.#program = program
+    this.nodes = lab.plan.nodes.map(({ name }) => name)
+    this.about = `the lab: ${this.nodes.length} nodes in namespaces on two LANs`
+  }
+
+  /** A lab with a pod on each node that answers, a host outside, and a Service. */
+  static async make(options: Omit<LabOptions, 'podsPerNode' | 'pool'> & { blockSize?: number }): Promise<LabWorld> {
+    const { blockSize = BLOCK_SIZE } = options
+    const lab = new Lab({ ...options, podsPerNode: 1, pool: { blockSize, natOutgoing: true } })
+    await using failed = new AsyncDisposableStack()
+    failed.use(lab)
+    await lab.start()
+    lab.startControllers()
+    await Promise.all([lab.routesKnown(), lab.reportPods()])
+    const program = makeFirstPackets(options.dir)
+    const world = new LabWorld(lab, program)
+    for (const { pod } of lab.pods) world.#startEcho(pod.netns)
+    world.#startEcho(lab.plan.api.netns)
+    await Promise.all(lab.plan.nodes.map(({ netns }) => world.#makeService(netns)))
+    await lab.putObjects(policies(lab))
+    world.#before = await world.#holdings()
+    failed.move()
+    return world
+  }
+
+  async start(name: string, random: Random): Promise<Start> {
+    const pod = await this.#nextPod(name)
+    const node = this.#lab.node(name)
+    const asked = this.#asked(node, random)
+    const end = performance.now() + START_LIMIT_MS
+    for (;;) {
+      const plan = { ...planPod(this.#lab.plan.prefix, name, ++this.#number), name: pod }
+      addNetns(plan.netns)
+      const { code, stdout, stderr } = await this.#add(plan, node, asked)
+      if (code === 0) {
+        const start = addedPod(stdout, { node: name, asked })
+        const report = this.#later(() => this.#lab.putObjects([podObject(pod, name, start.address)]))
+        this.#running.set(pod, { plan, node, report })
+        return start
+      }
+      this.refused++
+      // as containerd: what was begun is taken away, and the kubelet makes another sandbox
+      await this.#delete(plan, node)
+      if (performance.now() > end) throw new Error(`${pod} does not run: ${stdout} ${stderr}`)
+      await pause(PAUSE_MS)
+    }
+  }
+
+  async end({ pod }: Start): Promise<void> {
+    const { plan, node, report } = this.#running.get(pod)!
+    this.#running.delete(pod)
+    await this.#delete(plan, node)
+    this.#later(async () => {
+      await report
+      await this.#lab.removeObjects([podObject(pod, node.name)])
+    })
+  }
+
+  async strike(victim: Victim, random: Random): Promise<string> {
+    const lab = this.#lab
+    const node = pick(this.nodes, random)
+    const { what, kill, start, ready } = {
+      agent: {
+        what: `the agent of ${node}`,
+        kill: () => lab.killAgent(node),
+        start: () => lab.startAgent(node),
+        ready: () => lab.agentReady(node),
+      },
+      controllers: {
+        what: 'the controllers',
+        kill: () => lab.killControllers(),
+        start: () => lab.startControllers(),
+        ready: async () => {},
+      },
+      api: {
+        what: 'the API server',
+        kill: () => lab.killApi(),
+        start: () => lab.startApi(),
+        ready: () => this.#whileAway(() => lab.putObjects([])),
+      },
+    }[victim]
+    const killedMs = performance.now()
+    await kill()
+    await pause(random() * AWAY_MS)
+    start()
+    await ready()
+    return `${what}, ${((performance.now() - killedMs) / 1000).toFixed(1)} s away`
+  }
+
+  async restartAgents(): Promise<void> {
+    await Promise.all(
+      this.nodes.map(async name => {
+        await this.#lab.killAgent(name)
+        this.#lab.startAgent(name)
+        await this.#lab.agentReady(name)
+      }),
+    )
+  }
+
+  async settled(): Promise<void> {
+    const unused = [...this.#ahead].flatMap(([node, names]) => names.map(name => podObject(name, node)))
+    this.#ahead.clear()
+    await Promise.all(this.#background)
+    // where no policy is released addresses do not rest, and nothing keeps the blocks that they are in
+    await this.#lab.removeObjects([...unused, ...policies(this.#lab)])
+    if (this.#faults.length > 0) throw this.#faults[0]
+  }
+
+  async leaks(given: ReadonlySet<string>): Promise<Leak[]> {
+    return newLeaks(this.#before!, await this.#holdings(), given)
+  }
+
+  async memory(): Promise<ReadonlyMap<string, number>> {
+    return new Map(this.nodes.map(name => [name, memoryMib(this.#lab.agentPid(name), 'VmRSS')]))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#lab.stop()
+  }
+
+  #startEcho(netns: string): void {
+    // who removes the lab finds it by its path and its namespace
+    spawnInNetns(netnsPath(netns), this.#program, ['echo', String(ECHO_PORT)], {
+      stdio: 'ignore',
+      detached: true,
+    }).unref()
+  }
+
+  /** One rule, as kube-proxy has it with `--proxy-mode nftables`: a random one of the pods behind the Service. */
+  async #makeService(netns: string): Promise<void> {
+    const pods = this.#lab.pods.map(({ address }, i) => `${i} : ${address}`).join(', ')
+    const stdin = `table ip soak-proxy {
+      chain services {
+        type nat hook prerouting priority dstnat; policy accept;
+        ip daddr ${SERVICE} udp dport ${ECHO_PORT} dnat to numgen random mod ${this.#lab.pods.length} map { ${pods} }
+      }
+    }`
+    const { code, stderr } = await runProgram(['nft', '-f', '-'], { netns, stdin })
+    if (code !== 0) throw new Error(`nft: ${stderr}`)
+  }
+
+  #asked(node: NodePlan, random: Random): Record<TargetWord, string> {
+    const { pods, plan } = this.#lab
+    const own = pods.find(at => at.node === node)!
+    const others = pods.filter(at => at.node !== node)
+    return { other: pick(others, random).address, own: own.address, service: SERVICE, outside: plan.api.address }
+  }
+
+  #add(pod: PodPlan, node: NodePlan, asked: Record<TargetWord, string>): Promise<Finished> {
+    const { argv, env, stdin } = pluginCall('ADD', pod, this.#lab.cniDirs(node.name))
+    const places = [netnsPath(node.netns), netnsPath(pod.netns), ...argv]
+    const targets = Object.entries(asked).map(([word, address]) => `${word}=${address}:${ECHO_PORT}`)
+    const words = ['add', ...places, pod.name, String(ANSWER_MS), ...targets]
+    return runProgram([this.#program, ...words], { env, stdin, limitMs: CALL_LIMIT_MS })
+  }
+
+  /** DEL until it succeeds, then the namespace goes. */
+  async #delete(pod: PodPlan, node: NodePlan): Promise<void> {
+    const { argv, env, stdin } = pluginCall('DEL', pod, this.#lab.cniDirs(node.name))
+    const end = performance.now() + START_LIMIT_MS
+    for (;;) {
+      const run = await runProgram(argv, { netns: node.netns, env, stdin, limitMs: CALL_LIMIT_MS })
+      if (run.code === 0) break
+      if (performance.now() > end) throw new Error(`DEL of ${pod.name}: ${run.stdout} ${run.stderr}`)
+      await pause(PAUSE_MS)
+    }
+    removeNetns(pod.netns)
+  }
+
+  /** The name of a Pod that is bound to the node and at the API server. */
+  async #nextPod(node: string): Promise<string> {
+    let names = this.#ahead.get(node)
+    if (names === undefined) {
+      names = []
+      this.#ahead.set(node, names)
+    }
+    while (names.length === 0) await this.#fill(node, names)
+    const name = names.shift()!
+    if (names.length < AHEAD / 2) void this.#fill(node, names)
+    return name
+  }
+
+  #fill(node: string, names: string[]): Promise<void> {
+    let filling = this.#filling.get(node)
+    if (filling !== undefined) return filling
+    const more = Array.from({ length: AHEAD }, () => `${node}-s${++this.#pods}`)
+    filling = this.#later(async () => {
+      await this.#lab.putObjects(more.map(name => podObject(name, node)))
+    }).then(() => {
+      names.push(...more)
+      this.#filling.delete(node)
+    })
+    this.#filling.set(node, filling)
+    return filling
+  }
+
+  /** Work that the API server has its part in: again until it is there. */
+  #later(work: () => Promise<void>): Promise<void> {
+    const done = this.#whileAway(work).catch(error => void this.#faults.push(error))
+    this.#background.add(done)
+    return done.finally(() => this.#background.delete(done))
+  }
+
+  async #whileAway(work: () => Promise<void>): Promise<void> {
+    const end = performance.now() + SERVER_LIMIT_MS
+    for (;;) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!(error instanceof LabFailure) || performance.now() > end) throw error
+        await pause(PAUSE_MS)
+      }
+    }
+  }
+
+  #holdings(): Promise<Holdings> {
+    const lab = this.#lab
+    const nodes = lab.plan.nodes.map(({ name, netns }) => ({
+      name,
+      kernel: () => lab.kernel(netns),
+      database: join(lab.nodeDir(name), 'data', 'node.db'),
+      ruleset: async () => (await runProgram(['nft', 'list', 'ruleset'], { netns })).stdout,
+    }))
+    return holdingsOf(nodes, POD_CIDR, async () => {
+      const argv = [process.execPath, OBJECTS, lab.kubeconfig]
+      const { code, stdout, stderr } = await runProgram(argv, { netns: lab.plan.api.netns })
+      if (code !== 0) throw new Error(`objects: ${stderr}`)
+      return JSON.parse(stdout) as ObjectsSeen
+    })
+  }
+}
+
+/** What `first-packets add` wrote: its line, and the result of the plugin after it. */
+function addedPod(stdout: string, about: Pick<Start, 'node' | 'asked'>): Start {
+  const [line = '', ...result] = stdout.split('\n')
+  const start = parseStart(line, about)
+  const { ips } = JSON.parse(result.join('\n')) as { ips: { address: string }[] }
+  const address = ips[0]!.address.replace(/\/\d+$/, '')
+  if (start.address !== address && start.address !== NO_ADDRESS)
+    throw new Error(`${start.pod} sends from ${start.address}, and the result of its ADD says ${address}`)
+  return { ...start, address }
+}
+
+/** A pod bound to its node; with an address as the kubelet reports it. */
+function podObject(name: string, nodeName: string, podIP?: string): ClusterObject {
+  const status = podIP === undefined ? {} : { status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }] } }
+  const metadata = { name, namespace: POD_NAMESPACE, labels: { app: 'soak' } }
+  return {
+    kind: 'Pod',
+    object: { metadata, spec: { nodeName, containers: [{ name: 'main', image: 'none' }] }, ...status },
+  }
+}
+
+/** Each pod may ask what it asks, and nothing else; nobody may ask it. Those that answer may be asked by pods. */
+function policies(lab: Lab): ClusterObject[] {
+  const targets = { matchExpressions: [{ key: 'pod', operator: 'In', values: lab.pods.map(({ pod }) => pod.name) }] }
+  const ports = [{ protocol: 'UDP', port: ECHO_PORT }]
+  const policy = (name: string, spec: unknown): ClusterObject => ({
+    kind: 'KubernetesNetworkPolicy',
+    object: { metadata: { name, namespace: POD_NAMESPACE }, spec },
+  })
+  return [
+    policy('soak', {
+      podSelector: { matchLabels: { app: 'soak' } },
+      policyTypes: ['Ingress', 'Egress'],
+      egress: [{ to: [{ podSelector: targets }, { ipBlock: { cidr: `${lab.plan.api.address}/32` } }], ports }],
+    }),
+    policy('targets', {
+      podSelector: targets,
+      policyTypes: ['Ingress'],
+      ingress: [{ from: [{ ipBlock: { cidr: POD_CIDR } }], ports }],
+    }),
+  ]
+}

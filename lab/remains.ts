@@ -1,0 +1,44 @@
+// What a lab is to those who did not start it: whether one runs, was kept or crashed, by its state file, and its removal.
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { netnsPath } from '../kernel/netns.ts'
+import { mayMakeNamespaces } from './isolate.ts'
+import { isAlive, type ProcessId, readStartTicks, stopAll } from './program.ts'
+import { type LabState, readState, removeState } from './state.ts'
+import { leftNamespaces, removeNamespaces } from './topology.ts'
+
+/** What runs or was left at `dir`: nothing, a lab whose owner lives, a kept one, or the remains of a crash. */
+export function findLab(dir: string): { state: LabState; status: 'running' | 'kept' | 'crashed' } | undefined {
+  const state = readState(dir)
+  if (state === undefined) return undefined
+  if (state.kept) return { state, status: state.processes.some(isAlive) ? 'kept' : 'crashed' }
+  return { state, status: isAlive(state.owner) ? 'running' : 'crashed' }
+}
+
+/** Removes a lab, whatever state it is in: programs, namespaces, files. False when there was nothing. */
+export async function removeLab(dir: string, prefix: string): Promise<boolean> {
+  const state = readState(dir)
+  // A plain user's namespaces end with its programs; those of this name belong to root.
+  const namespaces = mayMakeNamespaces() ? leftNamespaces(prefix) : []
+  if (state === undefined && namespaces.length === 0 && !existsSync(dir)) return false
+  await stopAll([...(state?.processes ?? []), ...strayAgents(dir, namespaces)], 3000)
+  removeNamespaces(namespaces)
+  removeState(dir)
+  return state !== undefined || namespaces.length > 0
+}
+
+/** Programs started by hand for this lab: they run in one of its namespaces and name its directory. */
+function strayAgents(dir: string, namespaces: readonly string[]): ProcessId[] {
+  const inodes = new Set(namespaces.map(name => statSync(netnsPath(name)).ino))
+  return readdirSync('/proc')
+    .filter(name => /^\d+$/.test(name))
+    .flatMap(name => {
+      try {
+        const ours = readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(`${dir}/`)
+        if (!ours || !inodes.has(statSync(`/proc/${name}/ns/net`).ino)) return []
+      } catch {
+        return [] // it ended while we looked, or is not ours to see
+      }
+      const startTicks = readStartTicks(Number(name))
+      return startTicks === undefined ? [] : [{ name: 'stray', pid: Number(name), startTicks }]
+    })
+}

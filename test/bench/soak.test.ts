@@ -1,0 +1,148 @@
+// The books of `npm run soak`: what counts as lost, as held twice and as left behind.
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import test from 'ava'
+import { type Holdings, newLeaks } from '../../bench/soak/holdings.ts'
+import { Ledger, parseStart, percentile, type Start } from '../../bench/soak/ledger.ts'
+import type { Outcome } from '../../bench/soak/soak.ts'
+import { isFine, outcomeTable } from '../../bench/soak/table.ts'
+
+const MAIN = fileURLToPath(new URL('../../bench/soak/main.ts', import.meta.url))
+const asked = { other: '10.0.1.1', own: '10.0.0.1', service: '10.96.0.10', outside: '192.0.2.1' }
+
+function aStart(pod: string, address: string, answered: Partial<Start['answered']> = {}): Start {
+  return { pod, node: 'n1', address, asked, answered: { other: 1, own: 1, service: 1, outside: 1, ...answered } }
+}
+
+function holdings(
+  node: Partial<{ veths: string[]; routes: string[]; rows: string[]; ruleset: string }> = {},
+): Holdings {
+  const whole = { veths: [], routes: [], rows: [], ruleset: '', ...node }
+  return { nodes: new Map([['n1', whole]]), objects: { problems: [], blocks: [{ cidr: '10.0.0.0/28', owner: 'n1' }] } }
+}
+
+test('a line of a pod has its address, the time of its ADD, and of each first packet the time or why none came back', t => {
+  const line = 'add=12500 n1-s1 self=10.0.0.2 other=800 own=90 service=lost outside=errno:101\n'
+  t.deepEqual(parseStart(line, { node: 'n1', asked }), {
+    ...{ pod: 'n1-s1', node: 'n1', address: '10.0.0.2', addMs: 12.5, asked },
+    answered: { other: 0.8, own: 0.09, service: 'lost', outside: 'errno:101' },
+  })
+})
+
+test('a line that does not tell of every first packet is none', t => {
+  for (const line of ['', 'refused=300', 'n1-s1 self=10.0.0.2 other=800 own=90 service=100', 'n1-s1 other=1'])
+    t.throws(() => parseStart(line, { node: 'n1', asked }), { message: /a pod said/ })
+})
+
+test('each first packet that did not come back is counted, by whom it was for', t => {
+  const ledger = new Ledger()
+  ledger.started(aStart('a', '10.0.0.2', { service: 'lost', outside: 'errno:1' }), 5)
+  ledger.started(aStart('b', '10.0.0.3'), 6)
+  t.deepEqual(
+    ledger.lost.map(({ pod, to, why }) => [pod, to, why]),
+    [
+      ['a', 'service', 'lost'],
+      ['a', 'outside', 'errno:1'],
+    ],
+  )
+})
+
+test('an address of a pod that nobody began to take away is held twice; afterwards it is free for others', t => {
+  const ledger = new Ledger()
+  ledger.started(aStart('a', '10.0.0.2'), 1)
+  ledger.ending({ pod: 'a', address: '10.0.0.2' })
+  ledger.started(aStart('b', '10.0.0.2'), 2)
+  t.deepEqual(ledger.doubles, [])
+  ledger.started(aStart('c', '10.0.0.2'), 3)
+  t.deepEqual(ledger.doubles, [{ address: '10.0.0.2', pods: ['b', 'c'], atMs: 3 }])
+})
+
+test('a percentile is a value that was measured', t => {
+  t.is(percentile([], 50), undefined)
+  t.is(percentile([3, 1, 2], 50), 2)
+  t.is(percentile([3, 1, 2], 99), 3)
+})
+
+test('what was there before the first pod is not left behind, and everything beyond is, each by its kind', t => {
+  const kept = { veths: ['cali00000000001'], routes: ['10.0.0.1/32'], rows: ['interface a'] }
+  const before = holdings({ ...kept, ruleset: 'iifname "cali00000000001" ip saddr 10.0.0.1' })
+  t.deepEqual(newLeaks(before, before, new Set(['10.0.0.2'])), [])
+  const after = holdings({
+    ...{ veths: [...kept.veths, 'cali00000000002'], routes: [...kept.routes, '10.0.0.2/32', '10.0.9.0/28'] },
+    ...{ rows: [...kept.rows, 'interface b'], ruleset: 'iifname "cali00000000003" ip saddr { 10.0.0.2, 10.0.0.20 }' },
+  })
+  const objects = {
+    problems: ['allocated and not in use: 10.0.0.2 (b)', 'handle without address: h'],
+    blocks: ['10.0.0.0/28', '10.0.0.16/28'].map(cidr => ({ cidr, owner: 'n1' })),
+  }
+  t.deepEqual(
+    newLeaks(before, { ...after, objects }, new Set(['10.0.0.2'])).map(({ kind, what }) => `${kind} ${what}`),
+    [
+      'veths n1: cali00000000002',
+      'routes n1: 10.0.0.2/32',
+      'routes n1: 10.0.9.0/28',
+      'rows n1: interface b',
+      'rules n1: cali00000000003',
+      'rules n1: 10.0.0.2',
+      'blocks n1: 2 where it had 1',
+      'addresses allocated and not in use: 10.0.0.2 (b)',
+      'objects handle without address: h',
+    ],
+  )
+})
+
+test('a route to a block that somebody has is none of those that are left, and a block of no node is left', t => {
+  const objects = {
+    problems: [],
+    blocks: [
+      { cidr: '10.0.0.0/28', owner: 'n1' },
+      { cidr: '10.0.9.0/28', owner: 'gone' },
+    ],
+  }
+  const leaks = newLeaks(holdings(), { ...holdings({ routes: ['10.0.9.0/28'] }), objects }, new Set())
+  t.deepEqual(leaks, [{ kind: 'blocks', what: '10.0.9.0/28 of gone' }])
+})
+
+const outcome: Outcome = {
+  ...{
+    starts: 2,
+    seconds: 4,
+    lost: [],
+    doubles: [],
+    leaks: [],
+    failed: [],
+    refused: 1,
+    kills: new Map([['agent', 3]]),
+  },
+  ...{ add: { p50: 9.96, p99: 20, most: 30 }, firstAnswer: { p50: 0.5, p99: 1 } },
+  memory: { start: new Map([['n1', 90.2]]), end: new Map([['n1', 91.7]]) },
+}
+
+test('a soak is fine only with starts and without anything lost, held twice, left, or not started', t => {
+  t.true(isFine(outcome))
+  t.false(isFine({ ...outcome, starts: 0 }))
+  t.false(isFine({ ...outcome, failed: ['it does not run'] }))
+  t.false(isFine({ ...outcome, leaks: [{ kind: 'rows', what: 'one' }] }))
+  t.false(isFine({ ...outcome, doubles: [{ address: 'a', pods: ['b', 'c'], atMs: 1 }] }))
+  const lost = { pod: 'a', node: 'n1', address: 'b', to: 'own', asked: 'c', why: 'lost', atMs: 1 } as const
+  t.false(isFine({ ...outcome, lost: [lost] }))
+  const table = outcomeTable({ ...outcome, lost: [lost] }, { about: 'here', seed: 7 })
+  t.regex(table, /\| first packets lost, to a pod on its own node +\| 1 of 2 \|/)
+  t.regex(table, /\| killed +\| agent 3 \|/)
+  t.regex(table, /\| ADD, p50 \/ p99 \/ longest +\| 10\.0 ms \/ 20 ms \/ 30 ms \|/)
+  t.regex(table, /\| memory of the agent of n1, start and end +\| 90 \/ 92 MiB \|/)
+})
+
+test('a wrong word is wrong usage, and help says every option', async t => {
+  const run = async (...args: string[]) =>
+    await promisify(execFile)(process.execPath, [MAIN, ...args]).then(
+      ({ stdout }) => ({ code: 0, said: stdout }),
+      (error: { code: number; stderr: string }) => ({ code: error.code, said: error.stderr }),
+    )
+  const [help, kill, starts] = await Promise.all([run('--help'), run('--kill', 'agents'), run('--starts', '-1')])
+  t.is(help.code, 0)
+  for (const option of ['--starts', '--minutes', '--seed', '--kill', '--where']) t.true(help.said.includes(option))
+  t.deepEqual([kill.code, starts.code], [2, 2])
+  t.regex(kill.said, /--kill agents: give some of agent, controllers, api, or none/)
+})
