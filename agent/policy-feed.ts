@@ -298,14 +298,14 @@ export class PolicyFeed {
     const [first, ...others] = here
     const addresses = this.#left.has(key) ? [] : first?.addresses
     const asked = pod === undefined || here.length === 0 ? undefined : pod
-    const { qos, told } = asked === undefined ? {} : podQos(asked)
+    const { qos, bandwidth, told } = asked === undefined ? {} : podQos(asked)
     const sources = asked === undefined ? {} : podSources(asked, this.#namespaceOf(key))
     this.#tellSources(key, here, sources.cidrs)
     this.#tellAskedInVain(
       key,
       [told, sources.told].filter(each => each !== undefined),
     )
-    const asks = { profiles, ...(qos && { qos }) }
+    const asks = { profiles, ...(qos && { qos }), ...(bandwidth && { bandwidth }) }
     felix.setPolicy('endpoint', key, said && addresses !== undefined ? { ...said, addresses } : said)
     felix.setLocalEndpoint(key, first && { interfaceName: first.interfaceName, ...asks })
     const beside = new Map(others.map(each => [`${key}/${each.id}`, each]))

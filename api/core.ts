@@ -83,7 +83,7 @@ export const POD_ANNOTATION = {
   staticUid: 'kubernetes.io/config.mirror',
 } as const
 
-/** What a Pod may ask of its packets, as Calico names it (3.31): what nftables can do, and what only tc can. */
+/** What a Pod may ask of its packets, as Calico names it (3.31). */
 export const QOS_ANNOTATION = {
   ingressPacketRate: 'qos.projectcalico.org/ingressPacketRate',
   egressPacketRate: 'qos.projectcalico.org/egressPacketRate',
@@ -92,19 +92,21 @@ export const QOS_ANNOTATION = {
   ingressMaxConnections: 'qos.projectcalico.org/ingressMaxConnections',
   egressMaxConnections: 'qos.projectcalico.org/egressMaxConnections',
   dscp: 'qos.projectcalico.org/dscp',
+  ingressBandwidth: 'qos.projectcalico.org/ingressBandwidth',
+  egressBandwidth: 'qos.projectcalico.org/egressBandwidth',
+  ingressBurst: 'qos.projectcalico.org/ingressBurst',
+  egressBurst: 'qos.projectcalico.org/egressBurst',
+  ingressPeakrate: 'qos.projectcalico.org/ingressPeakrate',
+  egressPeakrate: 'qos.projectcalico.org/egressPeakrate',
+  ingressMinburst: 'qos.projectcalico.org/ingressMinburst',
+  egressMinburst: 'qos.projectcalico.org/egressMinburst',
 } as const
-export const BANDWIDTH_ANNOTATIONS = [
-  'kubernetes.io/ingress-bandwidth',
-  'kubernetes.io/egress-bandwidth',
-  'qos.projectcalico.org/ingressBandwidth',
-  'qos.projectcalico.org/egressBandwidth',
-  'qos.projectcalico.org/ingressBurst',
-  'qos.projectcalico.org/egressBurst',
-  'qos.projectcalico.org/ingressPeakrate',
-  'qos.projectcalico.org/egressPeakrate',
-  'qos.projectcalico.org/ingressMinburst',
-  'qos.projectcalico.org/egressMinburst',
-] as const
+
+/** Those of Kubernetes, which the plugin `bandwidth` of a chain reads too. */
+export const BANDWIDTH_ANNOTATION = {
+  ingress: 'kubernetes.io/ingress-bandwidth',
+  egress: 'kubernetes.io/egress-bandwidth',
+} as const
 
 /** Annotations of a core Node that carry Calico's node data (prefix `projectcalico.org/`). */
 export const NODE_ANNOTATION = {

@@ -12,6 +12,7 @@ type LocalKind =
   | 'Neighbour'
   | 'FdbEntry'
   | 'Sysctl'
+  | 'Qdisc'
   | 'NftTable'
   | 'NftSet'
   | 'NftChain'
@@ -108,7 +109,7 @@ export const CONDITION_TYPES = {
   FlowsTold: { vital: false, promise: 'packets that policies deny or log are told (margayctl flows)' },
   QosApplied: {
     vital: false,
-    promise: 'what annotations of pods ask of their packets is done: rates, connections, DSCP',
+    promise: 'what annotations of pods ask of their packets is done: bandwidth, rates, connections, DSCP',
   },
   SourcesAllowed: {
     vital: false,

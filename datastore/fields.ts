@@ -2,13 +2,7 @@
 // 0.5 kB here, and a change of the other fields (a heartbeat, a pulled image) causes no notification. Of another node's
 // Node the metadata alone: then the server leaves the rest out too (`kube.ts`), nine tenths of all bytes of a large cluster.
 import { ADDRESS_ANNOTATIONS } from '../api/address-annotations.ts'
-import {
-  BANDWIDTH_ANNOTATIONS,
-  FELIX_ANNOTATION,
-  NODE_ANNOTATION,
-  POD_ANNOTATION,
-  QOS_ANNOTATION,
-} from '../api/core.ts'
+import { BANDWIDTH_ANNOTATION, FELIX_ANNOTATION, NODE_ANNOTATION, POD_ANNOTATION, QOS_ANNOTATION } from '../api/core.ts'
 import type { Kind } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { RECEIPT_ANNOTATION } from '../api/policy-receipts.ts'
@@ -44,7 +38,7 @@ const SPEC_ALONE: Fields = { metadata: IDENTITY, spec: true }
 const ADDRESSES = Object.values(ADDRESS_ANNOTATIONS)
 
 const POD_ANNOTATIONS = named([
-  ...[...Object.values(POD_ANNOTATION), ...Object.values(QOS_ANNOTATION), ...BANDWIDTH_ANNOTATIONS],
+  ...[...Object.values(POD_ANNOTATION), ...Object.values(QOS_ANNOTATION), ...Object.values(BANDWIDTH_ANNOTATION)],
   ...ADDRESSES.map(({ annotation }) => annotation),
 ])
 

@@ -230,7 +230,7 @@ export class Applier {
   }
 
   #changed(event: KernelEvent): boolean {
-    const { by } = event
+    if (event.type === 'shaping') return false
     switch (event.type) {
       case 'overrun':
         // of nftables the kernel tells elsewhere
@@ -250,7 +250,7 @@ export class Applier {
       case 'neighbour-gone': {
         const value = namedNeighbour(event.neighbour, this.#links)
         if (value === undefined || !this.#neighbours.wanted().has(neighbourKey(value))) return false
-        return this.#neighbours.observe(neighbourKey(value), event.type === 'neighbour' ? value : undefined, by)
+        return this.#neighbours.observe(neighbourKey(value), event.type === 'neighbour' ? value : undefined, event.by)
       }
       case 'fdb':
       case 'fdb-gone': {
@@ -258,7 +258,7 @@ export class Applier {
         const interfaceName = this.#links.nameOf(ifindex)
         if (interfaceName === undefined) return false
         const value = { interfaceName, mac, dst }
-        return this.#fdb.observe(fdbKey(value), event.type === 'fdb' ? value : undefined, by)
+        return this.#fdb.observe(fdbKey(value), event.type === 'fdb' ? value : undefined, event.by)
       }
       case 'sysctl':
         return this.#settingChanged(event)

@@ -21,6 +21,8 @@ export function changedObject(event: KernelEvent): string {
     case 'fdb':
     case 'fdb-gone':
       return `forwarding entry ${event.entry.mac}`
+    case 'shaping':
+      return `shaping of ${event.ifindex}`
     case 'sysctl':
       return `setting ${event.family} ${event.of} ${event.name}`
   }

@@ -17,15 +17,17 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { Applier, type Readiness, STRAY_GRACE_MS } from './applier.ts'
 import { Backlog } from './backlog.ts'
+import { Bandwidth } from './bandwidth.ts'
 import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
 import { allowsSource } from './calc/pod-filter.ts'
 import { ChainWatch } from './chain-watch.ts'
+import { changedObject } from './changed-object.ts'
 import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
 import { FlowOffload } from './flow-offload.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
-import { offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
+import { bandwidthMarks, offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
 import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
@@ -104,6 +106,7 @@ export class Felix {
   #ready: Readiness = { datastore: false, endpoints: false, bgp: false, policy: false }
   readonly #policy: PolicyEnforcer | undefined
   readonly #qos: QosTable | undefined
+  readonly #bandwidth: Bandwidth | undefined
   readonly #revocation: Revocation | undefined
   /** Of endpoints whose policies the kernel has not taken yet. */
   readonly #unsettled = new Set<string>()
@@ -144,10 +147,15 @@ export class Felix {
       })
     const qosTable = qosTableName(deps.marks)
     this.#qos = qosTable === undefined ? undefined : new QosTable(kernel, qosTable)
+    const bandwidth = bandwidthMarks(deps.marks)
+    this.#bandwidth = bandwidth && new Bandwidth(kernel, bandwidth, () => deps.clock.monotonicMs())
     const offload = offloadMarks(deps.marks)
     this.#offload = offload && new FlowOffload(kernel, offload)
     this.#applier = new Applier(kernel, deps.marks, () => deps.clock.monotonicMs(), {
-      ...{ policy: this.#policy, beside: [this.#qos, this.#offload].filter(each => each !== undefined) },
+      ...{
+        policy: this.#policy,
+        beside: [this.#qos, this.#bandwidth, this.#offload].filter(each => each !== undefined),
+      },
     })
     this.#chains = new ChainWatch({
       ...{ kernel, clock: deps.clock, ownTable: deps.marks.nftTable, onConditions: deps.onConditions },
@@ -185,6 +193,7 @@ export class Felix {
   setLocalEndpoint(key: string, local: LocalEndpoint | undefined): void {
     this.#policy?.setLocal(key, local)
     this.#qos?.setLocal(key, local)
+    this.#bandwidth?.setLocal(key, local)
     this.#offload?.setLocal(key, local)
     if (this.#ready.policy) this.#changed()
   }
@@ -270,6 +279,7 @@ export class Felix {
     this.#monitor = this.#kernel.monitor(event => {
       this.#repair(this.#applier.observe(event))
       if (this.#offload?.observeLink(event) === true) this.#kick()
+      if (this.#bandwidth?.observeEvent(event) === true) this.#repair(changedObject(event))
       if (event.type === 'link') {
         this.#followUplink(event.link.name)
         this.#deps.onLink?.(event.link)
@@ -503,7 +513,8 @@ export class Felix {
     this.#refusals = refused.length
     const tables = tableConditions(this.#applier.lacking, refused)
     const hosts = this.#policy?.hostConditions() ?? []
-    const beside = [...hosts, ...(this.#qos?.conditions(refused) ?? []), ...(this.#offload?.conditions ?? [])]
+    const ofPackets = [this.#qos, this.#bandwidth].flatMap(each => each?.conditions(refused) ?? [])
+    const beside = [...hosts, ...ofPackets, ...(this.#offload?.conditions ?? [])]
     const paths = reversePathConditions(this.#kernel, this.#calculator.withSources)
     const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused), ...beside, ...paths]
     if (conditions.length + before.size === 0) return
@@ -547,6 +558,8 @@ export class Felix {
     } else this.#after('retry', this.#retry.next(), () => this.#kick())
     if (this.#applier.waitsForGrace && !this.#timers.has('grace'))
       this.#after('grace', STRAY_GRACE_MS, () => this.#kick())
+    const yieldsMs = this.#bandwidth?.waitMs
+    if (yieldsMs !== undefined) this.#after('bandwidth', yieldsMs, () => this.#kick())
     const refusals = new EndpointRefusals(this.#calculator, refused)
     if (mayAnswerPods) this.#receipts.answerEndpoints(generation, endpoint => refusals.of(endpoint))
     if (complete) this.#receipts.answer(generation, refused)

@@ -1,6 +1,7 @@
 // What this node's agent calls its own in the kernel.
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
+import type { ShaperMarks } from '../kernel/reconcile/shaper.ts'
 import type { PodFilterMarks } from './calc/pod-filter.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './calc/tunnels.ts'
 import type { PolicyMarks } from './enforcer.ts'
@@ -11,6 +12,8 @@ const NFT_TABLE = 'margay'
 const POLICY_END = '-policy'
 const QOS_END = '-qos'
 const OFFLOAD_END = '-offload'
+/** What the names of links begin with over which the packets of pods are led: as long as the prefix of pods' interfaces. */
+const SHAPED_PREFIX = 'mgbw'
 
 /**
  * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, which no other program of this namespace may
@@ -42,6 +45,11 @@ export function tableRole(name: string): 'policy' | 'qos' | undefined {
 /** The name of the table for what pods ask of their packets; undefined where the marks say of none. */
 export function qosTableName({ nftTable }: Marks): string | undefined {
   return nftTable === undefined ? undefined : `${nftTable}${QOS_END}`
+}
+
+/** What limits of bandwidth are known by; undefined where the marks say of no pods. */
+export function bandwidthMarks({ interfacePrefix }: Marks): ShaperMarks | undefined {
+  return interfacePrefix === undefined ? undefined : { podPrefix: interfacePrefix, linkPrefix: SHAPED_PREFIX }
 }
 
 /** What names the table of the flowtable; undefined where the marks say of none. */

@@ -9,7 +9,7 @@ import type { Route } from '../kernel/port/routes.ts'
 import { lacksNftables } from '../kernel/reconcile/nft-lacks.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { acceptRemovals } from './foreign-accepts.ts'
-import { offloadMarks, policyMarks, qosTableName } from './marks.ts'
+import { bandwidthMarks, offloadMarks, policyMarks, qosTableName } from './marks.ts'
 
 type RemovalKernel = Pick<
   Kernel,
@@ -85,6 +85,8 @@ export async function removeFromKernel(
 
 function isOurs({ name, kind }: Link, ownership: Ownership): boolean {
   if (ownership.ownsInterface(name)) return kind === 'veth'
+  const shaped = bandwidthMarks(ownership.marks)?.linkPrefix
+  if (shaped !== undefined && name.startsWith(shaped)) return kind === 'ifb'
   return name === ownership.marks.vxlanDevice && kind === 'vxlan'
 }
 

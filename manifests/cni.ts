@@ -66,7 +66,7 @@ A runtime fills in \`runtimeConfig\` for the \`capabilities\` of a plugin's conf
 |---|---|---|
 ${capabilities.join('\n')}
 
-hostPort and limits of bandwidth are done by the plugins portmap and bandwidth behind ours, where the node has them (\`chainedPlugins\`, [install.md](install.md)).
+hostPort is done by the plugin portmap behind ours, and what a runtime says of bandwidth by the plugin bandwidth, where the node has them (\`chainedPlugins\`, [install.md](install.md)). Annotations of bandwidth need neither ([policy.md](policy.md#limits-and-marks-of-pods-quality-of-service)).
 
 ## Annotations
 Of a Pod, with Calico’s names: each begins with \`cni.projectcalico.org/\`. One with a yes counts at its Namespace too, for Pods that have none. What a Pod or its Namespace says comes before the configuration, the capabilities and CNI_ARGS, as in Calico.

@@ -38,8 +38,8 @@ ClusterNetworkPolicy v1alpha2 of the standard channel, and its peers \`nodes\` a
 
 On the interfaces of hosts: HostEndpoints with \`applyOnForward\`, \`preDNAT\`, \`doNotTrack\` and failsafe ports ([policy.md](policy.md)).
 
-Not yet: rules by HTTP (they are closed); a rule \`Log\` tells of its packets by \`margayctl flows\` and writes nothing to the log of the kernel;
-annotations for the bandwidth of pods. Connections that stand are cut when a policy denies them, unless an annotation keeps them. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
+Not yet: rules by HTTP (they are closed); a rule \`Log\` tells of its packets by \`margayctl flows\` and writes nothing to the log of the kernel.
+Connections that stand are cut when a policy denies them, unless an annotation keeps them. AdminNetworkPolicy and BaselineAdminNetworkPolicy are not read: ClusterNetworkPolicy took their place. What a node cannot keep of a
 policy is closed, and its condition \`PoliciesEnforced\` says where and why.
 
 # Kinds that are refused

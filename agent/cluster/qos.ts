@@ -1,15 +1,28 @@
 // What the annotations of a Pod ask of its packets, with Calico's names, ranges and defaults (its conversion of workload
 // endpoints, 3.31). Pure. A pod runs whatever its annotations say: what makes no sense is left out and told, and what is more
 // than can be had is the most that can.
-import { BANDWIDTH_ANNOTATIONS, QOS_ANNOTATION } from '../../api/core.ts'
+import { BANDWIDTH_ANNOTATION, QOS_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { broken, type Condition } from '../../api/status.ts'
-import type { PacketLimits, Qos } from '../../felix/policy/model.ts'
+import type { LocalEndpoint, PacketLimits, Qos } from '../../felix/policy/model.ts'
 
 /** The most of each; the least is 1. Of packets they are what Calico takes, of connections what the kernel counts. */
 const MOST = { rate: 10_000, burst: 10_000, connections: 2 ** 32 - 1 } as const
 /** What nft and Calico take where nothing is said. */
 const BURST = 5
+/** Of bandwidth least and most of each, as in Calico: in bits (per second), but octets of the smallest burst. */
+const BANDWIDTH = {
+  bandwidth: [1000, 1e15],
+  burst: [1000, (2 ** 32 - 1) * 8],
+  peakrate: [1010, 1.01e15],
+  minburst: [1000, 1e8],
+} as const
+/** Of bandwidth, in bits. */
+const BANDWIDTH_BURST = 4 * 2 ** 30
+const OCTET = 8
+
+type Bandwidth = NonNullable<LocalEndpoint['bandwidth']>
+type Direction = 'ingress' | 'egress'
 
 const SUFFIXES: Readonly<Record<string, number>> = {
   ...{ n: 1e-9, u: 1e-6, m: 1e-3, '': 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18 },
@@ -27,8 +40,8 @@ const DSCP_WORDS: Readonly<Record<string, number>> = {
 /** The most of a value that is told again. */
 const SHOWN = 40
 
-/** `qos` undefined: nothing that can be done is asked. */
-export function podQos({ metadata }: Resource<'Pod'>): { qos?: Qos; told?: Condition } {
+/** `qos` and `bandwidth` undefined: nothing of it that can be done is asked. */
+export function podQos({ metadata }: Resource<'Pod'>): { qos?: Qos; bandwidth?: Bandwidth; told?: Condition } {
   const { annotations = {}, name, namespace = '' } = metadata
   const faults: { annotation: string; text: string }[] = []
   const read = (annotation: string, most: number): number | undefined => {
@@ -41,7 +54,39 @@ export function podQos({ metadata }: Resource<'Pod'>): { qos?: Qos; told?: Condi
     faults.push({ annotation, text: `${JSON.stringify(text.slice(0, SHOWN))} ${holds}` })
     return isMore ? most : undefined
   }
-  const limits = (direction: 'ingress' | 'egress'): PacketLimits | undefined => {
+  const within = (annotation: string, [least, most]: readonly [number, number]): number | undefined => {
+    const text = annotations[annotation]
+    if (text === undefined) return undefined
+    const value = quantity(text)
+    if (value !== undefined && value >= least && value <= most) return value
+    const instead = value === undefined ? undefined : value > most ? most : least
+    const is =
+      instead === undefined ? 'is no quantity' : value! > most ? `is more than ${most}` : `is less than ${least}`
+    const holds = instead === undefined ? `${is} from ${least} to ${most}, and is left out` : `${is}, which holds`
+    faults.push({ annotation, text: `${JSON.stringify(text.slice(0, SHOWN))} ${holds}` })
+    return instead
+  }
+  const rate = (direction: Direction): Bandwidth[Direction] => {
+    const names = {
+      ...{ bandwidth: QOS_ANNOTATION[`${direction}Bandwidth`], burst: QOS_ANNOTATION[`${direction}Burst`] },
+      ...{ peakrate: QOS_ANNOTATION[`${direction}Peakrate`], minburst: QOS_ANNOTATION[`${direction}Minburst`] },
+    }
+    const said = (name: keyof typeof names) => within(names[name], BANDWIDTH[name])
+    const bandwidth = said('bandwidth') ?? within(BANDWIDTH_ANNOTATION[direction], BANDWIDTH.bandwidth)
+    const [burst, peakrate, minburst] = [said('burst'), said('peakrate'), said('minburst')]
+    const needs = (name: keyof typeof names, what: string) =>
+      faults.push({ annotation: names[name], text: `is left out without ${what}` })
+    if (burst !== undefined && bandwidth === undefined) needs('burst', names.bandwidth)
+    const isPeak = peakrate !== undefined && bandwidth !== undefined && peakrate > bandwidth
+    if (peakrate !== undefined && !isPeak) needs('peakrate', `a lower ${names.bandwidth}`)
+    if (minburst !== undefined && !isPeak) needs('minburst', `${names.peakrate} that counts`)
+    if (bandwidth === undefined) return undefined
+    return {
+      ...{ rate: bandwidth / OCTET, burst: (burst ?? BANDWIDTH_BURST) / OCTET },
+      ...(isPeak && { peak: { rate: peakrate / OCTET, ...(minburst !== undefined && { burst: minburst }) } }),
+    }
+  }
+  const limits = (direction: Direction): PacketLimits | undefined => {
     const burstName = QOS_ANNOTATION[`${direction}PacketBurst`]
     const perSecond = read(QOS_ANNOTATION[`${direction}PacketRate`], MOST.rate)
     const burst = read(burstName, MOST.burst)
@@ -62,29 +107,29 @@ export function podQos({ metadata }: Resource<'Pod'>): { qos?: Qos; told?: Condi
       annotation: QOS_ANNOTATION.dscp,
       text: `${JSON.stringify(mark.slice(0, SHOWN))} is no number from 0 to 63 and no word such as EF or AF11, and is left out`,
     })
-  const bandwidth = BANDWIDTH_ANNOTATIONS.filter(annotation => annotations[annotation] !== undefined)
+  const [toPod, fromPod] = [rate('ingress'), rate('egress')]
+  const isChained = Object.values(BANDWIDTH_ANNOTATION).some(annotation => annotations[annotation] !== undefined)
+  const bandwidth: Bandwidth = {
+    ...{ ...(toPod && { ingress: toPod }), ...(fromPod && { egress: fromPod }) },
+    ...(isChained && { yields: true }),
+  }
   const asks = ingress !== undefined || egress !== undefined || dscp !== undefined
   const qos: Qos = { ...(ingress && { ingress }), ...(egress && { egress }), ...(dscp !== undefined && { dscp }) }
-  const told = tellFaults(faults, bandwidth)
+  const told = tellFaults(faults)
   return {
     ...(asks && { qos }),
+    ...((toPod ?? fromPod) && { bandwidth }),
     ...(told && { told: broken('QosApplied', { object: { kind: 'Pod', namespace, name }, ...told }) }),
   }
 }
 
-function tellFaults(faults: readonly { annotation: string; text: string }[], bandwidth: readonly string[]) {
-  if (faults.length + bandwidth.length === 0) return undefined
-  const limited = bandwidth.length === 0 ? [] : [`${bandwidth.join(', ')}: bandwidth is not limited by this version`]
-  const message = [...faults.map(({ annotation, text }) => `${annotation}: ${text}`), ...limited].join('; ')
+function tellFaults(faults: readonly { annotation: string; text: string }[]) {
+  if (faults.length === 0) return undefined
   const wrong = [...new Set(faults.map(({ annotation }) => annotation))]
-  const remedies = [
-    ...(wrong.length > 0 ? [`correct ${wrong.join(', ')}`] : []),
-    ...(bandwidth.length > 0 ? [`take ${bandwidth.join(', ')} away, and limit packets instead`] : []),
-  ]
   return {
-    reason: faults.length > 0 ? 'Invalid' : 'NotSupported',
-    message,
-    remedy: `${remedies.join('; ')}; the pod runs`,
+    reason: 'Invalid',
+    message: faults.map(({ annotation, text }) => `${annotation}: ${text}`).join('; '),
+    remedy: `correct ${wrong.join(', ')}; the pod runs`,
   }
 }
 

@@ -1,7 +1,9 @@
 // What a cluster's policy is made of, whatever kind of object said it: endpoints and sets with labels, tiers, policies,
 // profiles. Names of pods and namespaces are labels here, so that one selector says each choice; what a selector cannot say
 // (addresses, ports) stands beside it. Pure values: objects of the API are turned into them in agent/cluster/policies/.
+
 import type { ObjectRef } from '../../api/status.ts'
+import type { Shape } from '../../kernel/reconcile/objects.ts'
 
 /**
  * A selector in canonical text (`canonicalSelector`): two texts that choose the same by the same words are one text, and one
@@ -169,8 +171,8 @@ export type Qos = { ingress?: PacketLimits; egress?: PacketLimits; dscp?: number
 /** So many packets of one rule are copied, and after a pause `burst` more. `rate` and `burst` are 1 or more. */
 export type LogLimit = { rate: number; per: 'second' | 'minute' | 'hour' | 'day'; burst: number }
 
-/** A pod of this node: the interface that its packets come by, and the profiles that are asked last. */
-export type LocalEndpoint = { interfaceName: string; profiles: readonly string[]; qos?: Qos }
+/** A pod of this node: the interface that its packets come by, the profiles that are asked last, and what it asks for itself. */
+export type LocalEndpoint = { interfaceName: string; profiles: readonly string[]; qos?: Qos; bandwidth?: Shape }
 
 /** Of host endpoints: every interface that no other host endpoint is for. */
 export const ALL_INTERFACES = '*'

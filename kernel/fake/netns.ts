@@ -22,6 +22,7 @@ import {
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { FakeConntrack } from './conntrack.ts'
 import { FakeNftables } from './nftables.ts'
+import { FakeShaping } from './shaping.ts'
 
 /** Settings whose changes are told. */
 const TOLD: readonly string[] = ['forwarding', 'rp_filter', 'proxy_arp', 'proxy_ndp']
@@ -40,6 +41,10 @@ export class FakeNetns {
   readonly sysctls = new Map<string, string>()
   readonly nftables = new FakeNftables()
   readonly conntrack = new FakeConntrack()
+  readonly shaping = new FakeShaping(
+    () => this.links.keys(),
+    ifindex => this.tell({ type: 'shaping', ifindex }),
+  )
   addresses: Address[] = []
   routes = new Map<string, Route>()
   neighbours: Neighbour[] = []
@@ -81,6 +86,7 @@ export class FakeNetns {
       if (key.split('\0').length > 3 && key.split('\0')[2] === link.name) this.sysctls.delete(key)
     this.links.delete(link.index)
     this.peers.delete(link.index)
+    this.shaping.forget(link.index)
     this.tell({ type: 'link-gone', link: { ...link } })
   }
 

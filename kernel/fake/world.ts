@@ -22,13 +22,14 @@ import type {
   NftTableName,
 } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
+import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import type { FakeConntrack } from './conntrack.ts'
 import { limited } from './limited.ts'
 import { FakeNetns } from './netns.ts'
 import { changedTables } from './nft-parts.ts'
 
-const ALL_KINDS: readonly LinkSpec['kind'][] = ['veth', 'ipip', 'vxlan', 'bridge', 'dummy']
+const ALL_KINDS: readonly LinkSpec['kind'][] = ['veth', 'ipip', 'vxlan', 'bridge', 'dummy', 'ifb']
 /** What lookups say of routes that drop (net/ipv4/fib_semantics.c, fib_props). */
 const DROP_ERRNO: Partial<Record<Route['type'], number>> = {
   blackhole: ERRNO.EINVAL,
@@ -271,6 +272,38 @@ class FakeKernel implements Kernel {
 
   writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
     this.#sysctl('write sysctl', family, path, () => this.#netns.writeSysctl(family, path, value.trim()))
+  }
+
+  async qdiscs(): Promise<Qdisc[]> {
+    return this.#open().shaping.qdiscs()
+  }
+
+  async setBucket(ifindex: number, handle: number, bucket: Bucket): Promise<void> {
+    await this.#open().shaping.setBucket(ifindex, handle, bucket)
+  }
+
+  async deleteBucket(ifindex: number, handle: number): Promise<void> {
+    await this.#open().shaping.deleteBucket(ifindex, handle)
+  }
+
+  async addIngress(ifindex: number): Promise<void> {
+    await this.#open().shaping.addIngress(ifindex)
+  }
+
+  async deleteIngress(ifindex: number): Promise<void> {
+    await this.#open().shaping.deleteIngress(ifindex)
+  }
+
+  async ingressFilters(ifindex: number): Promise<IngressFilter[]> {
+    return this.#open().shaping.ingressFilters(ifindex)
+  }
+
+  async addRedirect(ifindex: number, filter: Required<IngressFilter>): Promise<void> {
+    await this.#open().shaping.addRedirect(ifindex, filter)
+  }
+
+  async deleteIngressFilter(ifindex: number, preference: number): Promise<void> {
+    await this.#open().shaping.deleteIngressFilter(ifindex, preference)
   }
 
   async nftables(of: NftTableName, options?: NftReading): Promise<NftRuleset | undefined> {

@@ -25,6 +25,17 @@ import {
 } from '../netlink/route/neighbour.ts'
 import { IFLA, RTM } from '../netlink/route/numbers.ts'
 import { emitRoute, emitRouteDump, emitRouteLookup, isAbout, parseRoute } from '../netlink/route/route.ts'
+import {
+  emitBucket,
+  emitBucketDeletion,
+  emitFilterDeletion,
+  emitFilterDump,
+  emitIngress,
+  emitQdiscDump,
+  emitRedirect,
+  parseIngressFilter,
+  parseQdisc,
+} from '../netlink/route/shaping.ts'
 import { fileError, listNetns, netnsPath, openNetns, runInNetns } from '../netns.ts'
 import type { Address } from '../port/addresses.ts'
 import type { Flow } from '../port/conntrack.ts'
@@ -35,6 +46,7 @@ import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
+import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { authorText } from './author.ts'
 import { deleteFlows, walkFlows } from './conntrack.ts'
@@ -47,6 +59,8 @@ import { SharedMonitor } from './shared-monitor.ts'
 const NAME_LENGTH = 15
 /** "There is none, or its link went away": for deletions, as good as done. */
 const ABSENT: readonly number[] = [ERRNO.ENOENT, ERRNO.ESRCH, ERRNO.ENXIO, ERRNO.ENODEV, ERRNO.EADDRNOTAVAIL]
+/** Requests that are done where there is nothing to remove. */
+const REMOVALS: readonly number[] = [RTM.delAddr, RTM.delNeigh, RTM.delQdisc, RTM.delTfilter]
 /** Shows the settings of the network namespace of whoever reads it. */
 const SYSCTL_FOLDER = '/proc/sys/net'
 /** Room for the refusals of some 10,000 changes of one transaction. */
@@ -220,6 +234,47 @@ class LinuxKernel implements Kernel {
     await this.#one('delete fdb', fdbText(entry), RTM.delNeigh, 0, w => emitFdb(w, entry))
   }
 
+  async qdiscs(): Promise<Qdisc[]> {
+    return this.#dump('list', 'qdiscs', { type: RTM.getQdisc, body: emitQdiscDump }, parseQdisc)
+  }
+
+  async setBucket(ifindex: number, handle: number, bucket: Bucket): Promise<void> {
+    const object = `tbf on ${ifindex}`
+    await this.#one('set qdisc', object, RTM.newQdisc, NLM_F.create, w => emitBucket(w, ifindex, handle, bucket))
+  }
+
+  async deleteBucket(ifindex: number, handle: number): Promise<void> {
+    await this.#one('delete qdisc', `tbf on ${ifindex}`, RTM.delQdisc, 0, w => emitBucketDeletion(w, ifindex, handle))
+  }
+
+  async addIngress(ifindex: number): Promise<void> {
+    const flags = NLM_F.create | NLM_F.excl
+    await this.#one('add qdisc', `ingress on ${ifindex}`, RTM.newQdisc, flags, w => emitIngress(w, ifindex))
+  }
+
+  async deleteIngress(ifindex: number): Promise<void> {
+    await this.#one('delete qdisc', `ingress on ${ifindex}`, RTM.delQdisc, 0, w => emitIngress(w, ifindex))
+  }
+
+  async ingressFilters(ifindex: number): Promise<IngressFilter[]> {
+    const request: Request = { type: RTM.getTfilter, body: w => emitFilterDump(w, ifindex) }
+    const parts = await this.#dump('list', `filters of ${ifindex}`, request, parseIngressFilter)
+    const byPreference = new Map<number, IngressFilter>()
+    for (const part of parts) byPreference.set(part.preference, { ...byPreference.get(part.preference), ...part })
+    return [...byPreference.values()]
+  }
+
+  async addRedirect(ifindex: number, filter: Required<IngressFilter>): Promise<void> {
+    const flags = NLM_F.create | NLM_F.excl
+    const object = `${filter.preference} on ${ifindex}`
+    await this.#one('add filter', object, RTM.newTfilter, flags, w => emitRedirect(w, ifindex, filter))
+  }
+
+  async deleteIngressFilter(ifindex: number, preference: number): Promise<void> {
+    const object = `${preference} on ${ifindex}`
+    await this.#one('delete filter', object, RTM.delTfilter, 0, w => emitFilterDeletion(w, ifindex, preference))
+  }
+
   readSysctl(family: SysctlFamily | 'netfilter', path: readonly string[]): string {
     const file = sysctlFile(family, path)
     return this.#file('read sysctl', file, () => readFileSync(this.#sysctlPath(file), 'utf8').trim())
@@ -349,8 +404,10 @@ class LinuxKernel implements Kernel {
 
   async #one(operation: string, object: string, type: number, flags: number, body: Request['body']): Promise<void> {
     const [answer] = await this.#requests.change([{ type, flags, body }])
-    const removes = type === RTM.delAddr || type === RTM.delNeigh
+    const removes = REMOVALS.includes(type)
     if (removes && ABSENT.includes(answer!.errno)) return
+    // "Invalid handle": there is none of it
+    if (type === RTM.delQdisc && answer!.errno === ERRNO.EINVAL) return
     check(answer!, operation, object)
   }
 

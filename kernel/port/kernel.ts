@@ -8,6 +8,7 @@ import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
 import type { NflogPort } from './nflog.ts'
 import type { NftablesPort } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
+import type { ShapingPort } from './shaping.ts'
 import type { SysctlFamily, SysctlPort } from './sysctls.ts'
 
 /**
@@ -26,6 +27,8 @@ type Change =
   | { type: 'route' | 'route-gone'; route: Route }
   | { type: 'neighbour' | 'neighbour-gone'; neighbour: Neighbour }
   | { type: 'fdb' | 'fdb-gone'; entry: FdbEntry }
+  /** A queueing discipline or a filter of a link came, changed or went. The kernel tells of none that goes with its link. */
+  | { type: 'shaping'; ifindex: number }
   /**
    * Only of `forwarding`, `rp_filter`, `proxy_arp` and `proxy_ndp`, of an interface (by index) or of `all` or `default`. The
    * kernel says nothing of other settings, nor of writes that change nothing.
@@ -45,6 +48,7 @@ export type Kernel = LinkPort &
   AddressPort &
   RoutePort &
   NeighbourPort &
+  ShapingPort &
   SysctlPort &
   NftablesPort &
   NflogPort &

@@ -33,6 +33,8 @@ export type LinkSpec =
   | { kind: 'ipip'; name: string; local?: string; remote?: string; mtu?: number }
   | { kind: 'vxlan'; name: string; vni: number; port: number; local?: string; mac?: string; mtu?: number }
   | { kind: 'bridge'; name: string; mtu?: number }
+  /** What is sent over it comes in again where it was redirected from. */
+  | { kind: 'ifb'; name: string; mtu?: number }
   | { kind: 'dummy'; name: string; mtu?: number }
 
 export type LinkChange = {

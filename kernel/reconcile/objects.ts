@@ -65,6 +65,16 @@ export type NamedNftElement = {
   interfaceName?: string
 }
 
+/** How fast packets go, in octets and octets per second: after a pause `burst` octets at once, or as fast as `peak`. `peak.burst` absent: one packet. */
+export type Rate = { rate: number; burst: number; peak?: { rate: number; burst?: number } }
+
+/** Seen from the pod: what it gets, and what it sends. */
+export const SHAPED_DIRECTIONS = ['ingress', 'egress'] as const
+export type ShapedDirection = (typeof SHAPED_DIRECTIONS)[number]
+
+/** How fast the interface of a pod is. `yields`: another program may limit it soon after it was made, and comes first. */
+export type Shape = { [D in ShapedDirection]?: Rate } & { yields?: true }
+
 /** The identity of a route within its table: `10.1.0.0/26`, with ` metric N` where that is not the default one. */
 export function routeKeyOf({ dst, metric }: Pick<Route, 'dst' | 'metric'>): string {
   return metric === undefined || metric === defaultMetric(dst) ? dst : `${dst} metric ${metric}`

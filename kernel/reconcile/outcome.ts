@@ -9,6 +9,7 @@ export type ObjectKind =
   | 'neighbour'
   | 'fdb'
   | 'route'
+  | 'shaping'
   | 'nftTable'
   | 'nftSet'
   | 'nftChain'

@@ -4,7 +4,7 @@ import type { NodeAgent } from '../../agent/node-agent.ts'
 import { kinds } from '../../api/kinds.ts'
 import { handleCni } from '../../cni/handle.ts'
 import { aResource } from '../datastore/objects.ts'
-import { aCluster, eventually, startAgent } from './machines.ts'
+import { aCluster, cni, eventually, startAgent } from './machines.ts'
 
 type Texts = Readonly<Record<string, string>>
 
@@ -16,7 +16,9 @@ async function aNode(t: ExecutionContext) {
   await pool('named', '10.99.0.0/24', { assignmentMode: 'Manual' })
   await pool('named6', 'fd00:99::/112', { assignmentMode: 'Manual' })
   const prefixed = (texts: Texts) =>
-    Object.fromEntries(Object.entries(texts).map(([name, text]) => [`cni.projectcalico.org/${name}`, text]))
+    Object.fromEntries(
+      Object.entries(texts).map(([name, text]) => [name.includes('/') ? name : `cni.projectcalico.org/${name}`, text]),
+    )
   const namespace = (texts: Texts) =>
     store.inject('Namespace', aResource('Namespace', { metadata: { name: 'default', annotations: prefixed(texts) } }))
   const pod = (name: string, texts: Texts) => {
@@ -139,4 +141,25 @@ test('while the API server is away a pod has what the last that was seen of it s
   t.deepEqual((await add(second, 'c2', 'seen')).addresses, ['10.244.0.99/32'])
   t.regex((await add(second, 'c3', 'other')).addresses.join(), /^10\.99\.0\./)
   store.reconnect()
+})
+
+test('the bandwidth that a pod asks is limited when its ADD ends, follows the annotation, and is gone with the pod', async t => {
+  const { agent, machine, namespace, pod } = await aNode(t)
+  const kernel = machine.world.kernel()
+  const rates = async () => (await kernel.qdiscs()).flatMap(({ bucket }) => bucket?.rate ?? []).sort()
+  const asks = (ingress: string) =>
+    pod('a', { 'qos.projectcalico.org/ingressBandwidth': ingress, 'qos.projectcalico.org/egressBandwidth': '16M' })
+  namespace({})
+  asks('8M')
+  t.is((await add(agent, 'c0', 'a')).msg, undefined)
+  t.deepEqual(await rates(), [1_000_000, 2_000_000])
+  asks('80M')
+  await eventually(t, 'followed', rates, now => now.includes(10_000_000))
+  asks('slow')
+  const told = () => agent.conditions().filter(({ type, reason }) => type === 'QosApplied' && reason === 'Invalid')
+  await eventually(t, 'told', told, now => now.length === 1)
+  t.deepEqual(await rates(), [2_000_000])
+  await cni(agent, 'DEL', 'c0')
+  const left = async () => (await kernel.links()).filter(({ kind }) => kind === 'ifb').length
+  await eventually(t, 'gone', left, now => now === 0)
 })

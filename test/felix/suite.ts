@@ -161,9 +161,11 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       const { index: ifindex } = (await it.otherProgram.link('eth0'))!
       const foreign = { dst: '198.51.100.0/24', table: 254, type: 'unicast', protocol: 4, scope: 253, ifindex } as const
       t.deepEqual(await it.otherProgram.changeRoutes([{ verb: 'add', route: foreign }]), [undefined])
+      for (const name of ['mgbwa', 'ifb-of-another']) await it.otherProgram.createLink({ kind: 'ifb', name })
       const destinations = full.pools.map(({ cidr }) => cidr)
       const removed = await removeFromKernel(it.spy.kernel, { marks: MARKS, pools: destinations })
-      t.true(removed.includes('link calia') && removed.includes('table inet margay'))
+      t.true(['link calia', 'link mgbwa', 'table inet margay'].every(each => removed.includes(each)))
+      await it.otherProgram.deleteLink('ifb-of-another')
       const { routes, neighbours, links, addresses, nftables } = await kernelState(it.otherProgram)
       const names = (await it.otherProgram.links()).map(({ name }) => name)
       t.true(routes.some(route => route.includes('198.51.100.0/24')))

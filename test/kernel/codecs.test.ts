@@ -5,7 +5,15 @@ import { type Message, NlWriter, parseAcknowledgement, parseMessages } from '../
 import { emitNewLink, parseLink } from '../../kernel/netlink/route/link.ts'
 import { emitFdb, emitNeighbour, parseFdb, parseNeighbour } from '../../kernel/netlink/route/neighbour.ts'
 import { emitRoute, parseRoute } from '../../kernel/netlink/route/route.ts'
+import {
+  emitBucket,
+  emitRedirect,
+  parseIngressFilter,
+  parseQdisc,
+  shapingIfindex,
+} from '../../kernel/netlink/route/shaping.ts'
 import type { Route } from '../../kernel/port/routes.ts'
+import { type Bucket, sameBucket } from '../../kernel/port/shaping.ts'
 import { fromHex, toHex } from '../../lib/bytes.ts'
 import { block } from './builders.ts'
 
@@ -107,4 +115,32 @@ test('neighbours and forwarding entries read back as they were written, and are 
 test('a MAC address is six octets in hex, or an error', t => {
   t.is(formatMac(macBytes('EE:ee:00:01:0a:ff')), 'ee:ee:00:01:0a:ff')
   for (const bad of ['', 'ee:ee', 'ee:ee:ee:ee:ee:eg', 'ee-ee-ee-ee-ee-ee']) t.throws(() => macBytes(bad))
+})
+
+const octets = fc.integer({ min: 1, max: 2 ** 32 - 1 })
+const rates = fc.double({ min: 125, max: 1.3e14, noNaN: true }).map(Math.floor)
+const buckets = fc
+  .record({ rate: rates, burst: octets, limit: octets, peak: fc.option(fc.record({ rate: rates, burst: octets })) })
+  .map(({ peak, ...bucket }): Bucket => ({ ...bucket, ...(peak !== null && { peak }) }))
+
+test('a bucket of any rate reads back as it was written', t => {
+  fc.assert(
+    fc.property(buckets, bucket => {
+      const message = written(w => emitBucket(w, 7, 0x6d67, bucket))
+      const qdisc = parseQdisc(message)
+      t.like(qdisc, { ifindex: 7, at: 'root', kind: 'tbf', handle: 0x6d67 })
+      t.true(sameBucket(bucket, qdisc!.bucket!), JSON.stringify([bucket, qdisc]))
+      t.is(shapingIfindex(message), 7)
+    }),
+  )
+})
+
+test('a filter says over which link packets go, and no octets of one that is cut short are taken for it', t => {
+  const { body, ...message } = written(w => emitRedirect(w, 7, { preference: 28_007, to: 9 }))
+  t.deepEqual(parseIngressFilter({ ...message, body }), { preference: 28_007, to: 9 })
+  for (let length = 0; length < body.length; length++) {
+    const cut = { ...message, body: body.subarray(0, length) }
+    t.not(parseIngressFilter(cut)?.to, 0)
+    t.notThrows(() => parseQdisc(cut))
+  }
 })

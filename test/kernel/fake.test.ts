@@ -3,13 +3,15 @@ import { FakeWorld } from '../../kernel/fake/world.ts'
 import { kernelContract, type World } from './contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
+import { shapingContract } from './shaping-contract.ts'
 
 kernelContract(test, open)
 nftablesContract(test, open)
 routeTableSuite(test, open)
+shapingContract(test, open)
 
 function open(): World {
-  const world = new FakeWorld({ kinds: ['veth', 'ipip', 'vxlan', 'bridge'] })
+  const world = new FakeWorld({ kinds: ['veth', 'ipip', 'vxlan', 'bridge', 'ifb'] })
   world.addNetns('/run/netns/pod')
   const node = world.kernel()
   const otherProgram = world.kernel()

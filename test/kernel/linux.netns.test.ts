@@ -6,6 +6,7 @@ import { kernelContract, type World } from './contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
+import { shapingContract } from './shaping-contract.ts'
 
 if (isRoot) {
   const missingKind = await lacks({ kind: 'dummy', name: 'probe' })
@@ -25,6 +26,7 @@ if (isRoot) {
   kernelContract(test, open)
   nftablesContract(test, open)
   routeTableSuite(test, open)
+  shapingContract(test, open)
 } else {
   test('the real kernel is held to the contract by root only', t => {
     t.log('skipped: needs root')

@@ -86,6 +86,7 @@ const parts: readonly PartRule[] = [
       'api/policy-receipts.ts',
       'kernel/port/',
       'kernel/reconcile/nft-state.ts',
+      'kernel/reconcile/objects.ts',
       'felix/calc/nft-expressions.ts',
     ],
     why: 'policy to rules is pure',

@@ -1,4 +1,4 @@
-// What the kernel multicasts about links, addresses, routes, neighbours, forwarding entries and settings.
+// What the kernel multicasts about links, addresses, routes, neighbours, forwarding entries, shaping and settings.
 import type { KernelEvent, KernelMonitor } from '../../port/kernel.ts'
 import type { Message } from '../message.ts'
 import { NETLINK } from '../numbers.ts'
@@ -9,6 +9,7 @@ import { parseFdb, parseNeighbour } from './neighbour.ts'
 import { parseNetconf } from './netconf.ts'
 import { GROUP, RTM } from './numbers.ts'
 import { parseRoute } from './route.ts'
+import { shapingIfindex } from './shaping.ts'
 
 /** Room for some 10,000 events while the process is busy. */
 const RECEIVE_BUFFER = 8 << 20
@@ -68,6 +69,13 @@ function parseEvent(message: Message): KernelEvent | undefined {
         return { type: message.type === RTM.newNeigh ? 'neighbour' : 'neighbour-gone', neighbour }
       const entry = parseFdb(message)
       return entry && { type: message.type === RTM.newNeigh ? 'fdb' : 'fdb-gone', entry }
+    }
+    case RTM.newQdisc:
+    case RTM.delQdisc:
+    case RTM.newTfilter:
+    case RTM.delTfilter: {
+      const ifindex = shapingIfindex(message)
+      return ifindex === undefined ? undefined : { type: 'shaping', ifindex }
     }
   }
   return undefined

@@ -1,6 +1,6 @@
 // The registry of rtnetlink: every number of the kernel's headers that the codecs of this folder use, under the kernel's
 // own words. Sources: linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h,
-// linux/netconf.h.
+// linux/netconf.h, linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h.
 
 export const RTM = {
   newLink: 16,
@@ -16,6 +16,12 @@ export const RTM = {
   newNeigh: 28,
   delNeigh: 29,
   getNeigh: 30,
+  newQdisc: 36,
+  delQdisc: 37,
+  getQdisc: 38,
+  newTfilter: 44,
+  delTfilter: 45,
+  getTfilter: 46,
   newNetconf: 80,
 } as const
 
@@ -23,6 +29,7 @@ export const RTM = {
 export const GROUP = {
   link: 1,
   neigh: 3,
+  tc: 4,
   ipv4Addr: 5,
   ipv4Route: 7,
   ipv6Addr: 9,
@@ -74,3 +81,12 @@ export const NUD = { reachable: 0x2, noarp: 0x40, permanent: 0x80 } as const
 
 export const NETCONFA = { ifindex: 1, forwarding: 2, rpFilter: 3, proxyNeigh: 5 } as const
 export const NETCONFA_IFINDEX = { all: -1, default: -2 } as const
+
+export const TCA = { kind: 1, options: 2 } as const
+export const TCA_TBF = { parms: 1, rate64: 4, peakRate64: 5, burst: 6, peakBurst: 7 } as const
+export const TCA_U32 = { sel: 5, act: 7 } as const
+export const TCA_ACT = { kind: 1, options: 2 } as const
+export const TCA_MIRRED = { parms: 2 } as const
+export const TC_H = { root: 0xffff_ffff, ingress: 0xffff_fff1, ingressHandle: 0xffff_0000 } as const
+export const TC_U32 = { terminal: 1 } as const
+export const TC_ACT = { stolen: 4, egressRedirect: 1 } as const

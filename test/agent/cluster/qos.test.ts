@@ -72,11 +72,55 @@ test('what is more than can be had is the most that can, what makes no sense is 
   t.regex(remedy!, /^correct .*egressPacketRate.*; the pod runs$/)
 })
 
-test('bandwidth is not limited, which is told of the pod', t => {
-  const { qos, reason, message } = read({ 'kubernetes.io/ingress-bandwidth': '1M', [`${NAMES}/egressBurst`]: '2M' })
-  t.deepEqual([qos, reason], [undefined, 'NotSupported'])
+function shape(annotations: Record<string, string>) {
+  const { bandwidth, told } = podQos({ metadata: { name: 'web', namespace: 'shop', annotations }, spec: {} } as never)
+  return { bandwidth, message: told?.message }
+}
+
+test('bandwidth is in octets here, with a burst of 4 Gi bits where none is said', t => {
+  t.deepEqual(
+    shape({ [`${NAMES}/ingressBandwidth`]: '8M', [`${NAMES}/egressBandwidth`]: '1M', [`${NAMES}/egressBurst`]: '80k' }),
+    {
+      bandwidth: { ingress: { rate: 1_000_000, burst: 2 ** 29 }, egress: { rate: 125_000, burst: 10_000 } },
+      message: undefined,
+    },
+  )
+  const peak = { [`${NAMES}/ingressPeakrate`]: '16M', [`${NAMES}/ingressMinburst`]: '9k' }
+  t.deepEqual(shape({ [`${NAMES}/ingressBandwidth`]: '8M', ...peak }).bandwidth, {
+    ingress: { rate: 1_000_000, burst: 2 ** 29, peak: { rate: 2_000_000, burst: 9000 } },
+  })
+})
+
+test('an annotation of Kubernetes counts where Calico’s says nothing, and lets the plugin of the chain come first', t => {
+  t.deepEqual(shape({ 'kubernetes.io/ingress-bandwidth': '8M' }).bandwidth, {
+    ingress: { rate: 1_000_000, burst: 2 ** 29 },
+    yields: true,
+  })
+  const both = { 'kubernetes.io/egress-bandwidth': '8M', [`${NAMES}/egressBandwidth`]: '16M' }
+  t.deepEqual(shape(both).bandwidth, { egress: { rate: 2_000_000, burst: 2 ** 29 }, yields: true })
+})
+
+test('bandwidth out of its range is the nearest in it, and what counts for nothing is left out, each told by its annotation', t => {
+  const { bandwidth, message } = shape({
+    [`${NAMES}/ingressBandwidth`]: '10',
+    [`${NAMES}/ingressPeakrate`]: '2P',
+    [`${NAMES}/ingressMinburst`]: 'some',
+    [`${NAMES}/egressBandwidth`]: 'fast',
+    [`${NAMES}/egressBurst`]: '1M',
+    [`${NAMES}/egressPeakrate`]: '1M',
+    [`${NAMES}/egressMinburst`]: '2k',
+  })
+  t.deepEqual(bandwidth, { ingress: { rate: 125, burst: 2 ** 29, peak: { rate: 1.01e15 / 8 } } })
   t.is(
     message,
-    'kubernetes.io/ingress-bandwidth, qos.projectcalico.org/egressBurst: bandwidth is not limited by this version',
+    [
+      'qos.projectcalico.org/ingressBandwidth: "10" is less than 1000, which holds',
+      'qos.projectcalico.org/ingressPeakrate: "2P" is more than 1010000000000000, which holds',
+      'qos.projectcalico.org/ingressMinburst: "some" is no quantity from 1000 to 100000000, and is left out',
+      'qos.projectcalico.org/egressBandwidth: "fast" is no quantity from 1000 to 1000000000000000, and is left out',
+      'qos.projectcalico.org/egressBurst: is left out without qos.projectcalico.org/egressBandwidth',
+      'qos.projectcalico.org/egressPeakrate: is left out without a lower qos.projectcalico.org/egressBandwidth',
+      'qos.projectcalico.org/egressMinburst: is left out without qos.projectcalico.org/egressPeakrate that counts',
+    ].join('; '),
   )
 })
