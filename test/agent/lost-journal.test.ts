@@ -5,18 +5,10 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { assign, emitBlock, emptyBlock, epochOf } from '../../ipam/block.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
-import { type Clock, systemClock } from '../../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { indexOf } from '../../lib/ip.ts'
+import { fastClock } from './fast-clock.ts'
 import { aCluster, cni, eventually, type Machine, startAgent } from './machines.ts'
-
-/** The system's clock, so many times as fast: what takes ten seconds is over in half of one. */
-function fastClock(factor: number): Clock {
-  return {
-    wallMs: () => systemClock.wallMs(),
-    monotonicMs: () => systemClock.monotonicMs() * factor,
-    after: (delayMs, fire) => systemClock.after(delayMs / factor, fire),
-  }
-}
 
 const podRoutes = async ({ world }: Machine) => {
   const kernel = world.kernel()
