@@ -153,7 +153,7 @@ export class Applier {
   async apply(ready: Readiness): Promise<Outcome> {
     if (this.#destinationsChanged) this.#ownership.setDestinations(this.#destinations)
     this.#destinationsChanged = false
-    await this.#links.refresh()
+    for (const name of await this.#links.refresh()) this.#invalidateInterface(name)
     for (const name of this.#toLookAt) {
       // first: the link may be made again while the kernel is asked, and is asked for again then
       this.#toLookAt.delete(name)

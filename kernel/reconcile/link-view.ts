@@ -17,15 +17,23 @@ export class LinkView {
     this.#stale = true
   }
 
-  /** Reads all links again after `invalidate`, and before the first use. */
-  async refresh(): Promise<void> {
-    if (!this.#stale) return
+  /**
+   * Reads all links again after `invalidate`, and before the first use. Returns the names that have another link than the view
+   * had, or that went up or down: what was on them may be gone, and their events may come later.
+   */
+  async refresh(): Promise<string[]> {
+    if (!this.#stale) return []
     this.#stale = false
     try {
       const links = await this.#kernel.links()
+      const before = new Map(this.#byName)
       this.#byName.clear()
       this.#byIndex.clear()
       for (const link of links) this.saw(link)
+      return [...before.values()].flatMap(({ name, index, up }) => {
+        const now = this.#byName.get(name)
+        return now?.index === index && now.up === up ? [] : [name]
+      })
     } catch (error) {
       this.#stale = true
       throw error

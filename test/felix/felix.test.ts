@@ -103,6 +103,19 @@ test('an interface that is made again while the one before it is looked up has e
   await felix.close()
 })
 
+test('an interface that is made again while something else is refused has everything when its endpoint counts as applied', async t => {
+  const { real, felix, makeAgain } = await withPod()
+  // after what was refused, all links are read again, the new one among them
+  felix.set('endpoint', 'nowhere', endpoint('nowhere', '10.244.1.77'))
+  await t.throwsAsync(felix.applied('nowhere'))
+  await makeAgain()
+  await t.notThrowsAsync(felix.applied('a'))
+  t.is(real.readSysctl('ipv4', ['conf', 'calia', 'proxy_arp']).trim(), '1')
+  t.true((await real.link('calia'))!.up)
+  t.is((await routeTo(real, '10.244.1.5/32'))?.ifindex, (await real.link('calia'))!.index)
+  await felix.close()
+})
+
 test('a pod counts as applied only when the tables of NAT are there too, which need all pools', async t => {
   const kernel = new FakeWorld().kernel()
   await setUpNode(kernel)
