@@ -56,7 +56,7 @@ export async function addInTurn(request: AddRequest, deps: CniDeps, { octets, go
   const ends = Promise.race([admission.late, abandoned.then(refusalError)])
   for (;;)
     try {
-      return await limiter.runAdd(endpoints.lockKeyOf(name, request), admission, ends, () => add(request, deps))
+      return await limiter.runAdd(endpoints.whomOf(name, request), admission, ends, () => add(request, deps))
     } catch (error) {
       if (!(error instanceof BlockNeeded)) throw error
       const refusal = await Promise.race([error.awaits(deadline), abandoned])
@@ -227,14 +227,14 @@ async function forgetOldFlows({ addresses }: PodEndpoint, { oldFlows }: CniDeps)
 const LATER_METRIC = 1024
 
 /**
- * The metric for the routes of an interface that is not the pod's first: the default route of the first stays what it is,
- * and stays when this one is deleted. Undefined for the first.
+ * The metric for the routes of an interface that is not the pod's first, which no other one has: the routes of the others stay
+ * what they are, whichever of them comes and goes. Undefined for the first.
  */
 async function metricBeside(pod: Kernel): Promise<number | undefined> {
   const routes = await pod.routes({ table: ROUTE_TABLE.main })
   const others = routes.filter(({ dst }) => dst === '0.0.0.0/0' || dst === '::/0')
   if (others.length === 0) return undefined
-  return LATER_METRIC + others.length
+  return others.reduce((most, { metric = 0 }) => Math.max(most, metric), LATER_METRIC) + 1
 }
 
 /**
