@@ -6,7 +6,7 @@ import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
 import { isUnused } from './collect.ts'
 import type { CniDeps } from './deps.ts'
-import { lockKey, type PodEndpoint } from './endpoints.ts'
+import { type PodEndpoint, whom } from './endpoints.ts'
 import { CniError } from './error.ts'
 import { formatMismatch, hostFacts, inspect, type Mismatch } from './inspect.ts'
 import { INTERFACE_PREFIX } from './interface-name.ts'
@@ -46,7 +46,7 @@ export async function checkAddresses(deps: CniDeps): Promise<AddressCheck> {
   })
   const look = async (row: PodEndpoint): Promise<void> => {
     let begun = false
-    const looking = deps.limiter.run(lockKey(row), async () => {
+    const looking = deps.limiter.run(whom(row), async () => {
       const endpoint = deps.endpoints.get(row.network, row)
       if (endpoint === undefined || isLate) return
       begun = true

@@ -5,7 +5,7 @@ import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
 import { adopt } from './adopt.ts'
 import type { CniDeps } from './deps.ts'
-import { lockKey } from './endpoints.ts'
+import { whom } from './endpoints.ts'
 import { releaseAddresses, takeDown } from './take-down.ts'
 
 /** Returns the ids of the endpoints and the handles that were collected. The agent calls it when it starts. */
@@ -13,7 +13,7 @@ export async function collect(deps: CniDeps): Promise<readonly string[]> {
   const collected: string[] = []
   for (const row of deps.endpoints.all()) {
     const { id, network } = row
-    await deps.limiter.run(lockKey(row), async () => {
+    await deps.limiter.run(whom(row), async () => {
       const endpoint = deps.endpoints.get(network, row)
       if (endpoint === undefined || (await deps.kernel.link(endpoint.interfaceName)) !== undefined) return
       await takeDown(endpoint, deps)

@@ -1,6 +1,7 @@
 // The pod interfaces of this node, in the node's database. A row is on disk before the interface is created, so that DEL and
 // GC find what a crash leaves behind.
 import { type Database, DatabaseError, transaction } from '../lib/database.ts'
+import type { Whom } from './limiter.ts'
 import type { Attachment, PodName } from './request.ts'
 
 export type PodEndpoint = {
@@ -108,9 +109,9 @@ export class EndpointStore {
     for (const resolve of this.#untilDel.get(id) ?? []) resolve()
   }
 
-  /** The `lockKey` of a request, whose row may say of which pod it is. */
-  lockKeyOf(network: string, asked: Attachment & { pod?: PodName | undefined }): string {
-    return lockKey({ containerID: asked.containerID, pod: this.get(network, asked)?.pod ?? asked.pod })
+  /** Whom a request is about; its row may say of which pod it is. */
+  whomOf(network: string, asked: Attachment & { pod?: PodName | undefined }): Whom {
+    return () => whom({ containerID: asked.containerID, pod: this.get(network, asked)?.pod ?? asked.pod })()
   }
 
   /** Whether a running ADD makes an interface on the host. */
@@ -206,12 +207,10 @@ export class EndpointStore {
   }
 }
 
-/**
- * The key of the lock for work on an endpoint: the pod, since two sandboxes of one pod share the interface name; without
- * a pod the container.
- */
-export function lockKey({ containerID, pod }: Pick<PodEndpoint, 'containerID' | 'pod'>): string {
-  return pod === undefined ? containerID : `${pod.namespace}/${pod.name}`
+/** Whom work on an endpoint is about: its container, and its pod, since two sandboxes of one pod share the interface name. */
+export function whom({ containerID, pod }: Pick<PodEndpoint, 'containerID' | 'pod'>): Whom {
+  const keys = pod === undefined ? [containerID] : [containerID, `${pod.namespace}/${pod.name}`]
+  return () => keys
 }
 
 /** The key of an endpoint: none of its parts holds a slash. */

@@ -82,7 +82,7 @@ function underLock<T>(
   { endpoints, limiter }: CniDeps,
   body: () => Promise<T>,
 ): Promise<T> {
-  return limiter.run(endpoints.lockKeyOf(request.conf.name, request), body)
+  return limiter.run(endpoints.whomOf(request.conf.name, request), body)
 }
 
 function asCniError(error: unknown): CniError {

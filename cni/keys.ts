@@ -21,7 +21,7 @@ export const VERBS: Readonly<Record<CniVerb, { needs: readonly Needed[]; since: 
   },
   GC: {
     ...{ needs: ['CNI_PATH'], since: '1.1.0' },
-    does: 'deletes the interfaces of this network that the runtime does not list, and frees addresses that nobody has',
+    does: 'deletes the interfaces of this network that the runtime does not list, and frees addresses that nobody has. What was made in the last minute and has its namespace stays until another GC: the list may be older',
   },
   STATUS: {
     ...{ needs: [], since: '1.1.0' },

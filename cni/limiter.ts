@@ -1,4 +1,4 @@
-// Who of the CNI requests has its turn: one per pod at a time, 16 ADDs at once per node in the order of their arrival, and 16
+// Who of the CNI requests has its turn: one per container and pod at a time, 16 ADDs at once per node in the order of their arrival, and 16
 // others that never wait for a place of an ADD, nor behind one that has not begun. The specification forbids a runtime to call
 // twice at once for one container, but a runtime that was killed and started again does it; such a call waits without a place.
 // An ADD that could not begin before its runtime gives up is refused when it comes, not when it is too late.
@@ -34,13 +34,19 @@ export type Admission = Disposable & {
 }
 
 type Admitted = { sinceMs: number; tookMs: number | undefined }
-type Waiter = { key: string; begin(): void }
+/**
+ * Whom a request is about: it has its turn when none of them is another one's. Asked whenever it may begin, since those before it
+ * may have made known whose container it is, which a DEL need not say.
+ */
+export type Whom = () => readonly string[]
+
+type Waiter = { whom: Whom; begin(keys: readonly string[]): void }
 type Lane<W extends Waiter = Waiter> = { running: number; waiters: W[] }
 
 export class Limiter {
   readonly #clock: Clock
   readonly #limits: Limits
-  /** Pods that a request is about. */
+  /** Containers and pods that a request is about. */
   readonly #busy = new Set<string>()
   readonly #adds: Lane<Waiter & { sinceMs: number }> = { running: 0, waiters: [] }
   /** What takes away (DEL, GC) or only looks never waits behind what makes: a full node must become empty. */
@@ -81,32 +87,34 @@ export class Limiter {
   }
 
   /**
-   * Runs `body`, or a part of an ADD, while nothing else runs for this pod, and returns what it returns. Of several that wait the
+   * Runs `body`, or a part of an ADD, while nothing else runs for these, and returns what it returns. Of several that wait the
    * one that was admitted first begins. Rejects with what `ends` resolves to before that.
    */
-  async runAdd<T>(key: string, admission: Admission, ends: Promise<CniError>, body: () => Promise<T>): Promise<T> {
+  async runAdd<T>(whom: Whom, admission: Admission, ends: Promise<CniError>, body: () => Promise<T>): Promise<T> {
     const admitted = this.#admitted.get(admission)!
-    await this.#waitForAdd(key, admitted.sinceMs, ends)
+    const keys = await this.#waitForAdd(whom, admitted.sinceMs, ends)
     const startMs = this.#clock.monotonicMs()
     try {
       return await body()
     } finally {
       admitted.tookMs = (admitted.tookMs ?? 0) + this.#clock.monotonicMs() - startMs
-      this.#end(this.#adds, key)
+      this.#end(this.#adds, keys)
     }
   }
 
   /** The same for what is no ADD, in the order of the calls. Rejects with `CniError` tryLater when too many wait already. */
-  async run<T>(key: string, body: () => Promise<T>): Promise<T> {
+  async run<T>(whom: Whom, body: () => Promise<T>): Promise<T> {
     const { length } = this.#others.waiters
     if (length >= this.#limits.waiting) throw overloaded(`${length} requests wait already`)
     this.#arrived = true
-    if (this.#isFree(this.#others, key)) this.#occupy(this.#others, key)
-    else await new Promise<void>(begin => this.#others.waiters.push({ key, begin }))
+    const turn = Promise.withResolvers<readonly string[]>()
+    this.#others.waiters.push({ whom, begin: turn.resolve })
+    this.#beginWaiting(this.#others)
+    const keys = await turn.promise
     try {
       return await body()
     } finally {
-      this.#end(this.#others, key)
+      this.#end(this.#others, keys)
     }
   }
 
@@ -128,9 +136,9 @@ export class Limiter {
     this.#meanMs = this.#meanMs === undefined ? tookMs : this.#meanMs + (tookMs - this.#meanMs) * SHARE
   }
 
-  #waitForAdd(key: string, sinceMs: number, ends: Promise<CniError>): Promise<void> {
-    const { promise, resolve: begin, reject } = Promise.withResolvers<void>()
-    const waiter = { key, sinceMs, begin }
+  #waitForAdd(whom: Whom, sinceMs: number, ends: Promise<CniError>): Promise<readonly string[]> {
+    const { promise, resolve: begin, reject } = Promise.withResolvers<readonly string[]>()
+    const waiter = { whom, sinceMs, begin }
     const { waiters } = this.#adds
     waiters.splice(waiters.findLastIndex(each => each.sinceMs <= sinceMs) + 1, 0, waiter)
     void ends.then(refusal => {
@@ -161,30 +169,29 @@ export class Limiter {
     })
   }
 
-  #end(lane: Lane, key: string): void {
+  #end(lane: Lane, keys: readonly string[]): void {
     lane.running--
-    this.#busy.delete(key)
+    for (const key of keys) this.#busy.delete(key)
     this.#beginWaiting(this.#others)
     this.#beginAdds()
   }
 
+  /** In their order, as far as they are about the same: who waits for one of its keys is overtaken at none. */
   #beginWaiting(lane: Lane): void {
-    for (;;) {
-      const at = lane.waiters.findIndex(({ key }) => this.#isFree(lane, key))
-      if (at < 0) return
-      const [waiter] = lane.waiters.splice(at, 1)
-      this.#occupy(lane, waiter!.key)
-      waiter!.begin()
+    const taken = new Set(this.#busy)
+    // a DEL that came before an ADD takes nothing of it away
+    if (lane === this.#adds) for (const { whom } of this.#others.waiters) for (const key of whom()) taken.add(key)
+    for (const waiter of [...lane.waiters]) {
+      if (lane.running >= this.#limits.running) return
+      const keys = waiter.whom()
+      const isFree = !keys.some(key => taken.has(key))
+      for (const key of keys) taken.add(key)
+      if (!isFree) continue
+      lane.waiters.splice(lane.waiters.indexOf(waiter), 1)
+      lane.running++
+      for (const key of keys) this.#busy.add(key)
+      waiter.begin(keys)
     }
-  }
-
-  #isFree(lane: Lane, key: string): boolean {
-    return lane.running < this.#limits.running && !this.#busy.has(key)
-  }
-
-  #occupy(lane: Lane, key: string): void {
-    lane.running++
-    this.#busy.add(key)
   }
 }
 

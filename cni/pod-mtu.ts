@@ -7,7 +7,7 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Cancel } from '../lib/clock.ts'
 import type { CniDeps, HostKernel } from './deps.ts'
-import { lockKey, type PodEndpoint } from './endpoints.ts'
+import { type PodEndpoint, whom } from './endpoints.ts'
 import { POD_LIMIT } from './inspect.ts'
 
 /** A pod that refused is asked again this often: it may have been busy with its interface. */
@@ -87,7 +87,7 @@ export class PodMtu {
     const { id, network } = row
     const { endpoints, limiter, log } = this.#deps
     try {
-      await limiter.run(lockKey(row), async () => {
+      await limiter.run(whom(row), async () => {
         const endpoint = endpoints.get(network, row)
         if (this.#closed || endpoint === undefined || this.#mtu === undefined || !this.#differs(endpoint)) return
         await this.#resize(endpoint, this.#mtu)

@@ -10,7 +10,7 @@ import type { Link } from '../kernel/port/links.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import type { CniDeps } from './deps.ts'
-import { lockKey, type PodEndpoint } from './endpoints.ts'
+import { type PodEndpoint, whom } from './endpoints.ts'
 import { formatMismatch, inspectPodSide, POD_LIMIT } from './inspect.ts'
 
 /**
@@ -94,7 +94,7 @@ export class PodRepair {
   async #underLock(row: PodEndpoint, act: (endpoint: PodEndpoint) => Promise<unknown>): Promise<void> {
     const { endpoints, limiter, log } = this.#deps
     try {
-      await limiter.run(lockKey(row), async () => {
+      await limiter.run(whom(row), async () => {
         this.#waiting.delete(row.id)
         const endpoint = endpoints.get(row.network, row)
         if (endpoint !== undefined && !this.#closed) await act(endpoint)

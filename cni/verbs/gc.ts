@@ -1,15 +1,23 @@
-// GC deletes all attachments of one network that the runtime does not list. One that fails does not stop the others.
+// GC deletes all attachments of one network that the runtime does not list. One that fails does not stop the others. Hazard:
+// the list was made before GC was called, and what an ADD made since then is not in it.
 import { collectHandles } from '../collect.ts'
 import type { CniDeps } from '../deps.ts'
-import { endpointId, lockKey } from '../endpoints.ts'
+import { endpointId, type PodEndpoint, whom } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
 import { handleOf } from '../interface-name.ts'
 import type { GcRequest } from '../request.ts'
 import { takeDown } from '../take-down.ts'
 
+/** How old the list may be: what is younger stays while its namespace lives, until another GC. An ADD alone may take 20 s. */
+const LIST_AGE_MS = 60_000
+
 /** Rejects with one `CniError` that names every failure, after all were tried. */
 export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<void> {
   const stay = new Set(valid.map(attachment => endpointId(conf.name, attachment)))
+  const arrivedMs = deps.clock.wallMs()
+  // one of the future: the clock was set back since
+  const isYoung = ({ createdMs }: PodEndpoint): boolean =>
+    createdMs > arrivedMs - LIST_AGE_MS && createdMs < deps.clock.wallMs() + LIST_AGE_MS
   const failures: string[] = []
   const attempt = async (what: string, body: () => Promise<unknown>): Promise<void> => {
     try {
@@ -23,9 +31,12 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<voi
     const { id, network } = row
     if (network !== conf.name || stay.has(id)) continue
     await attempt(id, () =>
-      deps.limiter.run(lockKey(row), async () => {
+      deps.limiter.run(whom(row), async () => {
         const endpoint = deps.endpoints.get(network, row)
-        if (endpoint !== undefined) await takeDown(endpoint, deps)
+        if (endpoint === undefined) return
+        // the link ends with the namespace of the pod
+        if (isYoung(endpoint) && (await deps.kernel.link(endpoint.interfaceName)) !== undefined) return
+        await takeDown(endpoint, deps)
       }),
     )
   }

@@ -199,6 +199,8 @@ asRoot('GC keeps what is listed and deletes the rest; without a list it deletes 
       resultOf(t, await node.run('ADD', { CNI_CONTAINERID: id, CNI_NETNS: node.pod() }, config))
     t.like((await node.run('GC', {}, config)).json, { code: 7 })
     t.is(node.deps.endpoints.all().length, 3)
+    // GC takes what is older than a minute
+    for (const row of node.deps.endpoints.all()) node.deps.endpoints.publish({ ...row, createdMs: 0 })
     const valid = [{ containerID: 'b', ifname: 'eth0' }]
     t.deepEqual((await node.run('GC', {}, { ...config, 'cni.dev/valid-attachments': valid })).stdout, '')
     t.deepEqual([...node.ipam.held().keys()], ['net.b.eth0'])

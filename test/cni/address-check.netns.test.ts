@@ -188,7 +188,10 @@ asRoot('a pod whose ADD does not end is named as one that was not looked at, and
     const clock = { ...node.deps.clock, after: (_ms: number, fire: () => void) => node.deps.clock.after(50, fire) }
     const deps = { ...node.deps, clock: { ...clock, monotonicMs: () => 0, wallMs: () => 0 } }
     const { promise, resolve } = Promise.withResolvers<void>()
-    const adding = node.deps.limiter.run('shop/web', () => promise)
+    const adding = node.deps.limiter.run(
+      () => ['shop/web'],
+      () => promise,
+    )
     const { findings, looked, unlooked } = await checkAddresses(deps)
     t.deepEqual({ findings, looked, unlooked }, { findings: [], looked: 0, unlooked: ['net/c1/eth0'] })
     resolve()

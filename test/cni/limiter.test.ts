@@ -11,6 +11,11 @@ async function settled(): Promise<void> {
   for (let i = 0; i < 5; i++) await nextLoop()
 }
 const NEVER = () => new Promise<CniError>(() => undefined)
+/** Whom a request is about. */
+const of =
+  (...keys: string[]) =>
+  () =>
+    keys
 const nothing = async (): Promise<void> => {}
 
 function aLimiter(limits: ConstructorParameters<typeof Limiter>[1] = {}) {
@@ -21,7 +26,7 @@ function aLimiter(limits: ConstructorParameters<typeof Limiter>[1] = {}) {
 /** An ADD from its arrival to its answer, which nothing but its turn ends. */
 async function add(limiter: Limiter, key: string, body = nothing, octets = 100): Promise<void> {
   using admission = limiter.admit(octets)
-  await limiter.runAdd(key, admission, admission.late, body)
+  await limiter.runAdd(of(key), admission, admission.late, body)
 }
 
 /** Lets the clock run on while requests come and go. */
@@ -36,15 +41,65 @@ test('requests of one container run one after the other; requests of other conta
   const { limiter } = aLimiter()
   const { promise, resolve } = gate()
   const order: string[] = []
-  const first = limiter.run('a', async () => {
+  const first = limiter.run(of('a'), async () => {
     await promise
     order.push('a1')
   })
-  const second = limiter.run('a', async () => void order.push('a2'))
-  await limiter.run('b', async () => void order.push('b'))
+  const second = limiter.run(of('a'), async () => void order.push('a2'))
+  await limiter.run(of('b'), async () => void order.push('b'))
   resolve()
   await Promise.all([first, second])
   t.deepEqual(order, ['b', 'a1', 'a2'])
+})
+
+test('a request about a container and its pod waits for both, and who came before it for one of them is not overtaken', async t => {
+  const { limiter } = aLimiter()
+  const { promise, resolve } = gate()
+  const order: string[] = []
+  const run = (name: string, ...keys: string[]) => limiter.run(of(...keys), async () => void order.push(name))
+  const running = limiter.run(of('a', 'ns/pod'), () => promise)
+  const others = [run('older', 'a'), run('newer', 'b', 'ns/pod'), run('newer again', 'b'), run('other', 'c')]
+  await settled()
+  t.deepEqual(order, ['other'])
+  resolve()
+  await Promise.all([running, ...others])
+  t.deepEqual(order, ['other', 'older', 'newer', 'newer again'])
+})
+
+test('a request that does not say its pod waits for those about it, as soon as one before it has made it known', async t => {
+  const { limiter } = aLimiter()
+  const [adding, replacing] = [gate(), gate()]
+  let pod: string[] = []
+  const first = limiter.run(of('a', 'ns/pod'), () => adding.promise)
+  const newer = limiter.run(of('b', 'ns/pod'), () => replacing.promise)
+  let begun = false
+  const deleting = limiter.run(
+    () => ['a', ...pod],
+    async () => {
+      begun = true
+    },
+  )
+  pod = ['ns/pod']
+  adding.resolve()
+  await first
+  await settled()
+  t.false(begun, 'the other sandbox of the pod is being made')
+  replacing.resolve()
+  await Promise.all([newer, deleting])
+  t.true(begun)
+})
+
+test('an ADD does not begin before a DEL that came before it for its container', async t => {
+  const { limiter } = aLimiter({ running: 1 })
+  const { promise, resolve } = gate()
+  const order: string[] = []
+  const running = limiter.run(of('other'), () => promise)
+  const deleting = limiter.run(of('a'), async () => void order.push('DEL'))
+  const adding = add(limiter, 'a', async () => void order.push('ADD'))
+  await settled()
+  resolve()
+  await Promise.all([running, deleting, adding])
+  t.deepEqual(order, ['DEL', 'ADD'])
 })
 
 test('no more requests run at once than the limit, and the next one starts when one ends', async t => {
@@ -56,7 +111,7 @@ test('no more requests run at once than the limit, and the next one starts when 
     await nextLoop()
     now--
   }
-  await Promise.all(Array.from({ length: 8 }, (_, i) => limiter.run(`c${i}`, work)))
+  await Promise.all(Array.from({ length: 8 }, (_, i) => limiter.run(of(`c${i}`), work)))
   await Promise.all(Array.from({ length: 8 }, (_, i) => add(limiter, `c${i}`, work)))
   t.is(most, 2)
 })
@@ -64,15 +119,15 @@ test('no more requests run at once than the limit, and the next one starts when 
 test('requests above the limit of waiting ones are refused with code 11', async t => {
   const { limiter } = aLimiter({ running: 1, waiting: 2, octets: 1000 })
   const { promise, resolve } = gate()
-  const others = ['a', 'b', 'c'].map(key => limiter.run(key, () => promise))
-  await t.throwsAsync(limiter.run('d', nothing), { code: 11, message: /^2 requests wait already/ })
+  const others = ['a', 'b', 'c'].map(key => limiter.run(of(key), () => promise))
+  await t.throwsAsync(limiter.run(of('d'), nothing), { code: 11, message: /^2 requests wait already/ })
   const adds = ['e', 'f'].map(key => add(limiter, key, () => promise))
   await t.throwsAsync(add(limiter, 'g'), { code: 11, message: /^2 ADDs are under way already/ })
   resolve()
   await Promise.all([...others, ...adds])
   await t.throwsAsync(add(limiter, 'h', nothing, 1001), { code: 11, message: /octets of configuration/ })
   await t.notThrowsAsync(Promise.all([add(limiter, 'i', nothing, 500), add(limiter, 'j', nothing, 500)]))
-  await t.notThrowsAsync(limiter.run('k', nothing))
+  await t.notThrowsAsync(limiter.run(of('k'), nothing))
 })
 
 test('a request that fails frees its place', async t => {
@@ -81,10 +136,10 @@ test('a request that fails frees its place', async t => {
     throw new Error('no')
   }
   for (let i = 0; i < 3; i++) {
-    await t.throwsAsync(limiter.run('a', fails))
+    await t.throwsAsync(limiter.run(of('a'), fails))
     await t.throwsAsync(add(limiter, 'a', fails))
   }
-  await t.notThrowsAsync(limiter.run('a', nothing))
+  await t.notThrowsAsync(limiter.run(of('a'), nothing))
   await t.notThrowsAsync(add(limiter, 'a'))
 })
 
@@ -94,7 +149,7 @@ test('500 ADDs begin in the order of their arrival, 16 at a time, also one that 
   const order: number[] = []
   const open: Admission[] = []
   const run = (i: number) =>
-    limiter.runAdd(`c${i}`, open[i]!, NEVER(), async () => {
+    limiter.runAdd(of(`c${i}`), open[i]!, NEVER(), async () => {
       order.push(i)
       await promise
     })
@@ -119,7 +174,7 @@ test('calls of a runtime that asks again and again for one pod take no place of 
   const { promise, resolve } = gate()
   const again = Array.from({ length: 50 }, () => add(limiter, 'same', () => promise))
   await add(limiter, 'other')
-  await limiter.run('another', nothing)
+  await limiter.run(of('another'), nothing)
   resolve()
   t.is((await Promise.all(again)).length, 50)
 })
@@ -129,10 +184,10 @@ test('what is no ADD begins at once while ADDs have all places and others wait, 
   const { promise, resolve } = gate()
   const adds = ['a', 'b', 'c', 'd'].map(key => add(limiter, key, () => promise))
   await settled()
-  await limiter.run('other', nothing)
-  await limiter.run('d', nothing)
+  await limiter.run(of('other'), nothing)
+  await limiter.run(of('d'), nothing)
   let begun = false
-  const ofOneThatRuns = limiter.run('a', async () => {
+  const ofOneThatRuns = limiter.run(of('a'), async () => {
     begun = true
   })
   await settled()
@@ -189,7 +244,7 @@ test('an ADD whose runtime gave it up leaves the queue, and one that has begun g
   const { promise, resolve } = gate()
   const refusal = new Error('given up') as CniError
   const gone = Promise.withResolvers<CniError>()
-  const run = (key: string) => limiter.runAdd(key, limiter.admit(1), gone.promise, () => promise)
+  const run = (key: string) => limiter.runAdd(of(key), limiter.admit(1), gone.promise, () => promise)
   const [running, waiting] = [run('a'), run('b')]
   await settled()
   gone.resolve(refusal)
@@ -211,7 +266,7 @@ test('while a request comes in each round of the event loop no ADD begins, so th
   }
   await arrive(50)
   t.is(begun, 0)
-  await limiter.run('DEL', nothing)
+  await limiter.run(of('DEL'), nothing)
   clock.advance(100)
   await arrive(3)
   t.true(begun > 0)

@@ -137,6 +137,8 @@ asRoot(
       t.deepEqual(names.map(isMounted), [false, true])
       // the kernel takes the interface away with the namespace, and DEL what is left
       t.true(await until(async () => (await node.kernel.link(result.interfaces[0]!.name)) === undefined, 10_000))
+      // GC takes what is older than a minute
+      for (const row of node.deps.endpoints.all()) node.deps.endpoints.publish({ ...row, createdMs: 0 })
       const valid = [{ containerID: 'c3', ifname: 'eth0' }]
       const gc = await node.run('GC', {}, conf({ cniVersion: '1.1.0', 'cni.dev/valid-attachments': valid }))
       t.is(gc.code, 0, gc.stdout)

@@ -4,28 +4,12 @@ import { collect } from '../../cni/collect.ts'
 import type { CniDeps } from '../../cni/deps.ts'
 import type { EndpointChange } from '../../cni/endpoints.ts'
 import { handleCni } from '../../cni/handle.ts'
-import { inspect } from '../../cni/inspect.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
-import { added, aHost, call, type Host, POD } from './host.ts'
-
-async function remains({ deps, world }: Host): Promise<unknown> {
-  const links = (await world.kernel().links()).filter(({ name }) => name !== 'lo')
-  return { links, endpoints: deps.endpoints.all(), held: [...deps.ipam.held().keys()] }
-}
-/** A kernel with another way to make links. */
-function withLinks<K extends CniDeps['kernel']>(kernel: K, createLink: K['createLink']): K {
-  return new Proxy(kernel, {
-    get(target, name) {
-      const method: unknown = name === 'createLink' ? createLink : Reflect.get(target, name)
-      return typeof method === 'function' ? method.bind(target) : method
-    },
-  })
-}
-
-const NOTHING = { links: [], endpoints: [], held: [] }
+import { added, aHost, call, POD } from './host.ts'
+import { NOTHING, remains, withLinks } from './sound.ts'
 
 test('CHECK finds no mismatch after ADD, and DEL leaves nothing', async t => {
   const host = await aHost()
@@ -320,37 +304,4 @@ test('ADD is one write to the disk, and so is DEL', async t => {
   t.is(commits, 1)
   await call(host, 'DEL')
   t.is(commits, 2)
-})
-
-test('two sandboxes of one pod at once: the later one has the complete interface, and the row of the earlier one is deleted', async t => {
-  const host = await aHost()
-  const args = 'K8S_POD_NAMESPACE=default;K8S_POD_NAME=db-0'
-  const ids = ['a', 'b']
-  for (const id of ids) host.world.addNetns(`/run/netns/${id}`)
-  const answers = await Promise.all(
-    ids.map(id => {
-      const env = {
-        CNI_COMMAND: 'ADD',
-        CNI_CONTAINERID: id,
-        CNI_NETNS: `/run/netns/${id}`,
-        CNI_IFNAME: 'eth0',
-        CNI_ARGS: args,
-      }
-      return handleCni({ env, stdin: '{"cniVersion":"1.0.0","name":"net"}' }, host.deps)
-    }),
-  )
-  t.deepEqual(
-    answers.map(({ exitCode }) => exitCode),
-    [0, 0],
-  )
-  t.deepEqual([...host.deps.ipam.held().keys()], ['net.b.eth0'])
-  t.deepEqual(
-    host.deps.endpoints.all().map(({ id }) => id),
-    ['net/b/eth0'],
-  )
-  const { mismatches } = await inspect(host.deps.kernel, host.deps.endpoints.all()[0]!, {
-    routeProtocol: 3,
-    podsFiltered: true,
-  })
-  t.deepEqual(mismatches, [])
 })
