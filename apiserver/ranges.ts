@@ -1,8 +1,9 @@
 // Address ranges that must not overlap: those of pools, and those of blocks. A CRD cannot say it, since it sees one object.
+import { isLocked } from '../api/datastore-lock.ts'
 import { type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { blockName } from '../api/names.ts'
-import { addressBits, formatCidr, maskAddress, overlaps, parseCidr } from '../lib/ip.ts'
+import { addressBits, contains, formatCidr, maskAddress, overlaps, parseCidr } from '../lib/ip.ts'
 import { conflict, invalid } from './status.ts'
 import type { Storage } from './storage.ts'
 import type { Stored } from './stored.ts'
@@ -26,9 +27,12 @@ function rangeOf(stored: Stored): string {
   return known
 }
 
+/** While the datastore is locked a part of a pool may become one: `ipam split` puts the parts in its place. Nobody uses them before. */
 function checkPool(pool: AnyObject, storage: Storage): void {
   const cidr = cidrOf(pool)
-  const other = storage.list('IPPool').find(each => overlaps(rangeOf(each), cidr))
+  const locked = isLocked(storage.get('ClusterInformation', 'default')?.read())
+  const mayBePart = (range: string): boolean => locked && range !== cidr && contains(range, cidr)
+  const other = storage.list('IPPool').find(each => overlaps(rangeOf(each), cidr) && !mayBePart(rangeOf(each)))
   if (other === undefined) return
   const whose = `${kinds.IPPool.singular} ${other.metadata.name} (${rangeOf(other)})`
   const message = `overlaps with ${whose}: give each pool a range of its own`

@@ -2,7 +2,7 @@
 import type { Kind, Resource } from '../api/kinds.ts'
 import { claimedBlock, forecast } from '../ipam/forecast.ts'
 import { inputsOf } from '../ipam/inputs.ts'
-import { parseAddress } from '../lib/ip.ts'
+import { formatCidr, parseAddress, parseCidr } from '../lib/ip.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { agentOptions } from './agents.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
@@ -11,6 +11,7 @@ import { ipamCheck } from './ipam-check.ts'
 import { checkThere, IPAM_CHECK_THERE } from './ipam-nodes.ts'
 import { type Released, type ReleaseOptions, releaseAddress, releaseLeaks, releaseNode } from './ipam-release.ts'
 import { leaksOf } from './ipam-report.ts'
+import { splitPool } from './ipam-split.ts'
 import { addressUse, shownForecast, usage } from './ipam-usage.ts'
 import { renderAddress, renderForecast, renderReleased, renderUsage } from './ipam-view.ts'
 import { wholeNumberOf } from './numbers.ts'
@@ -55,6 +56,17 @@ export const ipamCommands: readonly Command[] = [
     hidden: true,
     options: [socketOption],
     run: checkThere,
+  },
+  {
+    name: 'ipam split',
+    summary:
+      'Put parts of equal size in the place of an IPPool while the datastore is locked; pods keep their network, blocks stay. May be repeated when it was cut off',
+    arguments: [{ name: '<number>', summary: 'how many parts: a power of 2' }],
+    options: [
+      { flags: '--cidr <cidr>', summary: 'the IPPool with this range' },
+      { flags: '--name <name>', summary: 'the IPPool of this name' },
+    ],
+    run: ipamSplit,
   },
   {
     name: 'ipam release',
@@ -109,6 +121,20 @@ async function ipamShow(_words: readonly string[], options: Options, context: Co
       : { pools: found.pools.map(({ blocks: _, ...pool }) => pool), forecast: { pools: ofPools } }
   const view = (kind: Format) => ({ blocks: showBlocks === true, wide: kind === 'wide' })
   context.out(show(shown, format, kind => `${renderUsage(found, view(kind))}\n${renderForecast(next, view(kind))}`))
+  return EXIT.fine
+}
+
+async function ipamSplit([number]: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const { name, cidr } = options
+  if ((name === undefined) === (cidr === undefined)) throw new UsageError('give one of --cidr and --name')
+  const range = cidr === undefined ? undefined : parseCidr(String(cidr))
+  if (cidr !== undefined && range === undefined) throw new UsageError(`--cidr ${cidr} is no CIDR`)
+  const which = { name: name === undefined ? undefined : String(name), cidr: range && formatCidr(range) }
+  const { pool, parts } = await splitPool(await context.store(), which, Number(number))
+  const lines = parts.map(part => `IPPool ${part.name} has ${part.cidr}\n`)
+  context.out(
+    `IPPool ${pool} is split into ${parts.length}:\n${lines.join('')}Correct what names it, change the parts as they should be, then 'margayctl datastore unlock'.\n`,
+  )
   return EXIT.fine
 }
 

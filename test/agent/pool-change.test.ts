@@ -2,14 +2,38 @@
 // pods move one by one, and no pod loses its network meanwhile.
 import test from 'ava'
 import type { NodeAgent } from '../../agent/node-agent.ts'
+import { splitPool } from '../../ctl/ipam-split.ts'
 import { NotFound } from '../../datastore/port.ts'
+import type { FakeWorld } from '../../kernel/fake/world.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
+import { systemClock } from '../../lib/clock.ts'
 import { contains } from '../../lib/ip.ts'
-import { aPool } from '../datastore/objects.ts'
+import { aPool, aResource } from '../datastore/objects.ts'
 import { aCluster, cni, eventually, learnedRoutes, startAgent } from './machines.ts'
 
 /** The address of a container; undefined for one that is not there. */
 const addressOf = (agent: NodeAgent, container: string) =>
   agent.endpoints.live().find(({ containerID }) => containerID === container)?.addresses[0]
+
+/** A kernel that looks, after each transaction of nftables, whether packets of all addresses out of the pools are still masqueraded. */
+function watched(world: FakeWorld, addresses: () => readonly string[], lost: string[]): Kernel {
+  const kernel = world.kernel()
+  const change = kernel.changeNftables.bind(kernel)
+  kernel.changeNftables = async (...args) => {
+    const refusals = await change(...args)
+    const table = await kernel.nftables({ family: 'ip', name: 'margay' })
+    for (const set of ['pools', 'masqueraded']) {
+      const ranges = (table?.elements ?? []).filter(each => each.set === set).flatMap(({ elements }) => elements)
+      for (const address of addresses())
+        if (!ranges.some(({ key }) => contains(key[0]!, address))) lost.push(`${address} in ${set}`)
+    }
+    return refusals
+  }
+  return kernel
+}
+
+const broken = (agent: NodeAgent) =>
+  agent.conditions().flatMap(({ type, status }) => (status === 'False' ? [type] : []))
 
 for (const how of ['disabled', 'deleted'] as const)
   test(`a pool that is ${how} is drained into one of another range and block size, while every pod keeps its network`, async t => {
@@ -82,4 +106,62 @@ test('a new pool in the range of the old one is not used, and the condition Pool
   await eventually(t, 'told', overlap, seen => seen?.status === 'False')
   t.not((await cni(agent, 'ADD', 'c0')).exitCode, 0)
   t.deepEqual(agent.allocator.blocks(), [])
+})
+
+test('a pool is split while its pods run: no route and no masquerading is gone for a moment, and each node has the parts', async t => {
+  t.timeout(120_000)
+  const { store, network, machines } = await aCluster(t)
+  await store.delete('IPPool', 'pool')
+  const settings = { cidr: '10.8.0.0/24', blockSize: 28, natOutgoing: true }
+  await store.create('IPPool', aPool('whole', settings, { creationTimestamp: '2026-01-01T00:00:00Z' }))
+  const lock = (datastoreReady: boolean) =>
+    aResource('ClusterInformation', { metadata: { name: 'default' }, spec: { datastoreReady } })
+  await store.create('ClusterInformation', lock(true))
+  let pods: string[] = []
+  const unmasked: string[] = []
+  const start = (i: 0 | 1) => {
+    const kernel = watched(machines[i].world, () => pods, unmasked)
+    return startAgent(t, machines[i], store, network, systemClock, { kernel })
+  }
+  const [one, two] = [await start(0), await start(1)]
+  await eventually(t, 'ready', () => one.ready() && two.ready(), Boolean)
+  for (const agent of [one, two]) t.is((await cni(agent, 'ADD', 'c0')).exitCode, 0)
+  const started = [one, two].map(agent => addressOf(agent, 'c0')!)
+  const masqueraded = async () => {
+    const table = await machines[0].world.kernel().nftables({ family: 'ip', name: 'margay' })
+    return table?.elements.some(({ set, elements }) => set === 'masqueraded' && elements.length > 0)
+  }
+  await eventually(t, 'masqueraded', masqueraded, Boolean)
+  pods = started
+  const ways = async () =>
+    [...(await learnedRoutes(machines[0])), ...(await learnedRoutes(machines[1]))].filter(way =>
+      pods.some(pod => contains(way.split(' ')[0]!, pod)),
+    )
+  await eventually(t, 'ways to both pods', ways, seen => seen.length === 2)
+  const held = async () => (await store.get('IPPool', 'whole')).metadata.finalizers
+  await eventually(t, 'the pool is held', held, seen => seen?.includes('margay/blocks') === true)
+  await one.allocator.flush()
+  await two.allocator.flush()
+  const gone: string[] = []
+  const monitors = machines.map(({ world }) =>
+    world.kernel().monitor(event => {
+      if (event.type === 'route-gone' && pods.some(pod => contains(event.route.dst, pod))) gone.push(event.route.dst)
+    }),
+  )
+  await store.update('ClusterInformation', { ...(await store.get('ClusterInformation', 'default')), ...lock(false) })
+  const { parts } = await splitPool(store, { name: 'whole' }, 4)
+  const poolsOf = (agent: NodeAgent) => agent.allocator.blocks().map(({ pool }) => pool)
+  const inParts = () => [one, two].every(agent => poolsOf(agent).every(pool => pool.startsWith('split-whole-')))
+  await eventually(t, 'blocks are of the parts', () => [poolsOf(one), poolsOf(two)], inParts)
+  t.is((await cni(one, 'ADD', 'c1')).exitCode, 0, 'also under the lock')
+  t.true(parts.some(part => contains(part.cidr, addressOf(one, 'c1')!)))
+  for (const monitor of monitors) monitor.close()
+  t.deepEqual([...gone, ...unmasked], [])
+  t.is((await ways()).length, 2)
+  t.deepEqual([...broken(one), ...broken(two)], [])
+  for (const agent of [one, two]) {
+    t.deepEqual((await agent.checkAddresses()).findings, [])
+    // what is not published under the lock is not held to the rules of calicoctl
+    await agent.close()
+  }
 })

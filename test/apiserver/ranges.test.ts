@@ -5,7 +5,7 @@ import { transitionProblems } from '../../api/transitions.ts'
 import { type ApiServer, startApiServer } from '../../apiserver/server.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { Conflict, NotFound, Refused, type Store } from '../../datastore/port.ts'
-import { aBlock, aPool } from '../datastore/objects.ts'
+import { aBlock, aPool, aResource } from '../datastore/objects.ts'
 
 const test = anyTest as TestFn<{ server: ApiServer; store: Store }>
 test.beforeEach(async t => {
@@ -50,6 +50,21 @@ test('a pool that overlaps another one is refused, and the refusal names it', as
   })
   await store.delete('IPPool', 'p1')
   await store.create('IPPool', aPool('p4', { cidr: '10.244.8.0/24' }))
+})
+
+test('while the datastore is locked a part of a pool may be one, and still nothing that is as large or lies across', async t => {
+  const { store } = t.context
+  await store.create('IPPool', aPool('p1', { cidr: '10.244.0.0/16' }))
+  const lock = (datastoreReady: boolean) =>
+    aResource('ClusterInformation', { metadata: { name: 'default' }, spec: { datastoreReady } })
+  const info = await store.create('ClusterInformation', lock(true))
+  const part = aPool('part', { cidr: '10.244.0.0/17' })
+  await t.throwsAsync(store.create('IPPool', part), { message: /overlaps with ippool p1/ })
+  await store.update('ClusterInformation', { ...info, spec: lock(false).spec })
+  await store.create('IPPool', part)
+  for (const cidr of ['10.244.0.0/16', '10.244.0.0/15', '10.244.0.0/17'])
+    await t.throwsAsync(store.create('IPPool', aPool('other', { cidr })), { instanceOf: Refused })
+  await store.create('IPPool', aPool('other', { cidr: '10.244.128.0/17' }))
 })
 
 test('a block that overlaps another one is not claimed, whichever is the larger', async t => {
