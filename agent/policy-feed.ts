@@ -16,6 +16,7 @@ import { NotFound } from '../datastore/port.ts'
 import type { Felix } from '../felix/loop.ts'
 import type { Policy, PolicyEndpoint } from '../felix/policy/model.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { podFieldsCondition } from './cluster/fields.ts'
 import { podProfiles } from './cluster/policies/endpoints.ts'
 import { notEnforced } from './cluster/policies/not-enforced.ts'
 import { POLICY_KINDS, type PolicyKind, PolicyObjects, policyId } from './cluster/policies/objects.ts'
@@ -303,7 +304,7 @@ export class PolicyFeed {
     this.#tellSources(key, here, sources.cidrs)
     this.#tellAskedInVain(
       key,
-      [told, sources.told].filter(each => each !== undefined),
+      [told, sources.told, asked && podFieldsCondition(asked)].filter(each => each !== undefined),
     )
     const asks = { profiles, ...(qos && { qos }), ...(bandwidth && { bandwidth }) }
     felix.setPolicy('endpoint', key, said && addresses !== undefined ? { ...said, addresses } : said)

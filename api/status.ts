@@ -123,7 +123,10 @@ export const CONDITION_TYPES = {
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
   MetricsServed: { vital: false, promise: 'where FelixConfiguration wants metrics to be served, they are' },
-  FieldsSupported: { vital: false, promise: 'every field that is set in a configuration object has an effect' },
+  FieldsSupported: {
+    vital: false,
+    promise: 'every field that is set in a configuration object, and every annotation of a pod, has an effect',
+  },
 } as const satisfies Record<string, { vital: false | 'running' | 'new'; promise: string }>
 
 export type ConditionType = keyof typeof CONDITION_TYPES

@@ -273,3 +273,16 @@ test('sources that a Namespace allows are those of its pods here at once, of no 
   namespace('ns')
   t.deepEqual([told(), sources.get('1')], [[], undefined])
 })
+
+test('a pod with an annotation that does nothing is named while it is here and has it', t => {
+  const { caches, feed, reported } = aFeed()
+  caches.tellState()
+  const told = () => reported.now.filter(({ type }) => type === 'FieldsSupported').map(({ object }) => object?.name)
+  const annotations = { [POD_ANNOTATION.floatingAddresses]: '["192.0.2.7"]' }
+  caches.put('Pod', 'ns/db-0', pod('u1', 'a', { annotations }))
+  t.deepEqual(told(), [], 'it is on another node')
+  feed.setLocal(made('1', 'u1', '10.0.0.1'))
+  t.deepEqual(told(), ['db-0'])
+  caches.put('Pod', 'ns/db-0', pod('u1', 'a'))
+  t.deepEqual(told(), [])
+})
