@@ -102,16 +102,6 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'WireGuard',
   },
   {
-    ...{ kind: 'ClusterInformation', field: 'clusterGUID', effect: 'ignored' },
-    instead: 'nobody asks for it; the object says that the cluster has its first pools',
-    comesWith: 'nothing: clusters are told apart by the uid of the namespace default',
-  },
-  {
-    ...{ kind: 'ClusterInformation', field: 'clusterType', effect: 'ignored' },
-    instead: 'it is told to people alone',
-    comesWith: 'nothing: nothing depends on it',
-  },
-  {
     ...{ kind: 'ClusterInformation', field: 'calicoVersion', effect: 'ignored' },
     instead: 'it is told to people alone',
     comesWith: 'nothing: nothing depends on it',
