@@ -30,7 +30,8 @@ arm64='qemu-aarch64-static:qemu-user-static'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 policy='iptables-nft-restore:iptables sysctl:procps'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
-  promtool:prometheus bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps podman:podman runc:runc"
+  promtool:prometheus bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps podman:podman runc:runc
+  NetworkManager:network-manager networkctl:systemd dbus-daemon:dbus-daemon"
 
 # Programs are looked for where Debian puts them, as in lib/system-program.ts. The PATH that npm gives has
 # node_modules/.bin first, where a dependency may have a program of the same name (`nft` of @vercel/nft).
@@ -118,3 +119,5 @@ done
 case "$missing " in
   *" podman "*) systemctl disable --quiet podman.socket podman-restart podman-auto-update.timer 2>/dev/null || : ;;
 esac
+# it would take over the network of this machine at the next boot
+case "$missing " in *" network-manager "*) systemctl mask --quiet NetworkManager 2>/dev/null || : ;; esac

@@ -111,7 +111,9 @@ export class KernelTable<V> {
 
   /** The same for the objects on one interface, which somebody may have changed. */
   invalidateInterface(interfaceName: string, by?: Author): void {
-    if (this.concerns(interfaceName)) this.#staleInterfaces.set(interfaceName, by)
+    // what the kernel does by itself follows on what somebody had it do
+    if (this.concerns(interfaceName))
+      this.#staleInterfaces.set(interfaceName, by ?? this.#staleInterfaces.get(interfaceName))
   }
 
   /** An interface was made anew by us: what was seen on it went with the old one, and nobody else took it. */
@@ -206,7 +208,7 @@ export class KernelTable<V> {
 
   async #readInterface(name: string, by: Author | undefined): Promise<void> {
     const known = [...(this.#onInterface.get(name) ?? [])]
-    for (const key of known) if (this.#holds(key)) this.#authors.changed(key, by)
+    for (const key of known) if (this.#holds(key) || this.#broken.has(key)) this.#authors.changed(key, by)
     if (this.#driver.listInterface === undefined)
       return this.#readKeys(known.map(key => [key, this.#anyValue(key)] as const))
     const found = new Map<string, V>()
