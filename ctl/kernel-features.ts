@@ -51,6 +51,18 @@ const FEATURES: readonly FeatureRow[] = [
     use: 'pools with ipipMode; VXLAN is taken without it',
   },
   { feature: 'VXLAN', modules: ['vxlan'], config: 'VXLAN', required: false, use: 'pools with vxlanMode' },
+  ...(
+    [
+      ['token buckets', 'sch_tbf', 'NET_SCH_TBF'],
+      ['ingress filters', 'sch_ingress', 'NET_SCH_INGRESS'],
+      ['u32 filters', 'cls_u32', 'NET_CLS_U32'],
+      ['redirection', 'act_mirred', 'NET_ACT_MIRRED'],
+      ['ifb', 'ifb', 'IFB'],
+    ] as const
+  ).map(([feature, module, config]) => ({
+    ...{ feature, modules: [module], config, required: false },
+    use: 'pods that ask for a bandwidth',
+  })),
   { feature: 'IPv6', modules: ['ipv6'], config: 'IPV6', required: false, use: 'IPv6 pools' },
 ]
 

@@ -11,6 +11,7 @@ import type { AgentStatus } from '../../api/answers.ts'
 import type { Condition, Event } from '../../api/status.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { CAPABILITIES } from '../../manifests/node.ts'
+import { aResource } from '../datastore/objects.ts'
 import { ask, aWholeNode, cniCall, type RunningAgent, until, type WholeNode } from './whole-node.ts'
 
 /** Put where a whole node reads: none may be found where it writes. */
@@ -315,5 +316,50 @@ asRoot(
     await condition(t, agent, 'ApiServerConnected', 'True')
     node.run('ip', 'route', 'add', 'default', 'via', '192.0.2.1', 'dev', 'eth0')
     await condition(t, agent, 'DefaultRouteKept', 'True')
+  },
+)
+
+asRoot(
+  'with the capabilities of its container an agent gives a pod the address, the MAC and the bandwidth of its annotations, and takes all of it away',
+  async t => {
+    const annotations = {
+      'cni.projectcalico.org/ipAddrs': '["10.244.7.7"]',
+      'cni.projectcalico.org/hwAddr': '02:00:5e:10:00:07',
+      'qos.projectcalico.org/ingressBandwidth': '8M',
+      'qos.projectcalico.org/egressBandwidth': '16M',
+    }
+    await node.writer.put([
+      { kind: 'Namespace', object: aResource('Namespace', { metadata: { name: 'shop' } }) },
+      {
+        kind: 'Pod',
+        object: aResource('Pod', {
+          metadata: { namespace: 'shop', name: 'db-0', annotations },
+          spec: { nodeName: 'n1' },
+        }),
+      },
+    ])
+    const agent = node.startAgent('annotated', { capabilities: Object.keys(CAPABILITIES) })
+    await ready(t, agent)
+    const call = async (command: 'ADD' | 'DEL') => {
+      const env = {
+        ...{ CNI_COMMAND: command, CNI_CONTAINERID: 'c0', CNI_NETNS: node.pod(0), CNI_IFNAME: 'eth0' },
+        ...{ CNI_PATH: '/x', CNI_ARGS: 'K8S_POD_NAMESPACE=shop;K8S_POD_NAME=db-0' },
+      }
+      const stdin = JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'margay' })
+      return JSON.parse((await ask(agent.socket, 'POST', '/cni', JSON.stringify({ env, stdin }))).body) as {
+        exitCode: number
+        stdout: string
+      }
+    }
+    const { exitCode: code, stdout } = await call('ADD')
+    t.is(code, 0, stdout)
+    const { ips, interfaces } = JSON.parse(stdout)
+    t.deepEqual([ips[0].address, interfaces[1].mac], ['10.244.7.7/32', '02:00:5e:10:00:07'])
+    const rates = async () => (await node.kernel.qdiscs()).flatMap(({ bucket }) => bucket?.rate ?? []).toSorted()
+    t.deepEqual(await rates(), [1_000_000, 2_000_000])
+    t.is((await call('DEL')).exitCode, 0)
+    const links = async () => (await node.kernel.links()).filter(({ kind }) => kind === 'ifb').length
+    await until(t, 'its link is gone', links, left => left === 0)
+    t.deepEqual(await rates(), [])
   },
 )

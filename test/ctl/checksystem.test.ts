@@ -40,6 +40,7 @@ test('a feature is there when it is loaded, built in, or a module beside the ker
   t.like(found('veth'), { state: 'ok', detail: 'built in' })
   t.like(found('masquerade'), { state: 'ok', detail: 'a module that can be loaded' })
   t.like(found('IP-in-IP'), { state: 'missing', required: false })
+  t.like(found('token buckets'), { state: 'missing', required: false, use: 'pods that ask for a bandwidth' })
 })
 
 test('a required feature that is missing makes the answer no, and its line says what to do', async t => {
