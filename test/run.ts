@@ -40,7 +40,7 @@ const kinds: readonly Kind[] = [
   { of: /manifests\/(kubectl|calico-crds)/, cores: 0.66, together: 1, limitSeconds: 240 },
   // pure files of more than some seconds: begun before the short ones, so that none of them ends the run alone
   {
-    of: /ctl\/(program|socket|resources|calicoctl|completion|kubectl-plugin|output\/templates)|apiserver\/(abuse|durability)|cni\/(plugin|crash)|package\/package|image\/programs|manifests\/helm|walks|calculator|ipam\/(race|every-order)|dns\/hostile-pods/,
+    of: /ctl\/(program|socket|resources|calicoctl|completion|kubectl-plugin|output\/templates)|apiserver\/(abuse|durability)|cni\/(plugin|crash|power-cut|history)|package\/package|image\/programs|manifests\/helm|walks|calculator|ipam\/(race|every-order)|dns\/hostile-pods/,
     cores: 1,
     together: 1,
     limitSeconds: 120,

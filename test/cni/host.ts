@@ -1,5 +1,6 @@
 // A node for tests of the verbs without root: the kernel, the API server and the journal in memory.
 import { takeOverPods } from '../../agent/earlier-pods.ts'
+import type { Condition } from '../../api/status.ts'
 import type { CniDeps } from '../../cni/deps.ts'
 import { EndpointStore } from '../../cni/endpoints.ts'
 import { type CniAnswer, handleCni } from '../../cni/handle.ts'
@@ -35,8 +36,10 @@ type HostOptions = {
   pools?: ReturnType<typeof aPool>[]
   /** How this host sees the store; absent: as it is. */
   writes?: Store
-  /** As an agent starts: pods of an earlier run are adopted, and what ended is collected, before anything is published. */
+  /** As an agent starts: pods of an earlier run are adopted, and what ended is collected, before the API server is heard. */
   takesOver?: boolean
+  /** Hears of pods that the journal did not know, as `takeOverPods` tells. */
+  report?: (conditions: readonly Condition[]) => void
 }
 
 export async function aHost(
@@ -47,8 +50,6 @@ export async function aHost(
 ): Promise<Host> {
   for (const pool of pools) await store.create('IPPool', pool)
   const node = aNode(more.writes ?? store, 'n1', db)
-  node.start()
-  await (more.takesOver ? drained(store) : converge(store, node))
   const endpoints = new EndpointStore(db)
   const base = {
     node: 'n1',
@@ -65,8 +66,12 @@ export async function aHost(
     ready: () => undefined,
     status: () => undefined,
   }
-  if (more.takesOver)
-    await takeOverPods({ cni: { ...base, hostSide: NO_FELIX }, dataDir: '/var/lib/margay', report: () => {} })
+  if (more.takesOver) {
+    const { report = () => {} } = more
+    await takeOverPods({ cni: { ...base, hostSide: NO_FELIX }, dataDir: '/var/lib/margay', report })
+  }
+  node.start()
+  await (more.takesOver ? drained(store) : converge(store, node))
   const { felix, hostSide } = felixFor(kernel, endpoints, node.clock)
   return { world, db, deps: { ...base, hostSide }, allocator: node.allocator, felix, clock: node.clock }
 }
