@@ -6,6 +6,9 @@ export function blockName(cidr: string): string {
   return cidr.replace(/[.:/]/g, '-')
 }
 
+/** Annotation of an IPAMBlock: a node asks its owner to give the empty block back, who does so or takes this out. */
+export const BLOCK_WANTED_ANNOTATION = 'margay.io/BlockWanted'
+
 /** A DNS-1123 subdomain, at most 253 characters: what Kubernetes takes as the name of an object. */
 export function isObjectName(text: string): boolean {
   return text.length <= 253 && /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/.test(text)

@@ -4,6 +4,7 @@
 import { sameJson } from '../api/json.ts'
 import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
+import { BLOCK_WANTED_ANNOTATION } from '../api/names.ts'
 import { POOL_FINALIZER } from '../api/pools.ts'
 import { MASTERS, nodeNameOf, type User } from './identity.ts'
 import type { ApiVerb } from './routes.ts'
@@ -24,6 +25,8 @@ type Rule = {
   free?: true
   /** Objects that belong to no node: every node may change of them what `refusal` lets pass. */
   shared?: true
+  /** What every node may change of the objects of others. */
+  mayChange?(before: AnyObject, after: AnyObject): boolean
   /** What else must hold of a change; the text says what does not. */
   refusal?(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined
 }
@@ -52,6 +55,7 @@ const NODE_RULES: Partial<Record<Kind, Rule>> = {
     verbs: ALL_WRITES,
     ownerOf: object => specField('affinity')(object)?.replace(/^host:/, ''),
     free: true,
+    mayChange: asksForBlock,
   },
   IPPool: {
     name: 'a node only says that blocks lie in a pool',
@@ -83,6 +87,15 @@ function poolFinalizerOnly(before: AnyObject | undefined, after: AnyObject | und
   }
   const same = after === undefined || sameJson(rest(before), rest(after))
   return same ? undefined : `a node changes nothing of an IPPool but the finalizer ${POOL_FINALIZER}`
+}
+
+/** A node without a free address asks another one for an empty block, by an annotation of it, and changes nothing else. */
+function asksForBlock(before: AnyObject, after: AnyObject): boolean {
+  const rest = (object: AnyObject): unknown => {
+    const { [BLOCK_WANTED_ANNOTATION]: _wanted, ...annotations } = object.metadata.annotations ?? {}
+    return { ...object, metadata: { ...lastingMetadata(object), annotations } }
+  }
+  return after.metadata.annotations?.[BLOCK_WANTED_ANNOTATION] !== undefined && sameJson(rest(before), rest(after))
 }
 
 function statusOnly(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined {
@@ -138,6 +151,7 @@ export function guardOf(user: User, attempt: Attempt): WriteGuard {
   const rule = NODE_RULES[attempt.kind]
   if (user.groups.includes(MASTERS) || node === undefined || rule === undefined) return () => {}
   return (before, after) => {
+    if (before !== undefined && after !== undefined && rule.mayChange?.(before, after)) return
     const isOwn = (object: AnyObject | undefined): boolean => {
       if (rule.shared === true) return true
       const owner = object === undefined ? node : rule.ownerOf(object)

@@ -34,7 +34,8 @@ import {
 import { addressTaken, unreachable } from './refusals.ts'
 import { type PodName, REST_MS, Resting, type Sets } from './resting.ts'
 import { type Room, reservedAside, roomFor } from './room.ts'
-import { SpareRefusals } from './spare-refusals.ts'
+import { Scarcity } from './scarcity.ts'
+import { type SpareRefusal, SpareRefusals } from './spare-refusals.ts'
 import { hasPods } from './urgency.ts'
 
 export type AllocatorDeps = {
@@ -60,6 +61,12 @@ export type AllocatorDeps = {
 const STOPPING = 'the agent is stopping'
 const NO_POOL_SEEN = unreachable('this node has not seen any IPPool yet')
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
+const SCARCE: SpareRefusal = {
+  refused: 'scarce',
+  message:
+    'nodes without an address asked others for empty blocks within 20 minutes, so none is taken ahead of the pods',
+  remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
+}
 
 /** What to do for one family of a request: take a slot of an own block, or get a block first. */
 type Plan =
@@ -76,6 +83,7 @@ export class NodeAllocator implements Allocator {
   readonly #newBlock: NewBlock
   readonly #hold: PoolHold
   readonly #refusals: SpareRefusals
+  readonly #scarcity: Scarcity
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
   readonly #inUse = new InUse()
   readonly #resting: Resting
@@ -93,9 +101,17 @@ export class NodeAllocator implements Allocator {
     this.#resting = new Resting(deps.clock, deps.journal, address => held.has(address), deps.sets)
     this.#inputs = new InputWatch(deps.caches)
     const outdated = (block: Block) => this.#restUnknown(block)
-    this.#claims = new Claims({ ...deps, answers: deps.answers ?? deps.store, ledger: this.#ledger, outdated })
+    this.#claims = new Claims({
+      ...deps,
+      answers: deps.answers ?? deps.store,
+      ledger: this.#ledger,
+      outdated,
+      spares: cidr => this.#spares(cidr),
+    })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
-    this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold })
+    this.#scarcity = new Scarcity(deps.clock)
+    const asking = (family: Family) => this.#noteScarce(family)
+    this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold, asking })
     this.#refusals = new SpareRefusals({ ...deps, again: family => this.#keepSpare([family]) })
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(cidr => {
@@ -125,6 +141,7 @@ export class NodeAllocator implements Allocator {
     this.refuse()
     this.#inputs.close()
     this.#hold.close()
+    this.#newBlock.close()
     this.#refusals.close()
     this.#cancelRest()
     await this.#claims.close()
@@ -249,7 +266,9 @@ export class NodeAllocator implements Allocator {
     if (refusal !== undefined) return refusal
     const short = plans.find(plan => 'claim' in plan)
     if (short !== undefined) {
-      const claim = this.#newBlock.claim(short.claim, inputs, short.exact).then(refused => this.#restingToo(refused))
+      const claim = this.#newBlock
+        .claim(short.claim, inputs, { exact: short.exact, isNeeded: true })
+        .then(refused => this.#restingToo(refused))
       return { awaits: deadlineMs => this.#withDeadline(claim, deadlineMs) }
     }
     const places = plans.filter(plan => 'ordinal' in plan)
@@ -462,9 +481,10 @@ export class NodeAllocator implements Allocator {
       const { pools, owned, serving, ...room } = this.#room(family, inputs, cidr => resting.get(cidr) ?? 0)
       let { free } = room
       const last = serving.at(-1)
-      if (pools.length > 0 && (last === undefined || free <= lowWater(last.block.cidr)))
-        this.#claimSpare(family, pools, inputs)
-      else this.#refusals.answered(family, undefined)
+      if (pools.length === 0 || (last !== undefined && free > lowWater(last.block.cidr)))
+        this.#refusals.answered(family, undefined)
+      else if (this.#scarcity.is(family, pools)) this.#refusals.answered(family, SCARCE)
+      else this.#claimSpare(family, pools, inputs)
       for (const { block } of owned.toReversed()) {
         if (!isEmpty(block)) continue
         const serves = serving.some(one => one.block === block)
@@ -489,8 +509,21 @@ export class NodeAllocator implements Allocator {
     return roomFor(family, inputs, this.#own(), this.#deps.selects, restingIn)
   }
 
+  #noteScarce(family: Family): void {
+    const inputs = this.#inputs.current
+    if (inputs !== undefined) this.#scarcity.note(family, this.#room(family, inputs, () => 0).pools)
+  }
+
+  /** Whether an empty block goes to a node that asks for it: its next owner knows nothing of what rests. */
+  #spares(cidr: string): boolean {
+    const inputs = this.#inputs.current
+    if (inputs === undefined || this.#closed) return false
+    this.#noteScarce(familyOf(cidr))
+    return this.#resting.stateOf(cidr, inputs.config.ipCooldownSeconds) !== 'rests'
+  }
+
   #claimSpare(family: Family, pools: readonly IpPool[], inputs: Inputs): void {
-    this.#newBlock.claim(pools, inputs).then(
+    this.#newBlock.claim(pools, inputs, { isNeeded: false }).then(
       refusal => {
         this.#refusals.answered(family, refusal)
         if (refusal === undefined) this.#keepSpare([family]) // its pool may be gone by now

@@ -2,7 +2,7 @@
 // On the wire it is an IPAMBlock whose `attributes` are de-duplicated and hold nothing that no slot points to (that is
 // what `calicoctl ipam check` asserts), and whose sequence numbers lie above 2^53, so they are bigints here.
 import type { Resource } from '../api/kinds.ts'
-import { blockName } from '../api/names.ts'
+import { BLOCK_WANTED_ANNOTATION, blockName } from '../api/names.ts'
 import { addressAt, addressBits, cidr, indexOf } from '../lib/ip.ts'
 
 /** Who holds a slot: `handle_id` and `secondary` of the IPAMBlock resource. */
@@ -116,9 +116,21 @@ export function askCollect(item: Resource<'IPAMBlock'>, by: string): Resource<'I
   return { ...item, metadata: { ...item.metadata, annotations } }
 }
 
-/** The block without question and request. */
+/** Whether a node without a free address wants this block, which its owner had no pod in. */
+export function isBlockWanted({ metadata }: Resource<'IPAMBlock'>): boolean {
+  return metadata.annotations?.[BLOCK_WANTED_ANNOTATION] !== undefined
+}
+
+/** The block with that wish in it; `by` as for `askOwner`. */
+export function askBlock(item: Resource<'IPAMBlock'>, by: string): Resource<'IPAMBlock'> {
+  const annotations = { ...item.metadata.annotations, [BLOCK_WANTED_ANNOTATION]: by }
+  return { ...item, metadata: { ...item.metadata, annotations } }
+}
+
+/** The block without questions and requests. */
 export function answerAsked(item: Resource<'IPAMBlock'>): Resource<'IPAMBlock'> {
-  const { [ASKED_ANNOTATION]: _asked, [COLLECT_ANNOTATION]: _collect, ...annotations } = item.metadata.annotations ?? {}
+  const annotations = { ...item.metadata.annotations }
+  for (const name of [ASKED_ANNOTATION, COLLECT_ANNOTATION, BLOCK_WANTED_ANNOTATION]) delete annotations[name]
   return { ...item, metadata: { ...item.metadata, annotations } }
 }
 

@@ -52,6 +52,8 @@ export type ClaimsDeps = {
   log: Log
   /** Whether `store` may be written now, as far as this node knows. Absent: always. */
   mayWrite?: () => boolean
+  /** Whether an empty block may go to a node that needs one: no address of it rests. Absent: none. */
+  spares?: (cidr: string) => boolean
   /** As `OwnerAnswersDeps`. */
   collect?: () => Promise<unknown>
   /** The journal is older than this block, which the API server has from this node: a copy of the disk. Called before it is written over. */
@@ -103,9 +105,10 @@ export class Claims {
         // whoever asked waits for it
         for (const cidr of this.#queue.unpublished().blocks) this.#queue.add(cidr)
       },
-      answered: (version, written) => {
-        const { cidr } = written.spec
-        if (this.#base.get(cidr)?.metadata.resourceVersion === version) this.#base.set(cidr, written)
+      give: item => this.#give(item),
+      answered: written => {
+        const base = this.#base.get(written.spec.cidr)
+        if (base !== undefined && sequenceOf(base) === sequenceOf(written)) this.#base.set(written.spec.cidr, written)
       },
     })
     for (const { block } of deps.ledger.blocks()) this.#queue.add(block.cidr)
@@ -174,6 +177,16 @@ export class Claims {
     return this.#taken.all
   }
 
+  /** Blocks of other nodes that were empty when all were listed, and whose they are. */
+  empty(): [cidr: string, affinity: string][] {
+    return this.#taken.empty()
+  }
+
+  /** Somebody heard that a block is gone. */
+  freed(cidr: string): void {
+    this.#taken.gone(cidr)
+  }
+
   /** Whether the watch of this node's blocks is connected, and if not why. */
   get connection(): { connected: boolean; cause?: Error } {
     return this.#connection
@@ -236,22 +249,36 @@ export class Claims {
    */
   giveBack(cidr: string): Promise<void> {
     return this.#mutex.run(cidr, async () => {
-      const { ledger, mayWrite } = this.#deps
-      if (this.#closed || !this.#connection.connected || mayWrite?.() === false) return
-      const owned = ledger.get(cidr)
       const base = this.#base.get(cidr)
-      if (owned === undefined || base === undefined || !isEmpty(owned.block)) return
-      ledger.forget(cidr)
-      this.#base.delete(cidr)
-      try {
-        await this.#delete(base)
-        this.#queue.forget(cidr)
-      } catch (error) {
-        if (!isStoreError(error)) throw error
-        this.#leaving.set(cidr, owned.block)
-        this.#queue.add(cidr) // ours again if it is still there
-      }
+      if (base !== undefined) await this.#giveBack(base)
     })
+  }
+
+  /** For who asks for a block of this node as it is here. The caller holds the block's mutex. */
+  async #give(item: BlockObject): Promise<boolean> {
+    if (this.#deps.spares?.(item.spec.cidr) !== true || !(await this.#giveBack(item))) return false
+    this.#changed()
+    return true
+  }
+
+  /** Whether the block, as it is here, has left the journal. */
+  async #giveBack(item: BlockObject): Promise<boolean> {
+    const { ledger, mayWrite } = this.#deps
+    if (this.#closed || !this.#connection.connected || mayWrite?.() === false) return false
+    const { cidr } = item.spec
+    const owned = ledger.get(cidr)
+    if (owned === undefined || owned.lostTo !== undefined || !isEmpty(owned.block)) return false
+    ledger.forget(cidr)
+    this.#base.delete(cidr)
+    try {
+      await this.#delete(item)
+      this.#queue.forget(cidr)
+    } catch (error) {
+      if (!isStoreError(error)) throw error
+      this.#leaving.set(cidr, owned.block)
+      this.#queue.add(cidr) // ours again if it is still there
+    }
+    return true
   }
 
   /** Pods of these ranges get no new addresses: that none of them is left is published without a pause. */

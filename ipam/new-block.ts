@@ -1,8 +1,12 @@
 // Gets this node one more block: picks a free one by what is known of the others, and claims it. Blocks of other nodes are
-// not watched, so what is known may be out of date: a lost claim, or a pool without a free block, leads to a new list.
+// not watched, so what is known may be out of date: a lost claim, or a pool without a free block, leads to a new list. Where none
+// is free and a pod waits, owners of empty blocks are asked for one; a spare one is never asked for.
 import type { IpPool } from '../api/pools.ts'
 import { isStoreError, type Store } from '../datastore/port.ts'
-import { contains, familyOf, overlaps } from '../lib/ip.ts'
+import type { Clock } from '../lib/clock.ts'
+import { contains, type Family, familyOf, overlaps } from '../lib/ip.ts'
+import { blockSize } from './block.ts'
+import { type Asked, BlockRequests, inWords } from './block-requests.ts'
 import type { Claims } from './claims.ts'
 import type { Inputs } from './inputs.ts'
 import type { OwnedBlock } from './journal.ts'
@@ -22,8 +26,14 @@ export type NewBlockDeps = {
   claims: Claims
   ledger: Ledger
   hold: PoolHold
-  store: Pick<Store, 'pages'>
+  store: Store
+  clock: Clock
+  /** Blocks of the pools are scarce: an owner is asked for one. */
+  asking: (family: Family) => void
 }
+
+/** `exact`: this block and no other. `isNeeded`: a pod waits, so owners of empty blocks are asked for one. */
+type Wanted = { exact?: string; isNeeded: boolean }
 
 export class NewBlock {
   readonly #node: string
@@ -31,30 +41,57 @@ export class NewBlock {
   readonly #ledger: Ledger
   readonly #hold: PoolHold
   readonly #store: Pick<Store, 'pages'>
-  readonly #claiming = new Map<string, Promise<AssignRefusal | undefined>>()
+  readonly #asking: NewBlockDeps['asking']
+  readonly #requests: BlockRequests
+  readonly #claiming = new Map<string, { isNeeded: boolean; outcome: Promise<AssignRefusal | undefined> }>()
 
-  constructor({ node, claims, ledger, hold, store }: NewBlockDeps) {
+  constructor({ node, claims, ledger, hold, store, clock, asking }: NewBlockDeps) {
     this.#node = node
     this.#claims = claims
     this.#ledger = ledger
     this.#hold = hold
     this.#store = store
+    this.#asking = asking
+    this.#requests = new BlockRequests({ node, store, clock })
+  }
+
+  /** From now on no owner is asked any more, and who waits for one hears at once. */
+  close(): void {
+    this.#requests.close()
   }
 
   /**
    * Claims a block of the pools, or the `exact` one. One claim at a time for the same pools, however many wait for it.
    * Undefined: this node has a block more. Rejects with DatabaseError.
    */
-  claim(pools: readonly IpPool[], inputs: Inputs, exact?: string): Promise<AssignRefusal | undefined> {
-    const key = exact ?? pools.map(({ metadata }) => metadata.name).join(' ')
+  claim(pools: readonly IpPool[], inputs: Inputs, wanted: Wanted): Promise<AssignRefusal | undefined> {
+    const key = wanted.exact ?? pools.map(({ metadata }) => metadata.name).join(' ')
     const running = this.#claiming.get(key)
-    if (running !== undefined) return running
-    const claim = this.#claimOne(pools, inputs, exact).finally(() => this.#claiming.delete(key))
-    this.#claiming.set(key, claim)
-    return claim
+    if (running !== undefined && (running.isNeeded || !wanted.isNeeded)) return running.outcome
+    const outcome = this.#claimAfter(running?.outcome, pools, inputs, wanted).finally(() => {
+      if (this.#claiming.get(key)?.outcome === outcome) this.#claiming.delete(key)
+    })
+    this.#claiming.set(key, { isNeeded: wanted.isNeeded, outcome })
+    return outcome
   }
 
-  async #claimOne(pools: readonly IpPool[], inputs: Inputs, exact?: string): Promise<AssignRefusal | undefined> {
+  /** A claim of a spare block that is under way may end in one; only where no block is free is more to be done. */
+  async #claimAfter(
+    spare: Promise<AssignRefusal | undefined> | undefined,
+    ...claim: Parameters<NewBlock['claim']>
+  ): Promise<AssignRefusal | undefined> {
+    if (spare !== undefined) {
+      const refusal = await spare
+      if (refusal?.refused !== 'exhausted') return refusal
+    }
+    return this.#claimOne(...claim)
+  }
+
+  async #claimOne(
+    pools: readonly IpPool[],
+    inputs: Inputs,
+    { exact, isNeeded }: Wanted,
+  ): Promise<AssignRefusal | undefined> {
     const family = familyOf(pools[0]!.spec.cidr)
     const before = this.#own().length
     if (!inputs.config.autoAllocateBlocks)
@@ -77,12 +114,16 @@ export class NewBlock {
             remedy: 'raise maxBlocksPerHost in the IPAMConfiguration named default',
           }
         const cidr = exact ?? (await this.#pick(pools, inputs, lost))
-        if (cidr === undefined)
+        if (cidr === undefined) {
+          const asked = isNeeded ? await this.#ask(pools, inputs) : []
+          if (asked.some(({ answer }) => answer === 'given')) continue
+          const none = `no free block is left in ${pools.map(pool => described(pool, inputs.reserved)).join(', ')}`
           return {
             refused: 'exhausted',
-            message: `no free block is left in ${pools.map(pool => described(pool, inputs.reserved)).join(', ')}`,
+            message: [none, ...asked.map(inWords)].join('; '),
             remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
           }
+        }
         const pool = pools.find(({ spec }) => contains(spec.cidr, cidr))!
         await this.#hold.hold(pool)
         const outcome = await this.#claims.claim(cidr, () => this.#confirms(pool, cidr, inputs))
@@ -108,6 +149,18 @@ export class NewBlock {
     const free = this.#firstFree(pools, inputs)
     if (free !== undefined || !(await this.#claims.learnTaken(RELIST_MS))) return free
     return this.#firstFree(pools, inputs)
+  }
+
+  /** Asks owners of blocks without pods, by the last list, until one has given its block back. Rejects as the store. */
+  async #ask(pools: readonly IpPool[], { reserved }: Inputs): Promise<Asked[]> {
+    const useful = this.#claims.empty().filter(([cidr]) => {
+      const isWhole = reservedIn(reserved, cidr) < BigInt(blockSize(cidr))
+      return isWhole && pools.some(({ spec }) => contains(spec.cidr, cidr))
+    })
+    const asked = await this.#requests.ask(useful)
+    if (asked.length > 0) this.#asking(familyOf(pools[0]!.spec.cidr))
+    for (const { cidr, answer } of asked) if (answer === 'given') this.#claims.freed(cidr)
+    return asked
   }
 
   #firstFree(pools: readonly IpPool[], inputs: Inputs): string | undefined {

@@ -1,6 +1,7 @@
 // Says that this node lives where somebody asks before it frees a block of it (`askOwner`). The answer is written also while
 // nothing else may be: without a Node object, and while the server is not believed. A block of this node at a server is
-// reason enough to keep it there. Who is asked to free what no pod of this node has (`askCollect`) looks before it answers.
+// reason enough to keep it there. Who is asked to free what no pod of this node has (`askCollect`) looks before it answers, and
+// who is asked for an empty block (`askBlock`) gives it back instead of an answer, where it can.
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
@@ -8,7 +9,7 @@ import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
-import { answerAsked, isCollectAsked, isOwnerAsked } from './block.ts'
+import { answerAsked, isBlockWanted, isCollectAsked, isOwnerAsked } from './block.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -22,8 +23,10 @@ export type OwnerAnswersDeps = {
   mine(item: BlockObject): boolean
   /** Frees what no pod of this node has, in all blocks. Absent: nobody knows the pods. */
   collect?: () => Promise<unknown>
-  /** The block that had this version is now as it was written. */
-  answered(version: string | undefined, written: BlockObject): void
+  /** Gives a block back as it is here, where nothing speaks against that; whether the server has it no more, as far as it says. */
+  give(item: BlockObject): Promise<boolean>
+  /** The server has the block as it was written, of which nothing changed but the question. */
+  answered(written: BlockObject): void
 }
 
 /** How soon an answer that the server did not take is tried again. Whoever asks waits for a minute. */
@@ -71,17 +74,22 @@ export class OwnerAnswers {
   }
 
   async #answerOnce(cidr: string): Promise<void> {
-    const { store, log, mine, answered, collect } = this.#deps
+    const { store, log, mine, answered, collect, give } = this.#deps
     const item = await store.get('IPAMBlock', blockName(cidr))
     if (!isAsked(item) || !mine(item)) return
+    if (isBlockWanted(item) && (await give(item))) {
+      log.info({ cidr }, 'another node has no address left and asked for this empty block: it is given back')
+      return
+    }
     const collected = isCollectAsked(item)
     if (collected) await collect?.()
-    answered(item.metadata.resourceVersion, await store.update('IPAMBlock', answerAsked(item)))
+    answered(await store.update('IPAMBlock', answerAsked(item)))
     if (collected) log.info({ cidr }, 'somebody asked to free what no pod of this node has: it is freed')
-    else log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
+    else if (isOwnerAsked(item)) log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
+    else log.info({ cidr }, 'another node asked for this block, which is in use or was a moment ago: it stays')
   }
 }
 
 function isAsked(item: BlockObject): boolean {
-  return isOwnerAsked(item) || isCollectAsked(item)
+  return isOwnerAsked(item) || isCollectAsked(item) || isBlockWanted(item)
 }

@@ -18,10 +18,13 @@ export type SpareRefusalsDeps = {
 }
 
 /** Full pools have a free block when somebody adds a pool, which is told at once, or when another node gives one back. */
-const FULL_MS = 20 * 60_000
+export const FULL_MS = 20 * 60_000
+
+/** Why no block more is had ahead of the pods. `scarce`: none is asked for, as other nodes have no address at all. */
+export type SpareRefusal = Omit<AssignRefusal, 'refused'> & { refused: AssignRefusal['refused'] | 'scarce' }
 
 /** What one family waits for. */
-type Wait = { refusal?: AssignRefusal; cancel: Cancel; readonly backoff: Backoff; readonly slow: Backoff }
+type Wait = { refusal?: SpareRefusal; cancel: Cancel; readonly backoff: Backoff; readonly slow: Backoff }
 
 export class SpareRefusals {
   readonly #deps: SpareRefusalsDeps
@@ -33,7 +36,7 @@ export class SpareRefusals {
   }
 
   /** The answer to an ask for a block; undefined: there is one, or none is wanted. */
-  answered(family: Family, refusal: AssignRefusal | undefined): void {
+  answered(family: Family, refusal: SpareRefusal | undefined): void {
     if (this.#closed) return
     const { log, clock, again } = this.#deps
     const wait = this.#waits[family]
@@ -69,24 +72,30 @@ function aWait(): Wait {
   return { cancel: () => undefined, backoff, slow: new Backoff({ firstMs: FULL_MS, maxMs: FULL_MS }) }
 }
 
-function refusedCondition({ family, pools, serving, free }: Room, refusal: AssignRefusal): Condition[] {
+function refusedCondition({ family, pools, serving, free }: Room, refusal: SpareRefusal): Condition[] {
   if (pools.length === 0) return []
   const { message, remedy } = refusal
-  if (serving.length === 0)
+  const isScarce = refusal.refused === 'scarce'
+  // one that gave its last block away may get one again for its first pod
+  if (serving.length === 0 && !isScarce)
     return [
       broken('PoolsUsable', { reason: 'NoBlock', message: `no ${family} block for this node: ${message}`, remedy }),
     ]
   const pods = free === 1 ? '1 pod more gets' : `${Math.max(0, free)} pods more get`
   const next = broken('BlocksLeft', {
     ...{ reason: REASONS[refusal.refused] ?? 'NoBlock', remedy },
-    message: `${pods} an ${family} address on this node, and none after that: ${message}`,
+    message: `${pods} an ${family} address on this node, and ${isScarce ? 'the next one only if another node gives a block back' : 'none after that'}: ${message}`,
   })
   if (free > 0) return [next]
-  const said = `every ${family} address of this node is in use, and it gets no block more: ${message}`
+  const said =
+    serving.length === 0
+      ? `this node has no ${family} block: ${message}`
+      : `every ${family} address of this node is in use, and it gets no block more: ${message}`
   return [broken('AddressesLeft', { reason: 'AllInUse', message: said, remedy }), next]
 }
 
-const REASONS: Partial<Record<AssignRefusal['refused'], string>> = {
+const REASONS: Partial<Record<SpareRefusal['refused'], string>> = {
+  scarce: 'Scarce',
   exhausted: 'PoolsFull',
   'block-limit': 'BlockLimit',
   unreachable: 'Unreachable',

@@ -1,5 +1,5 @@
-// Which blocks there are, and which node owns each, as far as this node knows. Those of this node are watched; of the others
-// the CIDR and the owner are listed once before the first claim, and again when that list proves to be out of date.
+// Which blocks there are, which node owns each, and which are empty, as far as this node knows. Those of this node are watched;
+// the others are listed once before the first claim, and again when that list proves to be out of date.
 import type { Resource } from '../api/kinds.ts'
 import type { Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -12,6 +12,8 @@ export type TakenBlocksDeps = { node: string; store: Pick<Store, 'pages'>; clock
 export class TakenBlocks {
   readonly #deps: TakenBlocksDeps
   readonly #affinities = new Map<string, string | undefined>()
+  /** Blocks of other nodes in which nobody had an address when they were listed. */
+  #empty: ReadonlySet<string> = new Set()
   #synced = false
   /** When all blocks were listed last, on the monotonic clock. */
   #listedMs: number | undefined
@@ -36,6 +38,15 @@ export class TakenBlocks {
     return [...this.#affinities].flatMap(([cidr, affinity]) => (affinity === own ? [cidr] : []))
   }
 
+  /** Blocks of other nodes in which nobody had an address when all were listed, with the affinity. */
+  empty(): [cidr: string, affinity: string][] {
+    const own = affinityOf(this.#deps.node)
+    return [...this.#empty].flatMap(cidr => {
+      const affinity = this.#affinities.get(cidr)
+      return affinity === undefined || affinity === own ? [] : [[cidr, affinity]]
+    })
+  }
+
   note({ spec }: BlockObject): void {
     this.#affinities.set(spec.cidr, spec.affinity)
   }
@@ -57,7 +68,13 @@ export class TakenBlocks {
     if (this.#listedMs !== undefined && clock.monotonicMs() - this.#listedMs <= maxAgeMs) return false
     const found = new Map<string, string | undefined>()
     // page by page, so that the allocations of 5,000 blocks are never in memory together
-    for await (const page of store.pages('IPAMBlock')) for (const { spec } of page) found.set(spec.cidr, spec.affinity)
+    const empty = new Set<string>()
+    for await (const page of store.pages('IPAMBlock'))
+      for (const { spec } of page) {
+        found.set(spec.cidr, spec.affinity)
+        if (spec.allocations.every(index => index === null)) empty.add(spec.cidr)
+      }
+    this.#empty = empty
     this.#listedMs = clock.monotonicMs()
     const own = affinityOf(node)
     // of this node's blocks the watch is newer than the list

@@ -201,6 +201,18 @@ test("a node's token is refused with the object and the rule when it writes what
     ['POST', BLOCKS, block('10.0.0.5/32', 'host:n2'), /ipamblocks.*"10-0-0-5-32" is forbidden.*its own blocks/],
     ['POST', BLOCKS, block('10.0.0.5/32'), /its own blocks/],
     ['PATCH', `${BLOCKS}/10-0-0-2-32`, { spec: { affinity: 'host:n1' } }, /"10-0-0-2-32".*its own blocks/],
+    [
+      'PATCH',
+      `${BLOCKS}/10-0-0-2-32`,
+      { metadata: { annotations: { 'margay.io/BlockWanted': 'n1', other: 'one' } } },
+      /its own blocks/,
+    ],
+    [
+      'PATCH',
+      `${BLOCKS}/10-0-0-2-32`,
+      { metadata: { annotations: { 'margay.io/BlockWanted': 'n1' } }, spec: { unallocated: [] } },
+      /its own blocks/,
+    ],
     ['PATCH', `${BLOCKS}/10-0-0-3-32`, { spec: { affinity: 'host:n2' } }, /its own blocks/],
     ['PATCH', `${BLOCKS}/10-0-0-4-32`, { spec: { strictAffinity: true } }, /its own blocks/],
     ['DELETE', `${BLOCKS}/10-0-0-2-32`, undefined, /"10-0-0-2-32".*its own blocks/],
@@ -231,6 +243,16 @@ test("a node's token is refused with the object and the rule when it writes what
     t.regex(String(answer.body.message), rule, `${method} ${path}`)
     t.regex(String(answer.body.message), /User "system:node:n1"/)
   }
+})
+
+test('a node asks for a block of another one by an annotation of it, which it does not take out', async t => {
+  const { server, n1, n2 } = await withNodes(t)
+  const path = `${BLOCKS}/10-0-0-2-32`
+  await call(server.url, BLOCKS, n2, 'POST', block('10.0.0.2/32', 'host:n2'))
+  const wish = (by: string | null) => ({ metadata: { annotations: { 'margay.io/BlockWanted': by } } })
+  t.is((await call(server.url, path, n1, 'PATCH', wish('n1'))).code, 200)
+  t.is((await call(server.url, path, n1, 'PATCH', wish(null))).code, 403)
+  t.is((await call(server.url, path, n2, 'PATCH', wish(null))).code, 200)
 })
 
 test('a user of no known group is told so, and a token that is taken out of the file ends', async t => {

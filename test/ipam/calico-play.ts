@@ -6,7 +6,7 @@ import { kinds, type Resource } from '../../api/kinds.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import type { AssignRefusal, AssignRequest } from '../../ipam/port.ts'
 import { type Family, overlaps } from '../../lib/ip.ts'
-import { aNode, aPod, type aPool, converge, type TestNode } from './world.ts'
+import { aNode, aPod, type aPool, assigned, converge, type TestNode } from './world.ts'
 
 const root = new URL('../..', import.meta.url).pathname
 
@@ -59,15 +59,12 @@ export class Cluster {
     pools?: readonly string[],
     use: AssignRequest['use'] = 'Workload',
   ): Promise<Got> {
-    const { allocator } = await this.node(host)
+    const node = await this.node(host)
+    const others = [...this.#nodes.values()].filter(each => each !== node)
     let got = 0
     for (; got < count; got++) {
-      const answer = await allocator.assign({
-        ...aPod(`p${this.#pods++}`),
-        families: [family],
-        pools: { [family]: pools },
-        use,
-      })
+      const pod = { ...aPod(`p${this.#pods++}`), families: [family], pools: { [family]: pools }, use }
+      const { answer } = await assigned(node, pod, others)
       if ('refused' in answer) return { got, refused: answer.refused }
     }
     return { got }

@@ -3,7 +3,7 @@
 import type { Kind, Resource } from '../../api/kinds.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { isStoreError, type Store, type WatchEvent, type WatchHandlers } from '../../datastore/port.ts'
-import { epochOf, parseBlock } from '../../ipam/block.ts'
+import { epochOf, isBlockWanted, parseBlock } from '../../ipam/block.ts'
 import { Claims } from '../../ipam/claims.ts'
 import type { OwnedBlock } from '../../ipam/journal.ts'
 import { Ledger } from '../../ipam/ledger.ts'
@@ -13,7 +13,7 @@ import { silentLog } from '../../lib/log.ts'
 type BlockObject = Resource<'IPAMBlock'>
 
 /** What a node may still begin, how often. `pods`: one at a time. */
-export type Plan = { claims: number; pods: number; gives: number; ticks: number }
+export type Plan = { claims: number; pods: number; gives: number; asks: number; ticks: number }
 
 /** How often each node lost a block, as far as that lies behind something. */
 type Past = readonly number[]
@@ -120,6 +120,7 @@ export class Node {
   readonly losses = new Map<string, number>()
   isClaiming = false
   hasPod = false
+  hasAsked = false
   readonly #i: number
   #own: readonly string[] = []
   #life = 0
@@ -144,7 +145,7 @@ export class Node {
     this.store = this.#reach(server)
     this.claims = new Claims({
       ...{ node: this.name, journal: this.disk, store: this.store, answers: this.store },
-      ...{ ledger: this.ledger, clock: this.clock, log: silentLog },
+      ...{ ledger: this.ledger, clock: this.clock, log: silentLog, spares: () => true },
     })
     this.claims.start(() => undefined)
   }
@@ -244,7 +245,7 @@ function textOfEvent(event: WatchEvent<'IPAMBlock'>): string {
 /** A block as nodes see it, but for the version. */
 function textOfBlock(item: BlockObject): string {
   const { slots, sequence, free } = parseBlock(item)
-  return `${item.spec.cidr} ${item.spec.affinity} ${epochOf(item)} ${sequence} ${slots.map(slot => slot?.handle)} ${free}`
+  return `${item.spec.cidr} ${item.spec.affinity} ${epochOf(item)} ${sequence} ${slots.map(slot => slot?.handle)} ${free} ${isBlockWanted(item)}`
 }
 
 /** All promises that can go on have. */

@@ -6,8 +6,9 @@
 // Hazard: steps that do not touch each other have no order. That a node lost a block before another one got it is certain only
 // where a chain of writes, answers and events leads from the one to the other; each step carries which losses lie behind it.
 import { createHash } from 'node:crypto'
+import { blockName } from '../../api/names.ts'
 import { isStoreError, Unreachable } from '../../datastore/port.ts'
-import { affinityOf, assign, epochOf, isEmpty, isPublished, nextFree, release } from '../../ipam/block.ts'
+import { affinityOf, askBlock, assign, epochOf, isEmpty, isPublished, nextFree, release } from '../../ipam/block.ts'
 import { overlaps } from '../../lib/ip.ts'
 import { type Call, drained, merged, NAMES, Node, type Plan, Server } from './claim-node.ts'
 
@@ -63,7 +64,7 @@ export class World {
       strays: of('land', 'stray'),
       faults: faulty ? [...of('fail', 'sent'), ...of('repeat', 'sent', ({ isWrite }) => isWrite)] : [],
       crashes: faulty && history.length > 0 ? [`crash ${i} 0`, `replace ${i} 0`] : [],
-      isAlone: calls.every(({ state }) => state === 'over' || state === 'landed'),
+      isAlone: calls.every(isOver) && !this.#nodes.some(other => other !== node && mayAsk(other)),
     }
   }
 
@@ -71,7 +72,9 @@ export class World {
   #begun({ left, isClaiming, ledger, clock }: Node): Begun[] {
     const ofBlocks = this.#blocks.flatMap((cidr, b): Begun[] => {
       const owned = ledger.get(cidr)
-      if (owned === undefined) return left.claims > 0 && !isClaiming ? [['claim', b]] : []
+      if (owned === undefined && !isClaiming)
+        return [...(left.claims > 0 ? [['claim', b] as const] : []), ...(left.asks > 0 ? [['ask', b] as const] : [])]
+      if (owned === undefined) return []
       if (!isEmpty(owned.block)) return [['end', b]]
       const words = [...(left.pods > 0 ? ['start'] : []), ...(left.gives > 0 ? ['give'] : [])]
       return owned.lostTo === undefined ? words.map(word => [word, b]) : []
@@ -133,18 +136,18 @@ export class World {
       case 'claim': {
         node.left.claims--
         node.isClaiming = true
-        const { claims } = node
-        const ended = () => {
-          if (node.claims === claims) node.isClaiming = false
-        }
-        claims
-          .claim(cidr, () => this.#confirms(node, cidr))
-          .then(ended, (error: unknown) => {
-            if (!isStoreError(error)) throw error
-            ended()
-          })
+        this.#whileClaiming(
+          node,
+          node.claims.claim(cidr, () => this.#confirms(node, cidr)),
+        )
         return
       }
+      case 'ask':
+        node.left.asks--
+        node.hasAsked = true
+        node.isClaiming = true
+        this.#whileClaiming(node, this.#ask(node, cidr))
+        return
       case 'give':
         node.left.gives--
         void node.claims.giveBack(cidr)
@@ -167,6 +170,23 @@ export class World {
       default:
         throw new Error(`no such choice: ${word}`)
     }
+  }
+
+  #whileClaiming(node: Node, work: Promise<unknown>): void {
+    const { claims } = node
+    const ended = () => {
+      if (node.claims === claims) node.isClaiming = false
+    }
+    work.then(ended, (error: unknown) => {
+      if (!isStoreError(error)) throw error
+      ended()
+    })
+  }
+
+  /** As BlockRequests does, whatever the block holds: what it was when it was listed may be long ago. */
+  async #ask({ store, name }: Node, cidr: string): Promise<void> {
+    const item = await store.get('IPAMBlock', blockName(cidr))
+    await store.update('IPAMBlock', askBlock(item, name))
   }
 
   /** As NewBlock does where blocks of several sizes are known: a list after the claim tells whether another one shares addresses. */
@@ -233,6 +253,16 @@ export class World {
     })
     return createHash('sha1').update(named.toSorted()[0]!).digest('base64')
   }
+}
+
+/** Whether nothing of a call gets to the server any more. */
+function isOver({ state }: Call): boolean {
+  return state === 'over' || state === 'landed'
+}
+
+/** Whether a node may write into a block of another one, which hears of that. */
+function mayAsk({ left, hasAsked, isClaiming, calls }: Node): boolean {
+  return left.asks > 0 || (hasAsked && (isClaiming || !calls.every(isOver)))
 }
 
 const ORDERS = [

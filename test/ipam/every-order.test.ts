@@ -60,7 +60,7 @@ async function explore({ blocks, plans, begun = [] }: Scene, faults: number) {
   return count
 }
 
-const NOTHING: Plan = { claims: 0, pods: 0, gives: 0, ticks: 0 }
+const NOTHING: Plan = { claims: 0, pods: 0, gives: 0, asks: 0, ticks: 0 }
 const CLAIMS = { ...NOTHING, claims: 1 }
 const BLOCKS = ['10.0.0.0/31', '10.0.0.2/31']
 /** One has the addresses of the other. */
@@ -111,6 +111,17 @@ const scenes: readonly Scene[] = [
     title: 'a block whose claim may still land is had by one node at a time, whoever claims it meanwhile',
     ...{ blocks: BLOCKS, plans: [{ ...CLAIMS, ticks: 1 }, CLAIMS, NOTHING], faults: [1, 2] },
     begun: ['claim 0 0', 'fail 0 0'],
+  },
+  {
+    title:
+      'a block that another node asks for is given only while no pod has an address of it, and is had by one node at a time',
+    ...{ blocks: BLOCKS, plans: [{ ...CLAIMS, pods: 1 }, { ...CLAIMS, asks: 1 }, NOTHING], faults: [0, 1] },
+    begun: [...HAS_ONE, 'ask 1 0', 'land 1 0', 'answer 1 0'],
+  },
+  {
+    title: 'of two nodes that claim a block which was asked for and is given one has it at the most',
+    ...{ blocks: BLOCKS, plans: [CLAIMS, { ...CLAIMS, asks: 1 }, CLAIMS], faults: [0, 1] },
+    begun: [...HAS_ONE, 'ask 1 0', 'land 1 0'],
   },
   {
     title: 'of two blocks of different sizes over the same addresses no two nodes ever have one each',

@@ -4,7 +4,7 @@ import { createFakeStore } from '../../datastore/fake.ts'
 import { claimedBlock, forecast } from '../../ipam/forecast.ts'
 import { type Inputs, inputsOf } from '../../ipam/inputs.ts'
 import { aBlock, aResource } from '../datastore/objects.ts'
-import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, assigned, converge, convergeAll, type TestNode } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
@@ -111,7 +111,8 @@ async function fill(all: readonly TestNode[]): Promise<number> {
     for (const node of all) {
       if (refused.size === all.length) return given
       if (refused.has(node)) continue
-      const answer = await node.allocator.assign({ ...aPod(`${node.name}-${given}`) })
+      const others = all.filter(each => each !== node)
+      const { answer } = await assigned(node, aPod(`${node.name}-${given}`), others)
       if ('refused' in answer) refused.add(node)
       else given++
     }

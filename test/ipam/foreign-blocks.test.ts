@@ -2,7 +2,7 @@
 import test from 'ava'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import type { Store, WatchEvent } from '../../datastore/port.ts'
-import { aNode, aPod, aPool, breaksByHand, converge, convergeAll } from './world.ts'
+import { aNode, aPod, aPool, assigned, breaksByHand, converge, convergeAll } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
@@ -62,6 +62,8 @@ test('a block that another node gave back is found when no other is free', async
   for (const node of [here, there]) node.start()
   await converge(fake, here, there)
   for (const name of ['a', 'b']) t.false('refused' in (await here.allocator.assign(aPod(name))))
+  await there.allocator.assign(aPod('theirs'))
+  await converge(fake, here, there)
   t.like(await here.allocator.assign(aPod('c')), { refused: 'exhausted' })
   await there.close()
   const [theirs] = there.allocator.blocks()
@@ -159,6 +161,6 @@ test('a block that was deleted by hand does not come back over one of another si
     (await fake.list('IPAMBlock')).map(({ metadata }) => metadata.name),
     ['10-0-0-4-31'],
   )
-  t.like(await here.allocator.assign(aPod('b')), { refused: 'exhausted' })
+  t.like((await assigned(here, aPod('b'))).answer, { refused: 'exhausted' })
   t.regex(JSON.stringify(here.allocator.conditions()), /10\.0\.0\.0\/29 belongs to host:n2 now/)
 })

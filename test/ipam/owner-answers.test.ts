@@ -14,7 +14,14 @@ function asking(refusal: Error) {
   const item = askOwner(aBlock('10.244.0.0/31'), 'margay-controllers')
   const it = { tries: 0, refusal: refusal as Error | undefined }
   const answers = new OwnerAnswers({
-    ...{ clock, log: silentLog, mutex: new KeyedMutex(), mine: () => true, answered: () => undefined },
+    ...{
+      clock,
+      log: silentLog,
+      mutex: new KeyedMutex(),
+      mine: () => true,
+      answered: () => undefined,
+      give: async () => false,
+    },
     store: {
       get: async () => item,
       update: async (_kind: string, object: unknown) => {
@@ -62,7 +69,14 @@ test('who is asked to free what no pod has frees it before the answer, which tak
   const steps: string[] = []
   const item = askCollect(askOwner(aBlock('10.244.0.0/31'), 'margay-controllers'), 'margayctl')
   const answers = new OwnerAnswers({
-    ...{ clock, log: silentLog, mutex: new KeyedMutex(), mine: () => true, answered: () => undefined },
+    ...{
+      clock,
+      log: silentLog,
+      mutex: new KeyedMutex(),
+      mine: () => true,
+      answered: () => undefined,
+      give: async () => false,
+    },
     collect: async () => {
       steps.push('freed')
     },

@@ -7,7 +7,7 @@ import type { FakeStore } from '../../datastore/fake.ts'
 import { type Store, Unreachable } from '../../datastore/port.ts'
 import { NodeAllocator } from '../../ipam/allocator.ts'
 import { Journal } from '../../ipam/journal.ts'
-import type { AssignRequest } from '../../ipam/port.ts'
+import type { Assigned, AssignRefusal, AssignRequest } from '../../ipam/port.ts'
 import type { Sets } from '../../ipam/resting.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { type Database, openDatabase } from '../../lib/database.ts'
@@ -114,6 +114,34 @@ export async function converge(store: Settling, ...nodes: TestNode[]): Promise<v
   const found = [...written.splice(0), ...(await problemsOf(store, nodes))]
   const problems = found.filter(text => !broken.some(pattern => pattern.test(text)))
   if (problems.length > 0) throw new Error(problems.join('\n'))
+}
+
+/** Time passes on all of these, in steps that are short beside what nodes wait for each other. */
+export async function pass(nodes: readonly TestNode[], ms: number): Promise<void> {
+  for (let leftMs = ms; leftMs > 0; leftMs -= 100) {
+    for (const { clock } of nodes) clock.advance(100)
+    for (let turn = 0; turn < 5; turn++) await new Promise(setImmediate)
+  }
+}
+
+/** The answer to a pod, and how long it took: time passes on its node and the `others` until it is there, 20 s at the most. */
+export async function assigned(
+  node: TestNode,
+  pod: AssignRequest,
+  others: readonly TestNode[] = [],
+): Promise<{ answer: readonly Assigned[] | AssignRefusal; ms: number }> {
+  let answer: readonly Assigned[] | AssignRefusal | undefined
+  void node.allocator.assign(pod).then(given => {
+    answer = given
+  })
+  const sinceMs = node.clock.monotonicMs()
+  const spent = () => node.clock.monotonicMs() - sinceMs
+  await new Promise(setImmediate)
+  while (answer === undefined) {
+    if (spent() > 20_000) throw new Error(`${node.name} does not answer ${pod.handle}`)
+    await pass([node, ...others], 100)
+  }
+  return { answer, ms: spent() }
 }
 
 /** `converge` once more, for all nodes that are not closed: what the last steps of tests left is sound as well. */
