@@ -200,7 +200,7 @@ function nodesBehind(nodes: readonly string[]): ControllerCondition[] {
       reason: 'NodesBehind',
       message: `other pods have addresses of pods that ended, and these nodes have not said that they have heard of it, so policies there may take the one for the other: ${named}`,
       remedy:
-        'look at the agents of these nodes: whether they run, reach the API server, and whether KernelInSync and ApiServerConnected are true; delete the Nodes that are gone',
+        'look at the agents of these nodes: whether they run, reach the API server, and whether KernelInSync, ConnectionsCut and ApiServerConnected are true; delete the Nodes that are gone',
     }),
   ]
 }

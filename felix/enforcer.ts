@@ -37,8 +37,8 @@ export type PolicyMarks = { table: string; interfacePrefix: string }
 export type PolicyFailure = { reason: string; message: string }
 
 /**
- * `worked`: by kind, the digest of what was told. `pods`: the version of Pods up to which no set has an address more than was told;
- * undefined before there was one. `asked`: by an endpoint of this node; what has no failure is enforced.
+ * `worked`: by kind, the digest of what was told. `pods`: the version of Pods up to which no set has an address more than was told,
+ * nor is a connection tracked that such a set had allowed. `asked`: by an endpoint of this node; what has no failure is enforced.
  */
 export type EnforcerReceipt = {
   worked: Readonly<Record<string, string>>
@@ -111,8 +111,13 @@ export class PolicyEnforcer {
     this.#podsTold = version
   }
 
+  /** The version of Pods up to which no set has an address more than was told; undefined before there was one. */
+  get pods(): string | undefined {
+    return this.#pods
+  }
+
   /** What of all that was told stands in the kernel, as of the last pass; undefined before the first, and while one is under way. */
-  receipt(): EnforcerReceipt | undefined {
+  receipt(): Omit<EnforcerReceipt, 'pods'> | undefined {
     if (this.#refused === undefined) {
       this.#isNews = true // whoever asked is told when it can be said
       return undefined
@@ -122,7 +127,7 @@ export class PolicyEnforcer {
       const revision = this.#ledger.revisionOf(policy)
       return revision === undefined ? [] : [{ policy, revision, failure: failing.get(policy) }]
     })
-    return { worked: this.#ledger.worked, pods: this.#pods, asked }
+    return { worked: this.#ledger.worked, asked }
   }
 
   /** Whether the receipt may be another one than at the last call. */

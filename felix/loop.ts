@@ -144,6 +144,7 @@ export class Felix {
         sourcesOf: interfaceName => this.#calculator.podOn(interfaceName)?.sources ?? [],
         told: () => this.#policyTold(),
         report: condition => deps.onConditions(new Map([['ConnectionsCut', condition]])),
+        cut: () => deps.onPolicies?.(),
       })
     const qosTable = qosTableName(deps.marks)
     this.#qos = qosTable === undefined ? undefined : new QosTable(kernel, qosTable)
@@ -186,7 +187,8 @@ export class Felix {
 
   /** Which policies the kernel enforces, as of the last pass; undefined before the first, and while one writes them. */
   policyReceipt(): EnforcerReceipt | undefined {
-    return this.#policy?.receipt()
+    const receipt = this.#policy?.receipt()
+    return receipt && { ...receipt, pods: this.#revocation?.pods }
   }
 
   /** Tells which endpoint of policies is here, and by which interface. */
@@ -458,7 +460,8 @@ export class Felix {
     this.#revocation?.adopt(this.#policy.takeFoundCut())
     const narrowed = this.#policy.takeNarrowed()
     const isSettled = !refused.some(({ kind }) => kind.startsWith('nft'))
-    this.#revocation?.want([...narrowed, ...(isSettled ? this.#unsettled : [])])
+    const pods = isSettled ? this.#policy.pods : this.#revocation?.pods
+    this.#revocation?.want([...narrowed, ...(isSettled ? this.#unsettled : [])], pods)
     if (isSettled) this.#unsettled.clear()
     else for (const key of narrowed) this.#unsettled.add(key)
   }

@@ -34,6 +34,8 @@ export type RevocationDeps = {
   log: Log
   /** What is wrong now; called when that changed. */
   report: (condition: Condition | undefined) => void
+  /** `pods` is another one. */
+  cut: () => void
 }
 
 /** So many connections are held in memory, and deleted before the walk begins again. */
@@ -64,6 +66,9 @@ export class Revocation {
   /** What opens each shut place again. */
   readonly #shut = new Map<string, Cancel>()
   #waiting = new Set<string>()
+  /** The version of Pods as of the last `want`, and the one up to which all connections are cut. */
+  #podsWanted: string | undefined
+  #podsCut: string | undefined
   #mode: 'cut' | 'keep' = 'cut'
   #timer: Cancel | undefined
   #walking = false
@@ -79,14 +84,27 @@ export class Revocation {
     if (mode === this.#mode) return
     this.#mode = mode
     if (mode === 'keep') this.#waiting.clear()
-    else this.want(this.#deps.policy.judgedEndpoints())
+    else this.want(this.#deps.policy.judgedEndpoints(), this.#podsWanted)
   }
 
-  /** The policies of these endpoints of this node, which the kernel has by now, may deny more than they did. */
-  want(endpoints: Iterable<string>): void {
-    if (this.#mode === 'keep') return
-    for (const key of endpoints) this.#waiting.add(key)
-    if (this.#waiting.size > 0 && !this.#walking && this.#timer === undefined) this.#begin()
+  /**
+   * The version of Pods up to which no connection is tracked that sets of policies allowed with the address of a pod that is gone. Where
+   * connections are kept it says nothing of them.
+   */
+  get pods(): string | undefined {
+    return this.#podsCut
+  }
+
+  /**
+   * The policies of these endpoints of this node, which the kernel has by now, may deny more than they did; `pods`: the version of
+   * Pods that they are as of.
+   */
+  want(endpoints: Iterable<string>, pods: string | undefined): void {
+    this.#podsWanted = pods
+    if (this.#mode === 'cut') for (const key of endpoints) this.#waiting.add(key)
+    if (this.#waiting.size > 0) {
+      if (!this.#walking && this.#timer === undefined) this.#begin()
+    } else if (!this.#walking) this.#podsCut = pods
   }
 
   /** These are shut, by an earlier run: since when is not known, so it is for the whole time. */
@@ -106,17 +124,25 @@ export class Revocation {
     this.#walking = true
     const endpoints = this.#waiting
     this.#waiting = new Set()
+    const pods = this.#podsWanted
     const startedMs = this.#deps.clock.monotonicMs()
     void this.#cut(endpoints).then(({ refused, isWhole }) => {
       this.#walking = false
       if (this.#closed) return
       this.#tell(refused)
-      if (!isWhole) for (const key of endpoints) this.#waiting.add(key)
+      if (!isWhole && this.#mode === 'cut') for (const key of endpoints) this.#waiting.add(key)
+      this.#noteCut(this.#waiting.size === 0 ? this.#podsWanted : isWhole ? pods : this.#podsCut)
       const tookMs = this.#deps.clock.monotonicMs() - startedMs
       const pauseMs =
         refused === undefined ? Math.min(MOST_PAUSE_MS, Math.max(LEAST_PAUSE_MS, PAUSES * tookMs)) : RETRY_MS
       this.#timer = this.#deps.clock.after(pauseMs, () => this.#begin())
     })
+  }
+
+  #noteCut(pods: string | undefined): void {
+    if (pods === this.#podsCut) return
+    this.#podsCut = pods
+    this.#deps.cut()
   }
 
   /** Resolves to whether all are cut, and to why one could not be. */

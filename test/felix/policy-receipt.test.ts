@@ -148,7 +148,7 @@ test('a policy of an interface of the host is asked too, and fails where the ker
 test('a version of Pods counts when a pass has ended that began after it and removed what was too much, and not while the kernel refuses that', async t => {
   const node = anEnforcer()
   const { enforcer } = node
-  const pods = () => enforcer.receipt()?.pods
+  const pods = () => enforcer.pods
   const from: PolicyRule = { action: 'allow', source: { selector: 'app == "far"' }, destination: {} }
   node.tell('a', aPolicy('a', 'web', from), A)
   for (const i of [8, 9]) {

@@ -47,6 +47,7 @@ class World implements AsyncDisposable {
     report: condition => {
       if (condition !== undefined) throw new Error(condition.message)
     },
+    cut: () => undefined,
   })
   readonly #talks: Talk[] = []
   #wasCut = () => {}
@@ -89,7 +90,7 @@ class World implements AsyncDisposable {
   async apply(): Promise<void> {
     await this.enforcer.put()
     await this.enforcer.remove()
-    this.revocation.want(this.enforcer.takeNarrowed())
+    this.revocation.want(this.enforcer.takeNarrowed(), undefined)
   }
 
   /** Another machine, reached over an interface of the host that no pod has. */

@@ -37,6 +37,7 @@ async function aNode({ denies = () => true, sources = [] }: { denies?: Denies; s
   await kernel.addAddress({ ifindex: lo, address: '192.168.10.1', length: 32, scope: 0 })
   const clock = new ManualClock()
   const told: (Condition | undefined)[] = []
+  const cuts: (string | undefined)[] = []
   const shut: string[] = []
   const walks: string[][] = []
   const refuses: { errno?: number; comesBack?: true } = {}
@@ -67,12 +68,12 @@ async function aNode({ denies = () => true, sources = [] }: { denies?: Denies; s
     },
     sourcesOf: () => sources,
     told: async () => {},
-    ...{ clock, log: silentLog, report: condition => told.push(condition) },
+    ...{ clock, log: silentLog, report: condition => told.push(condition), cut: () => cuts.push(revocation.pods) },
   })
   const settled = async () => {
     for (let i = 0; i < 20; i++) await new Promise(resolve => setImmediate(resolve))
   }
-  return { world, kernel, clock, told, shut, walks, refuses, judge, revocation, settled }
+  return { world, kernel, clock, told, cuts, shut, walks, refuses, judge, revocation, settled }
 }
 
 test('a connection is judged by what the rules saw of it: behind a Service, and by the side on which the pod is', async t => {
@@ -83,7 +84,7 @@ test('a connection is judged by what the rules saw of it: behind a Service, and 
     aFlow('10.244.9.9', POD, { protocol: 1 }),
     aFlow('10.244.9.9', '10.244.8.8'),
   ]
-  node.revocation.want(['pod', 'another that is gone'])
+  node.revocation.want(['pod', 'another that is gone'], undefined)
   await node.settled()
   t.deepEqual(seen, [
     ['egress', { source: POD, destination: '10.244.7.7', protocol: 6, ports: { source: 40_000, destination: 8080 } }],
@@ -113,7 +114,7 @@ test('of a pod with other sources those connections are cut that lie among them 
     aFlow('10.244.9.9', '198.51.100.9'),
   ]
   node.world.tracked.flows = [...kept, aFlow('198.51.100.9', '10.244.9.9')]
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   await node.settled()
   t.deepEqual(node.world.tracked.flows, kept)
   t.deepEqual(node.shut, ['shut cali1, 4 left'])
@@ -121,7 +122,7 @@ test('of a pod with other sources those connections are cut that lie among them 
   const host = aFlow('192.168.10.1', '198.51.100.9')
   node.world.tracked.flows = [...kept, host]
   node.clock.advance(50)
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   await node.settled()
   t.deepEqual(node.world.tracked.flows, [...kept.slice(0, 2), host])
 })
@@ -130,7 +131,7 @@ test('what this host opened itself, and what came with another connection, was a
   const node = await aNode()
   const kept = [aFlow('192.168.10.1', POD), aFlow('127.0.0.1', POD), aFlow('10.244.9.9', POD, { isExpected: true })]
   node.world.tracked.flows = [...kept, aFlow('10.244.9.9', POD)]
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   await node.settled()
   t.deepEqual(node.world.tracked.flows, kept)
 })
@@ -138,7 +139,7 @@ test('what this host opened itself, and what came with another connection, was a
 test('the interface is shut to TCP out of nowhere before its connection is cut, and opened hours later', async t => {
   const node = await aNode()
   node.world.tracked.flows = [aFlow('10.244.9.9', POD)]
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   await node.settled()
   t.deepEqual(node.shut, ['shut cali1, 1 left'])
   t.deepEqual(node.world.tracked.flows, [])
@@ -146,7 +147,7 @@ test('the interface is shut to TCP out of nowhere before its connection is cut, 
   await node.settled()
   t.deepEqual(node.shut.slice(1), ['open cali1, 0 left'])
   node.world.tracked.flows = [aFlow('10.244.9.9', POD, { protocol: 17 })]
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   await node.settled()
   t.is(node.shut.length, 2, 'what is no TCP cannot be told from what opens a connection')
 })
@@ -164,7 +165,7 @@ test('connections that come back as fast as they are cut are cut again after a p
   const node = await aNode()
   node.refuses.comesBack = true
   node.world.tracked.flows = Array.from({ length: 4096 }, () => aFlow('10.244.9.9', POD, { protocol: 17 }))
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   for (let i = 0; i < 50; i++) await node.settled()
   t.is(node.walks.length, 64)
   delete node.refuses.comesBack
@@ -176,10 +177,10 @@ test('connections that come back as fast as they are cut are cut again after a p
 test('changes that follow each other wait for one walk together, and more connections than are held at once are all cut', async t => {
   const node = await aNode()
   node.world.tracked.flows = Array.from({ length: 9000 }, () => aFlow('10.244.9.9', POD))
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   await node.settled()
   t.deepEqual([node.world.tracked.flows.length, node.walks.length], [0, 3])
-  for (let i = 0; i < 100; i++) node.revocation.want(['pod'])
+  for (let i = 0; i < 100; i++) node.revocation.want(['pod'], undefined)
   await node.settled()
   t.is(node.walks.length, 3)
   node.clock.advance(50)
@@ -194,7 +195,7 @@ test('what the kernel refuses to delete is told, and tried again until it is gon
   const node = await aNode()
   node.world.tracked.flows = [aFlow('10.244.9.9', POD)]
   node.refuses.errno = ERRNO.EBUSY
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   await node.settled()
   t.like(node.told.at(-1), { type: 'ConnectionsCut', reason: 'Refused' })
   delete node.refuses.errno
@@ -207,7 +208,7 @@ test('where connections are to be kept none is looked at, and all are when that 
   const node = await aNode()
   node.world.tracked.flows = [aFlow('10.244.9.9', POD)]
   node.revocation.configure('keep')
-  node.revocation.want(['pod'])
+  node.revocation.want(['pod'], undefined)
   await node.settled()
   t.deepEqual([node.walks.length, node.world.tracked.flows.length], [0, 1])
   node.revocation.configure('cut')
@@ -215,6 +216,106 @@ test('where connections are to be kept none is looked at, and all are when that 
   t.is(node.world.tracked.flows.length, 0)
   node.revocation.close()
   t.is(node.clock.pending, 0)
+})
+
+test('how far this node is with Pods it says when the connections are cut that an address of one allowed, and no later than the next walk', async t => {
+  const node = await aNode()
+  node.revocation.want([], '1')
+  t.is(node.revocation.pods, '1', 'nothing is to be cut')
+  node.world.tracked.flows = [aFlow(POD, '10.244.9.9')]
+  node.revocation.want(['pod'], '2')
+  t.is(node.revocation.pods, '1')
+  node.revocation.want([], '3')
+  t.is(node.revocation.pods, '1', 'while the walk is under way')
+  await node.settled()
+  t.deepEqual([node.revocation.pods, node.world.tracked.flows, node.cuts], ['3', [], ['3']])
+  // pods that go one after the other do not hold it back
+  for (let version = 4; version < 8; version++) {
+    node.world.tracked.flows = [aFlow(POD, '10.244.9.9')]
+    node.revocation.want(['pod'], `${version}`)
+    node.clock.advance(2000)
+    node.revocation.want(['pod'], `${version} and more`)
+    await node.settled()
+    t.is(node.revocation.pods, `${version}`)
+  }
+  node.clock.advance(2000)
+  await node.settled()
+  t.is(node.revocation.pods, '7 and more')
+})
+
+test('while the kernel refuses to delete a connection this node does not say that it is through, and where they are kept it does at once', async t => {
+  const node = await aNode()
+  node.world.tracked.flows = [aFlow(POD, '10.244.9.9')]
+  node.refuses.errno = ERRNO.EPERM
+  node.revocation.want(['pod'], '2')
+  await node.settled()
+  t.is(node.revocation.pods, undefined)
+  delete node.refuses.errno
+  node.clock.advance(5000)
+  await node.settled()
+  t.is(node.revocation.pods, '2')
+  node.revocation.configure('keep')
+  node.revocation.want(['pod'], '3')
+  t.is(node.revocation.pods, '3')
+})
+
+test('of another node’s pod that is gone nothing is tracked here when this node says that it has heard of it', async t => {
+  const world = new FakeWorld()
+  const kernel = world.kernel()
+  await setUpNode(kernel)
+  const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
+  const clock = new ManualClock()
+  let pods = '1'
+  const felix: Felix = new Felix(kernel, {
+    clock,
+    log: silentLog,
+    marks,
+    onConditions: () => {},
+    podsVersion: () => pods,
+  })
+  felix.configure({ node: { name: 'n1', ipv4: '192.168.10.1/24', uplink: 'eth0' } })
+  const ofDb = { action: 'allow', source: { selector: "app == 'db'" }, destination: {} } as const
+  const toDb = { action: 'allow', source: {}, destination: { selector: "app == 'db'" } } as const
+  felix.setPolicy('tier', 'default', { name: 'default', order: 1, defaultAction: 'deny' })
+  felix.setPolicy('endpoint', 'x/a', { kind: 'pod', labels: { app: 'a' }, addresses: [POD], ports: [] })
+  felix.setPolicy('endpoint', 'y/db', { kind: 'pod', labels: { app: 'db' }, addresses: ['10.244.9.9'], ports: [] })
+  felix.setPolicy('policy', 'p', {
+    ref: { kind: 'NetworkPolicy', namespace: 'x', name: 'p' },
+    ...{ tier: 'default', order: 1, hostStage: 'normal', sortName: 'p', selector: "app == 'a'" },
+    ...{ ingress: [ofDb], egress: [toDb] },
+  })
+  felix.setLocalEndpoint('x/a', { interfaceName: 'cali1', profiles: [] })
+  for (const source of ['datastore', 'endpoints', 'bgp', 'policy'] as const) felix.complete(source)
+  felix.start()
+  const saying = (version: string) =>
+    eventually(`it says ${version}`, () => {
+      if (felix.policyReceipt()?.pods === version) return true
+      clock.advance(50)
+      return false
+    })
+  await saying('1')
+  const other = aFlow('192.0.2.1', '192.0.2.2')
+  const allowed = () => [aFlow(POD, '10.244.9.9'), aFlow('10.244.9.9', POD, { protocol: 17 })]
+  world.tracked.flows = [...allowed(), other]
+  felix.setPolicy('endpoint', 'z/new', { kind: 'pod', labels: {}, addresses: ['10.244.9.8'], ports: [] })
+  await felix.applied()
+  t.is(world.tracked.flows.length, 3, 'while the pod is there they stay')
+  const walk = Promise.withResolvers<void>()
+  const flowsOf = kernel.flowsOf.bind(kernel)
+  kernel.flowsOf = async (...of) => {
+    await walk.promise
+    return flowsOf(...of)
+  }
+  pods = '2'
+  felix.setPolicy('endpoint', 'y/db', undefined)
+  await felix.applied()
+  for (let i = 0; i < 20; i++) await new Promise(resolve => setImmediate(resolve))
+  t.is(felix.policyReceipt()?.pods, '1', 'the rules are there, and the connection still is')
+  t.is(world.tracked.flows.length, 3)
+  walk.resolve()
+  await saying('2')
+  t.deepEqual(world.tracked.flows, [other])
+  await felix.close()
 })
 
 test('a pass of felix that brings a denial cuts what stood, behind the rules, and nothing where connections are kept', async t => {
