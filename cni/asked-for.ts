@@ -1,5 +1,6 @@
 // What a runtime asks for one container beside its configuration: `runtimeConfig`, which it fills in for the capabilities that
 // the configuration names, `args`, and CNI_ARGS (CONVENTIONS of CNI 1.1.0). What nobody here can act on is refused.
+import { HOST_MAC } from '../kernel/pod-interface.ts'
 import { familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
 import { CAPABILITIES, type CapabilityName } from './capabilities.ts'
 import { badField, field, isObject, typed } from './fields.ts'
@@ -26,9 +27,10 @@ export function askedFor(json: Json, args: Readonly<Record<string, string>>): { 
   return { addresses, mac }
 }
 
-/** In lower case with colons: six octets that the kernel takes for an interface (is_valid_ether_addr), also with `-` between them. */
+/** In lower case with colons: six octets that the kernel takes for an interface (is_valid_ether_addr), also with `-` between them. Not those of the host's side, whose link-local address is the pod's gateway. */
 export function parseUnicastMac(text: string): string | undefined {
-  return UNICAST_MAC.test(text) && !/^[0:-]+$/.test(text) ? text.toLowerCase().replaceAll('-', ':') : undefined
+  const mac = text.toLowerCase().replaceAll('-', ':')
+  return UNICAST_MAC.test(text) && mac !== NO_MAC && mac !== HOST_MAC ? mac : undefined
 }
 
 /**
@@ -50,6 +52,7 @@ export function dnsOf(json: Json, before: unknown): Json | undefined {
   return { ...(own ?? (isObject(before) ? before : {})), ...Object.fromEntries(instead) }
 }
 
+const NO_MAC = '00:00:00:00:00:00'
 const UNICAST_MAC = /^[0-9a-f][02468ace](?:(:[0-9a-f]{2}){5}|(-[0-9a-f]{2}){5})$/i
 
 const of = (family: string) => (address: string) => familyOf(address) === family

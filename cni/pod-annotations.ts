@@ -57,7 +57,10 @@ class Unreadable {
   }
 }
 
-const NO_MAC = new Unreadable('is no unicast MAC address', 'write one such as 02:00:5e:10:00:01')
+const NO_MAC = new Unreadable(
+  'is no unicast MAC address that a pod may have',
+  'write one such as 02:00:5e:10:00:01, and not that of its gateway',
+)
 const NO_POOLS = `write a list of up to ${MOST} names or CIDRs of IPPools in JSON, such as ["pool-a"]`
 const NO_FAMILIES = 'write ["IPv4"], ["IPv6"] or ["IPv4","IPv6"]'
 const NO_ADDRESSES = 'write a list of one address of a family, or of each, in JSON, such as ["10.0.0.7"]'

@@ -64,21 +64,26 @@ export function ownRefusals(refusals: readonly Refusal[], interfacePrefix: strin
 }
 
 /**
+ * Sets and chains are those of policies, and shaping is what annotations of pods ask: whoever may write either must not be able to
+ * take a node out of service.
+ */
+const ASKED_BY_USERS: readonly Refusal['kind'][] = ['nftSet', 'nftChain', 'shaping']
+
+/**
  * Routes, neighbours and forwarding entries on another interface than a pod's lead to other nodes; elements of nftables
- * that name no interface are addresses of nodes. Sets and chains are those of policies: whoever may write policies must not be
- * able to take a node out of service.
+ * that name no interface are addresses of nodes.
  */
 function leadsAway({ kind, interfaceName }: Refusal, interfacePrefix: string): boolean {
-  if (kind === 'nftSet' || kind === 'nftChain') return true
+  if (ASKED_BY_USERS.includes(kind)) return true
   if (kind === 'nftElement') return interfaceName === undefined
   const leads = kind === 'route' || kind === 'neighbour' || kind === 'fdb'
   return leads && interfaceName !== undefined && !interfaceName.startsWith(interfacePrefix)
 }
 
 function isLocal({ kind, key, reason, errno }: Refusal, { ipv4, wanted }: Here): boolean {
+  if (ASKED_BY_USERS.includes(kind)) return false
   if (reason === 'NoInterface' || errno === ERRNO.ENETDOWN) return true
-  if (reason === 'ForeignOwner') return false
-  if (kind === 'nftElement' || kind === 'nftSet' || kind === 'nftChain') return false
+  if (reason === 'ForeignOwner' || kind === 'nftElement') return false
   if (kind !== 'route') return !OF_NEXT_HOP.includes(errno)
   const route = wanted.route.get(key)
   if (route === undefined || ![...wanted.destination.keys()].some(pool => contains(pool, route.dst))) return false

@@ -3,13 +3,15 @@ import test, { type ExecutionContext } from 'ava'
 import type { NodeAgent } from '../../agent/node-agent.ts'
 import { kinds } from '../../api/kinds.ts'
 import { handleCni } from '../../cni/handle.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
 import { aResource } from '../datastore/objects.ts'
 import { aCluster, cni, eventually, startAgent } from './machines.ts'
 
 type Texts = Readonly<Record<string, string>>
 
 /** The pool `10.244.0.0/16` of the cluster, two that serve only who names them, and a namespace. */
-async function aNode(t: ExecutionContext) {
+async function aNode(t: ExecutionContext, change: (kernel: Kernel) => Kernel = kernel => kernel) {
   const { store, network, machines } = await aCluster(t)
   const pool = (name: string, cidr: string, spec = {}) =>
     store.create('IPPool', kinds.IPPool.schema.parse({ metadata: { name }, spec: { cidr, ...spec } }))
@@ -25,14 +27,16 @@ async function aNode(t: ExecutionContext) {
     const metadata = { namespace: 'default', name, uid: `uid-${name}`, annotations: prefixed(texts) }
     store.inject('Pod', aResource('Pod', { metadata, spec: { nodeName: 'n1' } }))
   }
-  const agent = await startAgent(t, machines[0], store, network)
+  const start = () =>
+    startAgent(t, machines[0], store, network, undefined, { kernel: change(machines[0].world.kernel()) })
+  const agent = await start()
   await eventually(
     t,
     'ready',
     () => agent.ready(),
     ready => ready,
   )
-  return { agent, store, network, machine: machines[0], namespace, pod }
+  return { agent, start, store, network, machine: machines[0], namespace, pod }
 }
 
 async function add(agent: NodeAgent, container: string, name: string, { netns = container, conf = {} } = {}) {
@@ -162,4 +166,39 @@ test('the bandwidth that a pod asks is limited when its ADD ends, follows the an
   await cni(agent, 'DEL', 'c0')
   const left = async () => (await kernel.links()).filter(({ kind }) => kind === 'ifb').length
   await eventually(t, 'gone', left, now => now === 0)
+})
+
+test('a pod that asks what this kernel cannot do runs, and neither keeps its node from being ready nor other pods from it', async t => {
+  const without = (kernel: Kernel): Kernel => {
+    const setBucket: Kernel['setBucket'] = async () => {
+      throw new KernelError(ERRNO.ENOENT, 'set qdisc', 'tbf', 'Specified qdisc kind is unknown')
+    }
+    return new Proxy(kernel, {
+      get: (target, name) => (name === 'setBucket' ? setBucket : Reflect.get(target, name).bind(target)),
+    })
+  }
+  const { agent, start, namespace, pod } = await aNode(t, without)
+  namespace({})
+  pod('a', { 'qos.projectcalico.org/ingressBandwidth': '8M' })
+  pod('b', {})
+  t.is((await add(agent, 'c0', 'a')).msg, undefined)
+  t.is((await add(agent, 'c1', 'b')).msg, undefined)
+  const told = (of: NodeAgent) =>
+    of.conditions().find(({ type, status }) => type === 'QosApplied' && status === 'False')?.object?.name
+  await eventually(
+    t,
+    'told',
+    () => told(agent),
+    name => name === 'a',
+  )
+  t.true(agent.ready(), JSON.stringify(agent.conditions().filter(({ status }) => status !== 'True')))
+  await agent.close()
+  const again = await start()
+  await eventually(
+    t,
+    'ready again',
+    () => again.ready() && told(again),
+    name => name === 'a',
+  )
+  t.is((await add(again, 'c2', 'b')).msg, undefined)
 })

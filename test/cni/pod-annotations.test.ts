@@ -75,6 +75,7 @@ const WRONG: readonly [name: string, text: string, said: RegExp][] = [
   ['ipAddrsNoIpam', '["192.0.2.7"]', /is not done here/],
   ['hwAddr', '01:00:5e:00:00:01', /is no unicast MAC address/],
   ['hwAddr', '00:00:00:00:00:00', /is no unicast MAC address/],
+  ['hwAddr', 'EE-EE-EE-EE-EE-EE', /is no unicast MAC address/],
   ['hwAddr', 'ff:ff:ff:ff:ff:ff', /is no unicast MAC address/],
   ['hwAddr', '02:00:5e-10:00:01', /is no unicast MAC address/],
   ['hwAddr', '02:00:5e:10:00', /is no unicast MAC address/],

@@ -67,6 +67,7 @@ for (const [title, refusal] of [
   ['the pod filter', refused('nftTable', 'inet margay')],
   ['a set of a policy', refused('nftSet', 'inet margay-policy s4-1')],
   ['the rules of a policy', refused('nftChain', 'inet margay-policy to-1')],
+  ['the bandwidth that a pod asks', refused('shaping', 'calia egress')],
 ] as const)
   test(`does not take readiness away: ${title}`, t => {
     t.deepEqual(trafficStops([refusal], HERE), [])
