@@ -1,5 +1,5 @@
 // The C library calls that Node lacks and this room needs, bound with koffi: the only file that loads a native library.
-// All are synchronous and act on the calling thread. Each throws `KernelError` with the errno of the call, unless its
+// All but `sendInThread` are synchronous and act on the calling thread. Each throws `KernelError` with the errno of the call, unless its
 // comment says otherwise. Constants: linux/sched.h, sys/mount.h, bits/socket.h.
 import koffi from 'koffi'
 import { KernelError } from './port/error.ts'
@@ -166,6 +166,19 @@ export function sendNow(fd: number, data: Buffer, object: string): boolean {
   if (size < 0 && (koffi.errno() === EAGAIN || koffi.errno() === ENOBUFS)) return false
   check(size, 'send', object)
   return true
+}
+
+/**
+ * Sends one datagram to the peer of a socket from a thread of Node's pool, and resolves when the kernel has worked it off; to false
+ * when it took none, which `sendNow` has the reason of. `data` and the socket must stay until then.
+ */
+export function sendInThread(fd: number, data: Buffer): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    nativeSend.async(fd, data, data.length, 0, (error: Error | null, size: number) => {
+      if (error === null) resolve(size >= 0)
+      else reject(error)
+    })
+  })
 }
 
 /**

@@ -47,8 +47,11 @@ function programFile({ path, bundle }: Checkout, program: keyof typeof PROGRAMS)
   return bundle === undefined ? join(path, source) : join(bundle, bundled)
 }
 
+/** That of the image; NODE_OPTIONS of the bench go on, for profiles. */
 function environment({ bundle }: Checkout): NodeJS.ProcessEnv {
-  return bundle === undefined ? process.env : ENV
+  if (bundle === undefined) return process.env
+  const { NODE_OPTIONS } = process.env
+  return { ...ENV, ...(NODE_OPTIONS && { NODE_OPTIONS }) }
 }
 
 /** Writes the programs of this checkout into a folder, as the container image has them. */

@@ -40,8 +40,8 @@ const COST_OF_NEW = 100
 /** Who is told of items that enter or leave what a selector chooses. */
 type Listener<T> = { entered(selector: SelectorText, item: T): void; left(selector: SelectorText, item: T): void }
 
-/** Texts that are remembered to be shared. */
-const SHARED_TEXTS = 20_000
+/** How many texts are remembered to be shared: of so many for each class that is there. Pods that come and go have ever new ones. */
+const SHARED_TEXTS = { least: 1_000, most: 20_000, eachClass: 4 }
 
 export class SelectorIndex<T extends object> {
   readonly #changed: Listener<T>
@@ -188,7 +188,8 @@ export class SelectorIndex<T extends object> {
 
   /** The same labels, of texts that other classes have too: each object of the API brings its own copies. */
   #shared(labels: Labels): Labels {
-    if (this.#texts.size > SHARED_TEXTS) this.#texts.clear()
+    const { least, most, eachClass } = SHARED_TEXTS
+    if (this.#texts.size > Math.min(most, Math.max(least, eachClass * this.#classes.size))) this.#texts.clear()
     const shared = (text: string) => {
       const known = this.#texts.get(text)
       if (known === undefined) this.#texts.set(text, text)

@@ -93,7 +93,7 @@ class LinuxKernel implements Kernel {
     this.#netnsFd = netnsFd
     this.#sysctlFolder = sysctlFolder
     this.#requests = this.#within(() => new Requests(limit))
-    this.#removal = new LinkRemoval(this.#requests)
+    this.#removal = new LinkRemoval(act => this.#within(act))
   }
 
   async links(): Promise<Link[]> {
@@ -355,6 +355,7 @@ class LinuxKernel implements Kernel {
     this.#closed = true
     for (const monitor of [...this.#monitors]) monitor.close()
     this.#requests.close()
+    this.#removal.close()
     this.#nftables?.requests.close()
     if (this.#netnsFd !== undefined) closeSync(this.#netnsFd)
   }

@@ -11,6 +11,8 @@ import { NetlinkSocket, type NetlinkSocketOptions } from './socket.ts'
 type RequestsOptions = Partial<Pick<NetlinkSocketOptions, 'family' | 'receiveBuffer' | 'messageSize'>> & {
   /** A dump of more than so many ends the socket with E2BIG: nobody else's table is to fill our memory. */
   mostObjects?: number
+  /** What is sent takes the kernel long: a thread does it, and nobody else stands still meanwhile. */
+  isSlow?: boolean
 }
 
 export type Request = {
@@ -45,6 +47,7 @@ type Waiting = { take(message: Message): void; fail(error: unknown): void }
 export class Requests {
   readonly #socket: NetlinkSocket
   readonly #mostObjects: number
+  readonly #isSlow: boolean
   readonly #waiting = new Map<number, Waiting>()
   #writer = new NlWriter()
   #seq = 0
@@ -60,8 +63,10 @@ export class Requests {
     receiveBuffer = RECEIVE_BUFFER,
     messageSize,
     mostObjects = Number.POSITIVE_INFINITY,
+    isSlow = false,
   }: RequestsOptions = {}) {
     this.#mostObjects = mostObjects
+    this.#isSlow = isSlow
     this.#socket = new NetlinkSocket({
       family,
       receiveBuffer,
@@ -257,7 +262,7 @@ export class Requests {
       waiting.fail(error)
       return
     }
-    const now = requests.length <= FEW && this.#waiting.size === 0
+    const now = !this.#isSlow && requests.length <= FEW && this.#waiting.size === 0
     for (let i = 0; i < requests.length; i++) this.#waiting.set((first + i) >>> 0, waiting)
     const refused = (error: unknown) => {
       this.#forget(first, requests.length)
@@ -274,7 +279,9 @@ export class Requests {
     }
     this.#socket.hold(true)
     // the package keeps what it cannot send at once, and the writer is used again
-    this.#socket.send(Buffer.from(w.done()), refused)
+    const bytes = Buffer.from(w.done())
+    if (this.#isSlow) this.#socket.sendApart(bytes, refused)
+    else this.#socket.send(bytes, refused)
   }
 
   /**

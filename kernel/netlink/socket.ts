@@ -10,6 +10,7 @@ import {
   getSocketInt,
   receiveNow,
   receiveQueue,
+  sendInThread,
   sendNow,
   setSocketInt,
   socketName,
@@ -84,6 +85,8 @@ export class NetlinkSocket {
   #octets = 0
   #sendBuffer = 0
   #open = true
+  /** Messages that threads are handing over just now. */
+  #apart = 0
 
   /** Opens the socket in the network namespace of the calling thread. Throws `KernelError`. */
   constructor(options: NetlinkSocketOptions) {
@@ -130,6 +133,17 @@ export class NetlinkSocket {
     return sendNow(this.#fd, bytes, 'netlink')
   }
 
+  /** As `send`, from a thread of its own: nobody else stands still while the kernel works them off. */
+  sendApart(bytes: Buffer, refused: (error: KernelError) => void): void {
+    if (bytes.length > this.#sendBuffer) this.#widenSendBuffer(bytes.length)
+    this.#apart++
+    void sendInThread(this.#fd, bytes).then(taken => {
+      this.#apart--
+      if (!this.#open) this.#closeIdle()
+      else if (!taken) this.send(bytes, refused)
+    })
+  }
+
   /** Hands the next datagram that waits to `received` without a turn of the event loop; false when none waits. */
   receiveNow(): boolean {
     const length = this.#open ? receiveNow(this.#fd, memory, 'netlink') : -1
@@ -160,7 +174,12 @@ export class NetlinkSocket {
     if (!this.#open) return
     this.#open = false
     ports.delete(this.#port)
-    this.#socket.close()
+    this.#closeIdle()
+  }
+
+  /** Not while a thread uses the descriptor: its number would be another file's. */
+  #closeIdle(): void {
+    if (this.#apart === 0) this.#socket.close()
   }
 
   /** A datagram that is larger than the send buffer is refused (EMSGSIZE), whatever else is in there. */

@@ -33,6 +33,7 @@ export class LinkTable {
     if (link !== undefined) this.#wanted.set(name, link)
     else {
       this.#wanted.delete(name)
+      this.#held.delete(name)
       this.#authors.forget(name)
     }
   }

@@ -217,3 +217,44 @@ netns('an echo from a namespace is answered, or the cause is told: no route, no 
   t.deepEqual(await echo(scratch.path, '192.0.2.1', 10), { error: 'no answer in 10 ms' })
   t.regex(String(Object.values(await echo('/run/netns/none', '127.0.0.1', 10))), /open netns .*ENOENT/)
 })
+
+netns(
+  'while the kernel deletes links the event loop goes on, and those that are deleted together are gone',
+  async t => {
+    using scratch = scratchNetns()
+    using host = openKernel()
+    using kernel = host.inside(scratch.path)
+    const names = Array.from({ length: 8 }, (_, i) => `link${i}`)
+    let turns = 0
+    // a kernel without readers, or a machine without a free processor, may leave no time for turns once
+    for (let attempt = 0; attempt < 10 && turns < 20; attempt++) {
+      for (const name of names) await kernel.createLink({ kind: 'veth', name, peer: { name: `peer-${name}` } })
+      const deleted = Promise.all(names.map(name => kernel.deleteLink(name))).then(() => true)
+      turns = 0
+      while (!(await Promise.race([deleted, new Promise<false>(resolve => setImmediate(resolve, false))]))) turns++
+      t.deepEqual(
+        (await kernel.links()).map(({ name }) => name),
+        ['lo'],
+      )
+    }
+    t.true(turns >= 20, `${turns} turns`)
+  },
+)
+
+netns('a kernel that is closed while it deletes a link closes its sockets after that', async t => {
+  using scratch = scratchNetns()
+  using host = openKernel()
+  const kernel = host.inside(scratch.path)
+  await kernel.createLink({ kind: 'veth', name: 'link', peer: { name: 'peer' } })
+  const sockets = () =>
+    runInNetns(scratch.path, () => readFileSync('/proc/thread-self/net/netlink', 'utf8').split('\n').length)
+  const before = sockets()
+  // where the deletion is faster than this test it succeeds
+  const deleted = kernel.deleteLink('link').catch((error: unknown) => t.true(error instanceof KernelError))
+  while (sockets() === before) await new Promise(setImmediate)
+  kernel.close()
+  await deleted
+  while (sockets() >= before) await new Promise(setImmediate)
+  using other = host.inside(scratch.path)
+  t.is(await other.link('link'), undefined)
+})
