@@ -29,9 +29,9 @@ export type MachineChoice = Extract<
 /** The addresses of one family, all interfaces, and for `can-reach` the route there. */
 export type Machine = { addresses: readonly Address[]; links: readonly Link[]; route?: Route }
 
-/** Devices of container runtimes, virtual machines, other networks and our own: Calico's list. */
+/** Devices of container runtimes, virtual machines, other networks and our own: Calico's list, and the links that limit bandwidth. */
 const OTHERS =
-  /^(docker.*|br-[0-9a-f]{12}|podman.*|cbr.*|virbr.*|lxcbr.*|lxdbr.*|veth.*|cali.*|tunl.*|flannel.*|kube-ipvs.*|cni.*|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|nodelocaldns.*|cilium_.*|weave.*)$/
+  /^(docker.*|br-[0-9a-f]{12}|podman.*|cbr.*|virbr.*|lxcbr.*|lxdbr.*|veth.*|cali.*|mgbw.*|tunl.*|flannel.*|kube-ipvs.*|cni.*|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|nodelocaldns.*|cilium_.*|weave.*)$/
 /** May carry a node's address, but only one that somebody names. */
 const NAMED_ONLY = /^(lo|dummy.*)$/
 

@@ -88,6 +88,7 @@ test('a device of another program is taken only under its whole name', t => {
   t.is(chosen('interface=.*0'), '172.17.0.1', 'this pattern is its whole name')
   t.is(chosen('interface=eth'), '192.0.2.11', 'not veth12, which has the letters in it')
   for (const name of [
+    'mgbw0123456789a',
     'docker0',
     'docker_gwbridge',
     'br-0123456789ab',

@@ -23,7 +23,7 @@ const NETWORKD = '/lib/systemd/systemd-networkd'
 const LEAVE_OURS = {
   NetworkManager: {
     file: '/etc/NetworkManager/conf.d/margay.conf',
-    text: '[keyfile]\nunmanaged-devices=interface-name:cali*;interface-name:tunl0;interface-name:vxlan.calico\n',
+    text: '[keyfile]\nunmanaged-devices=interface-name:cali*;interface-name:mgbw*;interface-name:tunl0;interface-name:vxlan.calico\n',
   },
   networkd: {
     file: '/etc/systemd/networkd.conf.d/margay.conf',
