@@ -4,6 +4,7 @@ import { broken, type Condition } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
 import type { Cache, CacheChange } from '../datastore/kind-cache.ts'
 import type { Cancel } from '../lib/clock.ts'
+import { parseCidr } from '../lib/ip.ts'
 import { refusedConditions } from './cluster/refused.ts'
 
 const WATCHED = [
@@ -35,6 +36,12 @@ export class ClusterView {
   /** This node's Node, with fields that the Nodes of `all` and `get` lack: addresses and conditions of `status`. */
   get ownNode(): Resource<'Node'> | undefined {
     return this.#own.get(this.#nodeName)
+  }
+
+  /** The ranges that Kubernetes gave this node for its pods. */
+  podCidrs(): readonly string[] {
+    const { podCIDRs, podCIDR } = this.ownNode?.spec ?? {}
+    return (podCIDRs ?? [podCIDR]).filter(cidr => cidr !== undefined && parseCidr(cidr) !== undefined) as string[]
   }
 
   /** Calls `listen` with each change of `ownNode`. */

@@ -367,6 +367,7 @@ export class NodeAgent {
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
       oldFlows: this.#oldFlows,
       pins: this.#pins,
+      podCidrs: () => this.#view.podCidrs(),
       hostSide: {
         applied: id => this.#applied(id),
         routeProtocol: () => this.#felix.podRouteProtocol,

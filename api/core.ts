@@ -5,7 +5,7 @@ import { objectMeta } from './meta.ts'
 
 export const node = z.looseObject({
   metadata: objectMeta,
-  spec: z.looseObject({ podCIDR: z.string().optional() }).default({}),
+  spec: z.looseObject({ podCIDR: z.string().optional(), podCIDRs: z.array(z.string()).optional() }).default({}),
   status: z
     .looseObject({ addresses: z.array(z.looseObject({ type: z.string(), address: z.string() })).optional() })
     .optional(),

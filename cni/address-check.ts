@@ -80,13 +80,14 @@ const RESTART = 'restart the pod; margayctl events and the log of the agent may 
 
 /** Under the lock of the pod. */
 async function ofPod(endpoint: PodEndpoint, deps: CniDeps): Promise<AddressFinding[]> {
-  const { id, addresses, handle, interfaceName, netns } = endpoint
+  const { id, addresses, handle, interfaceName, netns, delegate } = endpoint
   const object: ObjectRef = { kind: 'Endpoint', name: id }
   const finding = (fault: string, remedy: string, about: readonly string[] = addresses): AddressFinding => ({
     ...{ object, fault: `${nameOf(endpoint)}: ${fault}`, remedy, addresses: about },
   })
   const held = new Set((deps.ipam.held().get(handle) ?? []).map(({ address }) => address))
-  const unheld = addresses.filter(address => !held.has(address))
+  // another plugin holds what it gave
+  const unheld = delegate === undefined ? addresses.filter(address => !held.has(address)) : []
   const unused = [...held].filter(address => !addresses.includes(address))
   const { mismatches } = await inspect(deps.kernel, endpoint, { ...hostFacts(deps.hostSide), chain: {} })
   const told = mismatches.filter(each => isAboutAddresses(each) && (netns !== '' || each.side === 'host'))

@@ -81,7 +81,7 @@ export async function adopt(deps: CniDeps): Promise<readonly PodEndpoint[]> {
  * their names: a block may still have the address for an earlier pod.
  */
 export function holdAdopted(deps: Pick<CniDeps, 'endpoints' | 'ipam' | 'node'>): void {
-  for (const endpoint of deps.endpoints.all()) if (endpoint.adopted) holdAddresses(endpoint, deps)
+  for (const endpoint of deps.endpoints.all()) if (endpoint.adopted || endpoint.delegate) holdAddresses(endpoint, deps)
 }
 
 /**

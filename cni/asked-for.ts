@@ -9,12 +9,16 @@ import type { KeyName } from './keys.ts'
 type Json = Readonly<Record<string, unknown>>
 
 /**
- * The addresses and the MAC that are asked for: by the capabilities `ips` and `mac`, else by `args.cni.ips`, else by CNI_ARGS,
+ * The addresses and the MAC that are asked for; no addresses where `delegate` gives them, which reads the same configuration: by the capabilities `ips` and `mac`, else by `args.cni.ips`, else by CNI_ARGS,
  * which `args` is in the place of. Throws `CniError`, also where `runtimeConfig` asks for what is not done here.
  */
-export function askedFor(json: Json, args: Readonly<Record<string, string>>): { addresses?: string[]; mac?: string } {
+export function askedFor(
+  json: Json,
+  args: Readonly<Record<string, string>>,
+  delegate?: string,
+): { addresses?: string[]; mac?: string } {
   const runtime = typed(json, 'runtimeConfig', 'object') ?? {}
-  refuseOthers(runtime)
+  refuseOthers(runtime, delegate === undefined ? [] : ['ipRanges'])
   const cni = typed(typed(json, 'args', 'object') ?? {}, 'cni', 'object') ?? {}
   const lists = [listOf(runtime, 'ips'), listOf(cni, 'ips'), (args['IP'] ?? '').split(',').filter(ip => ip !== '')]
   const addresses = lists.find(list => list.length > 0)?.map(addressOf)
@@ -24,7 +28,7 @@ export function askedFor(json: Json, args: Readonly<Record<string, string>>): { 
   const mac = typeof asked === 'string' ? parseUnicastMac(asked) : undefined
   if (asked !== undefined && mac === undefined)
     throw badField('mac', asked, 'a unicast MAC address such as 02:00:5e:10:00:01')
-  return { addresses, mac }
+  return { addresses: delegate === undefined ? addresses : undefined, mac }
 }
 
 /** In lower case with colons: six octets that the kernel takes for an interface (is_valid_ether_addr), also with `-` between them. Not those of the host's side, whose link-local address is the pod's gateway. */
@@ -57,10 +61,11 @@ const UNICAST_MAC = /^[0-9a-f][02468ace](?:(:[0-9a-f]{2}){5}|(-[0-9a-f]{2}){5})$
 
 const of = (family: string) => (address: string) => familyOf(address) === family
 
-function refuseOthers(runtime: Json): void {
+function refuseOthers(runtime: Json, taken: readonly string[]): void {
   for (const [name, row] of Object.entries(CAPABILITIES)) {
     const value = field(runtime, name as CapabilityName)
-    if ('instead' in row && asksForSomething(value)) throw badField(`runtimeConfig.${name}`, value, row.instead)
+    if ('instead' in row && !taken.includes(name) && asksForSomething(value))
+      throw badField(`runtimeConfig.${name}`, value, row.instead)
   }
 }
 

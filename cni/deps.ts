@@ -28,6 +28,8 @@ export type CniDeps = {
   hostSide: HostSide
   oldFlows: Pick<OldFlows, 'prepare' | 'clear'>
   pins: Pins
+  /** The ranges that Kubernetes gave this node for its pods. */
+  podCidrs(): readonly string[]
   /** Limits requests: one per pod at a time, a few at once per node. One for the life of the agent. */
   limiter: Limiter
   /** Bytes for a pod interface, where the configuration gives none. */

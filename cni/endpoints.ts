@@ -31,6 +31,8 @@ export type PodEndpoint = {
   followsNodeMtu?: true
   /** Of the routes in the pod, where another interface had the default route first. */
   routeMetric?: number
+  /** The plugin that gave the addresses in our place, and what it said of name servers. */
+  delegate?: { type: string; dns?: Readonly<Record<string, unknown>> }
   /** The allocator's key. */
   handle: string
   pod?: PodName

@@ -1,6 +1,7 @@
 // Dispatches one CNI request; maps every error to a CNI error.
 import { KernelError } from '../kernel/port/error.ts'
 import { DatabaseError } from '../lib/database.ts'
+import { DelegateNeeded, type DelegateWork, workFor } from './delegate-work.ts'
 import type { CniDeps } from './deps.ts'
 import { endpointId } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'
@@ -21,8 +22,8 @@ import { gc } from './verbs/gc.ts'
 import { status } from './verbs/status.ts'
 import { version } from './verbs/version.ts'
 
-/** The plugin unmounts what `unpin` says, prints `stdout` and exits with `exitCode`. */
-export type CniAnswer = { exitCode: 0 | 1; stdout: string; unpin?: readonly Unpin[] }
+/** The plugin does what `delegate` says, unmounts what `unpin` says, prints `stdout` and exits with `exitCode`. */
+export type CniAnswer = { exitCode: 0 | 1; stdout: string; delegate?: DelegateWork; unpin?: readonly Unpin[] }
 
 /** Never rejects. `gone` resolves when nobody waits for the answer any more: an ADD that has not begun does not begin then. */
 export async function handleCni(
@@ -31,6 +32,7 @@ export async function handleCni(
   gone: Promise<unknown> = new Promise(() => undefined),
 ): Promise<CniAnswer> {
   const answer = await heldAnswer(raw, deps, { octets: raw.stdin.length, gone })
+  if (raw.netns !== undefined && answer.delegate !== undefined) deps.pins.expect(raw.netns)
   const unpin = MOUNTED_FOR.includes(raw.env['CNI_COMMAND'] ?? '') ? deps.pins.toRelease() : []
   return unpin.length === 0 ? answer : { ...answer, unpin }
 }
@@ -42,7 +44,8 @@ async function heldAnswer(raw: RawRequest, deps: CniDeps, caller: Caller): Promi
   using _ = raw.netns === undefined ? undefined : deps.pins.hold(raw.netns)
   try {
     const request = parseRequest(raw)
-    return { exitCode: 0, stdout: await perform(request, deps, caller) }
+    const done = await perform(request, deps, caller)
+    return typeof done === 'string' ? { exitCode: 0, stdout: done } : { exitCode: 0, stdout: '', delegate: done }
   } catch (error) {
     const told = asCniError(error)
     if (told.code === CNI_CODE.internal || error instanceof SuppressedError)
@@ -55,23 +58,28 @@ async function heldAnswer(raw: RawRequest, deps: CniDeps, caller: Caller): Promi
   }
 }
 
-async function perform(request: CniRequest, deps: CniDeps, caller: Caller): Promise<string> {
+/** What is to be printed, or what the plugin has to do first. */
+async function perform(request: CniRequest, deps: CniDeps, caller: Caller): Promise<string | DelegateWork> {
   switch (request.verb) {
     case 'ADD':
-      return emitResult(await addInTurn(request, deps, caller), request.conf.cniVersion, request.conf.prevResult)
+      try {
+        return emitResult(await addInTurn(request, deps, caller), request.conf.cniVersion, request.conf.prevResult)
+      } catch (error) {
+        if (error instanceof DelegateNeeded) return workFor(request, deps) ?? ''
+        throw error
+      }
     case 'DEL':
       deps.endpoints.abandon(endpointId(request.conf.name, request))
       await underLock(request, deps, () => del(request, deps))
-      return ''
+      return workFor(request, deps) ?? ''
     case 'CHECK':
       await underLock(request, deps, () => check(request, deps))
-      return ''
+      return workFor(request, deps) ?? ''
     case 'GC':
-      await gc(request, deps)
-      return ''
+      return workFor(request, deps, await gc(request, deps)) ?? ''
     case 'STATUS':
       await status(deps)
-      return ''
+      return workFor(request, deps) ?? ''
     case 'VERSION':
       return version(request)
   }

@@ -52,12 +52,17 @@ export async function answerCni(request: IncomingMessage, response: ServerRespon
 
 function parseRaw(text: string): RawRequest | undefined {
   try {
-    const { env, stdin, netns } = JSON.parse(text) as Partial<Record<string, unknown>>
+    const { env, stdin, netns, delegated } = JSON.parse(text) as Partial<Record<string, unknown>>
     if (typeof stdin !== 'string' || typeof env !== 'object' || env === null) return undefined
     const entries = Object.entries(env as Record<string, unknown>)
     if (!entries.every((entry): entry is [string, string] => typeof entry[1] === 'string')) return undefined
     if (netns !== undefined && !(Number.isSafeInteger(netns) && Number(netns) > 0)) return undefined
-    return { env: Object.fromEntries(entries), stdin, ...(netns !== undefined && { netns: Number(netns) }) }
+    if (delegated !== undefined && typeof delegated !== 'string') return undefined
+    return {
+      ...{ env: Object.fromEntries(entries), stdin },
+      ...(netns !== undefined && { netns: Number(netns) }),
+      ...(delegated !== undefined && { delegated }),
+    }
   } catch {
     return undefined
   }

@@ -39,7 +39,7 @@ export const VARIABLES = {
   CNI_NETNS_OVERRIDE: '`1`: it may be the host’s own',
   CNI_IFNAME: 'name in the container: 1 to 15 octets, not `.` or `..`, no `/`, `:` or white space',
   CNI_ARGS: '`KEY=VALUE;KEY=VALUE`; keys that have no row below are ignored',
-  CNI_PATH: 'needed by GC and not used: no other program is executed',
+  CNI_PATH: 'needed by GC; where the plugin of `ipam.type` is looked for, and no other one',
 } as const
 
 /** The keys of CNI_ARGS. */
@@ -52,7 +52,8 @@ export const ARGS = {
   MAC: 'where neither an annotation nor `runtimeConfig.mac` names one',
 } as const
 
-const OWN_RANGE = 'absent: make an IPPool, and name it in ipam.ipv4_pools or ipv6_pools'
+const OWN_RANGE =
+  'absent: make an IPPool, and name it in ipam.ipv4_pools or ipv6_pools; it may be there where ipam.type names another plugin'
 
 /** `absent`: what holds without the key. `instead`: what must be in its place, or ADD is refused. */
 type Key = { is: string; absent: string; means: string } | { instead: string }
@@ -66,9 +67,9 @@ export const KEYS = {
   ipam: { is: 'object', absent: 'an empty one', means: 'which addresses' },
   'ipam.type': {
     ...{
-      is: '`""`, `margay` or `calico-ipam`',
+      is: '`""`, `margay` or `calico-ipam`, or the name of another plugin, but `dhcp`',
       absent: '`margay`',
-      means: 'no other plugin is called: another name is refused',
+      means: 'who gives the addresses: IPPools, or that plugin (below)',
     },
   },
   'ipam.assign_ipv4': {

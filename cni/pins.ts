@@ -11,8 +11,8 @@ import { PIN, pinPath } from './netns.ts'
 /** What the plugin unmounts: the namespace of that number, where it is not at the path `unless` any more. */
 export type Unpin = { netns: number; unless?: string }
 
-/** Longer than a plugin takes from its mount to its request. */
-const UNHEARD_MS = 10_000
+/** Longer than a plugin takes from its mount to its last request: the one that gives addresses may run for 120 s in between. */
+const UNHEARD_MS = 130_000
 
 export class Pins {
   readonly #kernel: Pick<Kernel, 'namespaces'>
@@ -44,6 +44,11 @@ export class Pins {
         this.#unusedSince.set(path, -Infinity)
       },
     }
+  }
+
+  /** Another request about the namespace is on its way, though this one is over. */
+  expect(netns: number): void {
+    this.#unusedSince.set(pinPath(netns), this.#clock.monotonicMs())
   }
 
   /** What the plugin shall look at when it has this answer: every mount of it but those of requests under way. */

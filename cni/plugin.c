@@ -38,6 +38,10 @@ typedef unsigned long size;
 #define RESTART_MS 70000
 /* How often an agent that starts again is looked for. */
 #define PAUSE_MS 100
+/* Longest path of another plugin, longest name and variables that one gets. */
+#define LONGEST_PROGRAM 4096
+#define LONGEST_TYPE 64
+#define MOST_VARIABLES 4096
 /* Bytes of a socket's path in sockaddr_un, without the final zero (unix(7)). */
 #define LONGEST_PATH 107
 
@@ -73,18 +77,24 @@ static const Verb verbs[VERBS] = {
 };
 
 static u8 room[ROOM];
+/* What follows in the room is free. */
+static u8 *unused = room;
 
 /* ---- The kernel ---- */
 
 #if defined(__x86_64__)
-enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_rt_sigaction = 13, SYS_socket = 41, SYS_connect = 42,
-       SYS_fcntl = 72, SYS_fstatfs = 138, SYS_mount = 165, SYS_umount2 = 166, SYS_clock_gettime = 228,
-       SYS_exit_group = 231, SYS_openat = 257, SYS_mkdirat = 258, SYS_unlinkat = 263, SYS_ppoll = 271, SYS_statx = 332 };
+enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8, SYS_rt_sigaction = 13, SYS_socket = 41, SYS_connect = 42,
+       SYS_clone = 56, SYS_execve = 59, SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72,
+       SYS_fstatfs = 138, SYS_mount = 165, SYS_umount2 = 166, SYS_clock_gettime = 228,
+       SYS_exit_group = 231, SYS_openat = 257, SYS_mkdirat = 258, SYS_unlinkat = 263, SYS_ppoll = 271, SYS_dup3 = 292,
+       SYS_pipe2 = 293, SYS_memfd_create = 319, SYS_statx = 332 };
 enum { O_NOFOLLOW = 0400000 };
 #elif defined(__aarch64__)
-enum { SYS_read = 63, SYS_write = 64, SYS_close = 57, SYS_rt_sigaction = 134, SYS_socket = 198, SYS_connect = 203,
-       SYS_fcntl = 25, SYS_fstatfs = 44, SYS_mount = 40, SYS_umount2 = 39, SYS_clock_gettime = 113,
-       SYS_exit_group = 94, SYS_openat = 56, SYS_mkdirat = 34, SYS_unlinkat = 35, SYS_ppoll = 73, SYS_statx = 291 };
+enum { SYS_read = 63, SYS_write = 64, SYS_close = 57, SYS_lseek = 62, SYS_rt_sigaction = 134, SYS_socket = 198,
+       SYS_connect = 203, SYS_clone = 220, SYS_execve = 221, SYS_wait4 = 260, SYS_kill = 129, SYS_fcntl = 25,
+       SYS_fstatfs = 44, SYS_mount = 40, SYS_umount2 = 39, SYS_clock_gettime = 113,
+       SYS_exit_group = 94, SYS_openat = 56, SYS_mkdirat = 34, SYS_unlinkat = 35, SYS_ppoll = 73, SYS_dup3 = 24,
+       SYS_pipe2 = 59, SYS_memfd_create = 279, SYS_statx = 291 };
 enum { O_NOFOLLOW = 0100000 };
 #else
 #error "x86-64 and arm64 only"
@@ -93,10 +103,11 @@ enum { O_NOFOLLOW = 0100000 };
 enum { EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13, ENOTDIR = 20,
        EISDIR = 21, EINVAL = 22, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EPIPE = 32, ELOOP = 40, EPROTOTYPE = 91,
        ECONNRESET = 104, ECONNREFUSED = 111 };
-enum { POLLIN = 1, POLLOUT = 4, F_DUPFD_CLOEXEC = 1030, CLOCK_MONOTONIC = 1, SIGPIPE = 13 };
+enum { POLLIN = 1, POLLOUT = 4, F_DUPFD_CLOEXEC = 1030, CLOCK_MONOTONIC = 1, SIGKILL = 9, SIGPIPE = 13, SIGCHLD = 17 };
 enum { AT_FDCWD = -100, O_CREAT = 0100, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, O_PATH = 010000000 };
-enum { AT_EMPTY_PATH = 0x1000, STATX_INO = 0x100, NSFS_MAGIC = 0x6e736673, S_IFMT = 0170000, S_IFLNK = 0120000 };
-enum { MS_BIND = 4096, MNT_DETACH = 2, UMOUNT_NOFOLLOW = 8 };
+enum { AT_EMPTY_PATH = 0x1000, STATX_INO = 0x100, NSFS_MAGIC = 0x6e736673 };
+enum { S_IFMT = 0170000, S_IFREG = 0100000, S_IFLNK = 0120000 };
+enum { MFD_CLOEXEC = 1, MS_BIND = 4096, MNT_DETACH = 2, UMOUNT_NOFOLLOW = 8 };
 enum { AF_UNIX = 1, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000 };
 
 /* One call of the kernel; negative: the number of the error. */
@@ -571,6 +582,8 @@ typedef struct {
   /* Number of the namespace that the agent is told of in the place of CNI_NETNS; 0: none. `pinned`: this run mounted it. */
   size netns;
   int pinned;
+  /* The plugin that gives the addresses, and what it gave; absent: the agent gives them. */
+  Slice delegate, delegated;
   char path[LONGEST_PATH + 1];
 } Request;
 
@@ -701,7 +714,7 @@ static int read_input(Slice *input)
     if (used > MOST_INPUT) return -1;
     if (got > 0) continue;
     input->at = room;
-    input->end = room + used;
+    input->end = unused = room + used;
     return 0;
   }
 }
@@ -752,6 +765,11 @@ static void put_body(Writer *w, const Request *request, Slice input)
   if (request->netns != 0) {
     put(w, ",\"netns\":");
     put_number(w, request->netns);
+  }
+  if (request->delegated.at != 0) {
+    put(w, ",\"delegated\":\"");
+    say_slice(w, request->delegated);
+    put(w, "\"");
   }
   put(w, "}");
 }
@@ -890,10 +908,11 @@ static int find_netns(Request *request)
 typedef struct {
   int sent, gone, exit_code, error;
   const char *why;
-  Slice output, line, unpin;
+  Slice output, line, unpin, delegate;
+  u8 *end; /* of all of it */
 } Answer;
 
-static const Answer no_answer = { 0, 0, 0, 0, "", { 0, 0 }, { 0, 0 }, { 0, 0 } };
+static const Answer no_answer = { 0, 0, 0, 0, "", { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 }, 0 };
 
 static int failed(Answer *answer, const char *why, int error)
 {
@@ -1015,6 +1034,8 @@ static int parse_answer(Slice all, Answer *answer)
   }
   if (answer->exit_code > 255) return failed(answer, "it said no answer", 0);
   answer->unpin = field(json, "unpin");
+  answer->delegate = field(json, "delegate");
+  answer->end = room + (all.end - room);
   answer->output = unescape(inside(output));
   return 0;
 }
@@ -1039,7 +1060,7 @@ static int ask(const Request *request, Slice input, Answer *answer)
   error = flush(&w);
   if (error < 0) return failed(answer, "not a word within 10 s", 0);
   /* an agent that ended the connection early may have said why */
-  unread = read_answer(fd, room + (input.end - room), answer, &all);
+  unread = read_answer(fd, unused, answer, &all);
   system_call(SYS_close, fd, 0, 0, 0, 0);
   answer->gone = unread < 0 ? answer->error == ECONNRESET : body_of(all) == 0;
   if (error > 0 && body_of(all) == 0) return failed(answer, "write ", error);
@@ -1237,6 +1258,310 @@ static int report_away(const Request *request, const Answer *answer)
   return end_error(&w);
 }
 
+/* Prints the answer with a newline, which takes the place of the quote that ended it. */
+static int print_answer(const Answer *answer)
+{
+  u8 *end = room + (answer->output.end - room);
+  unpin_all(answer->unpin);
+  if (answer->output.at == answer->output.end) return answer->exit_code;
+  *end++ = '\n';
+  return printed(write_all(1, answer->output.at, (size)(end - answer->output.at), -1), answer->exit_code);
+}
+
+/* ---- Another plugin for addresses ---- */
+
+/* Takes the plugin that `ipam.type` names, as `delegateOf` in delegate.ts has it: the name of a file. */
+static void find_delegate(Request *request)
+{
+  Slice type = field(field(request->config, "ipam"), "type"), name;
+  if (!is_string(type)) return;
+  type = inside(type);
+  if (type.at == type.end || type.end - type.at > LONGEST_TYPE) return;
+  if (equal(type, text("margay")) || equal(type, text("calico-ipam"))) return;
+  for (name = type; name.at < name.end; name.at++) {
+    u8 c = *name.at, letter = (u8)(c | 0x20);
+    int is_first = name.at == type.at;
+    if (!is_digit(c) && (letter < 'a' || letter > 'z') && (is_first || (c != '.' && c != '_' && c != '-'))) return;
+  }
+  request->delegate = type;
+}
+
+/* Looks for the program in the folders of CNI_PATH. 0: it is in none. */
+static int find_program(const Request *request, char *path)
+{
+  Slice rest = variable(request->environment, "CNI_PATH");
+  while (rest.at != 0 && rest.at < rest.end) {
+    size length = 0, i;
+    u32 mode = 0;
+    long fd;
+    Slice type = request->delegate;
+    for (; rest.at < rest.end && *rest.at != ':'; rest.at++)
+      if (length < LONGEST_PROGRAM - LONGEST_TYPE - 2) path[length++] = (char)*rest.at;
+    if (rest.at < rest.end) rest.at++;
+    if (length == 0 || path[0] != '/' || length == LONGEST_PROGRAM - LONGEST_TYPE - 2) continue;
+    path[length++] = '/';
+    for (i = 0; type.at + i < type.end; i++) path[length + i] = (char)type.at[i];
+    path[length + i] = 0;
+    fd = open_path(path, 0);
+    if (fd < 0) continue;
+    number_of(fd, &mode);
+    system_call(SYS_close, fd, 0, 0, 0, 0);
+    if ((mode & S_IFMT) == S_IFREG) return 1;
+  }
+  return 0;
+}
+
+/* A CIDR of the agent's answer; absent where it is none. */
+static Slice cidr_of(Slice work, const char *name)
+{
+  Slice absent = { 0, 0 }, value = field(work, name), rest;
+  if (!is_string(value)) return absent;
+  value = inside(value);
+  for (rest = value; rest.at < rest.end; rest.at++)
+    if (hex_value(*rest.at) < 0 && *rest.at != '.' && *rest.at != ':' && *rest.at != '/') return absent;
+  return value;
+}
+
+/* The configuration for the other plugin: the runtime's, with the ranges of the node in their places. */
+static void put_config(Writer *w, Slice input, Slice work)
+{
+  Slice cidrs[2], names[2];
+  int i;
+  cidrs[0] = cidr_of(work, "podCidr");
+  cidrs[1] = cidr_of(work, "podCidrIPv6");
+  names[0] = text("\"usePodCidr\"");
+  names[1] = text("\"usePodCidrIPv6\"");
+  while (input.at < input.end) {
+    const u8 *end = skip_string(input.at, input.end);
+    Slice token = input;
+    token.end = end != 0 ? end : input.at + 1;
+    for (i = 0; i < 2; i++)
+      if (cidrs[i].at != 0 && equal(token, names[i])) {
+        put_byte(w, '"');
+        put_slice(w, cidrs[i]);
+        put_byte(w, '"');
+        break;
+      }
+    if (i == 2) put_slice(w, token);
+    input.at = token.end;
+  }
+}
+
+/* A descriptor above those of standard input, output and error in the place of another one. */
+static long above(long fd)
+{
+  long moved = fd;
+  if (fd >= 0 && fd < 3) {
+    moved = system_call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3, 0, 0);
+    system_call(SYS_close, fd, 0, 0, 0, 0);
+  }
+  return moved;
+}
+
+/* The variables of the runtime with the verb, and the container and interface of `item` where it has some. 0: too many. */
+static int make_environment(const Request *request, const char *verb, Slice item, char **to)
+{
+  static char own[3][300];
+  static const char *const names[3] = { "CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME" };
+  Slice values[3];
+  char **from = request->environment;
+  int count = 0, i;
+  values[0] = text(verb);
+  values[1] = field(item, "containerID");
+  values[2] = field(item, "ifname");
+  for (i = 1; i < 3; i++)
+    if (is_string(values[i])) values[i] = unescape(inside(values[i]));
+  for (; *from != 0; from++) {
+    int is_own = 0;
+    for (i = 0; i < 3; i++) {
+      Slice entry = text(*from);
+      size length = (size)(text(names[i]).end - text(names[i]).at);
+      if (values[i].at != 0 && begins(entry, names[i]) && entry.at[length] == '=') is_own = 1;
+    }
+    if (is_own) continue;
+    if (count == MOST_VARIABLES) return 0;
+    to[count++] = *from;
+  }
+  for (i = 0; i < 3; i++) {
+    Slice name = text(names[i]);
+    size used = 0;
+    if (values[i].at == 0) continue;
+    if (values[i].end - values[i].at > 256) return 0;
+    while (name.at < name.end) own[i][used++] = (char)*name.at++;
+    own[i][used++] = '=';
+    while (values[i].at < values[i].end) own[i][used++] = (char)*values[i].at++;
+    own[i][used] = 0;
+    to[count++] = own[i];
+  }
+  to[count] = 0;
+  return 1;
+}
+
+/* Why another plugin has no exit code, in the place of one. */
+enum { NOT_FOUND = -1, NOT_STARTED = -2, LATE = -3, TOO_MUCH = -4, KILLED = -5 };
+
+static void begin_delegate_error(Writer *w, const Request *request, int code)
+{
+  begin_error(w, request, code);
+  say(w, "the plugin ");
+  say_slice(w, request->delegate);
+  say(w, " of ipam.type ");
+}
+
+/* In the new process, and never returns. What it cannot do it says as the other plugin would. */
+static void become(const Request *request, char *path, char **environment, long in, long out)
+{
+  unsigned long usual[4] = { 0, 0, 0, 0 };
+  char *arguments[2];
+  Writer w;
+  long error;
+  arguments[0] = path;
+  arguments[1] = 0;
+  system_call(SYS_rt_sigaction, SIGPIPE, (long)usual, 0, 8, 0);
+  system_call(SYS_dup3, in, 0, 0, 0, 0);
+  system_call(SYS_dup3, out, 1, 0, 0, 0);
+  error = system_call(SYS_execve, (long)path, (long)arguments, (long)environment, 0, 0);
+  begin_delegate_error(&w, request, 5);
+  say(&w, "cannot be executed: ");
+  say_error(&w, (int)-error);
+  begin_details(&w);
+  say(&w, "it must be a program for this machine");
+  end_error(&w);
+  system_call(SYS_exit_group, 1, 0, 0, 0, 0);
+}
+
+/* Reads what it prints into the room until it ends. 0, LATE or TOO_MUCH. */
+static int read_output(long fd, Slice *output)
+{
+  long deadline_ms = now_ms() + LONGEST_MS;
+  output->at = output->end = unused;
+  for (;;) {
+    size left = (size)(room + ROOM - output->end);
+    long got;
+    if (left == 0) return TOO_MUCH;
+    if (!wait_for((int)fd, POLLIN, deadline_ms)) return LATE;
+    got = system_call(SYS_read, fd, (long)output->end, (long)left, 0, 0);
+    if (got == -EINTR || got == -EAGAIN) continue;
+    if (got <= 0) return 0;
+    output->end += got;
+  }
+}
+
+/* Executes the other plugin, for the container of `item` or that of the runtime, and waits for it. Its exit code and what it
+   printed, which lies where the room is unused; or NOT_FOUND to KILLED. Its standard error is ours. */
+static int execute(const Request *request, Slice input, Slice work, const char *verb, Slice item, Slice *output)
+{
+  static char path[LONGEST_PROGRAM];
+  static char *environment[MOST_VARIABLES + 4];
+  int ends[2] = { -1, -1 }, status = 0, read, error;
+  long in, out, from, process, waited;
+  Writer w;
+  output->at = output->end = unused;
+  if (!find_program(request, path)) return NOT_FOUND;
+  if (!make_environment(request, verb, item, environment)) return NOT_STARTED;
+  /* a file, and no pipe: nobody has to write while it is read */
+  in = above(system_call(SYS_memfd_create, (long)"margay", MFD_CLOEXEC, 0, 0, 0));
+  if (in < 0) return NOT_STARTED;
+  open_writer(&w, (int)in, -1);
+  put_config(&w, input, work);
+  error = flush(&w) != 0 || system_call(SYS_lseek, in, 0, 0, 0, 0) < 0 ||
+          system_call(SYS_pipe2, (long)ends, O_CLOEXEC, 0, 0, 0) < 0;
+  from = error ? -1 : above(ends[0]);
+  out = error ? -1 : above(ends[1]);
+  process = from < 0 || out < 0 ? -1 : system_call(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+  if (process == 0) become(request, path, environment, in, out);
+  if (out >= 0) system_call(SYS_close, out, 0, 0, 0, 0);
+  system_call(SYS_close, in, 0, 0, 0, 0);
+  read = process < 0 ? NOT_STARTED : read_output(from, output);
+  if (from >= 0) system_call(SYS_close, from, 0, 0, 0, 0);
+  if (process < 0) return NOT_STARTED;
+  if (read != 0) system_call(SYS_kill, process, SIGKILL, 0, 0, 0);
+  do waited = system_call(SYS_wait4, process, (long)&status, 0, 0, 0);
+  while (waited == -EINTR);
+  if (read != 0) return read;
+  return waited < 0 || (status & 0x7f) != 0 ? KILLED : status >> 8 & 0xff;
+}
+
+/* Tells the runtime why the other plugin failed: in its own words, where it has some. */
+static int report_delegate(const Request *request, int code, Slice output)
+{
+  Writer w;
+  if (code > 0 && parse_json(output).at != 0)
+    return printed(write_all(1, output.at, (size)(output.end - output.at), -1), code);
+  begin_delegate_error(&w, request, code == NOT_FOUND ? 2 : code == NOT_STARTED ? 11 : 5);
+  say(&w, code == NOT_FOUND     ? "is in no folder of CNI_PATH"
+          : code == NOT_STARTED ? "cannot be started: no memory, no descriptor, or too many variables"
+          : code == LATE        ? "did not end within 120 s"
+          : code == TOO_MUCH    ? "printed too much"
+          : code == KILLED      ? "was killed"
+                                : "failed and said no error");
+  begin_details(&w);
+  say(&w, code == NOT_FOUND ? "install it there, or let ipam.type be \"margay\""
+                            : "what it wrote to standard error may say more");
+  return end_error(&w);
+}
+
+/* Whether it does not know the verb, or not in this version: GC and STATUS are younger than most plugins. */
+static int is_unknown_verb(int code, Slice output)
+{
+  Slice told = field(parse_json(output), "code");
+  return code > 0 && told.at != 0 && (equal(told, text("1")) || equal(told, text("4")));
+}
+
+/* ADD in two rounds: the agent said that it needs an address, and hears what the other plugin gave. Where anything fails that
+   plugin is told to free it. */
+static int add_delegated(Request *request, Slice input, const Answer *first)
+{
+  Slice work = first->delegate, none = { 0, 0 }, ignored;
+  Answer answer = no_answer;
+  int code = execute(request, input, work, "ADD", none, &request->delegated), is_answered = 0;
+  unused = room + (request->delegated.end - room);
+  if (code == 0) {
+    is_answered = ask(request, input, &answer) == 0 || wait_for_agent(request, input, &answer) == 0;
+    if (is_answered) unused = answer.end;
+    if (is_answered && answer.exit_code == 0) return print_answer(&answer);
+  }
+  execute(request, input, work, "DEL", none, &ignored);
+  if (request->pinned && code != 0) unpin(request->netns);
+  if (code != 0) return report_delegate(request, code, request->delegated);
+  return is_answered ? print_answer(&answer) : report_away(request, &answer);
+}
+
+/* The agent has answered: what is left is the other plugin's part, where there is one, and to print. */
+static int finish(Request *request, Slice input, const Answer *answer)
+{
+  Slice work = answer->delegate, none = { 0, 0 }, output = none, said, gone;
+  int code = 0, later, is_gc = equal(request->command, text("GC"));
+  int may_be_unknown = is_gc || equal(request->command, text("STATUS"));
+  if (work.at == 0 || request->delegate.at == 0 || answer->exit_code != 0) return print_answer(answer);
+  unused = answer->end;
+  if (equal(request->command, text("ADD"))) return add_delegated(request, input, answer);
+  unpin_all(answer->unpin);
+  gone = field(work, "gone");
+  if (is_gc && gone.at != 0 && *gone.at == '[') {
+    const u8 *p = skip_space(gone.at + 1, gone.end);
+    while (*p != ']') {
+      int ended;
+      Slice item;
+      item.at = p;
+      item.end = skip_value(p, gone.end);
+      p = skip_space(item.end, gone.end);
+      if (*p == ',') p = skip_space(p + 1, gone.end);
+      ended = execute(request, input, work, "DEL", item, &said);
+      if (ended == 0 || code != 0) continue;
+      code = ended; /* the first one is told, and the others are tried all the same */
+      output = said;
+      unused = room + (said.end - room);
+    }
+  }
+  later = execute(request, input, work, (const char *)request->command.at, none, &said);
+  if (code == 0 && !(may_be_unknown && is_unknown_verb(later, said))) {
+    code = later;
+    output = said;
+  }
+  return code == 0 ? 0 : report_delegate(request, code, output);
+}
+
 /* ---- The program ---- */
 
 static int print_purpose(void)
@@ -1271,20 +1596,10 @@ static int print_version(Slice input)
   return printed(flush(&w), 0);
 }
 
-/* Prints the answer with a newline, which takes the place of the quote that ended it. */
-static int print_answer(const Answer *answer)
-{
-  u8 *end = room + (answer->output.end - room);
-  unpin_all(answer->unpin);
-  if (answer->output.at == answer->output.end) return answer->exit_code;
-  *end++ = '\n';
-  return printed(write_all(1, answer->output.at, (size)(end - answer->output.at), -1), answer->exit_code);
-}
-
 /* The whole program; returns its exit code. */
 static int run(char **environment)
 {
-  Request request = { 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, NEWEST, 0, 0, { 0 } };
+  Request request = { 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, NEWEST, 0, 0, { 0, 0 }, { 0, 0 }, { 0 } };
   Answer answer = no_answer;
   Slice input, socket;
   Writer w;
@@ -1322,12 +1637,17 @@ static int run(char **environment)
     say(&w, "agentSocket must be an absolute path of at most 107 bytes");
     return end_error(&w);
   }
+  find_delegate(&request);
   error = find_netns(&request);
   if (error >= 0) return error;
-  if (ask(&request, input, &answer) == 0) return print_answer(&answer);
+  if (ask(&request, input, &answer) == 0) return finish(&request, input, &answer);
   error = report_fault(&request);
   if (error < 0) {
-    if (wait_for_agent(&request, input, &answer) == 0) return print_answer(&answer);
+    if (wait_for_agent(&request, input, &answer) == 0) return finish(&request, input, &answer);
+    if (request.delegate.at != 0 && equal(request.command, text("DEL"))) {
+      Slice none = { 0, 0 }, ignored;
+      execute(&request, input, none, "DEL", none, &ignored);
+    }
     error = report_away(&request, &answer);
   }
   if (request.pinned && !answer.sent) unpin(request.netns); /* no DEL need come for what the agent never heard of */
@@ -1340,7 +1660,10 @@ void start(long *stack)
 {
   /* as struct sigaction of the kernel: handler (1: ignore), flags, restorer, mask */
   unsigned long ignore[4] = { 1, 0, 0, 0 };
+  unsigned long usual[4] = { 0, 0, 0, 0 };
   system_call(SYS_rt_sigaction, SIGPIPE, (long)ignore, 0, 8, 0);
+  /* a runtime that ignores it has the kernel forget the exit codes of other plugins */
+  system_call(SYS_rt_sigaction, SIGCHLD, (long)usual, 0, 8, 0);
   system_call(SYS_exit_group, run((char **)(stack + 1 + *stack + 1)), 0, 0, 0, 0);
 }
 #endif

@@ -3,6 +3,7 @@
 import { type Family, familyOf } from '../lib/ip.ts'
 import { jsonFault } from '../lib/json-fault.ts'
 import { askedFor, dnsOf } from './asked-for.ts'
+import { type Delegated, delegateIfAny, delegateOf, parseDelegated, podCidrsIn } from './delegate.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { badField, field, isObject, typed } from './fields.ts'
 import { type CniVerb, type KeyName, refusedOfIpam, VERBS } from './keys.ts'
@@ -30,6 +31,9 @@ export type NetConf = {
   /** Bytes; absent: the MTU of the node's pods. */
   mtu?: number
   dns?: Readonly<Record<string, unknown>>
+  /** The plugin that gives the addresses in our place, and of which families it shall give those of the node's podCIDR. */
+  delegate?: string
+  usesPodCidr?: readonly Family[]
   prevResult?: PrevResult
 }
 
@@ -42,6 +46,8 @@ export type AddRequest = {
   /** CNI_NETNS_OVERRIDE: the namespace may be the host's own. */
   hostNetns: boolean
   pod?: PodName
+  /** What the other plugin gave. */
+  delegated?: Delegated
 } & Namespace &
   Attachment
 export type DelRequest = { verb: 'DEL'; conf: NetConf; netns?: string; pod?: PodName } & Attachment
@@ -51,11 +57,14 @@ export type StatusRequest = { verb: 'STATUS'; conf: NetConf }
 export type VersionRequest = { verb: 'VERSION'; cniVersion: string }
 export type CniRequest = AddRequest | DelRequest | CheckRequest | GcRequest | StatusRequest | VersionRequest
 
-/** `netns`: the number of the namespace, which the plugin mounted for us (`pins.ts`). Absent: CNI_NETNS is seen here too. */
-export type RawRequest = { env: Readonly<Record<string, string>>; stdin: string; netns?: number }
+/**
+ * `netns`: the number of the namespace, which the plugin mounted for us (`pins.ts`). Absent: CNI_NETNS is seen here too.
+ * `delegated`: what another plugin printed that the plugin executed (`delegate.ts`).
+ */
+export type RawRequest = { env: Readonly<Record<string, string>>; stdin: string; netns?: number; delegated?: string }
 
 /** Checks everything that needs no look at the node. Throws `CniError`. */
-export function parseRequest({ env, stdin, netns: number }: RawRequest): CniRequest {
+export function parseRequest({ env, stdin, netns: number, delegated }: RawRequest): CniRequest {
   const verb = parseVerb(env['CNI_COMMAND'])
   if (verb === 'VERSION') return { verb, cniVersion: versionOf(stdin) }
   const missing = VERBS[verb].needs.filter(name => (env[name] ?? '') === '')
@@ -77,7 +86,10 @@ export function parseRequest({ env, stdin, netns: number }: RawRequest): CniRequ
   if (verb === 'CHECK' && common.conf.prevResult === undefined)
     throw new CniError(CNI_CODE.config, 'CHECK needs a prevResult', 'the runtime must hand over the result of ADD')
   if (verb === 'CHECK') return { verb, ...common, netns, sandbox }
-  return { verb, ...common, netns, sandbox, hostNetns: env['CNI_NETNS_OVERRIDE'] === '1' }
+  const add = { verb, ...common, netns, sandbox, hostNetns: env['CNI_NETNS_OVERRIDE'] === '1' }
+  const { delegate } = common.conf
+  if (delegated === undefined || delegate === undefined) return add
+  return { ...add, delegated: parseDelegated(delegated, { ...common.conf, delegate }) }
 }
 
 /** The cniVersion of a request that may not even be JSON, for the answer to it. */
@@ -138,7 +150,12 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
       `config version does not allow ${verb}`,
       `the configuration has cniVersion "${cniVersion}": ${verb} exists since ${VERBS[verb].since}`,
     )
-  const common = { cniVersion, name, families: [], ifServed: [] }
+  const said = field(json, 'ipam')
+  const usesPodCidr = podCidrsIn(said)
+  const common = {
+    ...{ cniVersion, name, families: [], ifServed: [], delegate: delegateIfAny(json) },
+    ...(usesPodCidr.length > 0 && { usesPodCidr }),
+  }
   // DEL, GC and STATUS ignore the other fields, so a bad one cannot block clean-up
   if (verb !== 'ADD' && verb !== 'CHECK') return common
   const before = field(json, 'prevResult')
@@ -146,23 +163,20 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
   // what ADD took or refused is decided: a later version that refuses more finds no fault with pods that run
   if (verb === 'CHECK') return { ...common, prevResult }
   const ipam = typed(json, 'ipam', 'object') ?? {}
-  refuseOtherIpam(ipam)
+  const asked = askedFor(json, args, delegateOf(ipam))
+  if (common.delegate === undefined) refuseRanges(ipam)
   return {
     ...common,
-    ...familiesOf(ipam),
-    pools: poolsOf(ipam),
-    ...askedFor(json, args),
+    ...(common.delegate === undefined && { ...familiesOf(ipam), pools: poolsOf(ipam) }),
+    ...asked,
     mtu: mtuOf(json),
     dns: dnsOf(json, prevResult?.whole['dns']),
     prevResult,
   }
 }
 
-/** Addresses come from the IPPools: what names another IPAM plugin, or a range of its own, would be ignored. */
-function refuseOtherIpam(ipam: Record<string, unknown>): void {
-  const type = typed(ipam, 'type', 'text') ?? ''
-  if (!['', 'margay', 'calico-ipam'].includes(type))
-    throw badField('ipam.type', type, 'absent, "margay" or "calico-ipam": addresses come from IPPools')
+/** Our addresses come from the IPPools: a range of its own would be ignored. */
+function refuseRanges(ipam: Record<string, unknown>): void {
   for (const [key, instead] of refusedOfIpam())
     if (field(ipam, key) !== undefined) throw badField(`ipam.${key}`, field(ipam, key), instead)
 }

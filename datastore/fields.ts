@@ -21,7 +21,11 @@ const NODE = {
 } satisfies Fields
 
 /** Of the Node that this program runs for. Its conditions are those of others too: a kubelet writes them every five minutes. */
-export const OWN_NODE: Fields = { ...NODE, status: { addresses: true, conditions: true } }
+export const OWN_NODE: Fields = {
+  ...NODE,
+  spec: { podCIDR: true, podCIDRs: true },
+  status: { addresses: true, conditions: true },
+}
 
 const OTHERS = {
   // no annotations but those that are read: people put into them what belongs on no disk of a node

@@ -28,8 +28,8 @@ export function cniText(): string {
   const errors = Object.values(CNI_ERRORS).map(({ code, when, remedy }) => `| ${code} | ${when} | ${remedy} |`)
   return `# The CNI plugin
 
-\`margay\` is a program of some 25 KB that carries the request of a runtime to the agent of its node, and the answer back; it
-executes no other program. It speaks every version of the [specification](https://www.cni.dev/docs/spec/) from 0.1.0 to 1.1.0. \`margay-node install\` writes it and a
+\`margay\` is a program of some 30 KB that carries the request of a runtime to the agent of its node, and the answer back; it
+executes no other program but the one that \`ipam.type\` names. It speaks every version of the [specification](https://www.cni.dev/docs/spec/) from 0.1.0 to 1.1.0. \`margay-node install\` writes it and a
 configuration ([install.md](install.md)); for a network of your own, as of Multus, this is a whole one:
 \`\`\`json
 { "cniVersion": "1.0.0", "name": "backend", "plugins": [ { "type": "margay", "ipam": { "ipv4_pools": ["backend"] } } ] }
@@ -53,11 +53,22 @@ ${named(VARIABLES).join('\n')}
 ${named(ARGS).join('\n')}
 
 ## Keys of the configuration
-Upper and lower case are the same, as for every plugin that is written in Go. DEL, GC, STATUS and CHECK look at \`cniVersion\`, \`name\` and their own keys alone, so that nothing else holds them back. Keys without a row are ignored.
+Upper and lower case are the same, as for every plugin that is written in Go. DEL, GC, STATUS and CHECK look at \`cniVersion\`, \`name\`, \`ipam.type\` and their own keys alone, so that nothing else holds them back. Keys without a row are ignored.
 
 | key | value | without it | meaning |
 |---|---|---|---|
 ${keys.join('\n')}
+
+## Addresses by another plugin
+Where \`ipam.type\` names one, such as \`host-local\` or \`static\`, the plugin executes it on the host as the specification says: the first one of that name in \`CNI_PATH\`, with the environment and the configuration of the runtime. What it says when it fails is the answer.
+\`\`\`json
+{ "type": "margay", "ipam": { "type": "host-local", "ranges": [ [ { "subnet": "usePodCidr" } ], [ { "subnet": "usePodCidrIPv6" } ] ] } }
+\`\`\`
+- \`usePodCidr\` and \`usePodCidrIPv6\` stand for the ranges of \`spec.podCIDRs\` of the Node, as in Calico; without one requests are told to come again.
+- A pod gets at most one address of each family, as /32 or /128 with our gateway; gateway and routes that the other plugin says are not used, its \`dns\` is where the configuration has none. Policies and the pod filter hold as for other pods.
+- Other nodes hear nothing of such addresses: routes to them are of whoever gave the ranges. Nor are they masqueraded, unless an IPPool holds them; such a pool must give none itself (\`disabled\`). An address of a block of this node is refused, and is never given by Margay as well.
+- ADD that is called again asks for no other address; where ADD fails, the other plugin is told DEL. DEL reaches it also while the agent is away, and fails then, so that it is called again. GC tells it DEL for each interface that it deletes. GC and STATUS go to it too, and a plugin that does not know them is fine.
+- \`dhcp\` is refused: a pod’s interface is routed, and no DHCP server of a LAN hears it. Annotations that name pools or families are not used, and \`ipAddrs\` is refused.
 
 ## Capabilities
 A runtime fills in \`runtimeConfig\` for the \`capabilities\` of a plugin's configuration. The installed configuration has those with a yes. One that is refused counts where it asks for something: null, an empty list and zeros do not.

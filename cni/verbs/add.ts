@@ -7,6 +7,7 @@ import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../../lib/ip.ts'
 import { endpointOf } from '../adopt.ts'
+import { attributesOf, delegatedTo, type Place, takeFor } from '../delegate-work.ts'
 import type { CniDeps, HostKernel } from '../deps.ts'
 import { endpointId, type PodEndpoint } from '../endpoints.ts'
 import { CNI_CODE, CniError, GIVE_SYS_ADMIN } from '../error.ts'
@@ -78,7 +79,7 @@ const GIVEN_UP: AssignRefusal = { ...OVERTAKEN, message: 'the plugin ended while
  * left behind.
  */
 async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
-  const { kernel, endpoints, ipam } = deps
+  const { kernel, endpoints } = deps
   const notReady = deps.ready()
   if (notReady !== undefined) throw new CniError(CNI_CODE.tryLater, notReady.msg, notReady.details)
   const { netns, sandbox, containerID, ifname } = request
@@ -98,9 +99,11 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     )
   }
   const conf = await confOfPod(request, before, deps)
+  const delegated = delegatedTo(request, before)
   using pod = enter(kernel, request)
   const handle = handleOf(conf.name, request)
-  if (before !== undefined) await takeDown(before, deps, before.handle === handle ? 'keep addresses' : undefined)
+  const keeps = before?.handle === handle && before.delegate?.type === conf.delegate
+  if (before !== undefined) await takeDown(before, deps, keeps ? 'keep addresses' : undefined)
   if ((await pod.link(ifname)) !== undefined)
     throw new CniError(
       CNI_CODE.environment,
@@ -132,25 +135,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     pod: request.pod,
     createdMs: deps.clock.wallMs(),
   }
-  const withAddresses = (assigned: readonly Assigned[]): PodEndpoint => ({
-    ...place,
-    addresses: assigned.map(({ address }) => address),
-  })
-  const assigned = ipam.assignNow(
-    {
-      handle,
-      attributes: { node: deps.node, containerID, pod: request.pod?.name, namespace: request.pod?.namespace },
-      families: conf.families,
-      ifServed: conf.ifServed,
-      pools: conf.pools,
-      addresses: conf.addresses,
-      use: 'Workload',
-    },
-    given => endpoints.persist(withAddresses(given)),
-  )
-  if ('awaits' in assigned) throw new BlockNeeded(assigned)
-  if ('refused' in assigned) throw refusalError(assigned)
-  const endpoint = withAddresses(assigned)
+  const endpoint = delegated === undefined ? assignFor(place, conf, deps) : takeFor(place, delegated, conf, deps)
   undo.defer(async () => endpoints.delete(endpoint.id))
 
   await forgetOldFlows(endpoint, deps)
@@ -181,6 +166,24 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   return resultOf(endpoint, hostMac, request)
 }
 
+/** With addresses of ours, on disk with them. Throws `CniError` or `BlockNeeded`. */
+function assignFor(place: Place, { families, ifServed, pools, addresses }: NetConf, deps: CniDeps): PodEndpoint {
+  const withAddresses = (assigned: readonly Assigned[]): PodEndpoint => ({
+    ...place,
+    addresses: assigned.map(({ address }) => address),
+  })
+  const assigned = deps.ipam.assignNow(
+    {
+      ...{ handle: place.handle, attributes: attributesOf(place, deps) },
+      ...{ families, ifServed, pools, addresses, use: 'Workload' },
+    },
+    given => deps.endpoints.persist(withAddresses(given)),
+  )
+  if ('awaits' in assigned) throw new BlockNeeded(assigned)
+  if ('refused' in assigned) throw refusalError(assigned)
+  return withAddresses(assigned)
+}
+
 /**
  * The configuration with what the Pod and its Namespace ask in its place. They ask for the interface that Kubernetes knows, the
  * first of the container: the others have addresses of their own networks. Rejects with `CniError`.
@@ -191,6 +194,12 @@ async function confOfPod(request: AddRequest, before: PodEndpoint | undefined, d
   const others = deps.endpoints.live().filter(other => other.containerID === containerID && other.id !== id)
   const isFirst = others.every(({ createdMs }) => before !== undefined && before.createdMs <= createdMs)
   const asked = pod === undefined || !isFirst ? conf : withAnnotations(conf, pod, await annotationsOf(pod, deps))
+  if (conf.delegate !== undefined && asked.addresses !== undefined)
+    throw new CniError(
+      CNI_CODE.field,
+      `annotation ${ADDRESS_ANNOTATIONS.ipAddrs.annotation}: addresses of this network are given by ${conf.delegate}`,
+      'take the annotation away, or let ipam.type be "margay"',
+    )
   if (addressesFit(asked)) return asked
   throw new CniError(
     CNI_CODE.field,
@@ -376,6 +385,6 @@ function resultOf(endpoint: PodEndpoint, hostMac: string, { conf, sandbox }: Add
       ...{ dst: family === 'ipv4' ? '0.0.0.0/0' : '::/0', gw: GATEWAY[family] },
       ...(routeMetric !== undefined && { priority: routeMetric }),
     })),
-    dns: conf.dns,
+    dns: conf.dns ?? endpoint.delegate?.dns,
   }
 }

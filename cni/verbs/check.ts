@@ -33,7 +33,8 @@ export async function check(request: CheckRequest, deps: CniDeps): Promise<void>
   const faults = [...mismatches, ...filter].map(formatMismatch)
   const held = deps.ipam.held().get(endpoint.handle) ?? []
   for (const address of endpoint.addresses) {
-    if (!held.some(has => has.address === address)) faults.push(`${address} is not reserved any more`)
+    if (endpoint.delegate === undefined && !held.some(has => has.address === address))
+      faults.push(`${address} is not reserved any more`)
     const text = `${address}/${addressBits(familyOf(address))}`
     if (told !== undefined && !told.ips.some(ip => ip.address === text)) faults.push(`prevResult does not have ${text}`)
   }

@@ -11,14 +11,15 @@ import { takeDown } from '../take-down.ts'
 /** How old the list may be: what is younger stays while its namespace lives, until another GC. An ADD alone may take 20 s. */
 const LIST_AGE_MS = 60_000
 
-/** Rejects with one `CniError` that names every failure, after all were tried. */
-export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<void> {
+/** The interfaces that it deleted. Rejects with one `CniError` that names every failure, after all were tried. */
+export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<PodEndpoint[]> {
   const stay = new Set(valid.map(attachment => endpointId(conf.name, attachment)))
   const arrivedMs = deps.clock.wallMs()
   // one of the future: the clock was set back since
   const isYoung = ({ createdMs }: PodEndpoint): boolean =>
     createdMs > arrivedMs - LIST_AGE_MS && createdMs < deps.clock.wallMs() + LIST_AGE_MS
   const failures: string[] = []
+  const deleted: PodEndpoint[] = []
   const attempt = async (what: string, body: () => Promise<unknown>): Promise<void> => {
     try {
       await body()
@@ -37,6 +38,7 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<voi
         // the link ends with the namespace of the pod
         if (isYoung(endpoint) && (await deps.kernel.link(endpoint.interfaceName)) !== undefined) return
         await takeDown(endpoint, deps)
+        deleted.push(endpoint)
       }),
     )
   }
@@ -44,4 +46,5 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<voi
     collectHandles(deps, new Set(valid.map(attachment => handleOf(conf.name, attachment)))),
   )
   if (failures.length > 0) throw new CniError(CNI_CODE.io, failures.join('; '), 'the rest was collected; call GC again')
+  return deleted
 }

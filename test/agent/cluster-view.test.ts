@@ -127,6 +127,23 @@ test('of its own Node a view has the addresses, and tells of each change', async
   caches.close()
 })
 
+test('the ranges for pods are those of its own Node, of both families or of one, and nothing that is no CIDR', async t => {
+  const { store, caches, view } = await aCluster()
+  await store.create('Node', { ...aNode('n2'), spec: { podCIDRs: ['10.2.0.0/24'] } })
+  caches.start()
+  for (const [spec, expected] of [
+    [{}, []],
+    [{ podCIDR: '10.1.0.0/24' }, ['10.1.0.0/24']],
+    [{ podCIDR: '10.1.0.0/24', podCIDRs: ['10.1.0.0/24', 'fd01::/64'] }, ['10.1.0.0/24', 'fd01::/64']],
+    [{ podCIDRs: ['x', '10.1.0.0/24'] }, ['10.1.0.0/24']],
+  ] as const) {
+    await store.patch('Node', 'n1', { spec: { podCIDR: null, podCIDRs: null, ...spec } })
+    await turns()
+    t.deepEqual(view.podCidrs(), expected)
+  }
+  caches.close()
+})
+
 test('closed, a view calls nobody any more, while others go on with the same caches', async t => {
   const { store, caches, view, heard } = await aCluster()
   caches.start()

@@ -58,6 +58,7 @@ export async function aHost(
     endpoints,
     oldFlows: new OldFlows({ kernel, clock: node.clock, log: silentLog }),
     pins: new Pins({ kernel, endpoints, clock: node.clock }),
+    podCidrs: () => [],
     limiter: new Limiter(node.clock),
     mtu: () => 1500,
     clock: node.clock,

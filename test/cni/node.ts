@@ -115,6 +115,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
     hostSide,
     oldFlows: new OldFlows({ ...base, kernel }),
     pins: new Pins({ kernel, endpoints, clock: systemClock }),
+    podCidrs: () => [],
     limiter: new Limiter(systemClock),
     mtu: () => 1450,
     annotations: async () => ({ pod: {}, namespace: {} }),

@@ -3,12 +3,12 @@ import test from 'ava'
 import { pinPath } from '../../cni/netns.ts'
 import { added, aHost, call } from './host.ts'
 
-test('a name whose ADD never came is taken away after 10 s, and none of an ADD under way', async t => {
+test('a name whose ADD never came is taken away after 130 s, and none of an ADD under way', async t => {
   const host = await aHost()
   host.world.addNetns(pinPath(7))
   await added(host, 'other', '/run/netns/other')
   t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
-  host.clock.advance(9_999)
+  host.clock.advance(129_999)
   t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
   host.clock.advance(1)
   {
@@ -28,11 +28,22 @@ test('while a row uses a name it goes only where its path leads elsewhere, and w
   t.deepEqual((await call(host, 'DEL', { netns: '' })).unpin, [{ netns: 7 }])
 })
 
+test('a name stays while another plugin is asked for the address of its ADD', async t => {
+  const host = await aHost()
+  host.world.addNetns(pinPath(7))
+  const conf = { ipam: { type: 'host-local', subnet: '10.9.0.0/24' } }
+  const asked = await call(host, 'ADD', { netns: '/proc/100/ns/net', number: 7, conf })
+  t.deepEqual([asked.exitCode, asked.stdout, asked.unpin], [0, '', undefined])
+  t.truthy(asked.delegate)
+  host.clock.advance(120_000)
+  t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
+})
+
 test('only names that the plugin makes are its to unmount', async t => {
   const host = await aHost()
   for (const name of ['margay-', 'margay-x', 'margay-07', 'margay-7x', 'margay-1e3', 'x-margay-7'])
     host.world.addNetns(`/run/netns/${name}`)
   await call(host, 'GC')
-  host.clock.advance(60_000)
+  host.clock.advance(600_000)
   t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
 })

@@ -18,13 +18,16 @@
 #include <string.h>
 #include <time.h>
 
-enum { AGENT = 9, SERVED_FILE = 20, BOOT_FILE = 21, NETNS_FILE = 22, PIN_FILE = 23, MOST = 1 << 20 };
+enum { AGENT = 9, SERVED_FILE = 20, BOOT_FILE = 21, NETNS_FILE = 22, PIN_FILE = 23, INPUT_FILE = 24, OUTPUT_PIPE = 25, OUTPUT_END = 26, MOST = 1 << 20 };
 
 static unsigned long seed, state;
 static u8 input[2000], reply[4000], out[MOST], request_bytes[MOST];
 static u8 served[100];
 static size input_length, input_read, reply_length, reply_read, out_length, request_length, served_length, served_read, boot_read;
-static int calm, write_failed, answered, mounted;
+static int calm, write_failed, answered, mounted, running, passed_on;
+static size delegate_read, config_length;
+static u8 config[MOST];
+static const char *delegate_says;
 static long clock_ms, calls;
 
 #define BOOT "0f3a0000-1111-2222-3333-444455556666"
@@ -65,6 +68,14 @@ static long trouble(void)
   return random_below(400) != 0 ? 0 : random_below(2) == 0 ? -EIO : -ECONNRESET;
 }
 
+static Slice slice_of(const u8 *at, size length)
+{
+  Slice slice;
+  slice.at = at;
+  slice.end = at + length;
+  return slice;
+}
+
 long system_call(long number, long a, long b, long c, long d, long e)
 {
   long failed = trouble();
@@ -77,6 +88,11 @@ long system_call(long number, long a, long b, long c, long d, long e)
     if (failed != 0) return failed;
     if (a == SERVED_FILE) return give((u8 *)b, (size)c, served, served_length, &served_read);
     if (a == BOOT_FILE) return give((u8 *)b, (size)c, (const u8 *)BOOT, sizeof BOOT - 1, &boot_read);
+    if (a == OUTPUT_PIPE) {
+      long got = give((u8 *)b, (size)c, (const u8 *)delegate_says, strlen(delegate_says), &delegate_read);
+      passed_on |= got > 0;
+      return got;
+    }
     check(a == 0 || a == AGENT, "it reads from standard input and from the agent");
     if (a == 0) return give((u8 *)b, (size)c, input, input_length, &input_read);
     failed = give((u8 *)b, (size)c, reply, reply_length, &reply_read);
@@ -84,11 +100,14 @@ long system_call(long number, long a, long b, long c, long d, long e)
     return failed;
   case SYS_write: {
     size count = calm ? (size)c : 1 + random_below((unsigned)c);
-    check(a == 1 || a == 2 || a == AGENT, "it writes to its own descriptors");
+    check(a == 1 || a == 2 || a == AGENT || a == INPUT_FILE, "it writes to its own descriptors");
     if (failed == 0 && !calm && random_below(200) == 0) failed = -EPIPE;
     if (failed != 0 && failed != -EINTR && failed != -EAGAIN && a != 2) write_failed |= a == 1 ? 1 : 2;
     if (failed != 0) return failed;
-    if (a == 1) {
+    if (a == INPUT_FILE) {
+      memcpy(config + config_length, (void *)b, count);
+      config_length += count;
+    } else if (a == 1) {
       memcpy(out + out_length, (void *)b, count);
       out_length += count;
     } else if (a == AGENT) {
@@ -112,6 +131,29 @@ long system_call(long number, long a, long b, long c, long d, long e)
     return 0;
   case SYS_socket: return !calm && random_below(50) == 0 ? -EMFILE : (long)random_below(3);
   case SYS_fcntl: return !calm && random_below(50) == 0 ? -EMFILE : AGENT;
+  case SYS_memfd_create: config_length = 0; return !calm && random_below(9) == 0 ? -EMFILE : INPUT_FILE;
+  case SYS_lseek:
+    check(a == INPUT_FILE && b == 0 && c == 0, "it goes back to the begin of the configuration");
+    check(parse_json(slice_of(config, config_length)).at != 0, "the configuration of the other plugin is JSON");
+    return 0;
+  case SYS_pipe2:
+    if (!calm && random_below(9) == 0) return -EMFILE;
+    ((int *)a)[0] = OUTPUT_PIPE;
+    ((int *)a)[1] = OUTPUT_END;
+    return 0;
+  case SYS_clone:
+    check(!running, "one other plugin runs at a time");
+    if (!calm && random_below(9) == 0) return -ENOMEM;
+    delegate_read = 0;
+    running = 1;
+    return 77;
+  case SYS_kill: check(a == 77 && running, "it kills what it started"); return 0;
+  case SYS_wait4:
+    check(a == 77 && running, "it waits for what it started");
+    if (failed == -EINTR) return failed;
+    running = 0;
+    *(int *)b = random_below(4) == 0 ? 0x100 : random_below(9) == 0 ? 9 : 0;
+    return 77;
   case SYS_close: check(a < 3 || a == AGENT || a >= SERVED_FILE, "it closes what it opened"); return 0;
   case SYS_openat: {
     if (failed == 0 && (c & (O_PATH | O_CREAT)) != 0) {
@@ -140,7 +182,7 @@ long system_call(long number, long a, long b, long c, long d, long e)
     return 0;
   case SYS_statx:
     ((u8 *)e)[28] = 0;
-    ((u8 *)e)[29] = random_below(9) == 0 ? 0xa0 : 0x80;
+    ((u8 *)e)[29] = random_below(9) == 0 ? 0xa0 : 0x81;
     *(size *)((u8 *)e + 32) = 4026531840u + random_below(3);
     return 0;
   case SYS_mkdirat: return -17;
@@ -170,18 +212,22 @@ static const char *const tokens[] = {
 static const char *const inputs[] = {
   "{\"cniVersion\":\"1.1.0\",\"name\":\"net\",\"agentSocket\":\"/run/x\"}",
   "{\"cniversion\" : \"0.4.0\", \"x\": [1,-2.5e+3,{\"a\":\"\\u00e9\\\"\"},null], \"AgentSocket\":\"\\/run\\u002fx\"}\n",
+  "{\"cniVersion\":\"1.1.0\",\"ipam\":{\"type\":\"host-local\",\"x\":[\"usePodCidr\",\"usePodCidrIPv6\"]}}", "{\"IPAM\":{\"type\":\"a\"},\"name\":\"usePodCidr\"}",
   "{}", "", "[1]", "{\"agentSocket\":{\"a\":[]}, \"cniVersion\":7}",
 };
 static const char *const replies[] = {
   "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n  {\"exitCode\":0,\"stdout\":\"{\\\"cniVersion\\\":\\\"1.1.0\\\"}\"}",
   "HTTP/1.0 200 OK\r\n\r\n{\"stdout\":\"\\ud83d\\ude00\\ud83d\xc3\xa9\\n\",\"exitCode\":1,\"x\":[{}]}\n",
   "HTTP/1.1 200 OK\r\n\r\n{\"exitCode\":0,\"stdout\":\"{}\",\"unpin\":[{\"netns\":4026531840,\"unless\":\"\\/proc/1/ns\\u002fnet\"},{\"netns\":7}]}",
+  "HTTP/1.1 200 OK\r\n\r\n{\"exitCode\":0,\"stdout\":\"\",\"delegate\":{\"podCidr\":\"10.1.0.0/24\",\"gone\":[{\"containerID\":\"c\\u0031\",\"ifname\":\"e\"},{}]}}",
   "HTTP/1.1 413 Payload Too Large\r\n\r\n", "",
 };
+static char much[ROOM + 200];
+static const char *const outputs[] = { much, "{\"ips\":[{\"address\":\"10.1.0.5/24\"}]}", "{\"code\":4,\"msg\":\"x\"}\n", "", "[", "\xff\"" };
 static const char *const stamps[] = { BOOT " 900\n", BOOT " 1\n", BOOT " 999999999999999\n", BOOT " \n", "x 1\n", "" };
 static const char *const variables[] = {
   "CNI_COMMAND=ADD", "CNI_COMMAND=DEL", "CNI_COMMAND=VERSION", "CNI_COMMAND=STATUS", "CNI_COMMAND=GC", "CNI_COMMAND=CHECK", "CNI_COMMAND=\xff\"\\",
-  "CNI_CONTAINERID=c", "CNI_NETNS=/x", "CNI_NETNS=/run/netns/x", "CNI_NETNS=/var/run/netns/../y", "CNI_NETNS=/proc/1/ns/net", "CNI_NETNS=/\x01", "CNI_IFNAME=eth0", "CNI_PATH=", "CNI_PATH=/bin", "CNI_", "CNI_=", "=", "", "CNI_ARGS=a=b;\"\x1f", "HOME=/root",
+  "CNI_CONTAINERID=c", "CNI_NETNS=/x", "CNI_NETNS=/run/netns/x", "CNI_NETNS=/var/run/netns/../y", "CNI_NETNS=/proc/1/ns/net", "CNI_NETNS=/\x01", "CNI_IFNAME=eth0", "CNI_PATH=", "CNI_PATH=/bin", "CNI_PATH=/a:b:/c/", "CNI_", "CNI_=", "=", "", "CNI_ARGS=a=b;\"\x1f", "HOME=/root",
 };
 #define COUNT(array) (unsigned)(sizeof array / sizeof array[0])
 
@@ -218,14 +264,6 @@ static size mutated(u8 *to, size most, const char *const *list, unsigned count)
   return length;
 }
 
-static Slice slice_of(const u8 *at, size length)
-{
-  Slice slice;
-  slice.at = at;
-  slice.end = at + length;
-  return slice;
-}
-
 static void check_text(Slice s, const char *promise)
 {
   while (s.at < s.end) {
@@ -251,13 +289,16 @@ static void one_case(void)
   environment[count] = 0;
   served_length = mutated(served, sizeof served, stamps, COUNT(stamps));
   input_read = reply_read = out_length = request_length = 0;
-  write_failed = answered = mounted = 0;
+  write_failed = answered = mounted = running = passed_on = 0;
+  delegate_says = outputs[random_below(COUNT(outputs))];
+  unused = room;
   calls = 0;
   clock_ms = 1000;
   __asan_poison_memory_region(room, ROOM);
   exit_code = run(environment);
   check(exit_code >= 0 && exit_code <= 255, "the exit code is one");
-  if (write_failed == 0 && out_length > 0 && !answered) {
+  check(!running, "it leaves no process behind");
+  if (write_failed == 0 && out_length > 0 && !answered && !passed_on) {
     Slice said = parse_json(slice_of(out, out_length));
     check(out[out_length - 1] == '\n' && said.at != 0, "what it says itself is one line of JSON");
     check_text(slice_of(out, out_length), "what it says itself is UTF-8");
@@ -285,6 +326,7 @@ int main(int argc, char **argv)
   long seconds = argc > 1 ? atol(argv[1]) : 3;
   unsigned long first = argc > 2 ? strtoul(argv[2], 0, 10) : 1;
   time_t end = time(0) + seconds;
+  memset(much, '7', sizeof much - 1);
   seed = first;
   do {
     int i;

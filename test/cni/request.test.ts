@@ -260,19 +260,31 @@ test('a dns that a runtime could not read is code 2, and the error names it', t 
   t.deepEqual(conf.dns, { nameservers: ['10.0.0.53'], domain: 'c.local' })
 })
 
-test('another IPAM plugin, or a range of its own, is refused with what to do instead, and does not hold DEL back', t => {
+test('a range beside our own addresses is refused with what to do instead, and does not hold DEL back', t => {
   for (const ipam of [
-    { type: 'host-local', subnet: 'usePodCidr' },
     { subnet: '10.1.0.0/16' },
     { type: 'calico-ipam', ranges: [[{ subnet: '10.1.0.0/16' }]] },
-    { type: 'static', addresses: [{ address: '10.1.0.1/24' }] },
+    { type: 'margay', addresses: [{ address: '10.1.0.1/24' }] },
   ]) {
     const error = refused('ADD', { ...CONF, ipam })
     t.is(error.code, 2)
-    t.regex(error.message, /ipam\.(type|subnet|ranges)/)
+    t.regex(error.message, /ipam\.(subnet|ranges|addresses)/)
     t.regex(error.details, /IPPool/)
     t.is(request('DEL', { ...CONF, ipam }).verb, 'DEL')
   }
   for (const type of ['', 'margay', 'calico-ipam'])
     t.is(request('ADD', { ...CONF, ipam: { type, assign_ipv4: 'true' } }).verb, 'ADD')
+})
+
+test('another plugin for addresses is known to every verb, and what is said to it is not looked at', t => {
+  const ipam = { type: 'host-local', ranges: [[{ subnet: 'usePodCidr' }]], assign_ipv4: 7 }
+  const more = { runtimeConfig: { ipRanges: [[{ subnet: '10.1.0.0/24' }]], ips: ['10.1.0.5', '10.1.0.6'].slice(0, 1) } }
+  for (const verb of ['ADD', 'DEL', 'STATUS'])
+    t.like(request(verb, { ...CONF, cniVersion: '1.1.0', ipam, ...more }), {
+      conf: { delegate: 'host-local', usesPodCidr: ['ipv4'], addresses: undefined },
+    })
+  for (const type of ['dhcp', '../x', 'a b', '.x', 7]) {
+    t.is(refused('ADD', { ...CONF, ipam: { type } }).code, 2)
+    t.is(request('DEL', { ...CONF, ipam: { type } }).verb, 'DEL')
+  }
 })

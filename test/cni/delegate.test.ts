@@ -1,0 +1,56 @@
+// What the agent makes of addresses that another plugin gave.
+import test from 'ava'
+import { holdAdopted } from '../../cni/adopt.ts'
+import type { CniAnswer } from '../../cni/handle.ts'
+import { handleCni } from '../../cni/handle.ts'
+import { aHost, call, type Host, POD } from './host.ts'
+
+const CONF = { ipam: { type: 'host-local', subnet: '10.0.0.0/24' } }
+
+/** The second request of ADD, with what the other plugin printed. */
+function given({ deps }: Host, address: string, id = 'c1', conf: object = CONF): Promise<CniAnswer> {
+  const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: id, CNI_NETNS: POD, CNI_IFNAME: 'eth0' }
+  const delegated = JSON.stringify({ ips: [{ address }] })
+  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }), delegated }, deps)
+}
+
+test('an address that another plugin gave is never one of ours, of blocks that come later too, before its DEL and after a start', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  t.is((await given(host, '10.0.0.200/24')).exitCode, 0)
+  const ours = (id: string) =>
+    call(host, 'ADD', { id, netns: '/run/netns/x', conf: { runtimeConfig: { ips: ['10.0.0.200'] } } })
+  host.world.addNetns('/run/netns/x')
+  const refused = await ours('c2')
+  t.is(JSON.parse(refused.stdout).code, 100, refused.stdout)
+  await host.deps.ipam.release('net.c1.eth0') // as memory is after a start
+  holdAdopted(host.deps)
+  t.is(JSON.parse((await ours('c2')).stdout).code, 100)
+  t.deepEqual((await call(host, 'DEL', { conf: CONF })).delegate, { podCidr: undefined, podCidrIPv6: undefined })
+  t.is((await ours('c2')).exitCode, 0)
+})
+
+test('ADD asks for an address of the other plugin once: again with its row, and with the interface gone, it has it', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  const asked = await call(host, 'ADD', { conf: CONF })
+  t.truthy(asked.delegate)
+  t.deepEqual([asked.exitCode, asked.stdout, host.deps.endpoints.all()], [0, '', []])
+  const { stdout } = await given(host, '10.9.0.5/24')
+  t.is((await call(host, 'ADD', { conf: CONF })).stdout, stdout)
+  const [row] = host.deps.endpoints.all()
+  t.deepEqual(row?.delegate, { type: 'host-local' })
+  await host.deps.kernel.deleteLink(row!.interfaceName)
+  const again = await call(host, 'ADD', { conf: CONF })
+  t.deepEqual([again.delegate, JSON.parse(again.stdout).ips], [undefined, JSON.parse(stdout).ips])
+})
+
+test('where a network gets its addresses from Margay from now on, a pod keeps the one that another plugin gave, until its DEL', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  await given(host, '10.9.0.5/24')
+  const { stdout } = await call(host, 'ADD', { conf: {} })
+  t.is(JSON.parse(stdout).ips[0].address, '10.9.0.5/32')
+  await call(host, 'DEL')
+  t.deepEqual([host.deps.endpoints.all(), host.allocator.held().size], [[], 0])
+})

@@ -1,0 +1,49 @@
+// The installed plugin with an agent that somebody took over: what it executes, and what that reads, is the runtime's word.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { anAgent, ENV, installedPlugin, runPlugin } from './run-plugin.ts'
+
+const answer = (more: object): string =>
+  `HTTP/1.1 200 OK\r\n\r\n${JSON.stringify({ exitCode: 0, stdout: '', ...more })}`
+
+test('an agent has the plugin execute nothing that the configuration does not name, and of what it says only CIDRs are handed on', async t => {
+  const { folder, plugin, socket } = installedPlugin(t)
+  const read = join(folder, 'read')
+  writeFileSync(join(folder, 'bin/evil'), `#!/bin/sh\ncat >${read}\n`, { mode: 0o755 })
+  let says: object = {}
+  await anAgent(t, socket, connection => connection.end(answer({ delegate: says })))
+  const run = async (ipam: object): Promise<string | undefined> => {
+    writeFileSync(read, '')
+    const env = { ...ENV, CNI_COMMAND: 'DEL', CNI_PATH: join(folder, 'bin') }
+    await runPlugin(plugin, { env, input: JSON.stringify({ agentSocket: socket, name: 'net', ipam }) })
+    return readFileSync(read, 'utf8') || undefined
+  }
+  for (const type of [
+    undefined,
+    '',
+    'margay',
+    'calico-ipam',
+    '../bin/evil',
+    './evil',
+    'ev\u0000il',
+    `${folder}/bin/evil`,
+  ])
+    t.is(await run({ type }), undefined, `${type}`)
+  const range = { type: 'evil', subnet: 'usePodCidr' }
+  says = { podCidr: '10.1.0.0/24","dataDir":"/etc', type: 'other', stdin: 'x' }
+  t.deepEqual(JSON.parse((await run(range))!).ipam, range)
+  says = { podCidr: '10.1.0.0/24' }
+  t.deepEqual(JSON.parse((await run(range))!).ipam, { ...range, subnet: '10.1.0.0/24' })
+})
+
+test('an answer that is an error is told, and nothing is executed for it', async t => {
+  const { folder, plugin, socket } = installedPlugin(t)
+  const mark = join(folder, 'mark')
+  writeFileSync(join(folder, 'bin/other'), `#!/bin/sh\ntouch ${mark}\n`, { mode: 0o755 })
+  await anAgent(t, socket, connection => connection.end(answer({ exitCode: 1, stdout: '{"code":7}', delegate: {} })))
+  const env = { ...ENV, CNI_COMMAND: 'DEL', CNI_PATH: join(folder, 'bin') }
+  const input = JSON.stringify({ agentSocket: socket, name: 'net', ipam: { type: 'other' } })
+  t.like(await runPlugin(plugin, { env, input }), { code: 1 })
+  t.false(existsSync(mark))
+})
