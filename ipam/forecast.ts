@@ -60,11 +60,14 @@ export function forecast(
     .toSorted((a, b) => (a.since < b.since ? -1 : a.since > b.since ? 1 : 0))
     .map(block => ({ ...block, free: freeIn(block.cidr, block.unallocated, reserved) }))
   const usable = new Set(usablePools(pools).filter(({ spec }) => usesOf(spec).includes('Workload')))
-  const taken = blocks.map(({ cidr }) => cidr)
-  const unclaimed = new Map([...usable].map(pool => [pool, unclaimedIn(pool, taken, reserved)]))
   const index = new PrefixIndex<IpPool>()
   for (const pool of poolsInEffect(pools)) index.set(parsePrefix(pool.spec.cidr)!, pool)
   const homes = new Map(blocks.map(block => [block, index.match(parsePrefix(block.cidr)!)]))
+  const inPool = Map.groupBy(blocks, block => homes.get(block))
+  // one of no pool may be larger than a pool
+  const takenOf = (pool: IpPool) =>
+    [...(inPool.get(pool) ?? []), ...(inPool.get(undefined) ?? [])].map(({ cidr }) => cidr)
+  const unclaimed = new Map([...usable].map(pool => [pool, unclaimedIn(pool, takenOf(pool), reserved)]))
   const owned = Map.groupBy(blocks, ({ node }) => node)
   const claims = (node: string, family: Family): number => {
     if (!config.autoAllocateBlocks) return 0
@@ -73,9 +76,10 @@ export function forecast(
     return Math.max(0, config.maxBlocksPerHost - mine)
   }
   const served = servedBy(pools)
-  const ofNodes = nodes.flatMap(({ name, labels }) =>
+  const chosen = chosenBy(pools, nodes)
+  const ofNodes = nodes.flatMap(({ name }) =>
     FAMILIES.flatMap(family => {
-      const serving = served(labels, family)
+      const serving = served(chosen.get(name)!, family)
       if (serving.length === 0) return []
       const own = owned.get(name)?.filter(block => serving.some(pool => pool === homes.get(block))) ?? []
       const free = sum(own.map(block => block.free))
@@ -95,10 +99,9 @@ export function forecast(
     const room = unclaimed.get(pool)
     if (room === undefined) return { pool: name, gives: false, left: 0n, blocks: 0n, next: undefined }
     const family = familyOf(pool.spec.cidr)
-    const chosen = nodes.filter(({ labels }) => mayServe(pool, labels)).map(node => node.name)
-    const names = new Set(chosen)
-    const inBlocks = blocks.filter(block => homes.get(block) === pool && names.has(block.node ?? ''))
-    const most = sum(chosen.map(node => claims(node, family)))
+    const names = new Set(nodes.filter(node => mayServe(pool, chosen.get(node.name)!)).map(node => node.name))
+    const inBlocks = inPool.get(pool)?.filter(block => names.has(block.node ?? '')) ?? []
+    const most = sum([...names].map(node => claims(node, family)))
     const asked = ofNodes.filter(each => each.serving.includes(pool) && each.untilBlock !== undefined)
     const first = asked.reduce<(typeof asked)[number] | undefined>(
       (least, each) => (least === undefined || each.untilBlock! < least.untilBlock! ? each : least),
@@ -107,7 +110,7 @@ export function forecast(
     const blocksLeft = atMost(most, room.blocks)
     return {
       pool: name,
-      gives: chosen.length > 0,
+      gives: names.size > 0,
       left: BigInt(sum(inBlocks.map(({ free }) => free))) + claimable([[pool, room]], most),
       blocks: blocksLeft,
       next: blocksLeft > 0n && first !== undefined ? { node: first.node, pods: first.untilBlock! } : undefined,
@@ -134,16 +137,21 @@ function atMost(limit: number, blocks: bigint): bigint {
   return limit === Number.POSITIVE_INFINITY || BigInt(limit) > blocks ? blocks : BigInt(limit)
 }
 
-/** The pools that serve pods of any namespace on a node with these labels: most nodes have the same ones. */
-function servedBy(pools: readonly IpPool[]): (labels: Claimant['labels'], family: Family) => readonly IpPool[] {
+/** Which selectors of pools choose each node. */
+function chosenBy(pools: readonly IpPool[], nodes: readonly Claimant[]): ReadonlyMap<string, ReadonlySet<string>> {
   const selectors = [...new Set(pools.map(({ spec }) => spec.nodeSelector))]
+  const choose = (labels: Claimant['labels']) => new Set(selectors.filter(each => matchesSelector(each, labels)))
+  return new Map(nodes.map(({ name, labels }) => [name, choose(labels)]))
+}
+
+/** The pools that serve pods of any namespace on a node that these selectors choose: many nodes have the same ones. */
+function servedBy(pools: readonly IpPool[]): (chosen: ReadonlySet<string>, family: Family) => readonly IpPool[] {
   const known = new Map<string, readonly IpPool[]>()
-  return (labels, family) => {
-    const chosen = selectors.filter(selector => matchesSelector(selector, labels))
-    const key = JSON.stringify([family, chosen])
+  return (chosen, family) => {
+    const key = JSON.stringify([family, ...chosen])
     const before = known.get(key)
     if (before !== undefined) return before
-    const found = poolsFor(pools, { use: 'Workload', family }, { node: selector => chosen.includes(selector) })
+    const found = poolsFor(pools, { use: 'Workload', family }, { node: selector => chosen.has(selector) })
     const serving = 'refused' in found ? [] : found
     known.set(key, serving)
     return serving
@@ -151,8 +159,8 @@ function servedBy(pools: readonly IpPool[]): (labels: Claimant['labels'], family
 }
 
 /** Whether some pod on a node may get an address of a pool: one that asks for a pool by name gets it on every node. */
-function mayServe({ spec }: IpPool, labels: Claimant['labels']): boolean {
-  return spec.assignmentMode !== 'Automatic' || matchesSelector(spec.nodeSelector, labels)
+function mayServe({ spec }: IpPool, chosen: ReadonlySet<string>): boolean {
+  return spec.assignmentMode !== 'Automatic' || chosen.has(spec.nodeSelector)
 }
 
 function sum(numbers: readonly number[]): number {
