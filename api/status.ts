@@ -62,6 +62,10 @@ export const CONDITION_TYPES = {
   },
   ConnectionsTracked: { vital: 'new', promise: 'the connection tracking table has room for new connections' },
   ConnectionsCut: { vital: false, promise: 'established connections that policies deny are ended' },
+  ForeignRoutesPass: {
+    vital: false,
+    promise: 'no route of another program takes packets to pods (one that is more specific, or of a smaller metric)',
+  },
   ForeignChainsPass: {
     vital: false,
     promise: 'it is clear that no chain of another program drops packets between pods',

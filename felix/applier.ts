@@ -6,6 +6,7 @@ import type { Author, Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { NftNews } from '../kernel/port/nftables.ts'
 import { addressTable } from '../kernel/reconcile/addresses.ts'
+import { ForeignRoutes } from '../kernel/reconcile/foreign-routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { LinkTable } from '../kernel/reconcile/links.ts'
 import { fdbTable, namedNeighbour, neighbourTable } from '../kernel/reconcile/neighbours.ts'
@@ -34,9 +35,8 @@ import type { Desired, DesiredKind, Differences } from './desired.ts'
 import type { PolicyEnforcer } from './enforcer.ts'
 
 /**
- * What is known for good, so that what is not wanted may go. `datastore`: pools, blocks, nodes and settings are in sync (from
- * the API or the snapshot); `endpoints`: the journal's pods are loaded; `bgp`: the speaker has converged, or its time
- * to do so ran out; `policy`: policies and Pods are.
+ * What is known for good, so that what is not wanted may go. `datastore`: pools, blocks, nodes and settings; `endpoints`: the
+ * journal's pods; `bgp`: the speaker has converged, or its time to do so ran out; `policy`: policies and Pods.
  */
 export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean; policy: boolean }
 
@@ -45,7 +45,7 @@ export const STRAY_GRACE_MS = 10_000
 
 const NOTHING: Outcome = { written: [], healed: [], refused: [], withheld: [] }
 
-/** A table of nftables that looks after its own parts. It needs nothing of the others, and they nothing of it. */
+/** A table of nftables that looks after its own parts: it and the others need nothing of each other. */
 export type OwnTable = Pick<PolicyEnforcer, 'put' | 'remove' | 'invalidate' | 'observe' | 'lacking'>
 
 type AppliedKind = Exclude<DesiredKind, 'condition'>
@@ -62,6 +62,7 @@ export class Applier {
   readonly #neighbours: KernelTable<NamedNeighbour>
   readonly #fdb: KernelTable<NamedFdbEntry>
   readonly #routes: RouteTable
+  readonly foreignRoutes = new ForeignRoutes()
   readonly #nft: NftTables
   readonly #policy: PolicyEnforcer | undefined
   /** What is about packets of pods and is no policy. */
@@ -100,7 +101,7 @@ export class Applier {
     this.#sysctlTables = [this.#sysctls, this.#deviceSysctls]
     this.#neighbours = neighbourTable(kernel, links, ownership)
     this.#fdb = fdbTable(kernel, links, ownership)
-    this.#routes = new RouteTable(kernel, links, ownership, { confirm: true })
+    this.#routes = new RouteTable(kernel, links, ownership, { confirm: true, foreign: this.foreignRoutes })
     this.#nft = new NftTables(kernel)
     this.#tables = [this.#addresses, ...this.#sysctlTables, this.#neighbours, this.#fdb, this.#routes]
     this.#wants = {
@@ -151,7 +152,7 @@ export class Applier {
 
   /** Takes the kernel as far as it goes towards what is wanted. Rejects only when nothing can be read. */
   async apply(ready: Readiness): Promise<Outcome> {
-    if (this.#destinationsChanged) this.#ownership.setDestinations(this.#destinations)
+    if (this.#destinationsChanged) this.#routes.setDestinations(this.#destinations)
     this.#destinationsChanged = false
     for (const name of await this.#links.refresh()) this.#invalidateInterface(name)
     for (const name of this.#toLookAt) {
@@ -225,8 +226,8 @@ export class Applier {
 
   /** Takes in what the kernel told; returns the name of what needs a pass, if any does. */
   observe(event: KernelEvent): string | undefined {
-    const ofHosts = this.#policy?.observeLinks(event) === true
-    return this.#changed(event) ? changedObject(event) : ofHosts ? 'host endpoints' : undefined
+    const isOfHosts = this.#policy?.observeLinks(event) === true
+    return this.#changed(event) || isOfHosts ? changedObject(event) : undefined
   }
 
   #changed(event: KernelEvent): boolean {
@@ -334,9 +335,8 @@ export class Applier {
   #linkChanged(event: KernelEvent & { type: 'link' | 'link-gone' }): boolean {
     const before = event.type === 'link' ? this.#links.byName(event.link.name) : undefined
     const touched = this.#links.observe(event).filter(name => this.#concerns(name))
-    const { by } = event
-    for (const name of touched) this.#invalidateInterface(name, by)
-    this.#linkTable.changedBy(event.link.name, by)
+    for (const name of touched) this.#invalidateInterface(name, event.by)
+    this.#linkTable.changedBy(event.link.name, event.by)
     const { name, mtu, mac } = event.link
     const wanted = this.#linkTable.wanted().has(name)
     const changed = touched.length > 0 || (wanted && (before?.mtu !== mtu || before?.mac !== mac))

@@ -26,6 +26,7 @@ import { changedObject } from './changed-object.ts'
 import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
 import { FlowOffload } from './flow-offload.ts'
 import type { PodTraffic } from './foreign-chains.ts'
+import { shadowConditions } from './foreign-routes.ts'
 import type { InputKind, Inputs, Settings } from './input.ts'
 import { bandwidthMarks, offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
@@ -531,13 +532,15 @@ export class Felix {
     if (this.#refused.keys().some(key => !before.has(key))) this.#retry.reset()
   }
 
-  /** What keeps pods from reaching each other, for longer than a moment. */
+  /** What keeps pods from reaching each other, or leads their packets elsewhere, for longer than a moment. */
   #stops(refused: readonly Refusal[]): Condition[] {
     const { interfacePrefix } = this.#deps.marks
     const node = this.#calculator.node
     if (interfacePrefix === undefined || node === undefined) return []
     const here = { interfacePrefix, ipv4: node.ipv4, uplink: this.#applier.linkOf(node.uplink) }
-    const stops = trafficStops(refused, { ...here, wanted: this.#calculator.wanted() })
+    const wanted = this.#calculator.wanted()
+    const shadows = shadowConditions(this.#applier.foreignRoutes.shadows(wanted.route), this.#kernel)
+    const stops = [...trafficStops(refused, { ...here, wanted }), ...shadows]
     const { lasting, waitMs } = this.#lasting.take(stops, this.#deps.clock.monotonicMs())
     if (waitMs !== undefined) this.#after('stops', waitMs, () => this.#kick())
     return lasting

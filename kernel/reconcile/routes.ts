@@ -4,6 +4,7 @@ import { contains, familyOf } from '../../lib/ip.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { Author, Kernel, KernelEvent } from '../port/kernel.ts'
 import { drops, ROUTE_PROTOCOL, ROUTE_SCOPE, type Route, type RouteChange, type RouteType } from '../port/routes.ts'
+import type { ForeignRoutes } from './foreign-routes.ts'
 import type { LinkView } from './link-view.ts'
 import { type NamedRoute, routeKeyOf } from './objects.ts'
 import { failureOf, noInterface, type Outcome, type WriteFailure } from './outcome.ts'
@@ -25,12 +26,19 @@ export class RouteTable {
   readonly #table: KernelTable<NamedRoute>
   /** The key that is wanted of each destination: a new metric is a new key, and the old one has to go. */
   readonly #keys = new Map<string, string>()
+  readonly #foreign: ForeignRoutes | undefined
 
-  /** `confirm`: read back what was written before it counts as done. */
-  constructor(kernel: RouteKernel, links: LinkView, ownership: Ownership, options: { confirm: boolean }) {
+  /** `confirm`: read back what was written before it counts as done. `foreign` takes in what others have among our destinations. */
+  constructor(
+    kernel: RouteKernel,
+    links: LinkView,
+    ownership: Ownership,
+    { confirm, foreign }: { confirm: boolean; foreign?: ForeignRoutes },
+  ) {
+    this.#foreign = foreign
     this.#links = links
     this.#ownership = ownership
-    this.#table = new KernelTable(routeDriver(kernel, links, ownership), options)
+    this.#table = new KernelTable(routeDriver(kernel, links, ownership, foreign), { confirm })
   }
 
   /** Wants exactly this route to `dst`, or none. Throws for a route that we would not know as ours. */
@@ -62,6 +70,12 @@ export class RouteTable {
 
   invalidate(): void {
     this.#table.invalidate()
+  }
+
+  /** As `Ownership.setDestinations`; what others have among them is read with the next `apply`. */
+  setDestinations(cidrs: Iterable<string>): void {
+    this.#ownership.setDestinations(cidrs)
+    if (this.#foreign !== undefined) this.#table.invalidate()
   }
 
   /** As `KernelTable.lostEvents`. */
@@ -96,11 +110,26 @@ export class RouteTable {
     if (event.route.table !== this.#ownership.marks.table) return false
     const { ifindex } = event.route
     const route = named(event.route, ifindex === undefined ? undefined : this.#links.nameOf(ifindex))
-    return this.#table.observe(routeKeyOf(route), event.type === 'route' ? route : undefined, by)
+    const key = routeKeyOf(route)
+    const isKept = event.type === 'route' && isForeign(route, this.#ownership)
+    const isNews = isKept ? this.#foreign?.saw(route, by) : this.#foreign?.gone(key)
+    return this.#table.observe(key, event.type === 'route' ? route : undefined, by) || isNews === true
   }
 }
 
-function routeDriver(kernel: RouteKernel, links: LinkView, ownership: Ownership): TableDriver<NamedRoute> {
+/** Whether a route is another program's, within what only we may give routes to. The kernel's own go with addresses. */
+function isForeign(route: NamedRoute, ownership: Ownership): boolean {
+  const { dst, protocol, type } = route
+  if (protocol === ROUTE_PROTOCOL.kernel || type === 'throw' || ownership.originOf(route) !== undefined) return false
+  return ownership.isDestination(dst)
+}
+
+function routeDriver(
+  kernel: RouteKernel,
+  links: LinkView,
+  ownership: Ownership,
+  foreign: ForeignRoutes | undefined,
+): TableDriver<NamedRoute> {
   const { table } = ownership.marks
   const keyed = async (routes: readonly Route[]): Promise<[string, NamedRoute][]> => {
     const out: [string, NamedRoute][] = []
@@ -130,7 +159,12 @@ function routeDriver(kernel: RouteKernel, links: LinkView, ownership: Ownership)
         ? 'protocol 12: a BIRD, or an earlier version of Margay'
         : `protocol ${protocol}`,
     mayTake: (seen, wanted) => ownership.mayTakeRoute(seen, wanted),
-    list: async (wanted, which) => keyed(await (which === 'all' ? kernel.routes({ table }) : ours(wanted))),
+    async list(wanted, which) {
+      if (which === 'ours') return keyed(await ours(wanted))
+      const all = await keyed(await kernel.routes({ table }))
+      foreign?.read(all.map(([, route]) => route).filter(route => isForeign(route, ownership)))
+      return all
+    },
     async listInterface(name) {
       const link = await links.find(name)
       return link === undefined ? [] : keyed(await kernel.routes({ table, ifindex: link.index }))
@@ -173,7 +207,7 @@ async function writeRoutes(
 }
 
 /** As `ip route` has it, with the interface's name: an index means nothing to a person. */
-function routeText({ dst, type, gateway, interfaceName, metric }: NamedRoute): string {
+export function routeText({ dst, type, gateway, interfaceName, metric }: NamedRoute): string {
   const via = gateway === undefined ? '' : ` via ${gateway}`
   const dev = interfaceName === undefined ? '' : ` dev ${interfaceName}`
   return `${type === 'unicast' ? '' : `${type} `}${dst}${via}${dev}${metric === undefined ? '' : ` metric ${metric}`}`

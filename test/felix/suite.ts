@@ -2,14 +2,14 @@
 // Over 400 lines: one list of promises that two test files run.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
-import { conditionKey, type ObjectRef } from '../../api/status.ts'
+import { type Condition, conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import { removeFromKernel } from '../../felix/removal.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChange, NftElements } from '../../kernel/port/nftables.ts'
-import type { RouteFilter } from '../../kernel/port/routes.ts'
+import type { Route, RouteFilter } from '../../kernel/port/routes.ts'
 import { ApplyError } from '../../kernel/reconcile/outcome.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -745,6 +745,49 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.true(reasons.has(key))
       t.is(reasons.get(key), undefined)
       t.true((await it.otherProgram.neighbours(index)).some(({ address }) => address === '192.168.10.7'))
+    }))
+
+  test('a route of another program that is more specific than one of ours is told with its remedy, and left, until it goes', t =>
+    onNode(async it => {
+      const told = new Map<string, Condition | undefined>()
+      const { index: ifindex } = (await it.otherProgram.link('eth0'))!
+      const common = { table: 254, type: 'unicast', protocol: 4, scope: 0, gateway: '192.168.10.1', ifindex } as const
+      const earlier = { ...common, dst: '10.244.3.0/28' }
+      const harmless = ['198.51.100.0/24', '10.244.128.0/24', '10.244.1.32/28'].map(dst => ({ ...common, dst }))
+      const write = async (verb: 'add' | 'delete', routes: readonly Route[]) =>
+        t.deepEqual(
+          (await it.otherProgram.changeRoutes(routes.map(route => ({ verb, route })))).filter(
+            each => each !== undefined,
+          ),
+          [],
+        )
+      await write('add', [earlier, ...harmless])
+      const felix = it.start({
+        onConditions: changes => {
+          for (const [key, condition] of changes) if (key.startsWith('ForeignRoutes')) told.set(key, condition)
+        },
+      })
+      tell(felix, full)
+      for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
+      await felix.inSync()
+      const later = { ...common, dst: '10.244.2.7/32' }
+      await write('add', [later])
+      const keys = [earlier, later].map(({ dst }) => `ForeignRoutesPass Route ${dst}`)
+      await eventually('both are told', () => {
+        it.clock.advance(500)
+        return keys.every(key => told.has(key))
+      })
+      t.deepEqual([...told.keys()].toSorted(), keys.toSorted())
+      const condition = told.get(keys[1]!)
+      t.true(condition?.message.includes('10.244.2.7/32 via 192.168.10.1 dev eth0 proto 4 of another program'))
+      t.true(condition?.message.includes('is more specific than 10.244.2.0/26'), condition?.message)
+      t.true(condition?.remedy.includes('ip route del 10.244.2.7/32 via 192.168.10.1 dev eth0 proto 4'))
+      t.truthy(await routeTo(it.otherProgram, later.dst))
+      await write('delete', [earlier, later])
+      await eventually('nothing is left', () => {
+        it.clock.advance(500)
+        return keys.every(key => told.get(key) === undefined)
+      })
     }))
 
   test('an unknown route on a pod interface is removed only after ten seconds', t =>

@@ -1,0 +1,27 @@
+// What is told of routes of other programs that take packets to pods.
+import { broken, type Condition } from '../api/status.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Shadow } from '../kernel/reconcile/foreign-routes.ts'
+import { routeText } from '../kernel/reconcile/routes.ts'
+import { familyOf } from '../lib/ip.ts'
+
+/** A route with its process as it was known when it was first told: that may have ended since. */
+const authors = new WeakMap<object, string | undefined>()
+
+export function shadowConditions(shadows: Iterable<Shadow>, kernel: Pick<Kernel, 'authorText'>): Condition[] {
+  return [...shadows].map(({ route, by, hides }) => {
+    if (!authors.has(route)) authors.set(route, by && kernel.authorText(by))
+    const who = authors.get(route)
+    const text = routeText(route)
+    const made = who === undefined ? '' : `, which ${who} made,`
+    const why =
+      route.dst === hides.dst ? 'has a smaller metric than that of this node' : `is more specific than ${hides.dst}`
+    const command = `ip ${familyOf(route.dst) === 'ipv6' ? '-6 ' : ''}route del ${text} proto ${route.protocol}`
+    return broken('ForeignRoutesPass', {
+      object: { kind: 'Route', name: route.dst },
+      reason: 'ForeignRoute',
+      message: `the route ${text} proto ${route.protocol} of another program${made} ${why}: packets to pods there take it`,
+      remedy: `if it is not meant so, remove it (${command}), and what makes it; else take its addresses out of the pool`,
+    })
+  })
+}
