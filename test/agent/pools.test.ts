@@ -3,6 +3,7 @@ import test from 'ava'
 import type { NodeAgent } from '../../agent/node-agent.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import { handleCni } from '../../cni/handle.ts'
+import { keepProcess } from '../../lib/clock.ts'
 import { contains } from '../../lib/ip.ts'
 import { aPool, aResource } from '../datastore/objects.ts'
 import { aCluster, cni, eventually, learnedRoutes, startAgent } from './machines.ts'
@@ -38,6 +39,8 @@ test('blocks of one address and their pods are no address conflict, here and on 
 })
 
 test('a pool with a namespaceSelector serves the pods of those namespaces, and no others', async t => {
+  // nothing else keeps the process while a pod waits
+  t.teardown(keepProcess())
   const { store, network, machines } = await aCluster(t)
   await store.delete('IPPool', 'pool')
   await store.create(
@@ -73,7 +76,7 @@ test('a pool with a namespaceSelector serves the pods of those namespaces, and n
   // the agent hears of a namespace when it is there: until then a pod waits rather than begin in a pool that is not its own
   t.like(JSON.parse(await addressOf('c3', 'late')), {
     code: 11,
-    msg: 'nothing is known yet of namespace late, for which IPPool a-shop may be',
+    msg: 'pod late/c3 is refused: the API server has told nothing of Namespace late yet, so policies of the pod are not known',
   })
   const late = { metadata: { name: 'late', labels: { team: 'shop' } } }
   await store.create('Namespace', aResource('Namespace', late))
