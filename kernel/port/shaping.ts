@@ -12,7 +12,7 @@ export type Qdisc = {
   kind: string
   /** Of whoever made it, 16 bits (`tc`: `HANDLE:`). 0: the kernel gave it to the link. */
   handle: number
-  /** What was last saved up is not told beyond some minutes' worth: see `sameBucket`. */
+  /** Of a burst the kernel tells 32 bits of the time that it takes: see `sameBucket`. */
   bucket?: Bucket
 }
 
@@ -58,8 +58,9 @@ export function sameBucket(wanted: Bucket, seen: Bucket): boolean {
   const near = (a: number, b: number, rate: number) => {
     const [x, y] = [bucketTicks(a, rate), bucketTicks(b, rate)]
     const apart = Math.min(Math.abs(x - y), 2 ** 32 - Math.abs(x - y))
+    const ticksOfOctet = 1e9 / rate / TICK_NS
     // it rounds, and an octet may be many ticks
-    return apart <= 2 + Math.ceil(1e9 / rate / TICK_NS) + a * 1e-6 * (1e9 / rate / TICK_NS)
+    return apart <= 2 + ticksOfOctet + a * ticksOfOctet * 1e-6
   }
   if (wanted.rate !== seen.rate || wanted.limit !== seen.limit) return false
   if (!near(wanted.burst, seen.burst, wanted.rate)) return false

@@ -111,9 +111,10 @@ netns(
   },
 )
 
+const CONTAINER = { CNI_CONTAINERID: 'c1', CNI_IFNAME: 'eth0', CNI_PATH: '/' }
 const debian = isRoot && existsSync(PLUGIN) ? test : test.skip
 debian(
-  'what Debian’s plugin bandwidth limits stays its own, is told of a pod that asks us too, and its DEL leaves nothing',
+  'Debian’s plugin bandwidth finds the interface of a pod free that has an annotation which it reads; what it limits stays its own, and is told of a pod that asks us too',
   async t => {
     await using node = new PodNode()
     await node.start()
@@ -137,31 +138,27 @@ debian(
         [`--net=${node.space.path}`, '--', PLUGIN],
         {
           input: JSON.stringify(conf),
-          env: {
-            ...{
-              CNI_COMMAND: command,
-              CNI_CONTAINERID: 'c1',
-              CNI_NETNS: web.space.path,
-              CNI_IFNAME: 'eth0',
-              CNI_PATH: '/',
-            },
-          },
+          env: { ...CONTAINER, CNI_COMMAND: command, CNI_NETNS: web.space.path },
           encoding: 'utf8',
         },
       )
       t.is(status, 0, stdout + stderr)
     }
     const theirs = async () => (await node.kernel.qdiscs()).filter(({ handle }) => handle !== 0)
+    const slow = { rate: RATE, burst: 20_000 }
+    const clock = { nowMs: 0 }
+    const bandwidth = new Bandwidth(node.kernel, { podPrefix: 'cali', linkPrefix: 'mgbw' }, () => clock.nowMs)
+    const ask = (shape: Shape) =>
+      bandwidth.setLocal('shop/web', { interfaceName: web.interfaceName, profiles: [], bandwidth: shape })
+    ask({ ingress: slow, egress: slow, yields: true })
+    t.deepEqual((await bandwidth.put()).written, [])
     call('ADD')
     const before = await theirs()
     t.true(before.length >= 3)
-    const bandwidth = new Bandwidth(node.kernel, { podPrefix: 'cali', linkPrefix: 'mgbw' }, () => 0)
-    const slow = { rate: RATE, burst: 20_000 }
-    bandwidth.setLocal('shop/web', {
-      interfaceName: web.interfaceName,
-      profiles: [],
-      bandwidth: { ingress: slow, egress: slow },
-    })
+    clock.nowMs += 60_000
+    t.deepEqual((await bandwidth.put()).written, [])
+    t.deepEqual([await theirs(), bandwidth.conditions([])], [before, []], 'it does what was asked for')
+    ask({ ingress: slow, egress: slow })
     t.deepEqual((await bandwidth.put()).written, [])
     t.deepEqual(await theirs(), before)
     const [told] = bandwidth.conditions([])
