@@ -82,6 +82,44 @@ asRoot('the first IPv6 ping between two dual-stack pods is answered, and their g
   }),
 )
 
+asRoot('a pod of IPv6 alone: ADD, CHECK, the first ping, DEL, and nothing of IPv4 in it or for it', t =>
+  withNode(async node => {
+    const pods = [node.pod(), node.pod()]
+    const config = conf({ ipam: { assign_ipv4: 'false', assign_ipv6: 'true' } })
+    const results: Result[] = []
+    for (const [i, netns] of pods.entries())
+      results.push(resultOf(t, await node.run('ADD', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns }, config)))
+    const [a, b] = results.map(result => addressOf(result)) as [string, string]
+    t.deepEqual(
+      results.map(({ ips }) => [ips.length, ips[0]?.gateway]),
+      results.map(() => [1, 'fe80::ecee:eeff:feee:eeee']),
+    )
+    const ping = await node.exec(pods[0]!, 'ping', '-6', '-c1', '-W1', b)
+    t.is(ping.code, 0, ping.stdout)
+    t.is((await node.exec(pods[0]!, 'ip', '-4', 'route')).stdout, '')
+    t.is((await node.exec(pods[0]!, 'ip', '-4', 'addr', 'show', 'eth0')).stdout, '')
+    const check = await node.run(
+      'CHECK',
+      { CNI_CONTAINERID: 'c0', CNI_NETNS: pods[0] },
+      { ...config, prevResult: results[0] },
+    )
+    t.is(check.code, 0, check.stdout)
+    const host = results[0]!.interfaces[0]!.name
+    const elements = (await node.kernel.nftables({ family: 'inet', name: 'margay' }))!.elements
+    const keys = elements.flatMap(each => each.elements.map(({ key }) => key)).filter(([name]) => name === host)
+    t.true(keys.some(([, address]) => address === a))
+    t.deepEqual(
+      keys.filter(words => words.some(word => /^\d+\.\d+\./.test(word))),
+      [],
+    )
+    for (const [i, netns] of pods.entries())
+      t.is((await node.run('DEL', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns }, config)).code, 0)
+    t.deepEqual(await leftovers(node), NOTHING)
+    const left = (await node.kernel.routes({ table: 254, family: 'ipv6' })).filter(({ dst }) => dst.endsWith('/128'))
+    t.deepEqual(left, [])
+  }),
+)
+
 for (const version of CNI_VERSIONS)
   asRoot(`cniVersion ${version}: ADD, CHECK where it exists, and DEL answer in the format of that version`, t =>
     withNode(async node => {

@@ -92,8 +92,13 @@ export function spy(real: Kernel): Spy {
 /** lo and eth0 (192.168.10.11/24) up, as a node has them before its agent starts. */
 export async function setUpNode(kernel: Kernel): Promise<void> {
   await kernel.setLink('lo', { up: true })
-  await addLink(kernel, 'eth0')
-  const { index } = (await kernel.link('eth0'))!
+  await setUpLink(kernel, 'eth0')
+}
+
+/** An uplink with the address of the node. */
+export async function setUpLink(kernel: Kernel, name: string): Promise<void> {
+  await addLink(kernel, name)
+  const { index } = (await kernel.link(name))!
   await kernel.addAddress({ ifindex: index, address: '192.168.10.11', length: 24, scope: 0 })
 }
 

@@ -1,6 +1,7 @@
 // What felix promises to do with a kernel; the same tests run on the fake and on the real one.
 // Over 400 lines: one list of promises that two test files run.
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import type { ExecutionContext } from 'ava'
 import { type Condition, conditionKey, type ObjectRef } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
@@ -13,7 +14,7 @@ import type { Route, RouteFilter } from '../../kernel/port/routes.ts'
 import { ApplyError } from '../../kernel/reconcile/outcome.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { addLink, eventually, kernelState, routeTo, type Spy, setUpNode, spy, table } from './node-kernel.ts'
+import { addLink, eventually, kernelState, routeTo, type Spy, setUpLink, setUpNode, spy, table } from './node-kernel.ts'
 import { EMPTY, IPIP_POOL, learned, N4, steps, tell, variants, WITHOUT_IPIP, type World } from './worlds.ts'
 
 export type TestKernels = {
@@ -788,6 +789,47 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         it.clock.advance(500)
         return keys.every(key => told.get(key) === undefined)
       })
+    }))
+
+  test('an uplink that is deleted and made again under its name, with another index, has all that was over it', t =>
+    onNode(async it => {
+      await startInSync(it)
+      const before = await kernelState(it.otherProgram)
+      const { index } = (await it.otherProgram.link('eth0'))!
+      await it.otherProgram.deleteLink('eth0')
+      await setUpLink(it.otherProgram, 'eth0')
+      t.not((await it.otherProgram.link('eth0'))!.index, index)
+      await eventually('all is as before', async () => {
+        it.clock.advance(50)
+        return isDeepStrictEqual(await kernelState(it.otherProgram), before)
+      })
+      t.is(it.otherProgram.readSysctl('ipv4', ['conf', 'eth0', 'forwarding']).trim(), '1')
+    }))
+
+  test('a bridge that takes the address of the uplink over takes its routes too, and gives them back', t =>
+    onNode(async it => {
+      const felix = await startInSync(it)
+      const before = await kernelState(it.otherProgram)
+      await it.otherProgram.createLink({ kind: 'bridge', name: 'br0' })
+      await it.otherProgram.setLink('br0', { up: true })
+      const { index: ifindex } = (await it.otherProgram.link('eth0'))!
+      const { index: bridge } = (await it.otherProgram.link('br0'))!
+      await it.otherProgram.setLink('eth0', { master: bridge })
+      const address = { address: '192.168.10.11', length: 24, scope: 0 }
+      await it.otherProgram.deleteAddress({ ...address, ifindex })
+      await it.otherProgram.addAddress({ ...address, ifindex: bridge })
+      tell(felix, { node: { ...full.node!, uplink: 'br0' } })
+      const onBridge = before.routes.map(line => line.replace(' dev eth0', ' dev br0'))
+      const isThere = async (routes: readonly string[]) => {
+        it.clock.advance(50)
+        return isDeepStrictEqual((await kernelState(it.otherProgram)).routes, routes)
+      }
+      await eventually('its routes are over the bridge', () => isThere(onBridge.toSorted()))
+      t.is(it.otherProgram.readSysctl('ipv4', ['conf', 'br0', 'forwarding']).trim(), '1')
+      await it.otherProgram.deleteLink('br0')
+      await it.otherProgram.addAddress({ ...address, ifindex })
+      tell(felix, { node: full.node! })
+      await eventually('they are over the uplink again', () => isThere(before.routes))
     }))
 
   test('an unknown route on a pod interface is removed only after ten seconds', t =>
