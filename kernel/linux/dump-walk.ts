@@ -18,46 +18,72 @@ export type DumpWalk = {
   lists: string
   /** Takes one message, whose octets are others' when it returns. */
   take: (message: Message) => void
-  /** Opens the socket in the namespace that is meant. */
-  within: <T>(act: () => T) => T
 }
 
 /**
- * Asks the subsystem netfilter. Resolves to whether what is told changed meanwhile. Rejects with `KernelError`, and with what
- * `take` throws.
+ * Walks of the subsystem netfilter in one network namespace. The kernel lets whoever closes a socket of it wait until what
+ * transactions deleted is out of use (nf_tables_rcv_nl_event, 10 to 20 ms), so one stays open for the next walk.
  */
-export async function walkDump(
-  { type, body }: Request,
-  { lists, take, within }: DumpWalk,
-): Promise<'whole' | 'interrupted'> {
-  const socket = within(() => openSocket(AF.netlink, SOCKET_TYPE.raw, NETLINK.netfilter, lists))
-  let told: 'whole' | 'interrupted' = 'whole'
-  try {
-    if (!sendNow(socket, new NlWriter().message(type, NLM_F.request | NLM_F.dump, 1, body).done(), lists))
-      throw new KernelError(ERRNO.ENOBUFS, 'list', lists)
-    const memory = Buffer.allocUnsafe(MESSAGE)
-    for (;;) {
-      await nextTurn()
-      const length = receiveNow(socket, memory, lists)
-      if (length < 0 || length > memory.length) throw new KernelError(ERRNO.ENOBUFS, 'list', lists, 'a part is missing')
-      let untilMs = performance.now() + SLICE_MS
-      for (const message of parseMessages(memory.subarray(0, length))) {
-        if (message.flags & NLM_F.dumpInterrupted) told = 'interrupted'
-        const isLast = message.type === NLMSG.done || message.type === NLMSG.error
-        const { errno, detail } = !isLast
-          ? { errno: 0 }
-          : message.type === NLMSG.done
-            ? parseDone(message)
-            : parseAcknowledgement(message)
-        if (errno !== 0) throw new KernelError(errno, 'list', lists, detail)
-        if (isLast) return told
-        take(message)
-        if (performance.now() < untilMs) continue
-        await nextTurn()
-        untilMs = performance.now() + SLICE_MS
-      }
+export class DumpWalks {
+  readonly #within: <T>(act: () => T) => T
+  #idle: number | undefined
+  #closed = false
+
+  /** Sockets are opened `within` the namespace that is meant. */
+  constructor(within: <T>(act: () => T) => T) {
+    this.#within = within
+  }
+
+  /** Resolves to whether what is told changed meanwhile. Rejects with `KernelError`, and with what `take` throws. */
+  async walk(request: Request, { lists, take }: DumpWalk): Promise<'whole' | 'interrupted'> {
+    const socket = this.#idle ?? this.#within(() => openSocket(AF.netlink, SOCKET_TYPE.raw, NETLINK.netfilter, lists))
+    this.#idle = undefined
+    let isThrough = false
+    try {
+      const told = await walkDump(socket, request, { lists, take })
+      isThrough = true
+      return told
+    } finally {
+      if (isThrough && this.#idle === undefined && !this.#closed) this.#idle = socket
+      else closeDescriptor(socket)
     }
-  } finally {
-    closeDescriptor(socket)
+  }
+
+  close(): void {
+    this.#closed = true
+    if (this.#idle !== undefined) closeDescriptor(this.#idle)
+    this.#idle = undefined
+  }
+}
+
+async function walkDump(
+  socket: number,
+  { type, body }: Request,
+  { lists, take }: DumpWalk,
+): Promise<'whole' | 'interrupted'> {
+  if (!sendNow(socket, new NlWriter().message(type, NLM_F.request | NLM_F.dump, 1, body).done(), lists))
+    throw new KernelError(ERRNO.ENOBUFS, 'list', lists)
+  const memory = Buffer.allocUnsafe(MESSAGE)
+  let told: 'whole' | 'interrupted' = 'whole'
+  for (;;) {
+    await nextTurn()
+    const length = receiveNow(socket, memory, lists)
+    if (length < 0 || length > memory.length) throw new KernelError(ERRNO.ENOBUFS, 'list', lists, 'a part is missing')
+    let untilMs = performance.now() + SLICE_MS
+    for (const message of parseMessages(memory.subarray(0, length))) {
+      if (message.flags & NLM_F.dumpInterrupted) told = 'interrupted'
+      const isLast = message.type === NLMSG.done || message.type === NLMSG.error
+      const { errno, detail } = !isLast
+        ? { errno: 0 }
+        : message.type === NLMSG.done
+          ? parseDone(message)
+          : parseAcknowledgement(message)
+      if (errno !== 0) throw new KernelError(errno, 'list', lists, detail)
+      if (isLast) return told
+      take(message)
+      if (performance.now() < untilMs) continue
+      await nextTurn()
+      untilMs = performance.now() + SLICE_MS
+    }
   }
 }

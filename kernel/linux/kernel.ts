@@ -47,9 +47,10 @@ import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
 import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
-import type { SysctlFamily } from '../port/sysctls.ts'
+import { readOrAbsent, type SysctlFamily } from '../port/sysctls.ts'
 import { authorText } from './author.ts'
 import { deleteFlows, walkFlows } from './conntrack.ts'
+import { DumpWalks } from './dump-walk.ts'
 import { readLegacyChains } from './legacy-chains.ts'
 import { LinkRemoval } from './link-removal.ts'
 import { LinuxNftables } from './nftables.ts'
@@ -86,6 +87,7 @@ class LinuxKernel implements Kernel {
   readonly #monitors = new Set<KernelMonitor>()
   readonly #monitor = new SharedMonitor(listen => this.#within(() => openMonitor(listen)))
   #nftables: { requests: Requests; port: LinuxNftables } | undefined
+  readonly #walks = new DumpWalks(act => this.#within(act))
   #closed = false
 
   constructor(options: { sysctlFolder: string; netnsFd?: number; limit?: { mostObjects: number } | undefined }) {
@@ -306,7 +308,8 @@ class LinuxKernel implements Kernel {
   }
 
   async flowsOf(addresses: ReadonlySet<string> | 'all', each: (flow: Flow) => void): Promise<void> {
-    await walkFlows(addresses, each, act => this.#within(act))
+    const tracked = Number(readOrAbsent(this, 'netfilter', ['nf_conntrack_count']) ?? Number.POSITIVE_INFINITY)
+    await walkFlows(addresses, each, { walks: this.#walks, tracked })
   }
 
   async deleteFlows(flows: readonly Flow[]): Promise<(KernelError | undefined)[]> {
@@ -356,6 +359,7 @@ class LinuxKernel implements Kernel {
     for (const monitor of [...this.#monitors]) monitor.close()
     this.#requests.close()
     this.#removal.close()
+    this.#walks.close()
     this.#nftables?.requests.close()
     if (this.#netnsFd !== undefined) closeSync(this.#netnsFd)
   }
@@ -369,7 +373,7 @@ class LinuxKernel implements Kernel {
     if (this.#nftables === undefined) {
       const options = { family: NETLINK.netfilter, receiveBuffer: NETFILTER_BUFFER, messageSize: NETFILTER_MESSAGE }
       const requests = this.#within(() => new Requests(options))
-      this.#nftables = { requests, port: new LinuxNftables(requests, act => this.#within(act)) }
+      this.#nftables = { requests, port: new LinuxNftables(requests, this.#walks) }
     }
     return this.#nftables
   }

@@ -50,7 +50,7 @@ import type {
   NftTable,
 } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
-import { type DumpWalk, walkDump } from './dump-walk.ts'
+import type { DumpWalk, DumpWalks } from './dump-walk.ts'
 
 const ATTEMPTS = 16
 /** Of the event loop: one may begin behind its look at the sockets. */
@@ -64,12 +64,12 @@ type Name = Pick<NftTable, 'family' | 'name'>
 
 export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
   readonly #requests: Requests
-  readonly #within: DumpWalk['within']
+  readonly #walks: DumpWalks
 
-  /** `requests` are those of a socket of the family netfilter; others are opened `within` the namespace that is meant. */
-  constructor(requests: Requests, within: DumpWalk['within']) {
+  /** `requests` are those of a socket of the family netfilter. */
+  constructor(requests: Requests, walks: DumpWalks) {
     this.#requests = requests
-    this.#within = within
+    this.#walks = walks
   }
 
   async nftables(
@@ -108,8 +108,8 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
         const counter = parseRuleCounter(message)
         if (counter !== undefined) found.push(checked(counter))
       }
-      const walk = { lists: `counters of ${nameOf(of)}`, take, within: this.#within }
-      if ((await walkDump({ type: messageType(rules.operation.read), body }, walk)) === 'whole') return found
+      const walk = { lists: `counters of ${nameOf(of)}`, take }
+      if ((await this.#walks.walk({ type: messageType(rules.operation.read), body }, walk)) === 'whole') return found
     }
     throw new KernelError(ERRNO.EINTR, 'read counters', nameOf(of), `changed ${ATTEMPTS} times`)
   }

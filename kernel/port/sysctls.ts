@@ -12,7 +12,7 @@ export type SysctlPort = {
 /** The value without white space around it; undefined when the kernel has no such setting, or does not show it. */
 export function readOrAbsent(
   kernel: Pick<SysctlPort, 'readSysctl'>,
-  family: SysctlFamily,
+  family: SysctlFamily | 'netfilter',
   path: readonly string[],
 ): string | undefined {
   try {

@@ -95,20 +95,32 @@ netns('what is read of tracked connections is what conntrack -L lists', async t 
   t.is(space.listed().length, ENTRIES.length)
 })
 
-netns('connections of one address are found, whether it opened them or answers, behind a Service too', async t => {
-  using space = new Space()
-  space.load(ENTRIES)
-  const found = async (address: string) =>
-    [
-      ...new Set((await space.flowsOf(address)).map(({ original: { protocol, source } }) => `${protocol} ${source}`)),
-    ].sort()
-  t.deepEqual(await found('10.96.0.1'), [])
-  t.deepEqual(await found('10.244.1.7'), ['6 10.244.1.5'])
-  t.deepEqual(await found('10.244.2.9'), ['1 10.244.3.1', '17 10.244.1.5', '6 10.244.2.9'])
-  t.deepEqual(await found('fd00:244::7'), ['58 fd00:244::5'])
-  t.deepEqual(await found('10.244.9.9'), [])
-  t.deepEqual(await space.flowsOf(), [])
-})
+/** Connections of others, so many that addresses are asked for one by one. */
+const MANY = Array.from(
+  { length: 1_100 },
+  (_, i) => `-I -p udp -s 10.1.${i >> 8}.${i & 255} -d 10.99.0.1 --sport 1024 --dport 53 -t 600`,
+)
+
+for (const others of [[], MANY])
+  netns(
+    `connections of one address are found among ${others.length} of others, whether it opened them or answers, behind a Service too`,
+    async t => {
+      using space = new Space()
+      space.load([...ENTRIES, ...others])
+      const found = async (address: string) =>
+        [
+          ...new Set(
+            (await space.flowsOf(address)).map(({ original: { protocol, source } }) => `${protocol} ${source}`),
+          ),
+        ].sort()
+      t.deepEqual(await found('10.96.0.1'), [])
+      t.deepEqual(await found('10.244.1.7'), ['6 10.244.1.5'])
+      t.deepEqual(await found('10.244.2.9'), ['1 10.244.3.1', '17 10.244.1.5', '6 10.244.2.9'])
+      t.deepEqual(await found('fd00:244::7'), ['58 fd00:244::5'])
+      t.deepEqual(await found('10.244.9.9'), [])
+      t.deepEqual(await space.flowsOf(), [])
+    },
+  )
 
 netns('a deletion deletes this very entry, and none that was made for the same packets later', async t => {
   using space = new Space()

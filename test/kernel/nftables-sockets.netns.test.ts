@@ -1,6 +1,7 @@
 // Transactions and dumps of nftables over real sockets: their size, lost answers, and changes while a table is read.
 import { setImmediate as turn } from 'node:timers/promises'
 import test from 'ava'
+import { DumpWalks } from '../../kernel/linux/dump-walk.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { LinuxNftables } from '../../kernel/linux/nftables.ts'
 import { NETLINK } from '../../kernel/netlink/numbers.ts'
@@ -134,7 +135,7 @@ netns('one refused change among thousands is named, and says what it was', async
 netns('more refusals than the socket has room for are still a refusal, and the next transaction works', async t => {
   using scratch = scratchNetns()
   const requests = runInNetns(scratch.path, () => new Requests({ family: NETLINK.netfilter, receiveBuffer: 16_384 }))
-  const port = new LinuxNftables(requests, act => act())
+  const port = new LinuxNftables(requests, new DumpWalks(act => act()))
   const refusals = await port.changeNftables([add(table), ...Array.from({ length: 2000 }, () => add(dropIn('absent')))])
   t.true(refusals.length > 0)
   t.true(refusals.length < 2000)
@@ -261,7 +262,7 @@ netns('of the table of a chain that forwards only the rules are told to which ju
     table ip other { chain next { accept; }; }`
   nft(scratch.path, ['-f', '-'], text)
   const requests = runInNetns(scratch.path, () => new Requests({ family: NETLINK.netfilter, mostObjects: 5 }))
-  const [found, ...others] = await new LinuxNftables(requests, act => act()).forwardChains()
+  const [found, ...others] = await new LinuxNftables(requests, new DumpWalks(act => act())).forwardChains()
   t.deepEqual(others, [])
   t.is(found?.chain.name, 'f')
   t.deepEqual(
@@ -288,7 +289,7 @@ netns('of tables of others the kernel tells nothing but their chains, however mu
   nft(scratch.path, ['-f', '-'], text)
   // the limit counts what the kernel tells, whatever is made of it
   const requests = runInNetns(scratch.path, () => new Requests({ family: NETLINK.netfilter, mostObjects: 5 }))
-  const kernel = new LinuxNftables(requests, act => act())
+  const kernel = new LinuxNftables(requests, new DumpWalks(act => act()))
   const of = { family: 'inet', name: 'ours' } as const
   const { chains, sets, elements, objects, rules } = (await kernel.nftables(of))!
   t.deepEqual(
