@@ -120,25 +120,28 @@ test('packets of one flow are one record, which is told again after ten seconds 
   )
 })
 
-test('a flood is bounded: 10,000 flows are kept, the newest, and what was dropped before is counted', async t => {
-  const { world, flows } = started()
-  const told = heard(flows, 12_001)
-  world.log(
-    GROUP,
-    Array.from({ length: 12_000 }, (_, port) => denied(port)),
-    { lost: 500 },
-  )
-  t.deepEqual((await told)[0], { lost: 500 })
-  t.is(flows.lost, 500)
-  const kept = flows.last(10_000)
-  t.is(flows.last(20_000).length, 10_000)
-  t.deepEqual([kept[0]!.destinationPort, kept.at(-1)!.destinationPort], [2000, 11_999])
-  for (let i = 0; i < 16; i++) t.truthy(flows.follow(() => {}))
-  t.is(
-    flows.follow(() => {}),
-    undefined,
-  )
-})
+test.serial(
+  'a flood is bounded: 10,000 flows are kept, the newest, and what was dropped before is counted',
+  async t => {
+    const { world, flows } = started()
+    const told = heard(flows, 12_001)
+    world.log(
+      GROUP,
+      Array.from({ length: 12_000 }, (_, port) => denied(port)),
+      { lost: 500 },
+    )
+    t.deepEqual((await told)[0], { lost: 500 })
+    t.is(flows.lost, 500)
+    const kept = flows.last(10_000)
+    t.is(flows.last(20_000).length, 10_000)
+    t.deepEqual([kept[0]!.destinationPort, kept.at(-1)!.destinationPort], [2000, 11_999])
+    for (let i = 0; i < 16; i++) t.truthy(flows.follow(() => {}))
+    t.is(
+      flows.follow(() => {}),
+      undefined,
+    )
+  },
+)
 
 test('a group that another program reads is told with the remedy, and asking tries again', t => {
   const world = new FakeWorld()
@@ -216,74 +219,80 @@ function flood(world: FakeWorld, count: number, first = 0): void {
   }
 }
 
-test('a follower that does not read keeps no more than some hundred flows waiting in the agent, and is told of the others', async t => {
-  const { world, flows, socket } = await served(t)
-  const response = await new Promise<IncomingMessage>(resolve =>
-    get({ socketPath: socket[1]!, path: '/flows?follow' }, resolve),
-  )
-  response.pause()
-  flood(world, 100_000)
-  await new Promise(resolve => setImmediate(resolve))
+test.serial(
+  'a follower that does not read keeps no more than some hundred flows waiting in the agent, and is told of the others',
+  async t => {
+    const { world, flows, socket } = await served(t)
+    const response = await new Promise<IncomingMessage>(resolve =>
+      get({ socketPath: socket[1]!, path: '/flows?follow' }, resolve),
+    )
+    response.pause()
+    flood(world, 100_000)
+    await new Promise(resolve => setImmediate(resolve))
 
-  // who reads again gets what waited, then how many were not kept, then what comes
-  response.setEncoding('utf8')
-  let text = ''
-  response.on('data', (piece: string) => {
-    text += piece
-  })
-  response.resume()
-  let after = 0
-  while (!text.includes('"last one"')) {
-    world.log(GROUP, [denied(++after, 'last one')])
-    await new Promise(resolve => setTimeout(resolve, 10))
-  }
-  const lines = text
-    .trimEnd()
-    .split('\n')
-    .map(line => JSON.parse(line) as FlowLine)
-  const lost = lines.reduce((sum, line) => sum + ('lost' in line ? line.lost : 0), 0)
-  const told = lines.filter(line => 'flow' in line).length
-  t.true(told < 20_000 && lost > 80_000, `${told} told, ${lost} not`)
-  t.true(told + lost > 100_000 && told + lost <= 100_000 + after)
-  t.true(text.length < 3 * 1024 * 1024, `${text.length} octets had waited`)
-  response.destroy()
-  await new Promise<void>(resolve => {
-    const look = () => (flows.followed === 0 ? resolve() : void setImmediate(look))
-    look()
-  })
-})
+    // who reads again gets what waited, then how many were not kept, then what comes
+    response.setEncoding('utf8')
+    let text = ''
+    response.on('data', (piece: string) => {
+      text += piece
+    })
+    response.resume()
+    let after = 0
+    while (!text.includes('"last one"')) {
+      world.log(GROUP, [denied(++after, 'last one')])
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+    const lines = text
+      .trimEnd()
+      .split('\n')
+      .map(line => JSON.parse(line) as FlowLine)
+    const lost = lines.reduce((sum, line) => sum + ('lost' in line ? line.lost : 0), 0)
+    const told = lines.filter(line => 'flow' in line).length
+    t.true(told < 20_000 && lost > 80_000, `${told} told, ${lost} not`)
+    t.true(told + lost > 100_000 && told + lost <= 100_000 + after)
+    t.true(text.length < 3 * 1024 * 1024, `${text.length} octets had waited`)
+    response.destroy()
+    await new Promise<void>(resolve => {
+      const look = () => (flows.followed === 0 ? resolve() : void setImmediate(look))
+      look()
+    })
+  },
+)
 
-test('margayctl flows --follow whose output nobody reads does not grow, and says how many flows it left out', async t => {
-  const { world, flows, socket } = await served(t)
-  const child = spawn(process.execPath, [programUnderTest('ctl/main'), 'flows', '--follow', '-o', 'json', ...socket])
-  t.teardown(() => child.kill('SIGKILL'))
-  child.stdout.pause()
-  await new Promise<void>(resolve => {
-    const look = () => (flows.followed > 0 ? resolve() : void setTimeout(look, 20))
-    look()
-  })
-  const memoryKiB = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1])
-  // the agent hands on what the program takes
-  const some = async (round: number) => {
-    flood(world, 1000, 1000 * round)
-    await new Promise(resolve => setTimeout(resolve, 5))
-  }
-  for (let i = 0; i < 40; i++) await some(i)
-  const before = memoryKiB()
-  for (let i = 40; i < 300; i++) await some(i)
-  const grownMiB = (memoryKiB() - before) / 1024
-  t.log(`${grownMiB.toFixed(1)} MiB more after 260,000 more flows`)
-  t.true(grownMiB < 40, `${grownMiB} MiB`)
-  let said = ''
-  child.stderr.on('data', piece => {
-    said += piece
-  })
-  child.stdout.resume()
-  child.kill('SIGINT')
-  const [code] = (await once(child, 'close')) as [number]
-  t.is(code, 0)
-  t.regex(said, /^\d+ flows are not shown: whoever reads this does not keep up\.$/m)
-})
+test.serial(
+  'margayctl flows --follow whose output nobody reads does not grow, and says how many flows it left out',
+  async t => {
+    const { world, flows, socket } = await served(t)
+    const child = spawn(process.execPath, [programUnderTest('ctl/main'), 'flows', '--follow', '-o', 'json', ...socket])
+    t.teardown(() => child.kill('SIGKILL'))
+    child.stdout.pause()
+    await new Promise<void>(resolve => {
+      const look = () => (flows.followed > 0 ? resolve() : void setTimeout(look, 20))
+      look()
+    })
+    const memoryKiB = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1])
+    // the agent hands on what the program takes
+    const some = async (round: number) => {
+      flood(world, 1000, 1000 * round)
+      await new Promise(resolve => setTimeout(resolve, 5))
+    }
+    for (let i = 0; i < 40; i++) await some(i)
+    const before = memoryKiB()
+    for (let i = 40; i < 300; i++) await some(i)
+    const grownMiB = (memoryKiB() - before) / 1024
+    t.log(`${grownMiB.toFixed(1)} MiB more after 260,000 more flows`)
+    t.true(grownMiB < 40, `${grownMiB} MiB`)
+    let said = ''
+    child.stderr.on('data', piece => {
+      said += piece
+    })
+    child.stdout.resume()
+    child.kill('SIGINT')
+    const [code] = (await once(child, 'close')) as [number]
+    t.is(code, 0)
+    t.regex(said, /^\d+ flows are not shown: whoever reads this does not keep up\.$/m)
+  },
+)
 
 test('what another machine starts to follow prints lines of JSON, losses too, and ends with its standard input', async t => {
   const { world, flows, socket } = await served(t)
