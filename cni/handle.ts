@@ -10,6 +10,7 @@ import {
   type CheckRequest,
   type CniRequest,
   type DelRequest,
+  type GcRequest,
   parseRequest,
   type RawRequest,
   versionOf,
@@ -18,7 +19,7 @@ import { CNI_VERSIONS, emitResult } from './result.ts'
 import { addInTurn, type Caller } from './verbs/add.ts'
 import { check } from './verbs/check.ts'
 import { del } from './verbs/del.ts'
-import { gc } from './verbs/gc.ts'
+import { type Collected, gc } from './verbs/gc.ts'
 import { status } from './verbs/status.ts'
 import { version } from './verbs/version.ts'
 
@@ -54,7 +55,8 @@ async function heldAnswer(raw: RawRequest, deps: CniDeps, caller: Caller): Promi
       deps.log.info({ code: told.code, verb: raw.env['CNI_COMMAND'], reason: told.message }, 'a CNI request is refused')
     const asked = versionOf(raw.stdin)
     const answered = CNI_VERSIONS.includes(asked) ? asked : CNI_VERSIONS.at(-1)!
-    return { exitCode: 1, stdout: emitError(told, answered) }
+    const answer = { exitCode: 1, stdout: emitError(told, answered) } as const
+    return error instanceof Incomplete ? { ...answer, delegate: error.work } : answer
   }
 }
 
@@ -76,13 +78,28 @@ async function perform(request: CniRequest, deps: CniDeps, caller: Caller): Prom
       await underLock(request, deps, () => check(request, deps))
       return workFor(request, deps) ?? ''
     case 'GC':
-      return workFor(request, deps, await gc(request, deps)) ?? ''
+      return afterGc(request, deps, await gc(request, deps))
     case 'STATUS':
       await status(deps)
       return workFor(request, deps) ?? ''
     case 'VERSION':
       return version(request)
   }
+}
+
+/** GC failed in part: another plugin is to be told of what is deleted all the same, since the next GC does not see it. */
+class Incomplete extends CniError {
+  readonly work: DelegateWork
+  constructor({ code, message, details }: CniError, work: DelegateWork) {
+    super(code, message, details)
+    this.work = work
+  }
+}
+
+function afterGc(request: GcRequest, deps: CniDeps, { deleted, failure }: Collected): string | DelegateWork {
+  const work = workFor(request, deps, deleted)
+  if (failure === undefined) return work ?? ''
+  throw work === undefined ? failure : new Incomplete(failure, work)
 }
 
 function underLock<T>(

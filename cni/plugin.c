@@ -6,9 +6,11 @@
  *   cc -O1 -ffreestanding -fno-pie -fno-stack-protector -static -nostdlib -s -o margay cni/plugin.c   (see compile.ts)
  *
  * Over the socket it speaks HTTP/1.0: the answer ends with the connection. Before the answer the agent writes a space
- * every two seconds. While an agent starts again, ADD and DEL wait for it and STATUS is fine: see `wait_for_agent`. Hazards: a closed descriptor 0, 1 or 2 (the socket must not get its number), signals, short reads
- * and writes, non-blocking pipes, bytes that are no UTF-8, the text of the configuration, which may hold credentials.
- * The agent may run where the processes of the host are not seen: a namespace that has no name below /run/netns gets one.
+ * every two seconds. While an agent starts again, ADD and DEL wait for it and STATUS is fine: see `wait_for_agent`. The agent
+ * may run where processes and programs of the host are not seen: a namespace that has no name below /run/netns gets one here,
+ * and another plugin for addresses is executed here. Hazards: a closed descriptor 0, 1 or 2 (the socket must not get its
+ * number), signals, short reads and writes, non-blocking pipes, bytes that are no UTF-8, the text of the configuration, which
+ * may hold credentials, and an agent that somebody took over.
  * Over 400 lines: the program is one file, so that one command builds it on any host.
  * test/cni/plugin-fuzz.c includes this file with PLUGIN_HARNESS, and is the kernel for it.
  */
@@ -1533,10 +1535,9 @@ static int finish(Request *request, Slice input, const Answer *answer)
   Slice work = answer->delegate, none = { 0, 0 }, output = none, said, gone;
   int code = 0, later, is_gc = equal(request->command, text("GC"));
   int may_be_unknown = is_gc || equal(request->command, text("STATUS"));
-  if (work.at == 0 || request->delegate.at == 0 || answer->exit_code != 0) return print_answer(answer);
+  if (work.at == 0 || request->delegate.at == 0 || (answer->exit_code != 0 && !is_gc)) return print_answer(answer);
   unused = answer->end;
   if (equal(request->command, text("ADD"))) return add_delegated(request, input, answer);
-  unpin_all(answer->unpin);
   gone = field(work, "gone");
   if (is_gc && gone.at != 0 && *gone.at == '[') {
     const u8 *p = skip_space(gone.at + 1, gone.end);
@@ -1554,6 +1555,8 @@ static int finish(Request *request, Slice input, const Answer *answer)
       unused = room + (said.end - room);
     }
   }
+  if (answer->exit_code != 0) return print_answer(answer); /* GC comes again, and not for what it deleted */
+  unpin_all(answer->unpin);
   later = execute(request, input, work, (const char *)request->command.at, none, &said);
   if (code == 0 && !(may_be_unknown && is_unknown_verb(later, said))) {
     code = later;

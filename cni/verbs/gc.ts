@@ -11,8 +11,10 @@ import { takeDown } from '../take-down.ts'
 /** How old the list may be: what is younger stays while its namespace lives, until another GC. An ADD alone may take 20 s. */
 const LIST_AGE_MS = 60_000
 
-/** The interfaces that it deleted. Rejects with one `CniError` that names every failure, after all were tried. */
-export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<PodEndpoint[]> {
+/** The interfaces that it deleted, and one error that names every failure, after all were tried. */
+export type Collected = { deleted: readonly PodEndpoint[]; failure?: CniError }
+
+export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<Collected> {
   const stay = new Set(valid.map(attachment => endpointId(conf.name, attachment)))
   const arrivedMs = deps.clock.wallMs()
   // one of the future: the clock was set back since
@@ -45,6 +47,7 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<Pod
   await attempt('addresses', () =>
     collectHandles(deps, new Set(valid.map(attachment => handleOf(conf.name, attachment)))),
   )
-  if (failures.length > 0) throw new CniError(CNI_CODE.io, failures.join('; '), 'the rest was collected; call GC again')
-  return deleted
+  if (failures.length === 0) return { deleted }
+  const failure = new CniError(CNI_CODE.io, failures.join('; '), 'the rest was collected; call GC again')
+  return { deleted, failure }
 }

@@ -8,10 +8,10 @@ import { aHost, call, type Host, POD } from './host.ts'
 const CONF = { ipam: { type: 'host-local', subnet: '10.0.0.0/24' } }
 
 /** The second request of ADD, with what the other plugin printed. */
-function given({ deps }: Host, address: string, id = 'c1', conf: object = CONF): Promise<CniAnswer> {
-  const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: id, CNI_NETNS: POD, CNI_IFNAME: 'eth0' }
+function given({ deps }: Host, address: string, id = 'c1', netns = POD): Promise<CniAnswer> {
+  const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: id, CNI_NETNS: netns, CNI_IFNAME: 'eth0' }
   const delegated = JSON.stringify({ ips: [{ address }] })
-  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...conf }), delegated }, deps)
+  return handleCni({ env, stdin: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ...CONF }), delegated }, deps)
 }
 
 test('an address that another plugin gave is never one of ours, of blocks that come later too, before its DEL and after a start', async t => {
@@ -43,6 +43,34 @@ test('ADD asks for an address of the other plugin once: again with its row, and 
   await host.deps.kernel.deleteLink(row!.interfaceName)
   const again = await call(host, 'ADD', { conf: CONF })
   t.deepEqual([again.delegate, JSON.parse(again.stdout).ips], [undefined, JSON.parse(stdout).ips])
+})
+
+test('a GC that fails for one interface has the other plugin free the addresses of those that it deleted', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  host.world.addNetns('/run/netns/x')
+  const netns = ['/run/netns/x', POD]
+  for (const [i, id] of ['c1', 'c2'].entries()) {
+    const answer = await given(host, `10.9.0.${i + 5}/24`, id, netns[i])
+    t.is(answer.exitCode, 0, answer.stdout)
+  }
+  for (const row of host.deps.endpoints.all()) host.deps.endpoints.publish({ ...row, createdMs: 0 })
+  const { interfaceName } = host.deps.endpoints.all()[0]!
+  const { kernel } = host.deps
+  host.deps.kernel = new Proxy(kernel, {
+    get: (target, name) => {
+      const method: unknown = Reflect.get(target, name)
+      if (typeof method !== 'function') return method
+      return (...args: unknown[]) => {
+        if (name === 'deleteLink' && args[0] === interfaceName) throw new Error('refused')
+        return method.apply(target, args)
+      }
+    },
+  })
+  const gc = await call(host, 'GC', { conf: { ...CONF, 'cni.dev/valid-attachments': [] } })
+  t.is(gc.exitCode, 1)
+  t.regex(JSON.parse(gc.stdout).msg, /^net\/c1\/eth0: refused$/)
+  t.deepEqual(gc.delegate?.gone, [{ containerID: 'c2', ifname: 'eth0' }])
 })
 
 test('where a network gets its addresses from Margay from now on, a pod keeps the one that another plugin gave, until its DEL', async t => {

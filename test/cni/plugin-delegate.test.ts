@@ -37,6 +37,25 @@ test('an agent has the plugin execute nothing that the configuration does not na
   t.deepEqual(JSON.parse((await run(range))!).ipam, { ...range, subnet: '10.1.0.0/24' })
 })
 
+test('of a GC that failed in part the other plugin is told what was deleted, not the GC, and the error is the answer', async t => {
+  const { folder, plugin, socket } = installedPlugin(t)
+  const log = join(folder, 'log')
+  writeFileSync(join(folder, 'bin/other'), `#!/bin/sh\necho "$CNI_COMMAND $CNI_CONTAINERID $CNI_IFNAME" >>${log}\n`, {
+    mode: 0o755,
+  })
+  const gone = [
+    { containerID: 'a', ifname: 'eth0' },
+    { containerID: 'b', ifname: 'net1' },
+  ]
+  const failed = { exitCode: 1, stdout: '{"code":5}', delegate: { gone } }
+  await anAgent(t, socket, connection => connection.end(answer(failed)))
+  const env = { ...ENV, CNI_COMMAND: 'GC', CNI_PATH: join(folder, 'bin') }
+  const input = JSON.stringify({ agentSocket: socket, name: 'net', ipam: { type: 'other' } })
+  const { code, stdout } = await runPlugin(plugin, { env, input })
+  t.deepEqual([code, stdout.toString()], [1, '{"code":5}\n'])
+  t.is(readFileSync(log, 'utf8'), 'DEL a eth0\nDEL b net1\n')
+})
+
 test('an answer that is an error is told, and nothing is executed for it', async t => {
   const { folder, plugin, socket } = installedPlugin(t)
   const mark = join(folder, 'mark')
