@@ -13,6 +13,8 @@ import { silentLog } from '../../lib/log.ts'
 import { eventually, setUpNode } from './node-kernel.ts'
 
 const POD = '10.244.0.1'
+/** Another test of this file keeps the processor busy for seconds. */
+const LIMIT_MS = 60_000
 let lastId = 0
 
 /** From a pod's port 40000 to port 80 of `to`, answered by `behind`. */
@@ -287,12 +289,14 @@ test('of another node’s pod that is gone nothing is tracked here when this nod
   felix.setLocalEndpoint('x/a', { interfaceName: 'cali1', profiles: [] })
   for (const source of ['datastore', 'endpoints', 'bgp', 'policy'] as const) felix.complete(source)
   felix.start()
-  const saying = (version: string) =>
-    eventually(`it says ${version}`, () => {
+  const saying = (version: string) => {
+    const says = () => {
       if (felix.policyReceipt()?.pods === version) return true
       clock.advance(50)
       return false
-    })
+    }
+    return eventually(`it says ${version}`, says, LIMIT_MS)
+  }
   await saying('1')
   const other = aFlow('192.0.2.1', '192.0.2.2')
   const allowed = () => [aFlow(POD, '10.244.9.9'), aFlow('10.244.9.9', POD, { protocol: 17 })]
@@ -346,10 +350,11 @@ test('a pass of felix that brings a denial cuts what stood, behind the rules, an
     ...{ sortName: direction, selector: 'all()', [direction]: [] },
   })
   felix.setPolicy('policy', 'in', denies('ingress'))
-  await eventually('the flow is cut', () => {
+  const isCut = () => {
     clock.advance(50)
     return world.tracked.flows.length < 2
-  })
+  }
+  await eventually('the flow is cut', isCut, LIMIT_MS)
   t.deepEqual(world.tracked.flows, [tcp])
   const config = { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 }
   felix.configure({ config: { ...config, keepConnections: true } })
