@@ -197,6 +197,7 @@ export class NodeAgent {
       selects: { node: selects, namespace: namespaceSelects(this.#caches) },
       collect: () => collectGone(this.cni()),
       sets,
+      reached: cidr => this.#network.reached(cidr),
     })
     this.#felix = new Felix(kernel, {
       ...{ clock, log: roomLog('felix') },

@@ -87,6 +87,8 @@ export class NodeNetwork {
   #scheduled = false
   #closed = false
   #passes: Promise<void> = Promise.resolve()
+  /** Blocks are announced, for the first time. */
+  readonly #announces = Promise.withResolvers<void>()
 
   constructor(deps: NodeNetworkDeps) {
     const {
@@ -181,6 +183,16 @@ export class NodeNetwork {
     return this.#routing?.learned() ?? []
   }
 
+  /** Resolves once other nodes have a route to a block of this node, or are not waited for any more. */
+  async reached(cidr: string): Promise<void> {
+    await this.#announces.promise
+    this.changed()
+    // after the one that lets the pass begin in which the block is announced
+    await new Promise(setImmediate)
+    await this.#passes
+    await this.#routing?.reached(cidr)
+  }
+
   /** Every BGP path for a canonical prefix; none while there is no speaker yet. */
   explain(prefix: string): RouteAnswer {
     return this.#routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
@@ -267,6 +279,7 @@ export class NodeNetwork {
     this.#feed.open({ address: own.address, ...(own.ipv6 !== undefined && { ipv6Address: own.ipv6.address }) })
     this.#routing ??= this.#openRouting()
     await this.#feed.flush(this.#routing, { blocks: this.#blocks, own: this.#alsoOwn(own) })
+    this.#announces.resolve()
     felix.complete('datastore')
     this.#kernelReady.ask()
   }
@@ -294,6 +307,7 @@ export class NodeNetwork {
       sessions: this.#sessions,
       learned: (prefix, route) => felix.set('learned', prefix, route),
       converged: () => felix.complete('bgp'),
+      settled: () => felix.applied(),
     })
   }
 

@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
+import { unicastFamily } from '../bgp/family.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
 import type { ExplainedPath } from '../bgp/rib/explain.ts'
 import { Speaker } from '../bgp/speaker.ts'
@@ -13,9 +14,11 @@ import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
 import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { familyOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import { BgpListener } from './bgp-listener.ts'
+import { BlockSpread } from './block-spread.ts'
 import type { PeerChange } from './cluster/peers.ts'
 import type { Announced } from './cluster/pools.ts'
 import type { PeerOrigin } from './cluster/sessions.ts'
@@ -36,6 +39,8 @@ export type RoutingDeps = {
   learned: (prefix: string, route: LearnedRoute | undefined) => void
   /** The first tables of all peers are in, or will not come: other routes of an earlier run can be removed. */
   converged: () => void
+  /** Resolves once what was learned so far is in the kernel, as far as that takes it. */
+  settled: () => Promise<unknown>
   sessions: SessionLog
 }
 
@@ -82,6 +87,7 @@ export class Routing {
   #identity: Omit<SpeakerIdentity, 'ipv6Address'> | undefined
   readonly #listeners: { ipv4?: BgpListener; ipv6?: BgpListener } = {}
   #speaker: Speaker | undefined
+  #spread: BlockSpread | undefined
   #restarting: boolean
   #cancelConvergence: Cancel = () => undefined
   #cancelHandover: Cancel = () => undefined
@@ -165,6 +171,13 @@ export class Routing {
     for (const prefix of before.keys()) if (!wanted.has(prefix)) this.#speaker.withdraw(prefix)
     for (const [prefix, block] of wanted)
       if (!isDeepStrictEqual(block, before.get(prefix))) this.#announce(this.#speaker, block)
+  }
+
+  /**
+   * Resolves once other nodes have a route to a block of this node, as far as they can be asked; at once where it is not announced.
+   */
+  async reached(prefix: string): Promise<void> {
+    if (this.#announced.has(prefix)) await this.#spread?.reached(unicastFamily(familyOf(prefix)))
   }
 
   /** Every session, with where it comes from. */
@@ -252,13 +265,17 @@ export class Routing {
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
     const config = { asn, routerId: address, owners: OWN_OF_NODES, ...(clusterId !== undefined && { clusterId }) }
-    const speaker = new Speaker(config, { transport, clock, log, restarting, sink: this.#sink() })
+    const { settled } = this.#deps
+    const speaker = new Speaker(config, { transport, clock, log, restarting, settled, sink: this.#sink() })
+    const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
+    this.#spread = spread
     this.#cancelConvergence()
     // without routes of an earlier run nothing has to wait
     if (hadRoutes) this.#cancelConvergence = whenConverged(speaker, { clock, restarting }, converged)
     else converged()
     speaker.onChange(status => {
       sessions.note(status)
+      spread.note(status)
       if (status.reason?.code === 'prefix-limit') this.#overLimit.set(status.name, status.reason.detail)
       else this.#overLimit.delete(status.name)
     })

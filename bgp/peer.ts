@@ -7,10 +7,11 @@ import type { Log } from '../lib/log.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
 import { BGP_PORT, familiesOf, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
-import { familyOfNumbers, numbersOfFamily } from './family.ts'
+import { type AddressFamily, familyOfNumbers, numbersOfFamily } from './family.ts'
 import { type Negotiated, negotiate, ownOpen } from './fsm/negotiate.ts'
 import type { BgpState } from './fsm/step.ts'
 import { NOTHING_WITHHELD, type Withheld, withheldAfter } from './fsm/withheld.ts'
+import { type Heard, Hearing } from './hearing.ts'
 import { LimitHold, limitReason } from './limit-hold.ts'
 import { PeerHistory } from './peer-history.ts'
 import type { BgpConnection, DialOptions, Discover, SocketOptions } from './port.ts'
@@ -43,6 +44,8 @@ export type PeerDeps = SessionDeps & {
   restartDone(peer: Peer): void
   /** The peer cannot be reached. */
   unreachable(peer: Peer): void
+  /** Answers a peer once what it announced so far stands where the speaker's routes go. Of one key the last answer is given. */
+  answer(key: string, answer: () => void): void
 }
 
 /** What an operator may ask of a session: end it, or work through the routes again without ending it. */
@@ -59,6 +62,7 @@ export class Peer implements SessionOwner {
   readonly #history: PeerHistory
   /** After too many prefixes. */
   readonly #hold: LimitHold
+  readonly #hearing = new Hearing()
   #config: PeerConfig
   #address: string | undefined
   #cancelDiscovery: (() => void) | undefined
@@ -204,6 +208,17 @@ export class Peer implements SessionOwner {
     }
   }
 
+  /** Calls `waiter` once the peer has worked through all that the RIB has for it now, or why it will not say so. */
+  hear(family: AddressFamily, waiter: (heard: Heard) => void): void {
+    const { negotiated } = this
+    if (negotiated === undefined) waiter('gone')
+    else if (!negotiated.enhancedRefresh || !negotiated.families.includes(family)) waiter('cannot')
+    else {
+      this.#hearing.ask(family, waiter)
+      this.pending()
+    }
+  }
+
   /** The RIB has messages for this peer. */
   pending(): void {
     if (this.#up !== undefined && !this.#up.full) this.#deps.workQueue.enqueue(this.#pull)
@@ -282,13 +297,15 @@ export class Peer implements SessionOwner {
     return undefined
   }
 
-  refresh(_session: Session, { afi, safi, subtype }: RouteRefresh): void {
+  refresh(session: Session, { afi, safi, subtype }: RouteRefresh): void {
     const family = familyOfNumbers(afi, safi)?.name
     if (family === undefined || !this.negotiated?.families.includes(family)) return
     const kind = REFRESH_KINDS[subtype]
     if (kind === 'end') for (const watcher of this.#deps.watchers) watcher.refreshed(this.name, family)
-    if (kind !== undefined) this.#deps.rib.refresh(this.name, family, kind)
-    if (kind === 'request') this.pending()
+    // who asks may do so to know that we have what it announced before
+    if (kind === 'request') this.#deps.answer(`${this.name} ${family}`, () => this.#answer(session, family))
+    else if (kind !== undefined) this.#deps.rib.refresh(this.name, family, kind)
+    if (kind === 'end' && this.#hearing.answered(family)) this.pending()
   }
 
   ended(session: Session, end: SessionEnd): void {
@@ -299,6 +316,7 @@ export class Peer implements SessionOwner {
     this.#history.down()
     this.#deps.workQueue.cancel(this.#pull)
     this.#deps.rib.peerDown(this.name, down)
+    this.#hearing.lost()
     for (const watcher of this.#deps.watchers) watcher.down(this.name, end)
     if (!down.retain) this.#deps.restartDone(this)
   }
@@ -327,6 +345,12 @@ export class Peer implements SessionOwner {
   }
 
   // Private.
+
+  #answer(session: Session, family: AddressFamily): void {
+    if (this.#up !== session) return
+    this.#deps.rib.refresh(this.name, family, 'request')
+    this.pending()
+  }
 
   get #mayDial(): boolean {
     return this.#started && !this.#hold.active && !this.#config.passive && this.#address !== undefined
@@ -376,7 +400,11 @@ export class Peer implements SessionOwner {
     const session = this.#up
     if (session === undefined || session.full) return false
     const messages = this.#deps.rib.pull(this.name, PULL_OCTETS)
-    if (messages === undefined) return false
+    if (messages === undefined) {
+      for (const family of this.#hearing.take())
+        session.sendRefresh({ ...numbersOfFamily(family), subtype: REFRESH.request })
+      return false
+    }
     for (const bytes of messages) session.write(bytes, 0)
     const sent = this.#deps.rib.counts(this.name)?.messagesOut ?? 0
     session.counts.out += sent - this.#updatesOut

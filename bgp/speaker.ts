@@ -1,5 +1,6 @@
 // The BGP speaker: peers, listeners and originated networks with one RIB. A process may have several; after `close` no timer
 // and no socket is left.
+// Over 400 lines: what an owner may ask of a speaker, a few lines each; the parts have files of their own.
 
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
@@ -7,7 +8,10 @@ import { type Log, silentLog } from '../lib/log.ts'
 import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
 import { type Network, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
+import type { AddressFamily } from './family.ts'
 import { FaultLog } from './fault-log.ts'
+import type { Heard } from './hearing.ts'
+import { LateAnswers } from './late-answers.ts'
 import { type ListenerCounts, Listeners } from './listeners.ts'
 import { OwnRestart } from './own-restart.ts'
 import { type ClearKind, Peer, type PeerDeps } from './peer.ts'
@@ -38,6 +42,11 @@ export type SpeakerDeps = {
    * only when the peers have sent theirs again, and announces own networks at once.
    */
   restarting?: boolean
+  /**
+   * Resolves once what the sink was told so far stands where it puts it. A peer that asks for our routes is answered after that,
+   * or some seconds later: by the answer it knows that we have what it had announced before. Absent: it is answered at once.
+   */
+  settled?: () => Promise<unknown>
 }
 
 const DEFAULT_RANGE_LIMIT = 100
@@ -76,6 +85,7 @@ export class Speaker {
     this.#rib = new Rib(config, { sink: deps.sink, clock, log })
     this.#restart = new OwnRestart(clock, { active: deps.restarting === true, over: () => this.#restartOver() })
     if (this.#restart.active) this.#rib.defer(true)
+    const answers = new LateAnswers({ clock, decided: then => this.#decided(then), settled: deps.settled })
     this.#deps = {
       speaker: config,
       rib: this.#rib,
@@ -90,6 +100,7 @@ export class Speaker {
       changed: peer => this.#changed(peer),
       restartDone: peer => this.#restart.done(peer.name),
       unreachable: peer => this.#restart.unreachable(peer.name),
+      answer: (key, answer) => answers.give(key, answer),
     }
     const work = () => this.#rib.work()
     this.#rib.onWork(() => this.#workQueue.enqueue(work))
@@ -185,6 +196,21 @@ export class Speaker {
     }
   }
 
+  /**
+   * Resolves once a peer has worked through all that was announced so far, or with the reason why it does not say so; never
+   * where the speaker is closed meanwhile. The peer sends its routes again for it.
+   */
+  heard(name: string, family: AddressFamily): Promise<Heard> {
+    if (this.#closed) return Promise.resolve('gone')
+    return new Promise(resolve =>
+      this.#decided(() => {
+        const peer = this.#peers.get(name)
+        if (peer === undefined) resolve('gone')
+        else peer.hear(family, resolve)
+      }),
+    )
+  }
+
   /** Every candidate for a prefix with the step that decided; undefined when no route is known. */
   explain(prefix: string): Explanation | undefined {
     return this.#rib.explain(prefix)
@@ -264,6 +290,15 @@ export class Speaker {
     // without a NOTIFICATION on its way there is nothing to wait for
     await this.#deps.transport.finish?.(allKeep ? 0 : CLOSE_MS)
     await listeners
+  }
+
+  /** Calls `then` once everything that was received or announced so far is decided. */
+  #decided(then: () => void): void {
+    this.#workQueue.enqueue(() => {
+      if (this.#rib.work()) return true
+      then()
+      return false
+    })
   }
 
   #add(config: PeerConfig): Peer {

@@ -19,6 +19,7 @@ import type { Inputs } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { NewBlock } from './new-block.ts'
+import { NewBlocks } from './new-blocks.ts'
 import { blockOf, type Choice, lowWater, poolsFor, type Selects, turnOf } from './pick.ts'
 import { PoolHold } from './pool-hold.ts'
 import {
@@ -56,6 +57,8 @@ export type AllocatorDeps = {
   collect?: () => Promise<unknown>
   /** What is known of the addresses in the sets of other nodes. Absent: they have none. */
   sets?: Sets
+  /** Resolves once other nodes have a route to a block, or are not waited for any more. Absent: no pod waits for that. */
+  reached?: (cidr: string) => Promise<void>
 }
 
 const STOPPING = 'the agent is stopping'
@@ -68,10 +71,11 @@ const SCARCE: SpareRefusal = {
   remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
 }
 
-/** What to do for one family of a request: take a slot of an own block, or get a block first. */
+/** What to do for one family of a request: take a slot of an own block, get a block first, or wait for other nodes to know one. */
 type Plan =
   | { owned: OwnedBlock; ordinal: number; pool: IpPool }
   | { claim: readonly IpPool[]; exact?: string }
+  | { reached: Promise<void> }
   | AssignRefusal
 
 export class NodeAllocator implements Allocator {
@@ -87,6 +91,7 @@ export class NodeAllocator implements Allocator {
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
   readonly #inUse = new InUse()
   readonly #resting: Resting
+  readonly #newBlocks: NewBlocks | undefined
   #cancelRest: Cancel = () => undefined
   /** Ends the wait for a block of each request that waits. */
   readonly #waiting = new Set<() => void>()
@@ -113,9 +118,19 @@ export class NodeAllocator implements Allocator {
     const asking = (family: Family) => this.#noteScarce(family)
     this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold, asking })
     this.#refusals = new SpareRefusals({ ...deps, again: family => this.#keepSpare([family]) })
+    const withPods = this.#ledger.blocks().filter(({ block }) => hasPods(block))
+    this.#newBlocks =
+      deps.reached &&
+      new NewBlocks(
+        withPods.map(({ block }) => block.cidr),
+        deps.reached,
+      )
     this.#announced = this.#blocksKey()
     this.#ledger.onChange(cidr => {
-      if (this.#ledger.get(cidr) === undefined) this.#resting.forget(cidr)
+      if (this.#ledger.get(cidr) === undefined) {
+        this.#resting.forget(cidr)
+        this.#newBlocks?.forget(cidr)
+      }
       this.#holdWithin(cidr)
       this.#announce()
     })
@@ -124,6 +139,7 @@ export class NodeAllocator implements Allocator {
   /** Follows pools and blocks at the API server from now on, publishes, and keeps a spare block. */
   start(): void {
     this.#inputs.start(() => this.#keepSpare())
+    this.#spreadBlocks()
     this.#claims.start(() => {
       this.#announce()
       this.#keepSpare()
@@ -271,6 +287,12 @@ export class NodeAllocator implements Allocator {
         .then(refused => this.#restingToo(refused))
       return { awaits: deadlineMs => this.#withDeadline(claim, deadlineMs) }
     }
+    const early = plans.find(plan => 'reached' in plan)
+    if (early !== undefined) {
+      const reached = early.reached.then(() => undefined)
+      const late = 'not every node that is up has said that it has a route to the new block'
+      return { awaits: deadlineMs => this.#withDeadline(reached, deadlineMs, late) }
+    }
     const places = plans.filter(plan => 'ordinal' in plan)
     const added = places.map(({ owned: { block }, ordinal }): Assigned => {
       const address = addressAt(block.cidr, ordinal)
@@ -373,10 +395,12 @@ export class NodeAllocator implements Allocator {
     const choice = choiceOf(request, family)
     const pools = poolsFor(inputs.pools, choice, this.#deps.selects)
     if ('refused' in pools) return pools
-    if (choice.address !== undefined) return this.#planExact(choice.address, pools[0]!, pod)
+    const waitsFor = (cidr: string) => (request.use === 'Tunnel' ? undefined : this.#newBlocks?.waitsFor(cidr))
+    if (choice.address !== undefined) return this.#planExact(choice.address, pools[0]!, pod, waitsFor)
     const unreserved = reservedAside(inputs)
     const { ipCooldownSeconds: cooldownSeconds } = inputs.config
-    for (const pool of pools)
+    for (const pool of pools) {
+      let reached: Promise<void> | undefined
       for (const state of ['free', 'late'] as const)
         for (const owned of this.#own()) {
           if (!contains(pool.spec.cidr, owned.block.cidr) || !this.#claims.isClear(owned.block.cidr)) continue
@@ -387,8 +411,13 @@ export class NodeAllocator implements Allocator {
               unreserved(address) &&
               this.#resting.state(address, { pod, cooldownSeconds }) === state,
           )
-          if (ordinal !== undefined) return { owned, ordinal, pool }
+          if (ordinal === undefined) continue
+          const waits = waitsFor(owned.block.cidr)
+          if (waits === undefined) return { owned, ordinal, pool }
+          reached ??= waits
         }
+      if (reached !== undefined) return { reached }
+    }
     return { claim: pools }
   }
 
@@ -406,7 +435,12 @@ export class NodeAllocator implements Allocator {
   }
 
   /** An address that was asked for by name may be a reserved one, or in its cool-down: both keep automatic choices away. */
-  #planExact(address: string, pool: IpPool, pod: PodName | undefined): Plan {
+  #planExact(
+    address: string,
+    pool: IpPool,
+    pod: PodName | undefined,
+    waitsFor: (cidr: string) => Promise<void> | undefined,
+  ): Plan {
     const owned = this.#own().find(({ block }) => contains(block.cidr, address))
     const block = owned?.block.cidr ?? blockOf(pool, address)
     if (owned !== undefined && this.#claims.isClear(block)) {
@@ -415,7 +449,8 @@ export class NodeAllocator implements Allocator {
         return addressTaken(
           `${address} was another pod's less than ${REST_MS / 1000} s ago, or is so by the API server, and nodes may have it in sets of policies`,
         )
-      if (ordinal !== undefined) return { owned, ordinal, pool }
+      const reached = waitsFor(block)
+      if (ordinal !== undefined) return reached === undefined ? { owned, ordinal, pool } : { reached }
       const holder = owned.block.slots[indexOf(block, address) ?? 0]
       return addressTaken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
     }
@@ -455,16 +490,18 @@ export class NodeAllocator implements Allocator {
     }
   }
 
-  async #withDeadline(claim: Promise<AssignRefusal | undefined>, deadline: number): Promise<AssignRefusal | undefined> {
+  async #withDeadline(
+    awaited: Promise<AssignRefusal | undefined>,
+    deadline: number,
+    message = 'no answer to the claim of a block in time',
+  ): Promise<AssignRefusal | undefined> {
     const { clock } = this.#deps
     const late = Promise.withResolvers<AssignRefusal>()
-    const cancel = clock.after(Math.max(0, deadline - clock.monotonicMs()), () =>
-      late.resolve(unreachable('no answer to the claim of a block in time')),
-    )
+    const cancel = clock.after(Math.max(0, deadline - clock.monotonicMs()), () => late.resolve(unreachable(message)))
     const end = () => late.resolve(unreachable(STOPPING))
     this.#waiting.add(end)
     try {
-      return await Promise.race([claim, late.promise])
+      return await Promise.race([awaited, late.promise])
     } finally {
       cancel()
       this.#waiting.delete(end)
@@ -554,6 +591,12 @@ export class NodeAllocator implements Allocator {
     this.#announced = key
     const blocks = this.blocks()
     for (const listen of this.#listeners) listen(blocks)
+    this.#spreadBlocks()
+  }
+
+  /** Other nodes are asked as soon as a block is here: it is known to them before the first pod needs it, as a rule. */
+  #spreadBlocks(): void {
+    for (const { block } of this.#own()) this.#newBlocks?.waitsFor(block.cidr)
   }
 
   #blocksKey(): string {

@@ -37,7 +37,7 @@ export type AssignRefusal = {
   remedy: string
 }
 
-/** No address is free in the blocks of this node: one more is being claimed. */
+/** No address is free in the blocks of this node that other nodes know: one more is being claimed, or made known to them. */
 export type AwaitsBlock = {
   /** Resolves when it is worth asking again, or with the reason why not; at `deadlineMs` of the monotonic clock at the latest. */
   awaits(deadlineMs: number): Promise<AssignRefusal | undefined>

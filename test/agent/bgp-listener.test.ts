@@ -30,7 +30,7 @@ function aRouting(taken: Map<string, string>) {
   const routing = new Routing({
     ...{ transport, clock, log: silentLog, nodeName: 'n1', sessions: new SessionLog({ clock, log: silentLog }) },
     ...{ capabilities: { ipip: false, vxlan: true }, restarting: false },
-    ...{ learned: () => undefined, converged: () => undefined },
+    ...{ learned: () => undefined, settled: async () => {}, converged: () => undefined },
   })
   const identify = (port = 179) => routing.identify({ asn: 64512, port, address: IPV4, ipv6Address: IPV6 })
   const pass = async (ms: number) => {
@@ -98,7 +98,7 @@ test('another port, and the end, wait for no connection that came over the old p
   const routing = new Routing({
     ...{ transport: new TcpTransport(), clock, log: silentLog, nodeName: 'n1' },
     ...{ sessions: new SessionLog({ clock, log: silentLog }), capabilities: { ipip: false, vxlan: true } },
-    ...{ restarting: false, learned: () => undefined, converged: () => undefined },
+    ...{ restarting: false, learned: () => undefined, settled: async () => {}, converged: () => undefined },
   })
   const [first, second] = [await freePort(), await freePort()]
   const identify = (port: number) => routing.identify({ asn: 64512, port, address: '127.0.0.1' })

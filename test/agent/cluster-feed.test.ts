@@ -132,7 +132,7 @@ test('sessions, blocks and refusals go out with the flush, from the state as it 
   const routing = new Routing({
     ...{ transport: new MemoryNetwork().host('192.0.2.11'), clock, log: silentLog, nodeName: 'n1' },
     ...{ capabilities: { ipip: true, vxlan: true }, restarting: false, sessions },
-    ...{ learned: () => undefined, converged: () => undefined },
+    ...{ learned: () => undefined, settled: async () => {}, converged: () => undefined },
   })
   t.teardown(() => routing.close())
   const peer = (name: string) =>

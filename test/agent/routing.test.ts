@@ -21,6 +21,7 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
     ...{ transport: network.host(address), clock, log: silentLog, nodeName: name },
     ...{ capabilities: { ipip: false, vxlan: true }, restarting, sessions: new SessionLog({ clock, log: silentLog }) },
     learned: (prefix, route) => void (route === undefined ? learned.delete(prefix) : learned.add(prefix)),
+    settled: async () => {},
     converged: () => converged++,
   })
   const peers = new Peers({ nodeName: name, address, config: bgpSettings(undefined) })

@@ -30,7 +30,12 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
   const learned = new Map<string, string>()
   const routing = new Routing({
     ...{ transport: network.host(N1), clock, log: silentLog, nodeName: 'n1' },
-    ...{ capabilities: { ipip: false, vxlan: true }, restarting: false, converged: () => undefined },
+    ...{
+      capabilities: { ipip: false, vxlan: true },
+      restarting: false,
+      settled: async () => {},
+      converged: () => undefined,
+    },
     sessions: new SessionLog({ clock, log: silentLog }),
     learned: (prefix, route) =>
       void (route === undefined ? learned.delete(prefix) : learned.set(prefix, route.nextHop)),

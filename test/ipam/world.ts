@@ -34,6 +34,7 @@ export function aNode(
   db: Database = openDatabase(':memory:'),
   mayWrite?: () => boolean,
   sets?: Sets,
+  reached?: (cidr: string) => Promise<void>,
 ): TestNode {
   const clock = new ManualClock()
   const selects = { node: (selector: string) => selector === 'all()' || selector === name }
@@ -49,6 +50,7 @@ export function aNode(
     log: silentLog,
     selects,
     sets,
+    reached,
   })
   const world: TestNode = {
     name,
@@ -67,7 +69,7 @@ export function aNode(
     },
     async restart() {
       await world.close()
-      const again = aNode(store, name, db, mayWrite, sets)
+      const again = aNode(store, name, db, mayWrite, sets, reached)
       again.start()
       return again
     },
