@@ -47,7 +47,7 @@ export type Verb =
 
 /** `turns` of the event loop lie before each. */
 export type Step =
-  | { do: 'send'; verbs: readonly (readonly [turns: number, verb: Verb])[]; killAfter?: number }
+  | { do: 'send'; verbs: readonly (readonly [turns: number, verb: Verb])[]; killAfter?: number | undefined }
   | { do: 'restart' }
   | { do: 'end namespace' | 'make namespace'; container: Container; netns: 0 | 1 }
   | { do: 'wait'; seconds: number }
@@ -62,13 +62,22 @@ type Expected = { exit: 0 | 1 | 'any'; touches: readonly Attachment[]; state?: S
 /** What came since the last rest: what a GC took, and the ADDs, which may not have begun when it came. */
 type Batch = { taken: Set<string>; adds: Map<string, Expected> }
 
-const netnsOf = (container: Container, netns: 0 | 1): string => `/run/netns/${container}${netns}`
+/** How a world is: where its namespaces lie, and how long what is asked of it takes. */
+export type WorldOptions = { prefix?: string; pause?: () => Promise<number> }
+
+/** Some turns of the event loop, in which a kernel in memory does what it is asked for. What waits for time gets it then. */
+async function manyTurns(): Promise<number> {
+  for (let turn = 0; turn < 300; turn++) await new Promise(setImmediate)
+  return 100
+}
 
 export class History {
   readonly faults: string[] = []
   /** How often what happened, so that a test sees that something did. */
   readonly counts = { added: 0, refused: 0, killed: 0, collected: 0 }
   readonly #world: FakeWorld
+  readonly #prefix: string
+  readonly #pause: () => Promise<number>
   readonly #store = createFakeStore()
   readonly #db = openDatabase(':memory:')
   readonly #chance: Chance
@@ -79,13 +88,16 @@ export class History {
   #mortal = new Mortal()
   #nowMs = 0
 
-  constructor(world: FakeWorld, seed: number) {
+  /** `pause` lets what is under way go on, and says how many milliseconds pass. */
+  constructor(world: FakeWorld, seed: number, { prefix = '/run/netns/', pause = manyTurns }: WorldOptions = {}) {
     this.#world = world
     this.#chance = chanceOf(seed)
+    this.#prefix = prefix
+    this.#pause = pause
   }
 
   async begin(): Promise<void> {
-    for (const container of CONTAINERS) this.#make(netnsOf(container, 0))
+    for (const container of CONTAINERS) this.#make(this.#netnsOf(container, 0))
     for (const pool of [aPool('v4', '10.0.0.0/24'), aPool('v6', 'fd00::/112')]) await this.#store.create('IPPool', pool)
     await this.#start()
   }
@@ -100,10 +112,10 @@ export class History {
         await this.#restart()
         break
       case 'make namespace':
-        this.#make(netnsOf(step.container, step.netns))
+        this.#make(this.#netnsOf(step.container, step.netns))
         break
       case 'end namespace':
-        this.#end(netnsOf(step.container, step.netns))
+        await this.#end(this.#netnsOf(step.container, step.netns))
         break
       case 'wait':
         this.#host.clock.advance(step.seconds * 1000)
@@ -126,15 +138,28 @@ export class History {
     await allocator.close()
   }
 
+  /** For a world that outlives its test. */
+  removeNamespaces(): void {
+    for (const netns of this.#namespaces) this.#world.removeNetns(netns)
+  }
+
+  #netnsOf(container: Container, netns: 0 | 1): string {
+    return `${this.#prefix}${container}${netns}`
+  }
+
   #make(netns: string): void {
     if (this.#namespaces.has(netns)) return
     this.#namespaces.add(netns)
     this.#world.addNetns(netns)
   }
 
-  #end(netns: string): void {
+  async #end(netns: string): Promise<void> {
     if (!this.#namespaces.delete(netns)) return
     this.#world.removeNetns(netns)
+    const { deps } = this.#host
+    const links = deps.endpoints.all().flatMap(row => (row.netns === netns ? [row.interfaceName] : []))
+    // a kernel takes the interfaces away a moment later
+    for (const link of links) while ((await deps.kernel.link(link)) !== undefined) await this.#pause()
     for (const [id, state] of this.#states)
       if (state.is === 'there' && state.netns === netns) this.#states.set(id, { ...state, linked: false })
   }
@@ -208,10 +233,12 @@ export class History {
     const done = all.finally(() => {
       ended = true
     })
+    let passedMs = 0
     for (let rounds = 0; !ended && !this.#mortal.isDead; rounds++) {
-      await this.#turns(300)
-      if (rounds > 2) this.#host.clock.advance(100)
-      if (rounds > 300) throw new Error('a verb does not end')
+      const ms = await this.#pause()
+      if (rounds > 2) this.#host.clock.advance(ms)
+      passedMs += ms
+      if (passedMs > 100_000) throw new Error('a verb does not end')
     }
     await done
   }
@@ -227,7 +254,7 @@ export class History {
     const { network, ifname } = INTERFACES[verb.interface]
     const pod = PODS[container]
     const isBare = verb.verb !== 'ADD' && verb.bare
-    const netns = netnsOf(container, verb.verb === 'ADD' ? verb.netns : 0)
+    const netns = this.#netnsOf(container, verb.verb === 'ADD' ? verb.netns : 0)
     return call(this.#host, verb.verb, {
       ...{ id: container, ifname, netns: verb.verb === 'DEL' && isBare ? '' : netns },
       args: isBare || pod === undefined ? '' : `K8S_POD_NAMESPACE=default;K8S_POD_NAME=${pod}`,
@@ -247,7 +274,7 @@ export class History {
     const { network, ifname } = INTERFACES[verb.interface]
     const attachment = ATTACHMENTS.find(each => each.id === `${network}/${verb.container}/${ifname}`)!
     if (verb.verb === 'ADD') {
-      const expected = this.#expectAdd(attachment, netnsOf(verb.container, verb.netns), batch)
+      const expected = this.#expectAdd(attachment, this.#netnsOf(verb.container, verb.netns), batch)
       batch.adds.set(attachment.id, expected)
       return expected
     }

@@ -28,6 +28,8 @@ export type Host = {
   allocator: NodeAllocator
   felix: Felix
   clock: ManualClock
+  /** Ends what runs. Kernel and database stay open. */
+  close(): Promise<void>
 }
 
 type HostOptions = {
@@ -74,7 +76,11 @@ export async function aHost(
   node.start()
   await (more.takesOver ? drained(store) : converge(store, node))
   const { felix, hostSide } = felixFor(kernel, endpoints, node.clock)
-  return { world, db, deps: { ...base, hostSide }, allocator: node.allocator, felix, clock: node.clock }
+  const close = async (): Promise<void> => {
+    await felix.close()
+    await node.close()
+  }
+  return { world, db, deps: { ...base, hostSide }, allocator: node.allocator, felix, clock: node.clock, close }
 }
 
 const tooEarly = (): never => {

@@ -63,7 +63,7 @@ const NAME = /^mgcni-(\d+)-/
 let count = 0
 
 /** Removes namespaces that killed runs left behind. */
-function sweep(): void {
+export function sweep(): void {
   for (const name of listNetns()) {
     const pid = Number(NAME.exec(name)?.[1])
     if (!Number.isInteger(pid) || pid === process.pid) continue
@@ -75,7 +75,7 @@ function sweep(): void {
   }
 }
 
-function newNetns(): string {
+export function newNetns(): string {
   const name = `${PREFIX}-${process.pid}-${count++}`
   addNetns(name)
   return name
