@@ -24,9 +24,14 @@ export class World {
   readonly #nodes: readonly Node[]
   readonly #blocks: readonly string[]
   #faultsLeft: number
+  /** Nodes with the same plan are alike. */
+  readonly #orders: readonly (readonly number[])[]
 
   constructor(blocks: readonly string[], plans: readonly Plan[], faults: number) {
     this.#blocks = blocks
+    this.#orders = ORDERS.filter(order =>
+      order.every((i, at) => JSON.stringify(plans[i]) === JSON.stringify(plans[at])),
+    )
     this.#faultsLeft = faults
     this.#nodes = NAMES.map((_name, i) => new Node(i, plans[i]!))
   }
@@ -244,7 +249,7 @@ export class World {
   key(): string {
     const nodes = this.#nodes.map(({ text }) => text)
     const common = [this.#faultsLeft, this.#server.text].join('\n')
-    const named = ORDERS.map(order => {
+    const named = this.#orders.map(order => {
       const asNamed = (text: string) =>
         text
           .replace(/n([012])/g, (_all, i) => `n${order.indexOf(Number(i))}`)
