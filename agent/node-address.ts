@@ -32,8 +32,8 @@ export type NodeAddress = {
   ifindex: number
   /** Of the uplink when the address was chosen, in bytes. */
   mtu: number
-  /** The IPv6 address with the length of its subnet, where the node has one. */
-  ipv6?: { address: string; length: number }
+  /** The IPv6 address with the length of its subnet and its interface, where the node has one. */
+  ipv6?: { address: string; length: number; uplink: string }
 }
 
 /** The address could not be chosen; the message names the candidates. */
@@ -178,7 +178,7 @@ export class OwnAddress {
         return event.address.scope === ROUTE_SCOPE.universe
       case 'link':
       case 'link-gone':
-        return this.#found?.uplink === event.link.name
+        return [this.#found?.uplink, this.#found?.ipv6?.uplink].includes(event.link.name)
       case 'route':
       case 'route-gone':
         return this.#mayLead(event.route.dst)
@@ -295,8 +295,8 @@ export class OwnAddress {
     if ('waitMs' in found)
       return { address: { ...chosen, ...(inUse !== undefined && { ipv6: inUse }) }, waitMs: found.waitMs }
     if (found.address === undefined) return { address: chosen }
-    const { address, length } = found.address
-    return { address: { ...chosen, ipv6: { address, length } } }
+    const { address, length, uplink } = describe(found.address, links)
+    return { address: { ...chosen, ipv6: { address, length, uplink } } }
   }
 }
 

@@ -318,7 +318,9 @@ export class NodeNetwork {
     const [ipv4, vxlanTunnelMac] = [`${address}/${length}`, vtepMac(name)]
     const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
     const ipv6 = own6 && `${own6.address}/${own6.length}`
-    felix.configure({ node: { name, ipv4, ...(ipv6 !== undefined && { ipv6 }), uplink, ...tunnels, vxlanTunnelMac } })
+    const ipv6Uplink = own6 === undefined || own6.uplink === uplink ? {} : { ipv6Uplink: own6.uplink }
+    const families = { ipv4, ...(ipv6 !== undefined && { ipv6 }), uplink, ...ipv6Uplink }
+    felix.configure({ node: { name, ...families, ...tunnels, vxlanTunnelMac } })
     const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
     const facts = { ...tunnels, vxlanTunnelMac: publishedMac }
     this.#confirm(this.#feed.rival({ address, ipv6Address: own6?.address, ...facts }))

@@ -65,6 +65,8 @@ export type ThisNode = {
   /** The same for IPv6, where the node has one; without it no IPv6 next hop counts as being on the uplink. */
   ipv6?: string
   uplink: string
+  /** The interface of `ipv6`, where that is another one. */
+  ipv6Uplink?: string
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   vxlanTunnelMac?: string

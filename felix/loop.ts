@@ -27,7 +27,7 @@ import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
 import { FlowOffload } from './flow-offload.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import { shadowConditions } from './foreign-routes.ts'
-import type { InputKind, Inputs, Settings } from './input.ts'
+import type { InputKind, Inputs, Settings, ThisNode } from './input.ts'
 import { bandwidthMarks, offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
 import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
@@ -482,13 +482,20 @@ export class Felix {
     this.#deps.onTunnelsNeeded?.(needed)
   }
 
-  /** Another MTU of the uplink changes those of the tunnel devices and of the pods. */
+  /** Another MTU of an uplink changes those of the tunnel devices and of the pods, which a packet of either family fits. */
   #followUplink(changed?: string): void {
-    const uplink = this.#calculator.node?.uplink
-    const uplinkMtu = uplink === undefined ? undefined : this.#applier.linkOf(uplink)?.mtu
+    const uplinks = this.#uplinks()
     // it may have lost its carrier, which nothing of ours feels
-    if (changed !== undefined && changed === uplink) this.#kick()
-    if (uplinkMtu !== undefined) this.configure({ uplinkMtu })
+    if (uplinks.some(({ name }) => name === changed)) this.#kick()
+    const [smallest] = uplinks.map(({ mtu }) => mtu).toSorted((a, b) => a - b)
+    if (smallest !== undefined) this.configure({ uplinkMtu: smallest })
+  }
+
+  /** Those of them that are there. */
+  #uplinks(): Link[] {
+    const { node } = this.#calculator
+    const names = node === undefined ? [] : uplinksOf(node)
+    return names.map(name => this.#applier.linkOf(name)).filter(link => link !== undefined)
   }
 
   #tellPodMtu(): void {
@@ -537,7 +544,7 @@ export class Felix {
     const { interfacePrefix } = this.#deps.marks
     const node = this.#calculator.node
     if (interfacePrefix === undefined || node === undefined) return []
-    const here = { interfacePrefix, ipv4: node.ipv4, uplink: this.#applier.linkOf(node.uplink) }
+    const here = { interfacePrefix, ipv4: node.ipv4, uplinks: this.#uplinks() }
     const wanted = this.#calculator.wanted()
     const shadows = shadowConditions(this.#applier.foreignRoutes.shadows(wanted.route), this.#kernel)
     const stops = [...trafficStops(refused, { ...here, wanted }), ...shadows]
@@ -552,7 +559,7 @@ export class Felix {
     if (interfacePrefix === undefined || node === undefined) return undefined
     const { destination, link } = this.#calculator.wanted()
     const tunnels = [...link.values()].filter(({ kind }) => kind !== undefined).map(({ name }) => name)
-    return { interfacePrefix, devices: [node.uplink, ...tunnels], pools: [...destination.keys()] }
+    return { interfacePrefix, devices: [...uplinksOf(node), ...tunnels], pools: [...destination.keys()] }
   }
 
   #finish(generation: number, refused: readonly Refusal[], complete: boolean, mayAnswerPods: boolean): void {
@@ -612,6 +619,10 @@ export class Felix {
     this.#timers.get(name)?.()
     this.#timers.delete(name)
   }
+}
+
+function uplinksOf({ uplink, ipv6Uplink = uplink }: ThisNode): string[] {
+  return [...new Set([uplink, ipv6Uplink])]
 }
 
 function processorMs(): number {

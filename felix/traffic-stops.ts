@@ -14,8 +14,8 @@ export type Here = {
   interfacePrefix: string
   /** Address and mask of this node. */
   ipv4: string | undefined
-  /** As it was last seen; undefined when it is not known. */
-  uplink: Link | undefined
+  /** As they were last seen, as far as they are known. */
+  uplinks: readonly Link[]
   wanted: Pick<DesiredState, 'route' | 'destination'>
 }
 
@@ -24,18 +24,17 @@ const OF_NEXT_HOP: readonly (number | undefined)[] = [ERRNO.EINVAL, ERRNO.ENETUN
 
 /** One condition for each cause. */
 export function trafficStops(told: readonly Refusal[], here: Here): Condition[] {
-  const refused = withLinkDown(told, here.uplink)
+  const refused = withLinkDown(told, here.uplinks)
   const own = new Set(ownRefusals(refused, here.interfacePrefix))
   const stops = refused.filter(refusal =>
     own.has(refusal) ? refusal.kind !== 'nftTable' : leadsAway(refusal, here.interfacePrefix) && isLocal(refusal, here),
   )
   const conditions = [...Map.groupBy(stops, causeKey).values()].map(stopCondition)
-  const { uplink } = here
-  if (uplink?.up === true && !uplink.running)
+  for (const { name } of here.uplinks.filter(({ up, running }) => up && !running))
     conditions.push(
-      stopped(linkRef(uplink.name), {
+      stopped(linkRef(name), {
         reason: 'NoCarrier',
-        message: `${uplink.name}, the uplink of this node, has no carrier`,
+        message: `${name}, ${here.uplinks.length > 1 ? 'an' : 'the'} uplink of this node, has no carrier`,
         remedy: 'look at the cable and at the port of the switch',
       }),
     )
@@ -43,9 +42,9 @@ export function trafficStops(told: readonly Refusal[], here: Here): Condition[] 
 }
 
 /** Over an interface that is down the kernel finds no way to a next hop (ENETUNREACH): the cause is the interface. */
-function withLinkDown(refused: readonly Refusal[], uplink: Link | undefined): readonly Refusal[] {
+function withLinkDown(refused: readonly Refusal[], uplinks: readonly Link[]): readonly Refusal[] {
   const down = new Set(refused.flatMap(({ errno, interfaceName }) => (errno === ERRNO.ENETDOWN ? [interfaceName] : [])))
-  if (uplink?.up === false) down.add(uplink.name)
+  for (const { name, up } of uplinks) if (!up) down.add(name)
   const isDown = ({ reason, interfaceName }: Refusal) =>
     reason === 'Refused' && interfaceName !== undefined && down.has(interfaceName)
   return refused.map(refusal => (isDown(refusal) ? { ...refusal, errno: ERRNO.ENETDOWN } : refusal))

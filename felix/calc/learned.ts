@@ -7,7 +7,7 @@ import { GATEWAY } from '../../kernel/pod-interface.ts'
 import type { Capabilities } from '../../kernel/port/links.ts'
 import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
-import { formatCidr, parseCidr } from '../../lib/ip.ts'
+import { familyOf, formatCidr, parseCidr } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { LearnedRoute, Pool, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
@@ -199,7 +199,7 @@ export class LearnedGroup {
     const farVtep = vtep !== undefined
     const way = chooseWay({ family: prefix.family, pool, onLink, announced, own: here.own, farVtep })
     if (way.way === 'none') return noWay(dst, learned, pool, way, vtep)
-    const route = this.#route(dst, way.way, learned, here.node.uplink, vtep)
+    const route = this.#route(dst, way.way, learned, uplinkTo(nextHop, here.node), vtep)
     if (way.way !== 'vxlan' || way.instead === undefined) return { route }
     return { route, condition: standIn(learned, way.instead, vtep) }
   }
@@ -217,6 +217,11 @@ export class LearnedGroup {
     const [gateway, interfaceName] = way === 'ipip' ? [nextHop, IPIP_DEVICE] : [vtep?.vtep, VXLAN_DEVICE]
     return { ...LEARNED, dst, protocol, gateway, interfaceName, onlink: true }
   }
+}
+
+/** The interface of this node's address of the family of a next hop. */
+function uplinkTo(nextHop: string, { uplink, ipv6Uplink = uplink }: ThisNode): string {
+  return familyOf(nextHop) === 'ipv6' ? ipv6Uplink : uplink
 }
 
 type Result = { route?: NamedRoute; condition?: Condition }

@@ -127,7 +127,7 @@ test('an IPv6 address is taken where the cluster uses IPv6 and there is one choi
   await used.kernel.addAddress(six('2001:db8::11', used.ifindex))
   await used.kernel.addAddress({ ...six('fe80::11', used.ifindex), scope: ROUTE_SCOPE.link })
   await used.look()
-  t.deepEqual(used.own.found?.ipv6, { address: '2001:db8::11', length: 64 })
+  t.deepEqual(used.own.found?.ipv6, { address: '2001:db8::11', length: 64, uplink: 'eth0' })
   const node = aNode('n1', { annotations: { [NODE_ANNOTATION.ipv6Address]: '2001:db8::12/64' } })
   const named = await aFollower(t, { node })
   for (const text of ['2001:db8::11', '2001:db8::12']) await named.kernel.addAddress(six(text, named.ifindex))
@@ -242,6 +242,19 @@ test('kubernetes-internal-ip is the InternalIP of the Node and nothing else', as
   const named = await aFollower(t, { wanted: 'kubernetes-internal-ip', node })
   await named.change({ add: '192.0.2.12' })
   t.is(await named.look(), '192.0.2.12')
+})
+
+test('an IPv6 address that is named may be on another interface, which is followed', async t => {
+  const node = aNode('n1', { annotations: { [NODE_ANNOTATION.ipv6Address]: '2001:db8::12/64' } })
+  const { kernel, own, look, turns, asked } = await aFollower(t, { node })
+  const { index: ifindex } = await kernel.createLink({ kind: 'dummy', name: 'eth1' })
+  await kernel.setLink('eth1', { up: true })
+  await kernel.addAddress({ ifindex, address: '2001:db8::12', length: 64, scope: ROUTE_SCOPE.universe })
+  await look()
+  t.like(own.found, { uplink: 'eth0', ipv6: { address: '2001:db8::12', length: 64, uplink: 'eth1' } })
+  await kernel.setLink('eth1', { mtu: 1400 })
+  await turns()
+  t.true(asked() > 0)
 })
 
 test('a node without an IPv6 address says so where the pools are IPv6, and is told which one by an operator', async t => {

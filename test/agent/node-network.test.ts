@@ -57,6 +57,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       set: (kind, key, value) => void told.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
       configure: ({ node, uplinkMtu }) => {
         if (node !== undefined) told.push(`node ${node.ipv4} vxlan ${node.vxlanTunnelAddress}`)
+        if (node?.ipv6 !== undefined) told.push(`ipv6 ${node.ipv6} over ${node.ipv6Uplink ?? 'the same'}`)
         if (uplinkMtu !== undefined) told.push(`uplink ${uplinkMtu}`)
       },
       complete: what => void told.push(`complete ${what}`),
@@ -94,7 +95,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
   const annotation = async (name: keyof typeof NODE_ANNOTATION) =>
     (await store.get('Node', 'n1')).metadata.annotations?.[NODE_ANNOTATION[name]]
   return {
-    ...{ network, store, clock, told, asked, reports, annotation, close },
+    ...{ network, kernel, store, clock, told, asked, reports, annotation, close },
     take: () => told.splice(0),
     see: async () => {
       caches.start()
@@ -143,6 +144,16 @@ test('once the cluster is seen felix hears who this node is before that everythi
   t.is(network.problem(), undefined)
   t.is(network.address?.uplink, 'eth0')
   t.deepEqual(reports.get('api'), [])
+})
+
+test('felix hears over which interface the IPv6 address is, where that is another one', async t => {
+  const { kernel, store, take, see } = await aNetwork(t)
+  const { index: ifindex } = await kernel.createLink({ kind: 'dummy', name: 'eth1' })
+  await kernel.addAddress({ ifindex, address: '2001:db8::11', length: 64, scope: ROUTE_SCOPE.universe })
+  const annotations = { [NODE_ANNOTATION.ipv6Address]: '2001:db8::11/64' }
+  await store.patch('Node', 'n1', { metadata: { annotations } })
+  await see()
+  t.true(take().includes('ipv6 2001:db8::11/64 over eth1'))
 })
 
 test('many changes in one turn of the event loop are one pass', async t => {

@@ -472,6 +472,26 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.is(felix.podMtu(), 1350)
     }))
 
+  test('with an uplink for each family, blocks are reached over that of their next hop, and pods’ packets fit both', t =>
+    onNode(async it => {
+      await addLink(it.otherProgram, 'eth1')
+      const { index: ifindex } = (await it.otherProgram.link('eth1'))!
+      await it.otherProgram.addAddress({ ifindex, address: '2001:db8::11', length: 64, scope: 0 })
+      await it.otherProgram.setLink('eth1', { mtu: 1400 })
+      const felix = await startInSync(it, {
+        ...full,
+        node: { ...full.node!, ipv6: '2001:db8::11/64', ipv6Uplink: 'eth1' },
+        pools: [...full.pools, { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'Never', disableBgpExport: false }],
+        learned: [...full.learned, learned('fd00:2::/122', '2001:db8::12')],
+      })
+      const lines = await table(it.otherProgram)
+      t.true(lines.includes('unicast fd00:2::/122 via 2001:db8::12 dev eth1 proto 80'), lines.join('\n'))
+      t.true(lines.includes('unicast 10.244.2.0/26 via 192.168.10.12 dev eth0 proto 80'))
+      t.is(felix.podMtu(), 1350)
+      await it.otherProgram.setLink('eth1', { mtu: 1300 })
+      await eventually('vxlan.calico has 1250', async () => (await it.otherProgram.link('vxlan.calico'))?.mtu === 1250)
+    }))
+
   test('a route that no peer announces after a restart is removed once BGP has converged', t =>
     onNode(async it => {
       await (await startInSync(it)).close()

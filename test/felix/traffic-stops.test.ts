@@ -13,7 +13,7 @@ const route = (dst: string, gateway: string): [string, NamedRoute] => [
   { dst, gateway, table: 254, type: 'unicast', protocol: 80, scope: 0, interfaceName: 'eth0' },
 ]
 const HERE = {
-  ...{ interfacePrefix: 'cali', ipv4: '192.168.10.11/24', uplink: UPLINK },
+  ...{ interfacePrefix: 'cali', ipv4: '192.168.10.11/24', uplinks: [UPLINK] },
   wanted: {
     route: new Map([
       route('10.244.2.0/26', '192.168.10.12'),
@@ -92,8 +92,17 @@ test('a next hop out of reach over an interface that is down is the fault of the
 })
 
 test('an uplink without carrier stops pods, although the kernel refuses nothing', t => {
-  const [condition] = trafficStops([], { ...HERE, uplink: { ...UPLINK, running: false } })
+  const [condition] = trafficStops([], { ...HERE, uplinks: [{ ...UPLINK, running: false }] })
   t.like(condition, { reason: 'NoCarrier', object: { kind: 'Link', name: 'eth0' } })
+})
+
+test('of two uplinks the one without carrier is named', t => {
+  const uplinks = [UPLINK, { ...UPLINK, index: 3, name: 'eth1', running: false }]
+  const found = trafficStops([], { ...HERE, uplinks })
+  t.deepEqual(
+    found.map(({ object }) => object),
+    [{ kind: 'Link', name: 'eth1' }],
+  )
 })
 
 test('a condition counts once it has held for the whole time, and begins anew when it was gone', t => {
