@@ -22,8 +22,8 @@ type Limits = {
  */
 const LIMITS: Limits = { running: 16, waiting: 2_000, octets: 64 << 20, patienceMs: 60_000 }
 
-/** For how long ADDs begin later because more requests come: some hundred connections. */
-const ARRIVALS_MS = 100
+/** For how long ADDs begin later because more requests come: some hundred connections, also with a small share of a processor. */
+const ARRIVALS_MS = 500
 /** How much one more ADD counts in the mean of what they take. */
 const SHARE = 1 / 8
 
