@@ -21,6 +21,7 @@ import { installPlugin } from '../../cni/install.ts'
 import { binary, binaryPath } from '../../lab/kubernetes/binaries.ts'
 import { until } from '../../lab/program.ts'
 import { findSystemProgram, systemProgram } from '../../lib/system-program.ts'
+import { mountAt } from './mounts.ts'
 import { addressOf, resultOf, type TestNode, withNode } from './node.ts'
 
 const isRoot = process.getuid?.() === 0
@@ -48,8 +49,8 @@ type Machine = {
   /** The command line that runs a program where runtimes look for the network: in the node's namespace, with its folders. */
   placed: (argv: readonly string[]) => [string, string[]]
   run: (...argv: string[]) => Promise<Ran>
-  /** The paths by which the agent entered containers. */
-  entered: ReadonlySet<string>
+  /** The paths by which the agent entered containers, with their mounts. */
+  entered: ReadonlyMap<string, string | undefined>
 }
 
 /** Of this run, in each hierarchy. */
@@ -115,14 +116,13 @@ async function withMachine(t: ExecutionContext, body: (machine: Machine) => Prom
         )
       })
     const other = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'peer', CNI_NETNS: node.pod() }))
-    const entered = new Set<string>()
-    node.deps.endpoints.onChange(({ endpoint }) => entered.add(endpoint.netns))
+    const entered = new Map<string, string | undefined>()
+    node.deps.endpoints.onChange(
+      ({ type, endpoint: { netns } }) => type === 'set' && entered.set(netns, mountAt(netns)),
+    )
     await body({ node, folder, rootfs, peer: addressOf(other), placed, run, entered })
     t.is(node.ipam.held().size, 1, 'the address of the peer alone is held')
-    t.deepEqual(
-      readdirSync('/run/netns').filter(name => isPinned(`/run/netns/${name}`)),
-      [],
-    )
+    for (const [path, mount] of entered) t.true(!isPinned(path) || mountAt(path) !== mount, `${path} is mounted still`)
   })
 }
 
@@ -163,7 +163,7 @@ withPrograms(
         succeeded(t, await run(...runc, 'delete', 'by-hand'))
         t.is((await node.run('DEL', { ...env, CNI_NETNS: `/proc/${pid}/ns/net` })).code, 0)
       }
-      t.true([...entered].every(isPinned), [...entered].join())
+      t.true([...entered.keys()].every(isPinned), [...entered].join())
     }),
 )
 
@@ -195,7 +195,7 @@ withPrograms(
       const args = ['--rootfs', '--read-only', '--cgroup', `${CGROUP}/ctr`, ...mounts]
       const ran = await ctr('run', '--rm', '--cni', ...args, rootfs, 'c1', ...ping(peer))
       t.regex(succeeded(t, ran), / 0% packet loss/)
-      t.true([...entered].every(isPinned) && entered.size === 1, [...entered].join())
+      t.true([...entered.keys()].every(isPinned) && entered.size === 1, [...entered].join())
     }),
 )
 
@@ -223,6 +223,6 @@ withPrograms(
       ]
       const ran = await podman('run', '--rm', ...args, '--rootfs', rootfs, ...ping(peer))
       t.regex(succeeded(t, ran), / 0% packet loss/)
-      t.true([...entered].every(path => !isPinned(path)) && entered.size === 1, [...entered].join())
+      t.true([...entered.keys()].every(path => !isPinned(path)) && entered.size === 1, [...entered].join())
     }),
 )
