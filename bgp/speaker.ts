@@ -73,6 +73,8 @@ export class Speaker {
   readonly #faults: FaultLog
   readonly #faultWatchers = new Set<(event: RibEvent) => void>()
   readonly #sessionWatchers = new Set<SessionWatcher>()
+  /** What waits until learned routes are selected. */
+  readonly #afterRestart: (() => void)[] = []
   #closed = false
 
   constructor(config: SpeakerConfig, deps: SpeakerDeps) {
@@ -85,7 +87,7 @@ export class Speaker {
     this.#rib = new Rib(config, { sink: deps.sink, clock, log })
     this.#restart = new OwnRestart(clock, { active: deps.restarting === true, over: () => this.#restartOver() })
     if (this.#restart.active) this.#rib.defer(true)
-    const answers = new LateAnswers({ clock, decided: then => this.#decided(then), settled: deps.settled })
+    const answers = new LateAnswers({ clock, decided: then => this.#selected(then), settled: deps.settled })
     this.#deps = {
       speaker: config,
       rib: this.#rib,
@@ -292,6 +294,12 @@ export class Speaker {
     await listeners
   }
 
+  /** As `#decided`, and not while the own graceful restart lets nothing of what was received be selected. */
+  #selected(then: () => void): void {
+    if (this.#restart.active) this.#afterRestart.push(() => this.#decided(then))
+    else this.#decided(then)
+  }
+
   /** Calls `then` once everything that was received or announced so far is decided. */
   #decided(then: () => void): void {
     this.#workQueue.enqueue(() => {
@@ -414,6 +422,7 @@ export class Speaker {
   #restartOver(): void {
     this.#log.info('graceful restart is over')
     this.#rib.defer(false)
+    for (const then of this.#afterRestart.splice(0)) then()
   }
 }
 

@@ -33,6 +33,25 @@ test('a peer is heard once what was announced stands where its routes go, and no
   t.is(net.clock.pending, 0)
 })
 
+test('a peer that has started again is heard once it selects routes, not while it waits for the tables of others', async t => {
+  const graceful = { gracefulRestart: { restartSeconds: 60 } }
+  const net = await pair({ a: graceful, b: graceful, depsA: { restarting: true, settled: async () => {} } })
+  net.a.setPeer({ name: 'away', address: '10.0.0.9', asn: 65009, passive: true, ...graceful })
+  await bringUp(net)
+  net.b.announce({ prefix: '198.51.100.0/24' })
+  let heard: string | undefined
+  const asked = net.b.heard('a', FAMILY).then(how => {
+    heard = how
+  })
+  await settle()
+  t.deepEqual([heard, [...net.routes.a.keys()]], [undefined, []])
+  net.clock.advance(60_000)
+  await asked
+  t.is(heard, 'heard')
+  t.deepEqual([...net.routes.a.keys()], ['198.51.100.0/24'])
+  await net.close()
+})
+
 test('a peer whose kernel does not take what it learned is heard after five seconds', async t => {
   const net = await pair({ depsA: { settled: () => new Promise<void>(() => {}) } })
   await bringUp(net)
