@@ -63,7 +63,7 @@ async function aNode(t: ExecutionContext) {
     const [said, [, signal]] = await Promise.all([text(child.stdout), once(child, 'close')])
     return signal === 'SIGKILL' ? undefined : (JSON.parse(said) as { exitCode: number; changes: number })
   }
-  return { within, look, kill, ...verbs, gc, all: [first, beside] }
+  return { within, look, kill, ...verbs, gc, all: [first, beside], path, netns: ofPod }
 }
 
 type Node = Awaited<ReturnType<typeof aNode>>
@@ -113,3 +113,44 @@ for (const { title, before, verb } of lives)
       t.true(killed > 0)
     },
   )
+
+asRoot(
+  'after the loss of its journal a node takes the pods that run over, with their addresses, and gives those to no other one',
+  async t => {
+    const node = await aNode(t)
+    const addresses = ({ deps }: Host) => deps.endpoints.all().map(row => [...row.addresses].sort().join())
+    const before = await node.within(async host => {
+      t.is((await call(host, ...node.first)).exitCode, 0)
+      return addresses(host)
+    })
+    for (const end of ['', '-wal', '-shm']) rmSync(`${node.path}${end}`, { force: true })
+    await node.within(async host => {
+      t.deepEqual(addresses(host).toSorted(), before.toSorted())
+      t.is((await call(host, ...node.beside)).exitCode, 0)
+      t.is(new Set(addresses(host)).size, 3)
+      for (const each of node.all) t.is((await call(host, 'DEL', each)).exitCode, 0)
+      await settled(host)
+      t.is((await linksOf(host)).length, 1)
+    })
+  },
+)
+
+asRoot(
+  'after the end of a namespace without DEL, as at a reboot, a node that starts with its journal has neither row nor address of it',
+  async t => {
+    const node = await aNode(t)
+    const link = await node.within(async host => {
+      t.is((await call(host, ...node.first)).exitCode, 0)
+      return host.deps.endpoints.all().find(({ containerID }) => containerID === 'c1')!.interfaceName
+    })
+    removeNetns(node.netns.slice(node.netns.lastIndexOf('/') + 1))
+    await node.within(async host => {
+      // a kernel takes the interface away a moment later, and the next start what is left
+      while ((await host.deps.kernel.link(link)) !== undefined) await new Promise(resolve => setTimeout(resolve, 5))
+    })
+    await node.within(async host => {
+      await node.look(host, 'started again')
+      t.deepEqual([...host.deps.ipam.held().keys()], ['net.other.eth0'])
+    })
+  },
+)
