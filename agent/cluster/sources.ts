@@ -57,9 +57,10 @@ function cidrsOf(text: string): string[] | string {
   if (list.length > MOST) return `names ${list.length} CIDRs`
   const cidrs = new Set<string>()
   for (const each of list) {
-    const whole = typeof each === 'string' ? parseAddress(each) : undefined
-    const given = whole === undefined ? String(each) : `${whole}/${addressBits(familyOf(whole))}`
-    const parsed = typeof each === 'string' ? parseCidr(given) : undefined
+    if (typeof each !== 'string') return `${kindOf(each)} is no CIDR`
+    const whole = parseAddress(each)
+    const given = whole === undefined ? each : `${whole}/${addressBits(familyOf(whole))}`
+    const parsed = parseCidr(given)
     if (parsed === undefined) return `${shown(JSON.stringify(each))} is no CIDR`
     if (parsed.address !== parseAddress(given.split('/')[0]!)) return `${shown(given)} has bits behind its length`
     const cidr = formatCidr(parsed)
@@ -67,6 +68,12 @@ function cidrsOf(text: string): string[] | string {
     cidrs.add(cidr)
   }
   return [...cidrs]
+}
+
+/** Of a list or an object no more: to write one can fail, by its depth or by a `toString` of its own. */
+function kindOf(value: unknown): string {
+  if (Array.isArray(value)) return 'a list'
+  return typeof value === 'object' && value !== null ? 'an object' : String(value)
 }
 
 function shown(text: string): string {
