@@ -59,12 +59,12 @@ function journalConditions(endpoints: readonly PodEndpoint[], dataDir: string): 
   ]
 }
 
-/** Frees what no pod of this node has. What cannot be told now, since the kernel cannot be read, stays. */
+/** Frees what no pod of this node has. What cannot be told now, since kernel or journal cannot be read or written, stays. */
 export async function collectGone(cni: CniDeps): Promise<void> {
   try {
     await collectHandles(cni)
   } catch (error) {
-    if (!(error instanceof KernelError)) throw error
+    if (!(error instanceof KernelError || error instanceof DatabaseError)) throw error
     cni.log.error({ err: error }, 'addresses of pods that are gone are left to GC or the next start')
   }
 }

@@ -75,7 +75,7 @@ const SCARCE: SpareRefusal = {
 type Plan =
   | { owned: OwnedBlock; ordinal: number; pool: IpPool }
   | { claim: readonly IpPool[]; exact?: string }
-  | { reached: Promise<void> }
+  | { reached: Promise<void>; block: string }
   | AssignRefusal
 
 export class NodeAllocator implements Allocator {
@@ -95,6 +95,8 @@ export class NodeAllocator implements Allocator {
   #cancelRest: Cancel = () => undefined
   /** Ends the wait for a block of each request that waits. */
   readonly #waiting = new Set<() => void>()
+  /** Until when, on the monotonic clock, a pod may wait for a block that is empty yet: it is not given back before. */
+  readonly #awaitedMs = new Map<string, number>()
   #announced = ''
   #closed = false
 
@@ -130,6 +132,7 @@ export class NodeAllocator implements Allocator {
       if (this.#ledger.get(cidr) === undefined) {
         this.#resting.forget(cidr)
         this.#newBlocks?.forget(cidr)
+        this.#awaitedMs.delete(cidr)
       }
       this.#holdWithin(cidr)
       this.#announce()
@@ -285,13 +288,24 @@ export class NodeAllocator implements Allocator {
       const claim = this.#newBlock
         .claim(short.claim, inputs, { exact: short.exact, isNeeded: true })
         .then(refused => this.#restingToo(refused))
-      return { awaits: deadlineMs => this.#withDeadline(claim, deadlineMs) }
+      const awaits = (deadlineMs: number) => {
+        const held = claim.then(refused => {
+          if (refused === undefined) this.#keepFor(short.claim, deadlineMs)
+          return refused
+        })
+        return this.#withDeadline(held, deadlineMs)
+      }
+      return { awaits }
     }
     const early = plans.find(plan => 'reached' in plan)
     if (early !== undefined) {
       const reached = early.reached.then(() => undefined)
       const late = 'not every node that is up has said that it has a route to the new block'
-      return { awaits: deadlineMs => this.#withDeadline(reached, deadlineMs, late) }
+      const awaits = (deadlineMs: number) => {
+        this.#keepUntil(early.block, deadlineMs)
+        return this.#withDeadline(reached, deadlineMs, late)
+      }
+      return { awaits }
     }
     const places = plans.filter(plan => 'ordinal' in plan)
     const added = places.map(({ owned: { block }, ordinal }): Assigned => {
@@ -400,7 +414,7 @@ export class NodeAllocator implements Allocator {
     const unreserved = reservedAside(inputs)
     const { ipCooldownSeconds: cooldownSeconds } = inputs.config
     for (const pool of pools) {
-      let reached: Promise<void> | undefined
+      let early: { reached: Promise<void>; block: string } | undefined
       for (const state of ['free', 'late'] as const)
         for (const owned of this.#own()) {
           if (!contains(pool.spec.cidr, owned.block.cidr) || !this.#claims.isClear(owned.block.cidr)) continue
@@ -414,9 +428,9 @@ export class NodeAllocator implements Allocator {
           if (ordinal === undefined) continue
           const waits = waitsFor(owned.block.cidr)
           if (waits === undefined) return { owned, ordinal, pool }
-          reached ??= waits
+          early ??= { reached: waits, block: owned.block.cidr }
         }
-      if (reached !== undefined) return { reached }
+      if (early !== undefined) return early
     }
     return { claim: pools }
   }
@@ -450,7 +464,7 @@ export class NodeAllocator implements Allocator {
           `${address} was another pod's less than ${REST_MS / 1000} s ago, or is so by the API server, and nodes may have it in sets of policies`,
         )
       const reached = waitsFor(block)
-      if (ordinal !== undefined) return reached === undefined ? { owned, ordinal, pool } : { reached }
+      if (ordinal !== undefined) return reached === undefined ? { owned, ordinal, pool } : { reached, block }
       const holder = owned.block.slots[indexOf(block, address) ?? 0]
       return addressTaken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
     }
@@ -490,6 +504,22 @@ export class NodeAllocator implements Allocator {
     }
   }
 
+  /** A pod waits for this block: whoever is asked for it, or has too many, keeps it so long. */
+  #keepUntil(cidr: string, deadlineMs: number): void {
+    this.#awaitedMs.set(cidr, Math.max(deadlineMs, this.#awaitedMs.get(cidr) ?? deadlineMs))
+  }
+
+  /** The same for what was just claimed of these pools: the pod takes its address when its turn comes. */
+  #keepFor(pools: readonly IpPool[], deadlineMs: number): void {
+    for (const { block } of this.#own())
+      if (isEmpty(block) && pools.some(({ spec }) => contains(spec.cidr, block.cidr)))
+        this.#keepUntil(block.cidr, deadlineMs)
+  }
+
+  #isAwaited(cidr: string): boolean {
+    return this.#deps.clock.monotonicMs() < (this.#awaitedMs.get(cidr) ?? 0)
+  }
+
   async #withDeadline(
     awaited: Promise<AssignRefusal | undefined>,
     deadline: number,
@@ -527,7 +557,7 @@ export class NodeAllocator implements Allocator {
         const serves = serving.some(one => one.block === block)
         // its next owner knows nothing of what rests; one that nobody may use any more is waited for as long as it must be
         const rest = this.#resting.stateOf(block.cidr, inputs.config.ipCooldownSeconds)
-        if (rest === 'rests' || (rest === 'late' && serves)) {
+        if (rest === 'rests' || (rest === 'late' && serves) || this.#isAwaited(block.cidr)) {
           this.#cancelRest()
           this.#cancelRest = this.#deps.clock.after(REST_MS, () => this.#keepSpare())
           continue
@@ -551,12 +581,12 @@ export class NodeAllocator implements Allocator {
     if (inputs !== undefined) this.#scarcity.note(family, this.#room(family, inputs, () => 0).pools)
   }
 
-  /** Whether an empty block goes to a node that asks for it: its next owner knows nothing of what rests. */
+  /** Whether an empty block goes to a node that asks for it: no pod here waits for it, and its next owner knows nothing of what rests. */
   #spares(cidr: string): boolean {
     const inputs = this.#inputs.current
     if (inputs === undefined || this.#closed) return false
     this.#noteScarce(familyOf(cidr))
-    return this.#resting.stateOf(cidr, inputs.config.ipCooldownSeconds) !== 'rests'
+    return !this.#isAwaited(cidr) && this.#resting.stateOf(cidr, inputs.config.ipCooldownSeconds) !== 'rests'
   }
 
   #claimSpare(family: Family, pools: readonly IpPool[], inputs: Inputs): void {

@@ -17,6 +17,7 @@ import {
   type WatchHandlers,
 } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { DatabaseError } from '../lib/database.ts'
 import { contains, overlaps } from '../lib/ip.ts'
 import { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
@@ -52,7 +53,7 @@ export type ClaimsDeps = {
   log: Log
   /** Whether `store` may be written now, as far as this node knows. Absent: always. */
   mayWrite?: () => boolean
-  /** Whether an empty block may go to a node that needs one: no address of it rests. Absent: none. */
+  /** Whether an empty block may go to a node that needs one: no address of it rests, and no pod waits for it. Absent: none. */
   spares?: (cidr: string) => boolean
   /** As `OwnerAnswersDeps`. */
   collect?: () => Promise<unknown>
@@ -256,7 +257,21 @@ export class Claims {
 
   /** For who asks for a block of this node as it is here. The caller holds the block's mutex. */
   async #give(item: BlockObject): Promise<boolean> {
-    if (this.#deps.spares?.(item.spec.cidr) !== true || !(await this.#giveBack(item))) return false
+    const { ledger, log, spares } = this.#deps
+    const { cidr } = item.spec
+    if (spares?.(cidr) !== true) return false
+    // a journal that is older than the block knows nothing of pods that were in it, whose addresses may rest
+    if (!isEmpty(parseBlock(item)) || sequenceOf(item) > (ledger.get(cidr)?.block.sequence ?? 0n)) return false
+    try {
+      if (!(await this.#giveBack(item))) return false
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
+      log.error(
+        { err: error, cidr },
+        'another node asked for this empty block: the journal cannot be written, so it stays',
+      )
+      return false
+    }
     this.#changed()
     return true
   }

@@ -16,10 +16,14 @@ export class NewBlocks {
     if (this.#known.has(cidr)) return undefined
     let waiting = this.#waiting.get(cidr)
     if (waiting === undefined) {
-      waiting = this.#reached(cidr).then(() => {
-        if (this.#waiting.delete(cidr)) this.#known.add(cidr)
+      const asked = this.#reached(cidr).then(() => {
+        // one that left and came back waits anew
+        if (this.#waiting.get(cidr) !== asked) return
+        this.#waiting.delete(cidr)
+        this.#known.add(cidr)
       })
-      this.#waiting.set(cidr, waiting)
+      this.#waiting.set(cidr, asked)
+      waiting = asked
     }
     return waiting
   }

@@ -3,7 +3,8 @@ import test from 'ava'
 import type { Resource } from '../../api/kinds.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { Refused, type Store } from '../../datastore/port.ts'
-import { isBlockWanted } from '../../ipam/block.ts'
+import { askBlock, isBlockWanted } from '../../ipam/block.ts'
+import { type Database, DatabaseError, openDatabase } from '../../lib/database.ts'
 import { aNode, aPod, aPool, assigned, converge, convergeAll, pass, type TestNode } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
@@ -122,6 +123,94 @@ test('a node that may not ask says so in the refusal', async t => {
   t.like(answer, { refused: 'exhausted' })
   t.regex(JSON.stringify(answer), /does not let this node ask n2 for its empty block/)
   for (const { close } of nodes) await close()
+})
+
+/** A node whose new blocks are reached when `arrive` says so. */
+function reachedLate(fake: FakeStore, name: string) {
+  const arrivals = new Map<string, () => void>()
+  const reached = (cidr: string) => new Promise<void>(resolve => arrivals.set(cidr, resolve))
+  const node = aNode(fake, name, undefined, undefined, undefined, reached)
+  node.start()
+  const arrive = async () => {
+    for (const resolve of arrivals.values()) resolve()
+    await new Promise(setImmediate)
+  }
+  return { node, arrive }
+}
+
+test('a block that a pod of its owner waits for, since other nodes have no route to it yet, stays: else it goes to and fro, and no pod has it', async t => {
+  const fake = createFakeStore()
+  await fake.create('IPPool', aPool('p', '10.0.0.0/31', 31))
+  const { node: there, arrive } = reachedLate(fake, 'n2')
+  await converge(fake, there)
+  const here = aNode(fake, 'n1')
+  here.start()
+  await converge(fake, there, here)
+  const waiting = there.allocator.assign(aPod('x'))
+  const { answer } = await assigned(here, aPod('c'), [there])
+  t.like(answer, { refused: 'exhausted' })
+  await arrive()
+  t.like(await waiting, [{ block: '10.0.0.0/31' }])
+  for (const { close } of [here, there]) await close()
+})
+
+test('a block that no pod waits for any more is given', async t => {
+  const fake = createFakeStore()
+  await fake.create('IPPool', aPool('p', '10.0.0.0/31', 31))
+  const { node: there } = reachedLate(fake, 'n2')
+  await converge(fake, there)
+  const here = aNode(fake, 'n1')
+  here.start()
+  await converge(fake, there, here)
+  t.like((await assigned(there, aPod('x'), [here])).answer, { refused: 'unreachable' })
+  t.like((await assigned(here, aPod('c'), [there])).answer, [{ block: '10.0.0.0/31' }])
+  for (const { close } of [here, there]) await close()
+})
+
+test('a node whose disk takes no write keeps the block that it is asked for, and answers', async t => {
+  const fake = createFakeStore()
+  await fake.create('IPPool', aPool('p', '10.0.0.0/31', 31))
+  let isFull = false
+  const db: Database = openDatabase(':memory:', () => {
+    if (isFull) throw new DatabaseError('database or disk is full', 13)
+  })
+  const there = aNode(fake, 'n2', db)
+  there.start()
+  await converge(fake, there)
+  isFull = true
+  const here = aNode(fake, 'n1')
+  here.start()
+  await converge(fake, here)
+  const { answer } = await assigned(here, aPod('c'), [there])
+  t.regex(JSON.stringify(answer), /n2 was asked for its block 10\.0\.0\.0\/31 and keeps it/)
+  t.is(cidrs(there).length, 1)
+  isFull = false
+  for (const { close } of [here, there]) await close()
+})
+
+test('a block that is newer or has more in it than the journal of its owner knows is not given', async t => {
+  for (const change of ['pods', 'newer'] as const) {
+    const { fake, nodes, here, there } = await twoNodes()
+    const [cidr] = cidrs(there)
+    await here.close()
+    await there.close()
+    const item = (await fake.list('IPAMBlock')).find(({ spec }) => spec.cidr === cidr)!
+    const later = { ...item.spec, sequenceNumber: BigInt(item.spec.sequenceNumber ?? 0) + 7n }
+    const pods = {
+      allocations: [0, null],
+      unallocated: [1],
+      attributes: [{ handle_id: 'net.old.eth0', secondary: {} }],
+    }
+    await fake.update(
+      'IPAMBlock',
+      askBlock({ ...item, spec: change === 'pods' ? { ...item.spec, ...pods } : later }, 'a test'),
+    )
+    const again = await nodes[1].restart()
+    await converge(fake, again)
+    t.deepEqual(cidrs(again), [cidr!], change)
+    t.false((await fake.list('IPAMBlock')).some(isBlockWanted))
+    await again.close()
+  }
 })
 
 test('an agent that stops asks nobody any more, and its pods hear at once', async t => {

@@ -1,9 +1,10 @@
 // No pod gets an address of a block that other nodes may have no route to: what they answer to it would be lost.
 import test from 'ava'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { NewBlocks } from '../../ipam/new-blocks.ts'
 import type { Assigned, AssignRefusal, AwaitsBlock } from '../../ipam/port.ts'
 import { tunnelRequest } from '../../ipam/tunnel.ts'
-import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, converge, convergeAll, pass, type TestNode } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
@@ -99,4 +100,45 @@ test('after a restart blocks with pods are known to other nodes, and one without
   t.true('awaits' in again.allocator.assignNow(aPod('e')))
   await arrive(without!)
   t.is(blockOf(again.allocator.assignNow(aPod('e'))), without)
+})
+
+test('an empty block that a pod waits for is not given back beside blocks of another pool that have room', async t => {
+  const store = createFakeStore()
+  await store.create('IPPool', aPool('p', '10.0.0.0/24', 28))
+  await store.create('IPPool', aPool('q', '10.1.0.0/24', 30, { assignmentMode: 'Manual' } as never))
+  const arrivals = new Map<string, () => void>()
+  const reached = (cidr: string) => new Promise<void>(resolve => arrivals.set(cidr, resolve))
+  const node = aNode(store, 'n1', undefined, undefined, undefined, reached)
+  node.start()
+  await converge(store, node)
+  for (const resolve of arrivals.values()) resolve()
+  await new Promise(setImmediate)
+  const asked = { ...aPod('a'), pools: { ipv4: ['q'] } }
+  const waiting = node.allocator.assign(asked)
+  await pass([node], 300)
+  const uid = async () =>
+    (await store.list('IPAMBlock')).find(({ spec }) => spec.cidr.startsWith('10.1.'))?.metadata.uid
+  const before = await uid()
+  t.truthy(before)
+  for (const name of ['b', 'c', 'd']) {
+    await node.allocator.assign(aPod(name))
+    await pass([node], 300)
+  }
+  t.is(await uid(), before, 'it is the same block')
+  for (const resolve of arrivals.values()) resolve()
+  t.is(blockOf(await waiting)?.slice(0, 5), '10.1.')
+})
+
+test('a block that left and came back is not reached by what its first time was waiting for', async t => {
+  const resolves: (() => void)[] = []
+  const blocks = new NewBlocks([], () => new Promise<void>(resolve => resolves.push(resolve)))
+  blocks.waitsFor('10.0.0.0/30')
+  blocks.forget('10.0.0.0/30')
+  const again = blocks.waitsFor('10.0.0.0/30')
+  resolves[0]!()
+  await new Promise(setImmediate)
+  t.is(blocks.waitsFor('10.0.0.0/30'), again)
+  resolves[1]!()
+  await again
+  t.is(blocks.waitsFor('10.0.0.0/30'), undefined)
 })
