@@ -12,7 +12,7 @@ import type { Log } from '../lib/log.ts'
 import { cachedFields, MAY_BE_ABSENT, OWN_NODE } from './fields.ts'
 import { type Cache, KindCache } from './kind-cache.ts'
 import { isStoreError, NotFound, Refused, type Store } from './port.ts'
-import { Snapshot } from './snapshot.ts'
+import { type Origin, Snapshot } from './snapshot.ts'
 import { type Doubt, Trust } from './trust.ts'
 
 export type CacheDeps = {
@@ -54,8 +54,8 @@ export class Caches {
   readonly #log: Log
   readonly #snapshot: Snapshot
   readonly #caches = new Map<string, KindCache<Kind>>()
-  /** The group that what was recalled of a kind is of. */
-  readonly #recalledFrom = new Map<string, ApiGroup | undefined>()
+  /** Of what was recalled of a kind. */
+  readonly #recalledFrom = new Map<string, Origin>()
   /** The group of the server; before it is known, that of the last run. */
   #group: ApiGroup
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS })
@@ -143,7 +143,7 @@ export class Caches {
     this.#caches.set(part.name, cache)
     if (this.#started) this.#recall(cache)
     if (this.#open) {
-      if (this.#trust.doubt !== undefined || this.#isOfOtherGroup(cache)) cache.listAnew()
+      if (this.#trust.doubt !== undefined || this.#isOfOtherOrigin(cache)) cache.listAnew()
       cache.follow(this.#store)
     }
     if (this.#trust.doubt !== undefined) cache.doubt()
@@ -185,7 +185,7 @@ export class Caches {
   #recall(cache: KindCache<Kind>): void {
     const last = this.#snapshot.read(cache.name)
     if (last === undefined) return
-    this.#recalledFrom.set(cache.name, last.group)
+    this.#recalledFrom.set(cache.name, last.origin)
     cache.recall(last.objects as Resource<Kind>[], last.version)
   }
 
@@ -200,7 +200,7 @@ export class Caches {
       if (this.#closed) return
       const known = this.#snapshot.server
       const isOther = uid === undefined || uid !== known
-      for (const cache of this.#caches.values()) if (isOther || this.#isOfOtherGroup(cache)) cache.listAnew()
+      for (const cache of this.#caches.values()) if (isOther || this.#isOfOtherOrigin(cache)) cache.listAnew()
       if (isOther) {
         if (uid === undefined || !this.#isNamed || !this.#caches.values().some(cache => cache.known))
           this.#adopt(uid ?? '')
@@ -230,9 +230,13 @@ export class Caches {
     }
   }
 
-  /** Whether what the last run saw of a kind are other objects than those of the server, with other versions: it says nothing of them. */
-  #isOfOtherGroup({ name }: KindCache<Kind>): boolean {
-    return this.#recalledFrom.has(name) && this.#recalledFrom.get(name) !== this.#group
+  /**
+   * Whether what the last run saw of a kind are other objects than those of the server, with other versions, or other parts of
+   * them: a watch that begins there tells neither.
+   */
+  #isOfOtherOrigin({ name, fields }: KindCache<Kind>): boolean {
+    const from = this.#recalledFrom.get(name)
+    return from !== undefined && (from.group !== this.#group || from.fields !== fields)
   }
 
   /** The server answers one watch: the others need not wait. Seldom, as a server may break all watches again and again. */
@@ -300,7 +304,10 @@ export class Caches {
     const rows = parts.flatMap(part => part.rows)
     if (rows.length === 0 && versions.size === 0) return false
     try {
-      this.#snapshot.write(rows, versions, this.#group)
+      this.#snapshot.write(rows, versions, {
+        group: this.#group,
+        fieldsOf: name => this.#caches.get(name)!.fields,
+      })
     } catch (error) {
       if (!(error instanceof DatabaseError)) throw error
       if (!this.#refused) this.#log.error({ err: error }, 'the snapshot cannot be written; is the disk full?')

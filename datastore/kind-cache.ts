@@ -60,6 +60,8 @@ type KindPart<K extends Kind> = { kind: K; name: string; fields: Fields; fieldSe
 export class KindCache<K extends Kind> implements Cache<K> {
   readonly kind: K
   readonly name: string
+  /** Those that are kept, as a text to compare. */
+  readonly fields: string
   readonly #part: KindPart<K>
   readonly #deps: KindDeps
   readonly #items = new Map<string, Resource<K>>()
@@ -84,6 +86,7 @@ export class KindCache<K extends Kind> implements Cache<K> {
   constructor(part: KindPart<K>, deps: KindDeps) {
     this.kind = part.kind
     this.name = part.name
+    this.fields = JSON.stringify(part.fields)
     this.#part = part
     this.#deps = deps
   }

@@ -1,7 +1,8 @@
 // What the caches last saw, on disk: one row per object and one version per kind, so that a restart watches on from
 // there instead of listing. A row may be newer than the version of its kind, never older: the watch tells the changes
 // in between again, which ends in the same state. Belongs to one API server, known by the uid of its first namespace, and each
-// kind to the API group that it was read from: the other group has other objects, with other versions.
+// kind to the API group that it was read from: the other group has other objects, with other versions. And each kind to the
+// fields that were kept of its objects: a version from which more are kept would never hear of those that nobody changes.
 import { API_GROUPS, type ApiGroup } from '../api/api-group.ts'
 import { emitJson, parseJson } from '../api/json.ts'
 import { type Database, transaction } from '../lib/database.ts'
@@ -15,12 +16,16 @@ CREATE TABLE IF NOT EXISTS cached_versions (kind TEXT PRIMARY KEY, version TEXT 
 CREATE TABLE IF NOT EXISTS cached_server (one INTEGER PRIMARY KEY, format TEXT NOT NULL, uid TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cached_group (one INTEGER PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS cached_kind_groups (kind TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cached_kind_fields (kind TEXT PRIMARY KEY, fields TEXT NOT NULL) WITHOUT ROWID;
 `
 
-/** Changes when what is kept of an object, or how it is written, changes: an older file is then read anew from the server. */
+/** Changes when how an object is written changes: an older file is then read anew from the server. */
 const FORMAT = '3'
 
 export type SnapshotRow = { kind: string; key: string; object: object | undefined }
+
+/** Of which API group objects of a kind are, and which of their fields were kept, as a text; undefined: not of one alone. */
+export type Origin = { group: ApiGroup | undefined; fields: string | undefined }
 
 export class Snapshot {
   readonly #db: Database
@@ -61,41 +66,59 @@ export class Snapshot {
     transaction(this.#db, () => this.#forget(uid))
   }
 
-  /**
-   * The objects of a kind as they were written, their version and the group that both are of (undefined: not one group alone);
-   * undefined when the kind was never seen whole.
-   */
-  read(kind: string): { objects: object[]; version: string; group: ApiGroup | undefined } | undefined {
+  /** The objects of a kind as they were written, their version and origin; undefined when the kind was never seen whole. */
+  read(kind: string): { objects: object[]; version: string; origin: Origin } | undefined {
     const version = this.#db.prepare('SELECT version FROM cached_versions WHERE kind = ?').get(kind)?.['version']
     if (version === undefined) return undefined
     const name = this.#db.prepare('SELECT name FROM cached_kind_groups WHERE kind = ?').get(kind)?.['name']
     const group = API_GROUPS.find(each => each === name)
+    const kept = this.#db.prepare('SELECT fields FROM cached_kind_fields WHERE kind = ?').get(kind)?.['fields']
+    const origin = { group, fields: kept === undefined || kept === '' ? undefined : String(kept) }
     const rows = this.#db.prepare('SELECT json FROM cached_objects WHERE kind = ?').all(kind)
-    return { objects: rows.map(({ json }) => parseJson(String(json)) as object), version: String(version), group }
+    return { objects: rows.map(({ json }) => parseJson(String(json)) as object), version: String(version), origin }
   }
 
-  /** Writes rows (a row without object is deleted) and versions, read from a group, all or none. Throws DatabaseError. */
-  write(rows: readonly SnapshotRow[], versions: ReadonlyMap<string, string>, group: ApiGroup): void {
+  /**
+   * Writes rows (a row without object is deleted) and versions, all or none; `group`, and `fieldsOf` a kind: their origin. Throws
+   * DatabaseError.
+   */
+  write(
+    rows: readonly SnapshotRow[],
+    versions: ReadonlyMap<string, string>,
+    { group, fieldsOf }: { group: ApiGroup; fieldsOf: (kind: string) => string },
+  ): void {
     const put = this.#db.prepare('INSERT OR REPLACE INTO cached_objects VALUES (?, ?, ?)')
     const remove = this.#db.prepare('DELETE FROM cached_objects WHERE kind = ? AND object = ?')
     const advance = this.#db.prepare('INSERT OR REPLACE INTO cached_versions VALUES (?, ?)')
-    // until the version of the group is there too, the rows may be of both
+    // until the version of the new origin is there too, the rows may be of both
     const mix = this.#db.prepare("UPDATE cached_kind_groups SET name = '' WHERE kind = ? AND name <> ?")
+    const mixFields = this.#db.prepare("UPDATE cached_kind_fields SET fields = '' WHERE kind = ? AND fields <> ?")
     const belong = this.#db.prepare('INSERT OR REPLACE INTO cached_kind_groups VALUES (?, ?)')
+    const keep = this.#db.prepare('INSERT OR REPLACE INTO cached_kind_fields VALUES (?, ?)')
     transaction(this.#db, () => {
-      for (const kind of new Set(rows.map(row => row.kind))) mix.run(kind, group)
+      for (const kind of new Set(rows.map(row => row.kind))) {
+        mix.run(kind, group)
+        mixFields.run(kind, fieldsOf(kind))
+      }
       for (const { kind, key, object } of rows)
         if (object === undefined) remove.run(kind, key)
         else put.run(kind, key, emitJson(object))
       for (const [kind, version] of versions) {
         advance.run(kind, version)
         belong.run(kind, group)
+        keep.run(kind, fieldsOf(kind))
       }
     })
   }
 
   #forget(uid: string): void {
-    for (const table of ['cached_objects', 'cached_versions', 'cached_kind_groups', 'cached_server'])
+    for (const table of [
+      'cached_objects',
+      'cached_versions',
+      'cached_kind_groups',
+      'cached_kind_fields',
+      'cached_server',
+    ])
       this.#db.exec(`DELETE FROM ${table}`)
     this.#db.prepare('INSERT INTO cached_server VALUES (1, ?, ?)').run(FORMAT, uid)
   }
