@@ -1,17 +1,17 @@
 // What is told of routes of other programs that take packets to pods.
 import { broken, type Condition } from '../api/status.ts'
-import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Author, Kernel } from '../kernel/port/kernel.ts'
 import type { Shadow } from '../kernel/reconcile/foreign-routes.ts'
 import { routeText } from '../kernel/reconcile/routes.ts'
 import { familyOf } from '../lib/ip.ts'
 
-/** A route with its process as it was known when it was first told: that may have ended since. */
-const authors = new WeakMap<object, string | undefined>()
+/** A process as it was known when it was first told: it may have ended since. */
+const authors = new WeakMap<Author, string | undefined>()
 
 export function shadowConditions(shadows: Iterable<Shadow>, kernel: Pick<Kernel, 'authorText'>): Condition[] {
   return [...shadows].map(({ route, by, hides }) => {
-    if (!authors.has(route)) authors.set(route, by && kernel.authorText(by))
-    const who = authors.get(route)
+    if (by !== undefined && !authors.has(by)) authors.set(by, kernel.authorText(by))
+    const who = by && authors.get(by)
     const text = routeText(route)
     const made = who === undefined ? '' : `, which ${who} made,`
     const why =

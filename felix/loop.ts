@@ -546,7 +546,7 @@ export class Felix {
     if (interfacePrefix === undefined || node === undefined) return []
     const here = { interfacePrefix, ipv4: node.ipv4, uplinks: this.#uplinks() }
     const wanted = this.#calculator.wanted()
-    const shadows = shadowConditions(this.#applier.foreignRoutes.shadows(wanted.route), this.#kernel)
+    const shadows = shadowConditions(this.#applier.foreignRoutes.shadows(), this.#kernel)
     const stops = [...trafficStops(refused, { ...here, wanted }), ...shadows]
     const { lasting, waitMs } = this.#lasting.take(stops, this.#deps.clock.monotonicMs())
     if (waitMs !== undefined) this.#after('stops', waitMs, () => this.#kick())

@@ -1,6 +1,7 @@
 // When what other programs changed is put back: at once, unless repairs take too much. Each object has a pace of its own, so that
 // one that is fought over delays no other; and all of them together, with what is read again after events were lost, take a
-// share of a processor at the most, after a credit that any single event stays within. Time is an argument.
+// share of a processor at the most, after a credit that any single event stays within. What a repair is charged with is what the
+// process took during the pass, the work of others with it: so no repair waits longer than `MOST_WAIT_MS`. Time is an argument.
 import { Backoff } from '../lib/backoff.ts'
 
 /** An object that is repaired more often in a second, and again and again, waits for a back-off that grows. */
@@ -11,6 +12,8 @@ const REST_MS = 1000
 const SHARE = 0.25
 /** What may be spent at once. */
 const CREDIT_MS = 250
+/** A start or a change of thousands of policies may take many seconds of a processor. */
+const MOST_WAIT_MS = 5_000
 /** So many objects are remembered before those that have rest are forgotten. */
 const MOST_REMEMBERED = 1000
 
@@ -33,7 +36,7 @@ export class RepairPace {
 
   /** Takes in that a repair of these took so long. Returns those that are repaired more slowly from now on. */
   repaired(objects: Iterable<string>, tookMs: number, nowMs: number): string[] {
-    this.#spentMs = this.#spent(nowMs) + tookMs
+    this.#spentMs = Math.min(this.#spent(nowMs) + tookMs, CREDIT_MS + MOST_WAIT_MS * SHARE)
     this.#atMs = nowMs
     const fought: string[] = []
     for (const object of objects) {
@@ -42,7 +45,7 @@ export class RepairPace {
       const level = Math.max(0, repairs.level - ((nowMs - repairs.lastMs) * MOST_IN_A_SECOND) / 1000) + 1
       const isFought = level > MOST_IN_A_SECOND && repairs.backoff === undefined
       if (isFought) fought.push(object)
-      const backoff = isFought ? new Backoff({ firstMs: 200, maxMs: 5_000 }) : repairs.backoff
+      const backoff = isFought ? new Backoff({ firstMs: 200, maxMs: MOST_WAIT_MS }) : repairs.backoff
       this.#of.set(object, { lastMs: nowMs, level, ...(backoff !== undefined && { backoff }) })
     }
     if (this.#of.size > MOST_REMEMBERED)

@@ -52,6 +52,7 @@ export class RouteTable {
     if (old !== undefined && old !== key) this.#table.want(old)
     if (key === undefined) this.#keys.delete(dst)
     else this.#keys.set(dst, key)
+    this.#foreign?.want(dst, route)
   }
 
   /** By key, as `routeKeyOf` makes it. */

@@ -192,7 +192,9 @@ export class KernelTable<V> {
     await this.#readKeys(suspects)
   }
 
-  async #list(which: Listed): Promise<void> {
+  async #list(asked: Listed): Promise<void> {
+    // a pass that needs ours only may be under way when it is time to look at everything
+    const which = this.#stale === 'all' ? 'all' : asked
     const held = [...this.#delta.wanted().keys()].filter(key => this.#holds(key))
     this.#stale = undefined
     const entries = await this.#driver.list(this.#delta.wanted(), which)

@@ -61,6 +61,13 @@ test('repairs of many objects take a quarter of a processor, and a quarter of a 
   t.true(passes * 50 >= 60_000 * 0.24, `${passes}`)
 })
 
+test('after a pass that took a minute of a processor no repair waits longer than five seconds', t => {
+  const pace = new RepairPace()
+  pace.repaired(['route a'], 60_000, 0)
+  t.is(pace.waitMs('route b', 0), 5000)
+  t.is(pace.waitMs('route b', 5000), 0)
+})
+
 test('what has rest is forgotten', t => {
   const pace = new RepairPace()
   for (let i = 0; i < 100_000; i++) pace.repaired([`route ${i}`], 0, i)

@@ -309,3 +309,22 @@ test('any walk of wishes, foreign changes, events and applies ends as wanted, wi
 function byKey([a]: readonly [string, Thing], [b]: readonly [string, Thing]): number {
   return a < b ? -1 : 1
 }
+
+test('a pass that reads what is ours does not forget that it is time to look at everything', async t => {
+  const { table, driver } = setting()
+  const listed: string[] = []
+  const { list, write } = driver
+  driver.list = (wanted, which) => {
+    listed.push(which)
+    return list(wanted, which)
+  }
+  await table.apply(() => true)
+  driver.write = writes => {
+    table.invalidate()
+    return write(writes)
+  }
+  for (let i = 0; i < 100; i++) table.want(`${i}`, ours(i))
+  await table.apply(() => true)
+  await table.apply(() => true)
+  t.deepEqual(listed, ['all', 'all'])
+})
