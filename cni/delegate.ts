@@ -10,6 +10,7 @@ import { parseResult } from './result.ts'
 export type Delegated = { addresses: readonly string[]; dns?: Readonly<Record<string, unknown>> }
 
 const OWN: readonly string[] = ['', 'margay', 'calico-ipam']
+const DHCP = 'dhcp'
 /** A file's name; plugin.c takes no other. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 
@@ -17,7 +18,7 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 export function delegateOf(ipam: Record<string, unknown>): string | undefined {
   const type = typed(ipam, 'type', 'text') ?? ''
   if (OWN.includes(type)) return undefined
-  if (type === 'dhcp')
+  if (type === DHCP)
     throw badField(
       'ipam.type',
       type,
@@ -27,11 +28,11 @@ export function delegateOf(ipam: Record<string, unknown>): string | undefined {
   return type
 }
 
-/** The same for verbs that a bad configuration must not hold back. */
+/** The same for verbs that a bad configuration must not hold back: what ADD refuses has given nothing. */
 export function delegateIfAny(json: Record<string, unknown>): string | undefined {
   const ipam = field(json, 'ipam')
   const type = isObject(ipam) ? field(ipam, 'type') : undefined
-  return typeof type === 'string' && !OWN.includes(type) && NAME.test(type) ? type : undefined
+  return typeof type === 'string' && ![...OWN, DHCP].includes(type) && NAME.test(type) ? type : undefined
 }
 
 /** The result of another plugin. Throws `CniError`, which names it. */

@@ -65,8 +65,10 @@ export class Pins {
         return sandbox === undefined || this.#held.has(path) ? [] : [{ netns, unless: sandbox }]
       }
       const since = this.#unusedSince.get(path) ?? now
-      this.#unusedSince.set(path, since)
-      return this.#held.has(path) || now - since < UNHEARD_MS ? [] : [{ netns }]
+      const isDue = !this.#held.has(path) && now - since >= UNHEARD_MS
+      // one plugin is told: when a second one comes to it, another namespace may have the number
+      this.#unusedSince.set(path, isDue ? now : since)
+      return isDue ? [{ netns }] : []
     })
   }
 

@@ -40,6 +40,10 @@ typedef unsigned long size;
 #define RESTART_MS 70000
 /* How often an agent that starts again is looked for. */
 #define PAUSE_MS 100
+/* What another plugin may print: a result is some hundred bytes, and those after it have room for theirs. */
+#ifndef MOST_OUTPUT
+#define MOST_OUTPUT (1024 * 1024)
+#endif
 /* Longest path of another plugin, longest name and variables that one gets. */
 #define LONGEST_PROGRAM 4096
 #define LONGEST_TYPE 64
@@ -105,7 +109,7 @@ enum { O_NOFOLLOW = 0100000 };
 enum { EPERM = 1, ENOENT = 2, EINTR = 4, EIO = 5, EBADF = 9, EAGAIN = 11, ENOMEM = 12, EACCES = 13, ENOTDIR = 20,
        EISDIR = 21, EINVAL = 22, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EPIPE = 32, ELOOP = 40, EPROTOTYPE = 91,
        ECONNRESET = 104, ECONNREFUSED = 111 };
-enum { POLLIN = 1, POLLOUT = 4, F_DUPFD_CLOEXEC = 1030, CLOCK_MONOTONIC = 1, SIGKILL = 9, SIGPIPE = 13, SIGCHLD = 17 };
+enum { POLLIN = 1, POLLOUT = 4, WNOHANG = 1, F_DUPFD_CLOEXEC = 1030, CLOCK_MONOTONIC = 1, SIGKILL = 9, SIGPIPE = 13, SIGCHLD = 17 };
 enum { AT_FDCWD = -100, O_CREAT = 0100, O_NONBLOCK = 04000, O_CLOEXEC = 02000000, O_PATH = 010000000 };
 enum { AT_EMPTY_PATH = 0x1000, STATX_INO = 0x100, NSFS_MAGIC = 0x6e736673 };
 enum { S_IFMT = 0170000, S_IFREG = 0100000, S_IFLNK = 0120000 };
@@ -861,13 +865,13 @@ static long pin(long fd, size number)
   return file < 0 ? file : 1;
 }
 
-/* The namespace lives on by what else has it. Two runs may have mounted it over each other. */
+/* The namespace lives on by what else has it. Two runs may have mounted it over each other; what else is mounted there stays. */
 static void unpin(size number)
 {
   char name[sizeof PIN + MOST_DIGITS];
   int i;
   path_of(name, PIN, number);
-  for (i = 0; i < 8; i++)
+  for (i = 0; i < 8 && number_at(name, O_NOFOLLOW) == number; i++)
     if (system_call(SYS_umount2, (long)name, MNT_DETACH | UMOUNT_NOFOLLOW, 0, 0, 0) < 0) break;
   system_call(SYS_unlinkat, AT_FDCWD, (long)name, 0, 0, 0);
 }
@@ -1264,7 +1268,6 @@ static int report_away(const Request *request, const Answer *answer)
 static int print_answer(const Answer *answer)
 {
   u8 *end = room + (answer->output.end - room);
-  unpin_all(answer->unpin);
   if (answer->output.at == answer->output.end) return answer->exit_code;
   *end++ = '\n';
   return printed(write_all(1, answer->output.at, (size)(end - answer->output.at), -1), answer->exit_code);
@@ -1272,20 +1275,22 @@ static int print_answer(const Answer *answer)
 
 /* ---- Another plugin for addresses ---- */
 
-/* Takes the plugin that `ipam.type` names, as `delegateOf` in delegate.ts has it: the name of a file. */
+/* Takes the plugin that `ipam.type` names, as `delegateIfAny` in delegate.ts has it: the name of a file. */
 static void find_delegate(Request *request)
 {
+  static u8 bytes[LONGEST_TYPE];
   Slice type = field(field(request->config, "ipam"), "type"), name;
+  name.at = name.end = bytes;
   if (!is_string(type)) return;
-  type = inside(type);
-  if (type.at == type.end || type.end - type.at > LONGEST_TYPE) return;
-  if (equal(type, text("margay")) || equal(type, text("calico-ipam"))) return;
-  for (name = type; name.at < name.end; name.at++) {
-    u8 c = *name.at, letter = (u8)(c | 0x20);
-    int is_first = name.at == type.at;
-    if (!is_digit(c) && (letter < 'a' || letter > 'z') && (is_first || (c != '.' && c != '_' && c != '-'))) return;
+  for (type = inside(type); type.at < type.end;) {
+    u32 c = next_char(&type), letter = c | 0x20;
+    int is_first = name.end == name.at, is_inner = c == '.' || c == '_' || c == '-';
+    if ((c < '0' || c > '9') && (letter < 'a' || letter > 'z') && (is_first || !is_inner)) return;
+    if (name.end - name.at == LONGEST_TYPE) return;
+    bytes[name.end++ - name.at] = (u8)c;
   }
-  request->delegate = type;
+  if (name.at == name.end || equal(name, text("margay")) || equal(name, text("calico-ipam")) || equal(name, text("dhcp"))) return;
+  request->delegate = name;
 }
 
 /* Looks for the program in the folders of CNI_PATH. 0: it is in none. */
@@ -1432,21 +1437,40 @@ static void become(const Request *request, char *path, char **environment, long 
   system_call(SYS_exit_group, 1, 0, 0, 0, 0);
 }
 
-/* Reads what it prints into the room until it ends. 0, LATE or TOO_MUCH. */
-static int read_output(long fd, Slice *output)
+/* Reads what a process prints into the room, and waits for its end: it may close its output long before, or leave a process
+   behind that has it open. Its status as `wait4` has it; LATE or TOO_MUCH: it was killed. */
+static int follow(long process, long fd, Slice *output)
 {
-  long deadline_ms = now_ms() + LONGEST_MS;
+  long deadline_ms = now_ms() + LONGEST_MS, ended = 0;
+  int status = 0, is_open = 1, fault = 0;
   output->at = output->end = unused;
-  for (;;) {
-    size left = (size)(room + ROOM - output->end);
-    long got;
-    if (left == 0) return TOO_MUCH;
-    if (!wait_for((int)fd, POLLIN, deadline_ms)) return LATE;
-    got = system_call(SYS_read, fd, (long)output->end, (long)left, 0, 0);
-    if (got == -EINTR || got == -EAGAIN) continue;
-    if (got <= 0) return 0;
-    output->end += got;
+  while (fault == 0 && (ended == 0 || is_open)) {
+    if (!is_open)
+      wait_for(-1, 0, now_ms() + 1);
+    else if (wait_for((int)fd, POLLIN, now_ms() + (ended == 0 ? PAUSE_MS : 1))) {
+      size printed_bytes = (size)(output->end - output->at), left = (size)(room + ROOM - output->end);
+      long got;
+      if (left > MOST_OUTPUT - printed_bytes) left = MOST_OUTPUT - printed_bytes;
+      got = left == 0 ? 0 : system_call(SYS_read, fd, (long)output->end, (long)left, 0, 0);
+      if (got > 0)
+        output->end += got;
+      else if (left == 0)
+        fault = TOO_MUCH;
+      else if (got != -EINTR && got != -EAGAIN)
+        is_open = 0;
+    } else if (ended != 0)
+      is_open = 0; /* all is read that it printed */
+    if (ended == 0) {
+      ended = system_call(SYS_wait4, process, (long)&status, WNOHANG, 0, 0);
+      if (ended == -EINTR) ended = 0;
+    }
+    if (fault == 0 && now_ms() >= deadline_ms && (ended == 0 || is_open)) fault = LATE;
   }
+  if (ended == 0) {
+    system_call(SYS_kill, process, SIGKILL, 0, 0, 0);
+    while (system_call(SYS_wait4, process, (long)&status, 0, 0, 0) == -EINTR) continue;
+  }
+  return fault != 0 ? fault : ended < 0 ? SIGKILL : status;
 }
 
 /* Executes the other plugin, for the container of `item` or that of the runtime, and waits for it. Its exit code and what it
@@ -1455,8 +1479,8 @@ static int execute(const Request *request, Slice input, Slice work, const char *
 {
   static char path[LONGEST_PROGRAM];
   static char *environment[MOST_VARIABLES + 4];
-  int ends[2] = { -1, -1 }, status = 0, read, error;
-  long in, out, from, process, waited;
+  int ends[2] = { -1, -1 }, status, error;
+  long in, out, from, process;
   Writer w;
   output->at = output->end = unused;
   if (!find_program(request, path)) return NOT_FOUND;
@@ -1474,14 +1498,9 @@ static int execute(const Request *request, Slice input, Slice work, const char *
   if (process == 0) become(request, path, environment, in, out);
   if (out >= 0) system_call(SYS_close, out, 0, 0, 0, 0);
   system_call(SYS_close, in, 0, 0, 0, 0);
-  read = process < 0 ? NOT_STARTED : read_output(from, output);
+  status = process < 0 ? NOT_STARTED : follow(process, from, output);
   if (from >= 0) system_call(SYS_close, from, 0, 0, 0, 0);
-  if (process < 0) return NOT_STARTED;
-  if (read != 0) system_call(SYS_kill, process, SIGKILL, 0, 0, 0);
-  do waited = system_call(SYS_wait4, process, (long)&status, 0, 0, 0);
-  while (waited == -EINTR);
-  if (read != 0) return read;
-  return waited < 0 || (status & 0x7f) != 0 ? KILLED : status >> 8 & 0xff;
+  return status < 0 ? status : (status & 0x7f) != 0 ? KILLED : status >> 8 & 0xff;
 }
 
 /* Tells the runtime why the other plugin failed: in its own words, where it has some. */
@@ -1520,7 +1539,10 @@ static int add_delegated(Request *request, Slice input, const Answer *first)
   unused = room + (request->delegated.end - room);
   if (code == 0) {
     is_answered = ask(request, input, &answer) == 0 || wait_for_agent(request, input, &answer) == 0;
-    if (is_answered) unused = answer.end;
+    if (is_answered) {
+      unused = answer.end;
+      unpin_all(answer.unpin);
+    }
     if (is_answered && answer.exit_code == 0) return print_answer(&answer);
   }
   execute(request, input, work, "DEL", none, &ignored);
@@ -1529,12 +1551,14 @@ static int add_delegated(Request *request, Slice input, const Answer *first)
   return is_answered ? print_answer(&answer) : report_away(request, &answer);
 }
 
-/* The agent has answered: what is left is the other plugin's part, where there is one, and to print. */
+/* The agent has answered: what is left is the other plugin's part, where there is one, and to print. Names go at once: another
+   namespace may have the number of one that ended, and a name, before the other plugin is done. */
 static int finish(Request *request, Slice input, const Answer *answer)
 {
   Slice work = answer->delegate, none = { 0, 0 }, output = none, said, gone;
   int code = 0, later, is_gc = equal(request->command, text("GC"));
   int may_be_unknown = is_gc || equal(request->command, text("STATUS"));
+  unpin_all(answer->unpin);
   if (work.at == 0 || request->delegate.at == 0 || (answer->exit_code != 0 && !is_gc)) return print_answer(answer);
   unused = answer->end;
   if (equal(request->command, text("ADD"))) return add_delegated(request, input, answer);
@@ -1556,7 +1580,6 @@ static int finish(Request *request, Slice input, const Answer *answer)
     }
   }
   if (answer->exit_code != 0) return print_answer(answer); /* GC comes again, and not for what it deleted */
-  unpin_all(answer->unpin);
   later = execute(request, input, work, (const char *)request->command.at, none, &said);
   if (code == 0 && !(may_be_unknown && is_unknown_verb(later, said))) {
     code = later;

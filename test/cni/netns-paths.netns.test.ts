@@ -1,6 +1,6 @@
 // Namespaces without a name below /run/netns: the plugin gives them one for the agent, which may not see the processes of the
 // host, and takes it away when nobody needs it.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readlinkSync, rmSync, statSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,6 +9,7 @@ import { until } from '../../lab/program.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { mountAt } from './mounts.ts'
 import { addressOf, conf, resultOf, type TestNode, withNode } from './node.ts'
+import { anAgent, ENV, installedPlugin, runPlugin } from './run-plugin.ts'
 
 const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
 
@@ -147,3 +148,14 @@ asRoot(
       t.is(node.ipam.held().size, 1)
     }),
 )
+
+asRoot('what somebody else mounted under such a name stays, whatever an agent says', async t => {
+  const { plugin, socket } = installedPlugin(t)
+  execFileSync(systemProgram('ip'), ['netns', 'add', 'margay-7'])
+  t.teardown(() => execFileSync(systemProgram('ip'), ['netns', 'delete', 'margay-7']))
+  const said = JSON.stringify({ exitCode: 0, stdout: '', unpin: [{ netns: 7 }] })
+  await anAgent(t, socket, connection => connection.end(`HTTP/1.1 200 OK\r\n\r\n${said}`))
+  const input = JSON.stringify({ agentSocket: socket, name: 'net' })
+  t.is((await runPlugin(plugin, { env: { ...ENV, CNI_COMMAND: 'DEL' }, input })).code, 0)
+  t.true(isMounted('/run/netns/margay-7'))
+})

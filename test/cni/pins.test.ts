@@ -28,6 +28,16 @@ test('while a row uses a name it goes only where its path leads elsewhere, and w
   t.deepEqual((await call(host, 'DEL', { netns: '' })).unpin, [{ netns: 7 }])
 })
 
+test('one plugin is told to take a name away: a second one could come when another namespace has the number', async t => {
+  const host = await aHost()
+  host.world.addNetns(pinPath(7))
+  await call(host, 'ADD', { netns: '/proc/100/ns/net', number: 7 })
+  t.deepEqual((await call(host, 'DEL', { netns: '' })).unpin, [{ netns: 7 }])
+  t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
+  host.clock.advance(130_000) // the plugin that was told it is gone without having done it
+  t.deepEqual((await call(host, 'DEL', { id: 'nobody' })).unpin, [{ netns: 7 }])
+})
+
 test('a name stays while another plugin is asked for the address of its ADD', async t => {
   const host = await aHost()
   host.world.addNetns(pinPath(7))

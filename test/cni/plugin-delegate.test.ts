@@ -10,7 +10,8 @@ const answer = (more: object): string =>
 test('an agent has the plugin execute nothing that the configuration does not name, and of what it says only CIDRs are handed on', async t => {
   const { folder, plugin, socket } = installedPlugin(t)
   const read = join(folder, 'read')
-  writeFileSync(join(folder, 'bin/evil'), `#!/bin/sh\ncat >${read}\n`, { mode: 0o755 })
+  for (const name of ['evil', 'dhcp'])
+    writeFileSync(join(folder, 'bin', name), `#!/bin/sh\ncat >${read}\n`, { mode: 0o755 })
   let says: object = {}
   await anAgent(t, socket, connection => connection.end(answer({ delegate: says })))
   const run = async (ipam: object): Promise<string | undefined> => {
@@ -27,6 +28,7 @@ test('an agent has the plugin execute nothing that the configuration does not na
     '../bin/evil',
     './evil',
     'ev\u0000il',
+    'dhcp',
     `${folder}/bin/evil`,
   ])
     t.is(await run({ type }), undefined, `${type}`)
@@ -65,4 +67,49 @@ test('an answer that is an error is told, and nothing is executed for it', async
   const input = JSON.stringify({ agentSocket: socket, name: 'net', ipam: { type: 'other' } })
   t.like(await runPlugin(plugin, { env, input }), { code: 1 })
   t.false(existsSync(mark))
+})
+
+test('a name of a plugin that JSON escapes is the same name', async t => {
+  const { folder, plugin, socket } = installedPlugin(t)
+  writeFileSync(join(folder, 'bin/other'), '#!/bin/sh\necho "$CNI_COMMAND" >&2\n', { mode: 0o755 })
+  await anAgent(t, socket, connection => connection.end(answer({ delegate: {} })))
+  const env = { ...ENV, CNI_COMMAND: 'DEL', CNI_PATH: join(folder, 'bin') }
+  const input = `{"agentSocket":"${socket}","name":"net","ipam":{"type":"\\u006fther"}}`
+  const { code, stderr } = await runPlugin(plugin, { env, input })
+  t.deepEqual([code, stderr], [0, 'DEL\n'])
+})
+
+test('another plugin that prints too much is told to free what it gave', async t => {
+  const { folder, plugin, socket } = installedPlugin(t)
+  const log = join(folder, 'log')
+  writeFileSync(
+    join(folder, 'bin/other'),
+    `#!/bin/sh\necho "$CNI_COMMAND" >>${log}\n[ "$CNI_COMMAND" = DEL ] || exec cat /dev/zero\n`,
+    { mode: 0o755 },
+  )
+  await anAgent(t, socket, connection => connection.end(answer({ delegate: {} })))
+  const env = { ...ENV, CNI_COMMAND: 'ADD', CNI_PATH: join(folder, 'bin') }
+  const input = JSON.stringify({ agentSocket: socket, name: 'net', ipam: { type: 'other' } })
+  const { code, stdout } = await runPlugin(plugin, { env, input })
+  t.is(code, 1)
+  t.regex(JSON.parse(stdout.toString()).msg, /other of ipam.type printed too much/)
+  t.is(readFileSync(log, 'utf8'), 'ADD\nDEL\n')
+})
+
+test('another plugin is done when it ends, though what it left behind may print still', async t => {
+  const { folder, plugin, socket } = installedPlugin(t)
+  const left = join(folder, 'left')
+  writeFileSync(
+    join(folder, 'bin/other'),
+    `#!/bin/sh\nsleep 1000 2>/dev/null &\necho $! >${left}\necho '{"code":77}'\nexit 1\n`,
+    {
+      mode: 0o755,
+    },
+  )
+  await anAgent(t, socket, connection => connection.end(answer({ delegate: {} })))
+  const env = { ...ENV, CNI_COMMAND: 'DEL', CNI_PATH: join(folder, 'bin') }
+  const input = JSON.stringify({ agentSocket: socket, name: 'net', ipam: { type: 'other' } })
+  t.teardown(() => process.kill(Number(readFileSync(left, 'utf8'))))
+  const { code, stdout } = await runPlugin(plugin, { env, input })
+  t.deepEqual([code, stdout.toString()], [1, '{"code":77}\n'])
 })

@@ -11,6 +11,7 @@
 #define MOST_INPUT 700
 #define ROOM 1600
 #define MOST_DEPTH 12
+#define MOST_OUTPUT 300
 #include "../../cni/plugin.c"
 #include <sanitizer/asan_interface.h>
 #include <stdio.h>
@@ -24,7 +25,7 @@ static unsigned long seed, state;
 static u8 input[2000], reply[4000], out[MOST], request_bytes[MOST];
 static u8 served[100];
 static size input_length, input_read, reply_length, reply_read, out_length, request_length, served_length, served_read, boot_read;
-static int calm, write_failed, answered, mounted, running, passed_on;
+static int calm, write_failed, answered, mounted, running, endless, killed, passed_on;
 static size delegate_read, config_length;
 static u8 config[MOST];
 static const char *delegate_says;
@@ -146,11 +147,18 @@ long system_call(long number, long a, long b, long c, long d, long e)
     if (!calm && random_below(9) == 0) return -ENOMEM;
     delegate_read = 0;
     running = 1;
+    killed = 0;
+    endless = random_below(9) == 0; /* also after it closed its standard output */
     return 77;
-  case SYS_kill: check(a == 77 && running, "it kills what it started"); return 0;
+  case SYS_kill:
+    check(a == 77 && running, "it kills what it started");
+    killed = 1;
+    return 0;
   case SYS_wait4:
     check(a == 77 && running, "it waits for what it started");
     if (failed == -EINTR) return failed;
+    check(killed || !endless || c != 0, "it waits for a time");
+    if (!killed && c != 0 && (endless || random_below(3) == 0)) return 0;
     running = 0;
     *(int *)b = random_below(4) == 0 ? 0x100 : random_below(9) == 0 ? 9 : 0;
     return 77;
