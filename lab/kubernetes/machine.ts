@@ -37,8 +37,8 @@ export type KeptMachine = { init: number; holder: KeptProgram; programs: Readonl
 
 /** Folders of this machine that the node sees through a layer of its own. */
 const LAYERS = ['etc', 'opt', 'var/lib'] as const
-/** Folders that are the node's alone; containerd's own layers cannot lie upon a layer. */
-const FOLDERS = ['var/lib/containerd', 'var/lib/kubelet', 'var/log'] as const
+/** Folders that are the node's alone: containerd's own layers cannot lie upon a layer, and networks of this machine are none of a node. */
+const FOLDERS = ['var/lib/containerd', 'var/lib/kubelet', 'var/log', 'etc/cni'] as const
 
 export class Machine {
   readonly name: string
