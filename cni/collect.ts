@@ -53,8 +53,13 @@ export async function collectHandles(
 
 /**
  * Whether no row and no running ADD uses a handle. Of all but tunnels: a handle of Calico, whose blocks a node may have, names no
- * container that we could ask for.
+ * container that we could ask for. Calico also gives addresses of a block to pods of other nodes, of which nothing is known here.
  */
-export function isUnused(handle: string, { ipam, endpoints }: Pick<CniDeps, 'ipam' | 'endpoints'>): boolean {
-  return ipam.holder(handle)?.type === undefined && !endpoints.knows(handle)
+export function isUnused(
+  handle: string,
+  { ipam, endpoints, node }: Pick<CniDeps, 'ipam' | 'endpoints' | 'node'>,
+): boolean {
+  const holder = ipam.holder(handle)
+  const isLent = holder !== undefined && holder.node !== node
+  return holder?.type === undefined && !isLent && !endpoints.knows(handle)
 }

@@ -90,6 +90,9 @@ function use({ node, owner, handle, held, nodes, answer, block }: Asked): Pick<A
   if (answer === undefined) return { inUse: true, owners: [`unknown: Node(${owner}) was not asked`] }
   if (held !== undefined && held.use !== 'nobody')
     return { inUse: true, owners: [held.use === 'tunnel' ? `Node(${owner})` : `Workload(${held.owner})`] }
+  // Calico gives addresses of a block to pods of other nodes: what runs there its owner cannot tell
+  if (node !== owner && nodes.has(node))
+    return { inUse: true, owners: [`unknown: Node(${node}) may have it, in a block of ${owner}`] }
   if (held !== undefined) return { inUse: held.handle !== handle, owners: [] }
   const isPublished = answer.blocks.get(block.spec.cidr) === sequenceOf(block)
   return isPublished ? { inUse: false, owners: [] } : { inUse: true, owners: [`Node(${owner}): not published yet`] }

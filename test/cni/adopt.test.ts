@@ -1,6 +1,7 @@
 // Pods that run and are not in the journal, over the kernel in memory.
 import test from 'ava'
 import { takeOverPods } from '../../agent/earlier-pods.ts'
+import { checkAddresses } from '../../cni/address-check.ts'
 import { adopt, endpointOf, nameAdopted } from '../../cni/adopt.ts'
 import { collectHandles } from '../../cni/collect.ts'
 import { handleCni } from '../../cni/handle.ts'
@@ -113,6 +114,21 @@ test('GC releases no address of an attachment that the runtime calls valid, also
   t.is(host.deps.ipam.held().size, 1)
   t.is((await call(host, 'GC', { conf: valid('other') })).exitCode, 0)
   t.is(host.deps.ipam.held().size, 0)
+})
+
+test('an address of a block from Calico that a pod of another node has is neither collected nor told as leaked, with a route to it or without', async t => {
+  const host = await aHost()
+  const lent = { handle: 'k8s-pod-network.c9', attributes: { node: 'n2', pod: 'far', namespace: 'shop' } }
+  const own = { handle: 'k8s-pod-network.c8', attributes: { node: 'n1', pod: 'near', namespace: 'shop' } }
+  for (const each of [lent, own]) await host.deps.ipam.assign({ ...each, families: ['ipv4'], use: 'Workload' })
+  const { findings } = await checkAddresses(host.deps)
+  t.deepEqual(
+    findings.map(({ fault }) => fault.split(' ')[3]),
+    [own.handle],
+  )
+  t.deepEqual(await collectHandles(host.deps), [own.handle])
+  t.is((await call(host, 'GC', { conf: valid() })).exitCode, 0)
+  t.deepEqual([...host.deps.ipam.held().keys()], [lent.handle])
 })
 
 /** ADD or DEL of a container of the pod web-0, whose containers' interfaces all have one name on the host. */

@@ -79,6 +79,11 @@ test('an address is leaked only where its node says so, or is gone; else the rep
   const later = new Map([['10.244.0.8/31', SEQUENCE + 1n]])
   t.deepEqual(of(anAnswer({ blocks: later, addresses: [] })), [true, ['Node(n1): not published yet']])
   t.deepEqual(of(anAnswer({ addresses: [] })), [false, []], 'and the block is published')
+  const nobody = anAnswer({ addresses: [{ ...held, use: 'nobody', owner: '' }] })
+  const lent = half({ attributes: [{ ...web, secondary: { ...web.secondary, node: 'n2' } }] })
+  const ofLent = (nodes: string[]) => allocationsOf([lent], new Set(nodes), nobody)[0]
+  t.like(ofLent(['n1', 'n2']), { inUse: true, owners: ['unknown: Node(n2) may have it, in a block of n1'] })
+  t.like(ofLent(['n1']), { inUse: false, borrowed: true }, 'that node is gone')
   const [allocation] = allocationsOf([half()], new Set(['n1']), anAnswer())
   t.deepEqual(allocation, {
     ...{
