@@ -62,17 +62,23 @@ export class Bandwidth {
 
   /** One condition for each pod that is not limited as it asks. */
   conditions(refused: readonly Refusal[]): Condition[] {
-    const faults = new Map<string, string[]>()
-    const add = (interfaceName: string, text: string) => {
+    const faults = new Map<string, { texts: string[]; isRefused: boolean }>()
+    const add = (interfaceName: string, text: string, isRefused: boolean) => {
       const pod = this.#podOn(interfaceName)?.key
-      if (pod !== undefined) faults.set(pod, [...(faults.get(pod) ?? []), `${interfaceName}: ${text}`])
+      if (pod === undefined) return
+      const before = faults.get(pod) ?? { texts: [], isRefused: false }
+      faults.set(pod, {
+        texts: [...before.texts, `${interfaceName}: ${text}`],
+        isRefused: before.isRefused || isRefused,
+      })
     }
     for (const { kind, key, message } of refused)
-      if (kind === 'shaping') add(key.split(' ')[0]!, `bandwidth is not limited: ${message}`)
-    const isRefused = faults.size > 0
-    for (const { interfaceName, direction, what } of this.#shaper.others)
-      add(interfaceName, `${what} of another program is in the place of the limit for ${direction}, and is left alone`)
-    return [...faults].map(([key, texts]) => {
+      if (kind === 'shaping') add(key.split(' ')[0]!, `bandwidth is not limited: ${message}`, true)
+    for (const { interfaceName, direction, what } of this.#shaper.others) {
+      const text = `${what} of another program is in the place of the limit for ${direction}, and is left alone`
+      add(interfaceName, text, false)
+    }
+    return [...faults].map(([key, { texts, isRefused }]) => {
       const [namespace = '', name = ''] = key.split('/')
       return broken('QosApplied', {
         object: { kind: 'Pod', namespace, name },

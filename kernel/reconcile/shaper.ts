@@ -4,7 +4,7 @@
 // Hazards: packets that are led to a link that is gone or down are lost, so the link comes first and goes last. The plugin
 // `bandwidth` fails, and the pod with it, where it finds something in its place: where it may come, it comes first (`yields`).
 import { isDeepStrictEqual } from 'node:util'
-import { KernelError } from '../port/error.ts'
+import { ERRNO, KernelError } from '../port/error.ts'
 import type { Author, Kernel, KernelEvent } from '../port/kernel.ts'
 import type { Link } from '../port/links.ts'
 import { type Bucket, type IngressFilter, type Qdisc, sameBucket } from '../port/shaping.ts'
@@ -117,6 +117,8 @@ export class Shaper {
     const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
     if (!this.#stale && this.waitMs !== 0) return outcome
     this.#stale = false
+    // one time for all of it: what yields at first and not at the end would wait for the next change
+    const nowMs = this.#nowMs()
     try {
       const reading = await this.#read()
       const others: OtherLimit[] = []
@@ -126,7 +128,7 @@ export class Shaper {
         for (const direction of SHAPED_DIRECTIONS)
           await this.#attempt(`${name} ${direction}`, outcome, async () => {
             const other = otherLimit(found, direction)
-            const { wish, yields } = this.#wish(name, direction, found)
+            const { wish, yields } = this.#wish(name, direction, found, nowMs)
             if (wish === undefined) return { changed: await this.#clear(found, direction), wish }
             if (other === undefined) return { changed: await this.#ensure(found, direction, wish), wish }
             // one that was meant to be there does what was asked for
@@ -142,7 +144,7 @@ export class Shaper {
     }
     const ends = [...this.#wanted.values()].flatMap(({ shape, sinceMs }) => (shape.yields ? sinceMs + YIELD_MS : []))
     this.#changedBy.clear()
-    this.#nextMs = ends.filter(end => end > this.#nowMs()).toSorted((a, b) => a - b)[0]
+    this.#nextMs = ends.filter(end => end > nowMs).toSorted((a, b) => a - b)[0]
     if (outcome.refused.length > 0) this.#stale = true
     return outcome
   }
@@ -156,7 +158,7 @@ export class Shaper {
         .map(each => [each.name, each]),
     )
     this.#seen = new Map([...links.values()].map(link => [link.index, link]))
-    const qdiscs = links.size === 0 ? [] : await this.#kernel.qdiscs()
+    const qdiscs = links.size === 0 ? [] : await noneIfUnknown(this.#kernel.qdiscs())
     const at = (place: Qdisc['at']) =>
       new Map(qdiscs.filter(qdisc => qdisc.at === place).map(qdisc => [qdisc.ifindex, qdisc]))
     return { links, roots: at('root'), ingress: at('ingress') }
@@ -167,18 +169,18 @@ export class Shaper {
     const link = links.get(linkName)
     return {
       ...{ name, index, mtu: links.get(name)!.mtu, root: made(roots.get(index)), ingress: ingress.get(index) },
-      filters: ingress.has(index) ? await this.#kernel.ingressFilters(index) : [],
+      filters: ingress.has(index) ? await noneIfUnknown(this.#kernel.ingressFilters(index)) : [],
       ...{ linkName, link, linkRoot: link && made(roots.get(link.index)) },
     }
   }
 
   /** What is wanted of a direction now, if it is not too early for it. */
-  #wish(name: string, direction: ShapedDirection, found: Found): { wish?: Rate; yields?: true } {
+  #wish(name: string, direction: ShapedDirection, found: Found, nowMs: number): { wish?: Rate; yields?: true } {
     const wanted = this.#wanted.get(name)
     const wish = wanted?.shape[direction]
     if (wanted === undefined || wish === undefined) return {}
     const { yields } = wanted.shape
-    if (yields && !isOurs(found, direction) && this.#nowMs() < wanted.sinceMs + YIELD_MS) return {}
+    if (yields && !isOurs(found, direction) && nowMs < wanted.sinceMs + YIELD_MS) return {}
     return { wish, ...(yields && { yields }) }
   }
 
@@ -313,6 +315,14 @@ function bucketOf({ rate, burst, peak }: Rate, mtu: number): Bucket {
     limit: within(LEAST_LIMIT, waiting * LATENCY_SECONDS),
     ...(peak && { peak: { rate: Math.floor(peak.rate), burst: within(packet, peak.burst ?? packet) } }),
   }
+}
+
+/** A kernel without traffic control has none of it: pods that ask are refused it, and all others have their network. */
+async function noneIfUnknown<T>(read: Promise<T[]>): Promise<T[]> {
+  return read.catch((error: unknown) => {
+    if (error instanceof KernelError && error.errno === ERRNO.EOPNOTSUPP) return []
+    throw error
+  })
 }
 
 function within(least: number, octets: number): number {

@@ -16,11 +16,10 @@ const BUCKET = { ...RATE, limit: 131_072 }
 const YIELD_MS = 10_000
 
 /** A host with the interfaces cali1 and cali2, and another program. */
-async function aHost(change: (kernel: Kernel) => Kernel = kernel => kernel) {
+async function aHost(change: (kernel: Kernel) => Kernel = kernel => kernel, clock = { nowMs: 0 }) {
   const world = new FakeWorld()
   const other = world.kernel()
   for (const name of ['cali1', 'cali2']) await other.createLink({ kind: 'veth', name, peer: { name: `${name}-peer` } })
-  const clock = { nowMs: 0 }
   const start = () => {
     const kernel = change(world.kernel())
     const it = { told: 0, bandwidth: new Bandwidth(kernel, MARKS, () => clock.nowMs) }
@@ -222,8 +221,56 @@ test('where the plugin bandwidth may come it comes first, and a pod that it did 
   t.deepEqual(await shown(), ['cali1 125000 of another', 'cali2 125000'])
 })
 
+test('of two pods that wait, one whose time ends while a pass looks at the other is limited too', async t => {
+  const clock = { nowMs: 0 }
+  const { start, shown } = await aHost(kernel => {
+    const setBucket: Kernel['setBucket'] = async (...words) => {
+      await kernel.setBucket(...words)
+      clock.nowMs += 100
+    }
+    return new Proxy(kernel, {
+      get: (target, name) => (name === 'setBucket' ? setBucket : Reflect.get(target, name).bind(target)),
+    })
+  }, clock)
+  const { bandwidth } = start()
+  bandwidth.setLocal('shop/db', local('cali2', { ingress: RATE, yields: true }))
+  clock.nowMs += 50
+  bandwidth.setLocal('shop/web', local('cali1', { ingress: RATE, yields: true }))
+  await bandwidth.put()
+  // the pass looks at cali1 before its time, and is not at its end before that
+  for (let left = 3; left > 0 && bandwidth.waitMs !== undefined; left--) {
+    clock.nowMs += bandwidth.waitMs
+    await bandwidth.put()
+  }
+  t.deepEqual(await shown(), ['cali1 125000', 'cali2 125000'])
+})
+
+test('a kernel without traffic control has its pods, and those that asked are named', async t => {
+  const lacks = async () => {
+    throw new KernelError(ERRNO.EOPNOTSUPP, 'ask', 'qdiscs')
+  }
+  const { start } = await aHost(
+    kernel =>
+      new Proxy(kernel, {
+        get: (target, name) =>
+          ['qdiscs', 'setBucket', 'addIngress'].includes(String(name)) ? lacks : Reflect.get(target, name).bind(target),
+      }),
+  )
+  const { bandwidth } = start()
+  t.deepEqual((await bandwidth.put()).refused, [], 'nobody asks')
+  bandwidth.setLocal('shop/web', local('cali1', BOTH))
+  const { refused } = await bandwidth.put()
+  t.deepEqual(
+    refused.map(({ key }) => key),
+    ['cali1 ingress', 'cali1 egress'],
+  )
+  t.like(bandwidth.conditions(refused), [
+    { reason: 'Refused', object: { kind: 'Pod', namespace: 'shop', name: 'web' } },
+  ])
+})
+
 test('a kernel without token buckets has its pods, and those that asked are named with what to load', async t => {
-  const { start } = await aHost(kernel => {
+  const { start, other, link } = await aHost(kernel => {
     const setBucket: Kernel['setBucket'] = async () => {
       throw new KernelError(ERRNO.ENOENT, 'set qdisc', 'tbf', 'Specified qdisc kind is unknown')
     }
@@ -233,13 +280,18 @@ test('a kernel without token buckets has its pods, and those that asked are name
   })
   const { bandwidth } = start()
   bandwidth.setLocal('shop/web', local('cali1', { ingress: RATE }))
+  await other.addIngress(await link('cali2'))
+  await other.addRedirect(await link('cali2'), { preference: 1, to: await link('cali1') })
+  bandwidth.setLocal('shop/db', local('cali2', { egress: RATE }))
   const { refused } = await bandwidth.put()
   t.deepEqual(
     refused.map(({ interfaceName }) => interfaceName),
     [undefined],
     'it holds no ADD up',
   )
-  const [condition] = bandwidth.conditions(refused)
+  const [condition, theirs] = bandwidth.conditions(refused)
+  t.like(theirs, { reason: 'ForeignOwner', object: { name: 'db' } })
+  t.regex(theirs!.remedy, /^tc qdisc show/)
   t.like(condition, { reason: 'Refused', object: { kind: 'Pod', namespace: 'shop', name: 'web' } })
   t.regex(condition!.message, /cali1: bandwidth is not limited: .*kind is unknown/)
   t.regex(condition!.remedy, /sch_tbf/)
