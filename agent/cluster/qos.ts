@@ -77,13 +77,14 @@ export function podQos({ metadata }: Resource<'Pod'>): { qos?: Qos; bandwidth?: 
     const needs = (name: keyof typeof names, what: string) =>
       faults.push({ annotation: names[name], text: `is left out without ${what}` })
     if (burst !== undefined && bandwidth === undefined) needs('burst', names.bandwidth)
-    const isPeak = peakrate !== undefined && bandwidth !== undefined && peakrate > bandwidth
+    // in the whole octets that the kernel counts, and it refuses all of a limit whose peak is no more than the rate
+    const isPeak = peakrate !== undefined && bandwidth !== undefined && octets(peakrate) > octets(bandwidth)
     if (peakrate !== undefined && !isPeak) needs('peakrate', `a lower ${names.bandwidth}`)
     if (minburst !== undefined && !isPeak) needs('minburst', `${names.peakrate} that counts`)
     if (bandwidth === undefined) return undefined
     return {
-      ...{ rate: bandwidth / OCTET, burst: (burst ?? BANDWIDTH_BURST) / OCTET },
-      ...(isPeak && { peak: { rate: peakrate / OCTET, ...(minburst !== undefined && { burst: minburst }) } }),
+      ...{ rate: octets(bandwidth), burst: octets(burst ?? BANDWIDTH_BURST) },
+      ...(isPeak && { peak: { rate: octets(peakrate), ...(minburst !== undefined && { burst: minburst }) } }),
     }
   }
   const limits = (direction: Direction): PacketLimits | undefined => {
@@ -121,6 +122,10 @@ export function podQos({ metadata }: Resource<'Pod'>): { qos?: Qos; bandwidth?: 
     ...((toPod ?? fromPod) && { bandwidth }),
     ...(told && { told: broken('QosApplied', { object: { kind: 'Pod', namespace, name }, ...told }) }),
   }
+}
+
+function octets(bits: number): number {
+  return Math.floor(bits / OCTET)
 }
 
 function tellFaults(faults: readonly { annotation: string; text: string }[]) {

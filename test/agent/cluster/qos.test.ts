@@ -91,6 +91,17 @@ test('bandwidth is in octets here, with a burst of 4 Gi bits where none is said'
   })
 })
 
+test('a peak that is the rate in whole octets a second, which the kernel refuses with the whole limit, is left out and told', t => {
+  const peak = { [`${NAMES}/ingressBandwidth`]: '8000', [`${NAMES}/ingressPeakrate`]: '8007' }
+  t.deepEqual(shape(peak), {
+    bandwidth: { ingress: { rate: 1000, burst: 2 ** 29 } },
+    message:
+      'qos.projectcalico.org/ingressPeakrate: is left out without a lower qos.projectcalico.org/ingressBandwidth',
+  })
+  const more = { ...peak, [`${NAMES}/ingressPeakrate`]: '8008' }
+  t.deepEqual(shape(more).bandwidth?.ingress?.peak, { rate: 1001 })
+})
+
 test('an annotation of Kubernetes counts where Calico’s says nothing, and lets the plugin of the chain come first', t => {
   t.deepEqual(shape({ 'kubernetes.io/ingress-bandwidth': '8M' }).bandwidth, {
     ingress: { rate: 1_000_000, burst: 2 ** 29 },
