@@ -13,6 +13,7 @@ import { type Finished, runProgram } from '../../lab/program.ts'
 import { memoryMib } from '../process-use.ts'
 import { type Holdings, holdingsOf, newLeaks, type ObjectsSeen } from './holdings.ts'
 import { parseStart, type Start, type TargetWord } from './ledger.ts'
+import { policyObjects } from './policies.ts'
 import { ANSWER_MS, ECHO_PORT, makeFirstPackets } from './program.ts'
 import { type Leak, pick, type Random, START_LIMIT_MS, type Victim, type World } from './world.ts'
 
@@ -308,24 +309,12 @@ function podObject(name: string, nodeName: string, podIP?: string): ClusterObjec
   }
 }
 
-/** Each pod may ask what it asks, and nothing else; nobody may ask it. Those that answer may be asked by pods. */
 function policies(lab: Lab): ClusterObject[] {
-  const targets = { matchExpressions: [{ key: 'pod', operator: 'In', values: lab.pods.map(({ pod }) => pod.name) }] }
-  const ports = [{ protocol: 'UDP', port: ECHO_PORT }]
-  const policy = (name: string, spec: unknown): ClusterObject => ({
+  const podSelector = {
+    matchExpressions: [{ key: 'pod', operator: 'In', values: lab.pods.map(({ pod }) => pod.name) }],
+  }
+  return policyObjects(podSelector, lab.plan.api.address, POD_CIDR).map(({ name, spec }) => ({
     kind: 'KubernetesNetworkPolicy',
     object: { metadata: { name, namespace: POD_NAMESPACE }, spec },
-  })
-  return [
-    policy('soak', {
-      podSelector: { matchLabels: { app: 'soak' } },
-      policyTypes: ['Ingress', 'Egress'],
-      egress: [{ to: [{ podSelector: targets }, { ipBlock: { cidr: `${lab.plan.api.address}/32` } }], ports }],
-    }),
-    policy('targets', {
-      podSelector: targets,
-      policyTypes: ['Ingress'],
-      ingress: [{ from: [{ ipBlock: { cidr: POD_CIDR } }], ports }],
-    }),
-  ]
+  }))
 }

@@ -10,12 +10,16 @@ export const TARGETS = {
 
 export type TargetWord = keyof typeof TARGETS
 
-/** `asked`: whom, as `NODE` or an address. `answered`: milliseconds, or why no answer came. `addMs` is absent where nobody can measure it. */
+/**
+ * `asked`: whom, by address. `answered`: milliseconds, or why no answer came. `addMs`: of the ADD; where a kubelet calls it, `startMs`:
+ * from the making of the Pod until it has been answered.
+ */
 export type Start = {
   pod: string
   node: string
   address: string
   addMs?: number
+  startMs?: number
   asked: Readonly<Record<TargetWord, string>>
   answered: Readonly<Record<TargetWord, number | string>>
 }
@@ -36,12 +40,14 @@ export class Ledger {
   readonly lost: Lost[] = []
   readonly doubles: Double[] = []
   readonly addMs: number[] = []
+  readonly startMs: number[] = []
   /** Every address that a pod had. */
   readonly given = new Set<string>()
   readonly #held = new Map<string, string>()
 
-  started({ pod, node, address, addMs, asked, answered }: Start, atMs: number): void {
+  started({ pod, node, address, addMs, startMs, asked, answered }: Start, atMs: number): void {
     this.starts++
+    if (startMs !== undefined) this.startMs.push(startMs)
     if (addMs !== undefined) this.addMs.push(addMs)
     const holder = this.#held.get(address)
     if (holder !== undefined) this.doubles.push({ address, pods: [holder, pod], atMs })

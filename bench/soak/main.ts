@@ -2,14 +2,18 @@
 // is counted. Progress goes to stderr, the table to stdout.
 import { parseArgs } from 'node:util'
 import { isolationProblem, labDir, mayMakeNamespaces, runIsolated } from '../../lab/isolate.ts'
+import { kubernetesProblem } from '../../lab/kubernetes/binaries.ts'
+import { KUBERNETES_DIR } from '../../lab/kubernetes/folder.ts'
+import { findLab } from '../../lab/remains.ts'
+import { KubernetesWorld } from './kubernetes.ts'
 import { LabWorld } from './lab.ts'
 import { soak } from './soak.ts'
 import { isFine, outcomeTable } from './table.ts'
 import { VICTIMS, type Victim, type World } from './world.ts'
 
-const HELP = `Usage: npm run soak [-- [--starts N] [--minutes M] [--seed S] [--kill WHAT,...] [--where lab]]
+const HELP = `Usage: npm run soak [-- [--starts N] [--minutes M] [--seed S] [--kill WHAT,...] [--where WHERE]]
 
-Starts pods on nodes of the lab and ends them at random. The first instruction of each pod sends one datagram to a pod on
+Starts pods on the nodes of a cluster and ends them at random. The first instruction of each pod sends one datagram to a pod on
 another node, one to a pod on its own node, one to a Service and one to a host outside, and repeats none. Meanwhile
 programs are killed with SIGKILL and started again. At the end everything that pods had must be gone.
 
@@ -17,7 +21,8 @@ programs are killed with SIGKILL and started again. At the end everything that p
   --minutes M    no pod is started after so many minutes (default 60)
   --seed S       which pods, where and what, as in the run that printed S (default: another one each time)
   --kill WHAT    what is killed: any of ${VICTIMS.join(', ')}, or none (default: all of them)
-  --where WHERE  lab: nodes in network namespaces
+  --where WHERE  lab: nodes in network namespaces (default); kubernetes: with kubelet and containerd, which needs root and its
+                 programs in the folder K8S_BIN
   --help         this text
 
 Exit codes: 0 nothing lost, held twice or left, 1 something was, 2 wrong usage, 3 something that is needed is missing.
@@ -27,13 +32,15 @@ const EXIT = { fine: 0, no: 1, usage: 2, missing: 3, interrupted: 130 } as const
 const MOST_SEED = 2 ** 32
 const AT_ONCE = 6
 const LIVE = 40
-const KILL_SECONDS: Readonly<Record<'lab', number>> = { lab: 10 }
+/** The mean pause between two kills of one kind: a kubelet takes longer to start again what was killed. */
+const KILL_SECONDS = { lab: 10, kubernetes: 40 } as const
+type Where = keyof typeof KILL_SECONDS
 
 class WrongUsage extends Error {
   override readonly name = 'WrongUsage'
 }
 
-type Request = { starts: number; minutes: number; seed: number; kill: Victim[]; where: 'lab' }
+type Request = { starts: number; minutes: number; seed: number; kill: Victim[]; where: Where }
 
 const started = performance.now()
 function say(text: string): void {
@@ -56,14 +63,15 @@ function parseRequest(args: readonly string[]): Request | 'help' {
   const kill = values.kill === 'none' ? [] : values.kill.split(',')
   const wrong = kill.find(each => !VICTIMS.some(victim => victim === each))
   if (wrong !== undefined) throw new WrongUsage(`--kill ${wrong}: give some of ${VICTIMS.join(', ')}, or none`)
-  if (values.where !== 'lab') throw new WrongUsage(`--where ${values.where}: give lab`)
+  const { where } = values
+  if (where !== 'lab' && where !== 'kubernetes') throw new WrongUsage(`--where ${where}: give lab or kubernetes`)
   return {
     starts: number('starts', values.starts, 1_000_000),
     minutes: number('minutes', values.minutes, 10_000),
     seed:
       values.seed === undefined ? Math.floor(Math.random() * MOST_SEED) : number('seed', values.seed, MOST_SEED - 1),
     kill: kill as Victim[],
-    where: values.where,
+    where,
   }
 }
 
@@ -83,9 +91,10 @@ function parse(args: readonly string[]) {
 
 async function run({ starts, minutes, seed, kill, where }: Request): Promise<number> {
   say(`seed ${seed}`)
-  await using world: World = await LabWorld.make({
-    ...{ prefix: 'margay-', dir: labDir(), nodes: [2, 1], patience: 2, say },
-  })
+  await using world: World =
+    where === 'kubernetes'
+      ? await KubernetesWorld.make({ say })
+      : await LabWorld.make({ prefix: 'margay-', dir: labDir(), nodes: [2, 1], patience: 2, say })
   onSignals(world)
   const outcome = await soak(world, {
     ...{ starts, mostSeconds: minutes * 60, kill, random: randomFrom(seed), say },
@@ -120,6 +129,16 @@ async function main(): Promise<number> {
   if (request === 'help') {
     process.stdout.write(HELP)
     return EXIT.fine
+  }
+  const missing = request.where === 'kubernetes' ? kubernetesProblem() : undefined
+  if (missing !== undefined) {
+    say(missing)
+    return EXIT.missing
+  }
+  const running = findLab(request.where === 'kubernetes' ? KUBERNETES_DIR : labDir())
+  if (running !== undefined && running.status !== 'crashed') {
+    say('another lab is running; remove it first: npm run lab -- down')
+    return EXIT.missing
   }
   if (mayMakeNamespaces()) return await run(request)
   const problem = isolationProblem()

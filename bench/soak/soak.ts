@@ -29,12 +29,16 @@ export type Outcome = {
   leaks: Leak[]
   /** Pods that never ran, with the reason. */
   failed: string[]
-  refused: number
+  refused: number | undefined
   kills: ReadonlyMap<Victim, number>
-  add: { p50: number; p99: number; most: number } | undefined
-  firstAnswer: { p50: number; p99: number }
+  /** Milliseconds; undefined where they are not measured. */
+  add: Times | undefined
+  start: Times | undefined
+  firstAnswer: Times | undefined
   memory: { start: ReadonlyMap<string, number>; end: ReadonlyMap<string, number> }
 }
+
+export type Times = { p50: number; p99: number; most: number }
 
 /** Blocks are published up to two minutes late, and released addresses rest for half a minute before. */
 const LEAK_LIMIT_MS = 240_000
@@ -94,7 +98,7 @@ export async function soak(world: World, options: SoakOptions): Promise<Outcome>
     const rate = (ledger.starts / (since() / 1000)).toFixed(1)
     const killed = [...kills].map(([victim, count]) => `${victim} ${count}`).join(', ')
     say(
-      `${ledger.starts} of ${starts} starts, ${rate}/s, ${ledger.lost.length} lost, ${ledger.doubles.length} doubles, ${live.length} pods live; killed: ${killed || 'nothing'}; ${world.refused} ADDs refused`,
+      `${ledger.starts} of ${starts} starts, ${rate}/s, ${ledger.lost.length} lost, ${ledger.doubles.length} doubles, ${live.length} pods live; killed: ${killed || 'nothing'}`,
     )
   }, PROGRESS_MS)
   try {
@@ -120,8 +124,7 @@ export async function soak(world: World, options: SoakOptions): Promise<Outcome>
   return {
     ...{ starts: ledger.starts, seconds, lost: ledger.lost, doubles: ledger.doubles, leaks, failed, kills },
     refused: world.refused,
-    add: ledger.addMs.length === 0 ? undefined : { ...middle(ledger.addMs), most: Math.max(...ledger.addMs) },
-    firstAnswer: middle(answerMs),
+    ...{ add: timesOf(ledger.addMs), start: timesOf(ledger.startMs), firstAnswer: timesOf(answerMs) },
     memory: { start: memoryAtStart, end: memoryAtEnd },
   }
 }
@@ -140,8 +143,9 @@ async function leaksAtEnd(world: World, given: ReadonlySet<string>, say: (text: 
   }
 }
 
-function middle(values: readonly number[]): { p50: number; p99: number } {
-  return { p50: percentile(values, 50) ?? 0, p99: percentile(values, 99) ?? 0 }
+function timesOf(values: readonly number[]): Times | undefined {
+  const [p50, p99, most] = [50, 99, 100].map(percent => percentile(values, percent))
+  return p50 === undefined || p99 === undefined || most === undefined ? undefined : { p50, p99, most }
 }
 
 function lostText({ pod, node, address, to, asked, why, atMs }: Lost): string {

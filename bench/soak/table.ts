@@ -1,6 +1,6 @@
 // What a soak prints: one table that can stand in a document as it is.
 import { TARGETS, type TargetWord } from './ledger.ts'
-import type { Outcome } from './soak.ts'
+import type { Outcome, Times } from './soak.ts'
 import { LEAKS } from './world.ts'
 
 type Row = readonly [what: string, figure: string]
@@ -11,14 +11,16 @@ export function isFine({ starts, lost, doubles, leaks, failed }: Outcome): boole
 }
 
 export function outcomeTable(outcome: Outcome, { about, seed }: { about: string; seed: number }): string {
-  const { starts, seconds, lost, doubles, leaks, failed, refused, kills, add, firstAnswer, memory } = outcome
+  const { starts, seconds, lost, doubles, leaks, failed, refused, kills, memory } = outcome
   const killed = [...kills].map(([victim, count]) => `${victim} ${count}`).join(', ')
   const rows: Row[] = [
     ['where', about],
     ['seed', String(seed)],
     ['starts', `${starts} in ${seconds.toFixed(0)} s, ${(starts / seconds).toFixed(1)} a second`],
     ['killed', killed === '' ? 'nothing' : killed],
-    ['ADDs that were refused meanwhile, and repeated', String(refused)],
+    ...(refused === undefined
+      ? []
+      : [['ADDs that were refused meanwhile, and repeated', String(refused)] satisfies Row]),
     ['pods that never ran', String(failed.length)],
     ...(Object.entries(TARGETS) as [TargetWord, string][]).map(
       ([word, text]): Row => [
@@ -28,10 +30,9 @@ export function outcomeTable(outcome: Outcome, { about, seed }: { about: string;
     ),
     ['addresses held by two', String(doubles.length)],
     ...LEAKS.map((kind): Row => [`${kind} left`, String(leaks.filter(leak => leak.kind === kind).length)]),
-    ...(add === undefined
-      ? []
-      : [['ADD, p50 / p99 / longest', `${ms(add.p50)} / ${ms(add.p99)} / ${ms(add.most)}`] satisfies Row]),
-    ['first answer, p50 / p99', `${ms(firstAnswer.p50)} / ${ms(firstAnswer.p99)}`],
+    ...timesRow('ADD', outcome.add),
+    ...timesRow('from the making of a Pod to its last answer', outcome.start),
+    ...timesRow('answers', outcome.firstAnswer),
     ...[...memory.start].map(([node, mib]): Row => {
       return [
         `memory of the agent of ${node}, start and end`,
@@ -45,6 +46,12 @@ export function outcomeTable(outcome: Outcome, { about, seed }: { about: string;
       i === 0 ? `| ${'what'.padEnd(width)} | figure |\n|---|---|` : `| ${what.padEnd(width)} | ${figure} |`,
     )
     .join('\n')
+}
+
+function timesRow(what: string, times: Times | undefined): Row[] {
+  return times === undefined
+    ? []
+    : [[`${what}, p50 / p99 / longest`, [times.p50, times.p99, times.most].map(ms).join(' / ')]]
 }
 
 function ms(value: number): string {

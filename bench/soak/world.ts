@@ -15,8 +15,8 @@ export type World = AsyncDisposable & {
   readonly nodes: readonly string[]
   /** What is measured where, in a few words for the table. */
   readonly about: string
-  /** How often an ADD was refused and repeated, since what it needs was killed. */
-  readonly refused: number
+  /** How often an ADD was refused and repeated, since what it needs was killed; undefined where a kubelet does that. */
+  readonly refused: number | undefined
   /** Starts one pod as a runtime does, and again when that is refused; rejects when it does not run in `START_LIMIT_MS`. */
   start(node: string, random: Random): Promise<Start>
   end(start: Start): Promise<void>

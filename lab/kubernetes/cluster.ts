@@ -171,10 +171,11 @@ export class KubernetesLab implements AsyncDisposable {
     this.#started(program)
   }
 
-  async stopControl(name: ControlPlaneName): Promise<void> {
+  /** After `graceMs` it is killed. */
+  async stopControl(name: ControlPlaneName, graceMs = 5000): Promise<void> {
     const program = this.#control.get(name)!
     this.#control.delete(name)
-    await stopAll([program], 5000)
+    await stopAll([program], graceMs)
   }
 
   async apiReady(): Promise<void> {

@@ -62,6 +62,11 @@ export class Margay {
     await this.#controllersRolledOut()
   }
 
+  /** The process of a node's agent, as this machine counts; undefined while there is none. */
+  agentPid(name: string): number | undefined {
+    return this.#pids(name)[0]
+  }
+
   /** kill -9; kubelet starts it again. */
   async crash(name: string): Promise<void> {
     // a short command of the same program (an init container, a probe) may have ended by itself

@@ -115,7 +115,7 @@ const outcome: Outcome = {
     refused: 1,
     kills: new Map([['agent', 3]]),
   },
-  ...{ add: { p50: 9.96, p99: 20, most: 30 }, firstAnswer: { p50: 0.5, p99: 1 } },
+  ...{ add: { p50: 9.96, p99: 20, most: 30 }, start: undefined, firstAnswer: { p50: 0.5, p99: 1, most: 2 } },
   memory: { start: new Map([['n1', 90.2]]), end: new Map([['n1', 91.7]]) },
 }
 
