@@ -35,9 +35,15 @@ export const attributesOf = ({ containerID, pod }: Place, { node }: CniDeps) => 
   return { node, containerID, pod: pod?.name, namespace: pod?.namespace }
 }
 
-/** With those that another plugin gave, on disk. Ours are never these, also of blocks to come. Throws `CniError`. */
-export function takeFor(place: Place, { addresses, dns }: Delegated, conf: NetConf, deps: CniDeps): PodEndpoint {
-  refuseTaken(addresses, place.id, conf, deps)
+/** With those that another plugin gave, on disk. Ours are never these, also of blocks to come. Rejects with `CniError` or `KernelError`. */
+export async function takeFor(
+  place: Place,
+  { addresses, dns }: Delegated,
+  conf: NetConf,
+  deps: CniDeps,
+): Promise<PodEndpoint> {
+  const host = new Set((await deps.kernel.addresses()).map(({ address }) => address))
+  refuseTaken(addresses, { own: place.id, host }, conf, deps)
   const delegate = { type: conf.delegate!, ...(dns !== undefined && { dns }) }
   const endpoint = { ...place, addresses, delegate }
   deps.endpoints.persist(endpoint)
@@ -45,10 +51,20 @@ export function takeFor(place: Place, { addresses, dns }: Delegated, conf: NetCo
   return endpoint
 }
 
-/** Throws `CniError` where an address is another container's, or of a block that this node gives addresses of. */
-function refuseTaken(addresses: readonly string[], own: string, conf: NetConf, deps: CniDeps): void {
-  const { endpoints, ipam } = deps
+/** Throws `CniError` where an address is the node's, another container's, or of a block that this node gives addresses of. */
+function refuseTaken(
+  addresses: readonly string[],
+  { own, host }: { own: string; host: ReadonlySet<string> },
+  conf: NetConf,
+  { endpoints, ipam }: CniDeps,
+): void {
   for (const address of addresses) {
+    if (host.has(address))
+      throw new CniError(
+        CNI_CODE.noAddress,
+        `${conf.delegate} gave ${address}, which this node has itself`,
+        'take the addresses of nodes out of its range',
+      )
     const other = endpoints.all().find(each => each.id !== own && each.addresses.includes(address))
     const block = ipam.blocks().find(({ cidr }) => contains(cidr, address))
     if (other === undefined && block === undefined) continue

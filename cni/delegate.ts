@@ -1,6 +1,6 @@
 // Addresses by another plugin (SPEC 1.1.0, section 4): which plugin a configuration names, and the result that it printed. Pure;
 // what is made of it is in delegate-work.ts.
-import { type Family, familyOf } from '../lib/ip.ts'
+import { contains, type Family, familyOf, isHostAddress, isLinkLocal, isLoopback } from '../lib/ip.ts'
 import { jsonFault } from '../lib/json-fault.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { badField, field, isObject, typed } from './fields.ts'
@@ -59,12 +59,23 @@ export function parseDelegated(
     const families = new Set(addresses.map(familyOf))
     if (addresses.length === 0) throw wrong('it has no address')
     if (families.size < addresses.length) throw wrong(`it has two addresses of one family: ${addresses.join(', ')}`)
+    const unfit = addresses.find(address => !isPodAddress(address))
+    if (unfit !== undefined) throw wrong(`no pod can have ${unfit}`)
     const { dns } = whole
     return { addresses, ...(isObject(dns) && Object.keys(dns).length > 0 && { dns }) }
   } catch (error) {
     if (error instanceof CniError && !error.message.startsWith('prevResult')) throw error
     throw wrong((error as Error).message.replace('prevResult', 'its result'), { cause: error })
   }
+}
+
+/** IPv4 that counts on one link alone (RFC 3927), which also the gateway of pods is from. */
+const LINK_LOCAL = '169.254.0.0/16'
+
+/** Whether packets to an address can reach a pod over routes. */
+function isPodAddress(address: string): boolean {
+  if (!isHostAddress(address) || isLoopback(address) || isLinkLocal(address)) return false
+  return familyOf(address) === 'ipv6' || !contains(LINK_LOCAL, address)
 }
 
 const POD_CIDR = { usePodCidr: 'ipv4', usePodCidrIPv6: 'ipv6' } as const

@@ -78,6 +78,7 @@ async function perform(request: CniRequest, deps: CniDeps, caller: Caller): Prom
       await underLock(request, deps, () => check(request, deps))
       return workFor(request, deps) ?? ''
     case 'GC':
+      workFor(request, deps) // throws before anything is deleted that the other plugin would have to hear of
       return afterGc(request, deps, await gc(request, deps))
     case 'STATUS':
       await status(deps)

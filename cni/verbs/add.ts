@@ -135,7 +135,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     pod: request.pod,
     createdMs: deps.clock.wallMs(),
   }
-  const endpoint = delegated === undefined ? assignFor(place, conf, deps) : takeFor(place, delegated, conf, deps)
+  const endpoint = delegated === undefined ? assignFor(place, conf, deps) : await takeFor(place, delegated, conf, deps)
   undo.defer(async () => endpoints.delete(endpoint.id))
 
   await forgetOldFlows(endpoint, deps)

@@ -82,3 +82,36 @@ test('where a network gets its addresses from Margay from now on, a pod keeps th
   await call(host, 'DEL')
   t.deepEqual([host.deps.endpoints.all(), host.allocator.held().size], [[], 0])
 })
+
+test('an address that no pod can have is refused: one of no machine, of a link, of loopback, or of this node itself', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  const uplink = await host.world.kernel().createLink({ kind: 'bridge', name: 'uplink' })
+  await host.world.kernel().addAddress({ ifindex: uplink.index, address: '10.9.0.1', length: 24, scope: 0 })
+  for (const address of [
+    ...['0.0.0.0/0', '127.0.0.1/8', '169.254.1.1/16', '224.0.0.1/4', '255.255.255.255/32', '10.9.0.1/24'],
+    ...['::/0', '::1/128', 'fe80::1/64', 'ff02::1/8', '::ffff:10.9.0.5/120'],
+  ]) {
+    const { exitCode, stdout } = await given(host, address)
+    t.deepEqual([exitCode, host.deps.endpoints.all(), host.allocator.held().size], [1, [], 0], address)
+    t.true(JSON.parse(stdout).msg.includes('host-local gave'), stdout)
+  }
+  const { exitCode, stdout } = await given(host, '10.9.0.2/24')
+  t.is(exitCode, 0, stdout)
+})
+
+test('a GC that lacks the range of the Node deletes nothing: the other plugin would never be told', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  t.is((await given(host, '10.9.0.5/24')).exitCode, 0)
+  for (const row of host.deps.endpoints.all()) host.deps.endpoints.publish({ ...row, createdMs: 0 })
+  const ipam = { type: 'host-local', subnet: 'usePodCidr' }
+  const gc = () => call(host, 'GC', { conf: { ipam, 'cni.dev/valid-attachments': [] } })
+  t.is(JSON.parse((await gc()).stdout).code, 11)
+  host.deps.podCidrs = () => ['10.9.0.0/24']
+  t.deepEqual((await gc()).delegate, {
+    podCidr: '10.9.0.0/24',
+    podCidrIPv6: undefined,
+    gone: [{ containerID: 'c1', ifname: 'eth0' }],
+  })
+})
