@@ -847,13 +847,21 @@ static void path_of(char *to, const char *start, size number)
   *to = 0;
 }
 
+/* Whether a namespace is mounted under the name that its number gives. */
+static int is_pinned(size number)
+{
+  char name[sizeof PIN + MOST_DIGITS];
+  path_of(name, PIN, number);
+  return number_at(name, O_NOFOLLOW) == number;
+}
+
 /* Mounts an open namespace under the name that its number gives. 1; 0: it was there; negative: the error. */
 static long pin(long fd, size number)
 {
   char name[sizeof PIN + MOST_DIGITS], from[sizeof "/proc/self/fd/" + MOST_DIGITS];
   long file;
   path_of(name, PIN, number);
-  if (number_at(name, O_NOFOLLOW) == number) return 0;
+  if (is_pinned(number)) return 0;
   system_call(SYS_mkdirat, AT_FDCWD, (long)NETNS_FOLDER, 0755, 0, 0); /* what is wrong with it the next call says */
   do file = system_call(SYS_openat, AT_FDCWD, (long)name, O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600, 0);
   while (file == -EINTR);
@@ -871,13 +879,14 @@ static void unpin(size number)
   char name[sizeof PIN + MOST_DIGITS];
   int i;
   path_of(name, PIN, number);
-  for (i = 0; i < 8 && number_at(name, O_NOFOLLOW) == number; i++)
+  for (i = 0; i < 8 && is_pinned(number); i++)
     if (system_call(SYS_umount2, (long)name, MNT_DETACH | UMOUNT_NOFOLLOW, 0, 0, 0) < 0) break;
   system_call(SYS_unlinkat, AT_FDCWD, (long)name, 0, 0, 0);
 }
 
 /* Says in `request` by which number the agent finds the namespace of ADD and CHECK, and mounts it for ADD. The host's own
-   has none, whatever its path is: the agent knows it. -1, or the exit code after an error was told. */
+   has none, whatever its path is: the agent knows it. Nor has one of CHECK that is not mounted: an agent of an earlier version
+   made its interface, and knows the path. -1, or the exit code after an error was told. */
 static int find_netns(Request *request)
 {
   int is_add = equal(request->command, text("ADD"));
@@ -892,6 +901,7 @@ static int find_netns(Request *request)
     if (request->netns == number_at(OWN_NETNS, 0)) request->netns = 0;
     else if (is_add && request->netns != 0) error = pin(fd, request->netns);
     else if (request->netns == 0) error = -EINVAL;
+    else if (!is_add && !is_pinned(request->netns)) request->netns = 0;
     system_call(SYS_close, fd, 0, 0, 0, 0);
     request->pinned = error == 1;
     if (error >= 0) return -1;

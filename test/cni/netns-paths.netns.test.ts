@@ -159,3 +159,20 @@ asRoot('what somebody else mounted under such a name stays, whatever an agent sa
   t.is((await runPlugin(plugin, { env: { ...ENV, CNI_COMMAND: 'DEL' }, input })).code, 0)
   t.true(isMounted('/run/netns/margay-7'))
 })
+
+asRoot(
+  'a pod whose row an earlier version wrote, by the path of its process, passes CHECK and an ADD that is repeated',
+  t =>
+    withNode(async node => {
+      const pod = await aContainer(t)
+      const result = resultOf(t, await node.run('ADD', { CNI_NETNS: pod.path }))
+      const { sandbox, ...row } = node.deps.endpoints.all()[0]!
+      node.deps.endpoints.publish({ ...row, netns: sandbox! })
+      execFileSync(systemProgram('umount'), [pinOf(pod)])
+      const check = await node.run('CHECK', { CNI_NETNS: pod.path }, conf({ prevResult: result }))
+      t.is(check.code, 0, check.stdout)
+      t.deepEqual(resultOf(t, await node.run('ADD', { CNI_NETNS: pod.path })), result)
+      t.false(isMounted(pinOf(pod)))
+      t.is((await node.run('DEL', { CNI_NETNS: '' })).code, 0)
+    }),
+)
