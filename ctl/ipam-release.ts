@@ -1,11 +1,13 @@
 // `ipam release`: frees what a node that is gone left behind, by hand. As margay-controllers does it, without its long
 // times: nothing of a node that has a Node object, and nothing whose owner answers when it is asked, unless it is forced.
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isLocked } from '../api/datastore-lock.ts'
 import type { Resource } from '../api/kinds.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import { affinityOf, askCollect, askOwner, emitBlock, isCollectAsked, parseBlock } from '../ipam/block.ts'
 import { ownersOf } from '../ipam/block-owners.ts'
 import { addressAt, contains, indexOf } from '../lib/ip.ts'
+import { inTurns } from './each.ts'
 import type { Leak } from './ipam-report.ts'
 import { ownerOf } from './ipam-usage.ts'
 
@@ -69,8 +71,9 @@ export async function releaseLeaks(store: Store, leaks: readonly Leak[], options
   const blocks = await store.list('IPAMBlock')
   const done: Released[] = []
   const ofBlocks = new Map<BlockObject, Leak[]>()
+  const giving = givenBy(blocks, new Set(leaks.map(({ ip }) => ip)))
   for (const leak of leaks) {
-    const block = blocks.find(item => isGiven(item, leak))
+    const block = giving.get(leak.ip)?.find(item => isGiven(item, leak))
     if (block === undefined) done.push({ what: `IP ${leak.ip}`, freed: [], ...GIVEN_ANEW })
     else ofBlocks.set(block, [...(ofBlocks.get(block) ?? []), leak])
   }
@@ -84,7 +87,22 @@ export async function releaseLeaks(store: Store, leaks: readonly Leak[], options
     else if (unclear === undefined && !(await anyExists(store, nodes))) gone.push(block.metadata.name)
     else for (const { ip } of its) done.push({ what: `IP ${ip}`, freed: [], ...NOBODYS })
   }
-  return [...done, ...(await releaseBlocks(store, gone, options)), ...(await askToFree(store, living, options))]
+  // forced or not: an owner without a Node object may live, and what a report calls leaked may be another pod's by now
+  const freed = await releaseBlocks(store, gone, { ...options, force: false })
+  return [...done, ...freed, ...(await askToFree(store, living, options))]
+}
+
+/** Which blocks give these addresses away. */
+function givenBy(blocks: readonly BlockObject[], ips: ReadonlySet<string>): Map<string, BlockObject[]> {
+  const giving = new Map<string, BlockObject[]>()
+  for (const block of blocks) {
+    const { cidr, allocations } = block.spec
+    for (const [ordinal, index] of allocations.entries()) {
+      const ip = index === null ? undefined : addressAt(cidr, ordinal)
+      if (ip !== undefined && ips.has(ip)) giving.set(ip, [...(giving.get(ip) ?? []), block])
+    }
+  }
+  return giving
 }
 
 const GIVEN_ANEW: Refusal = {
@@ -107,8 +125,10 @@ async function askToFree(
   asked: readonly [BlockObject, readonly Leak[]][],
   { waitMs }: ReleaseOptions,
 ): Promise<Released[]> {
+  if (asked.length === 0) return []
   const by = `margayctl at ${new Date().toISOString()}`
-  for (const [{ metadata }] of asked) await askOf(store, metadata.name, by)
+  const locked = isLocked(await found(store.get('ClusterInformation', 'default')))
+  await inTurns(asked, ([{ metadata }]) => askOf(store, metadata.name, by))
   const until = performance.now() + waitMs
   const left = new Map(asked)
   const answeredMs = new Map<BlockObject, number>()
@@ -125,22 +145,27 @@ async function askToFree(
       const isOver = nowMs >= until || nowMs - (answeredMs.get(block) ?? nowMs) >= PUBLISHED_MS
       if (stays.length > 0 && !isOver) continue
       left.delete(block)
-      for (const { ip } of stays) done.push({ what: `IP ${ip}`, freed: [], ...notFreed(now!) })
+      for (const { ip } of stays) done.push({ what: `IP ${ip}`, freed: [], ...notFreed(now!, locked) })
     }
     if (left.size === 0) return done
     await sleep(LOOK_MS)
   }
 }
 
-function notFreed(now: BlockObject): Refusal {
+function notFreed(now: BlockObject, locked: boolean): Refusal {
   const owner = ownerOf(now)
+  if (locked)
+    return {
+      refused: `the datastore is locked, so the agent of ${owner} publishes nothing`,
+      remedy: "'margayctl datastore unlock', then give the report once more",
+    }
   return isCollectAsked(now)
     ? {
         refused: `the agent of ${owner} did not answer`,
-        remedy: `look whether it runs and reaches the API server, and whether the datastore is locked; it frees the address as soon as it reads the block`,
+        remedy: `look whether it runs and reaches the API server; it frees the address as soon as it reads the block`,
       }
     : {
-        refused: `the agent of ${owner} looked, and a pod or a route of the node uses it`,
+        refused: `the agent of ${owner} looked, and a pod or a route of the node uses it, or it is lent to another node`,
         remedy: `'margayctl ipam check ${owner}' says what`,
       }
 }
@@ -154,7 +179,8 @@ async function askOf(store: Store, name: string, by: string): Promise<void> {
       return
     } catch (error) {
       if (error instanceof NotFound) return
-      if (!(error instanceof Conflict) || attempt === MOST_ATTEMPTS) throw error
+      if (!(error instanceof Conflict)) throw error
+      if (attempt === MOST_ATTEMPTS) return // it is in use all the time, and what stays is told
     }
 }
 
@@ -238,7 +264,7 @@ async function freeAsked(
 
 const WRITTEN: Refusal = {
   refused: 'its owner answered, or somebody else wrote it: it is in use',
-  remedy: 'stop the agent of its node first, or use --force',
+  remedy: 'stop the agent of its node first; --node and --ip take it with --force all the same',
 }
 
 /** Why a block may not be freed; undefined when no node that has something in it has a Node object. */

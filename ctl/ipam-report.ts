@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { isLocked } from '../api/datastore-lock.ts'
 import { parseJson } from '../api/json.ts'
 import type { Resource } from '../api/kinds.ts'
+import { parseAddress } from '../lib/ip.ts'
 import { UsageError } from './failure.ts'
 import type { Allocation } from './ipam-compare.ts'
 import type { Fault } from './ipam-faults.ts'
@@ -43,7 +44,12 @@ export function clusterOf(
   }
 }
 
-const integer = z.union([z.number(), z.bigint()])
+const integer = z.union([z.int(), z.bigint()])
+const address = z.string().transform((text, context) => {
+  const parsed = parseAddress(text)
+  if (parsed === undefined) context.addIssue('no IP address')
+  return parsed ?? text
+})
 const report = z.looseObject({
   version: z.string(),
   clusterGUID: z.string(),
@@ -52,7 +58,7 @@ const report = z.looseObject({
     z.string(),
     z.array(
       z.looseObject({
-        ip: z.string(),
+        ip: address,
         handle: z.string().optional(),
         sequenceNumber: integer.optional(),
         inUse: z.boolean(),

@@ -286,4 +286,8 @@ test('reports of another cluster, of another version, or older than the ClusterI
     /changed since these reports were written/,
   )
   t.regex(t.throws(() => leaksOf([{ name: 'x', text: '{}' }], NOW)).message, /^x is no report/)
+  for (const part of [{ ip: 'all' }, { ip: '10.0.0.0/8' }, { sequenceNumber: 1.5 }]) {
+    const edited = { allocations: { x: [{ ip: '10.0.0.1', inUse: false, ...part }] } }
+    t.regex(refused(edited), /^report.json is no report/, JSON.stringify(part))
+  }
 })

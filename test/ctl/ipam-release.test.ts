@@ -2,8 +2,8 @@ import test from 'ava'
 import { releaseAddress, releaseLeaks, releaseNode } from '../../ctl/ipam-release.ts'
 import { renderReleased } from '../../ctl/ipam-view.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
-import { blockFaults } from '../../ipam/block.ts'
-import { aBlock, aNode } from '../datastore/objects.ts'
+import { blockFaults, isCollectAsked } from '../../ipam/block.ts'
+import { aBlock, aNode, aResource } from '../datastore/objects.ts'
 
 const NOW = { force: false, waitMs: 0 }
 const FORCED = { force: true, waitMs: 0 }
@@ -90,4 +90,65 @@ test('an address that was given anew after the report stays', async t => {
   const leak = (sequenceNumber: bigint) => ({ ip: '10.0.0.0', handle: 'net.a.eth0', sequenceNumber })
   t.regex((await releaseLeaks(store, [leak(6n)], NOW))[0]!.refused!, /given anew since the report/)
   t.is((await releaseLeaks(store, [leak(7n)], NOW))[0]!.refused, undefined)
+})
+
+test('a block of a report whose owner has no Node object and lives stays, whatever is forced', async t => {
+  const store = await cluster()
+  const leak = { ip: '10.0.0.0', handle: 'net.a.eth0', sequenceNumber: undefined }
+  const releasing = releaseLeaks(store, [leak], { force: true, waitMs: 50 })
+  let asked = await store.get('IPAMBlock', '10-0-0-0-31')
+  for (let turn = 0; turn < 1_000 && asked.metadata.annotations === undefined; turn++) {
+    await new Promise(setImmediate)
+    asked = (await store.list('IPAMBlock')).find(({ spec }) => spec.cidr === '10.0.0.0/31') ?? asked
+  }
+  t.regex(asked.metadata.annotations?.['margay/owner-asked'] ?? '', /^margayctl at /)
+  await store.update('IPAMBlock', { ...asked, metadata: { ...asked.metadata, annotations: {} } })
+  t.regex((await releasing)[0]!.refused ?? '', /its owner answered/)
+  t.is((await store.list('IPAMBlock')).length, 2)
+})
+
+test('while the datastore is locked, an address that stays is not said to be used by a pod: its owner publishes nothing', async t => {
+  const store = await cluster()
+  const info = aResource('ClusterInformation', {
+    metadata: { name: 'default' },
+    spec: { clusterGUID: 'guid', datastoreReady: false },
+  })
+  await store.create('ClusterInformation', info)
+  const leak = { ip: '10.0.0.2', handle: 'net.c.eth0', sequenceNumber: undefined }
+  const releasing = releaseLeaks(store, [leak], { force: false, waitMs: 300 })
+  for (;;) {
+    const asked = await store.get('IPAMBlock', '10-0-0-2-31')
+    if (isCollectAsked(asked)) {
+      await store.update('IPAMBlock', { ...asked, metadata: { ...asked.metadata, annotations: {} } })
+      break
+    }
+    await new Promise(setImmediate)
+  }
+  t.like((await releasing)[0]!, {
+    refused: 'the datastore is locked, so the agent of n2 publishes nothing',
+    remedy: "'margayctl datastore unlock', then give the report once more",
+  })
+})
+
+test('a report of 5,000 nodes is compared with each block once', async t => {
+  const store = createFakeStore()
+  await store.create('Node', aNode('n1'))
+  const blocks = Array.from({ length: 5_000 }, (_, i) => aBlock(`10.${i >> 8}.${i & 255}.0/31`))
+  let read = 0
+  const counted = blocks.map(block => {
+    const { spec } = block
+    return {
+      ...block,
+      get spec() {
+        read++
+        return spec
+      },
+    }
+  })
+  const leaks = blocks.map(({ spec }) => ({
+    ...{ ip: spec.cidr.replace(/\/31$/, ''), handle: 'nobody', sequenceNumber: undefined },
+  }))
+  const released = await releaseLeaks({ ...store, list: async () => counted } as never, leaks, NOW)
+  t.is(released.length, leaks.length)
+  t.true(read <= 10 * blocks.length, `${read} reads of blocks`)
 })
