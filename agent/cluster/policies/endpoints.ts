@@ -38,6 +38,9 @@ export function hasEnded({ status }: Resource<'Pod'>): boolean {
   return ENDED.includes(status?.phase)
 }
 
+/** A pod has an address of each family at the most; who may annotate Pods could name thousands, and every set of policies has them. */
+const MOST_NOTED = 2
+
 /** In canonical text, sorted. What the kubelet says counts before what a CNI plugin noted. */
 export function addressesOf(pod: Resource<'Pod'>): string[] {
   const { annotations = {}, deletionTimestamp } = pod.metadata
@@ -45,7 +48,7 @@ export function addressesOf(pod: Resource<'Pod'>): string[] {
   if (hasEnded(pod) || (deletionTimestamp !== undefined && noted === '')) return []
   const told = statusTexts(pod)
   const all = annotations[POD_ANNOTATION.addresses] ?? noted ?? ''
-  return canonical(told.length > 0 ? told : all.split(','))
+  return canonical(told.length > 0 ? told : all.split(',', MOST_NOTED))
 }
 
 /** What the kubelet says alone, in canonical text, sorted: who may make a Pod may write any address into its annotations. */

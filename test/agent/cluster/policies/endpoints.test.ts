@@ -79,6 +79,12 @@ const addresses: [title: string, status: object, metadata: object, addresses: st
     { annotations: { [`${CNI}podIP`]: '10.0.0.1/32', [`${CNI}podIPs`]: '10.0.0.1/32,fd00::1/128' } },
     ['10.0.0.1', 'fd00::1'],
   ],
+  [
+    'no more than two that a CNI plugin may have noted',
+    {},
+    { annotations: { [`${CNI}podIPs`]: '10.0.0.1/32,fd00::1/128,10.0.0.2/32' } },
+    ['10.0.0.1', 'fd00::1'],
+  ],
   ['none of one that succeeded', { phase: 'Succeeded', podIP: '10.0.0.1' }, {}, []],
   ['none of one that failed', { phase: 'Failed', podIP: '10.0.0.1' }, {}, []],
   ['its own until it is gone', { podIP: '10.0.0.1' }, { deletionTimestamp: '2026-01-01T00:00:00Z' }, ['10.0.0.1']],
