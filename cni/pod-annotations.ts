@@ -15,6 +15,8 @@ export type PodAnnotations = { pod: Texts; namespace: Texts }
 const MOST = 64
 /** The most of a value that is told again. */
 const SHOWN = 60
+/** What the name or the CIDR of a pool is made of: what names none is told again by whoever looks for it, in logs and events. */
+const POOL = /^[\w.:/-]{1,253}$/
 
 /** The configuration with what the annotations ask in its place. Throws `CniError`, which names object, annotation and remedy. */
 export function withAnnotations(conf: NetConf, pod: PodName, said: PodAnnotations): NetConf {
@@ -68,8 +70,9 @@ const NO_ADDRESSES = 'write a list of one address of a family, or of each, in JS
 function poolsOf(text: string): readonly string[] | Unreadable {
   const list = textsOf(text)
   if (typeof list === 'string') return new Unreadable(list, NO_POOLS)
-  if (list.includes('')) return new Unreadable('has an empty name', NO_POOLS)
-  return list
+  const wrong = list.find(each => !POOL.test(each))
+  if (wrong === undefined) return list
+  return new Unreadable(`names ${JSON.stringify(wrong.slice(0, SHOWN))}, which is no name or CIDR`, NO_POOLS)
 }
 
 function familiesOf(text: string): readonly Family[] | Unreadable {
