@@ -14,6 +14,8 @@ import { UsageError } from './failure.ts'
 /** Of `kubectl apply`: what it wrote is about the whole. */
 const LAST_APPLIED = 'kubectl.kubernetes.io/last-applied-configuration'
 const LONGEST_NAME = 253
+/** Each node looks through all pools for each pod. */
+const MOST_PARTS = 1_024
 
 export type Split = { pool: string; parts: readonly { name: string; cidr: string }[] }
 
@@ -48,6 +50,7 @@ export async function splitPool(store: Store, which: { name?: string; cidr?: str
 function partsOf({ metadata, spec }: IpPool, number: number): Split['parts'] {
   const bits = Math.log2(number)
   if (!Number.isInteger(bits) || bits < 1) throw new UsageError(`${number} is no power of 2 from 2 on`)
+  if (number > MOST_PARTS) throw new UsageError(`a pool is split into at most ${MOST_PARTS} parts`)
   const { address, length } = cidr(spec.cidr)
   if (length + bits > spec.blockSize)
     throw new UsageError(`${spec.cidr} has no ${number} parts of one block (/${spec.blockSize}) and more each`)

@@ -61,6 +61,12 @@ const refusals: [title: string, cluster: Parameters<typeof aCluster>[0], number:
   ['one part', {}, 1, /1 is no power of 2/],
   ['no number', {}, Number.NaN, /no power of 2/],
   ['parts smaller than a block', { spec: { blockSize: 20 } }, 32, /has no 32 parts of one block/],
+  [
+    'more parts than a cluster can use',
+    { spec: { cidr: 'fd00::/48', blockSize: 122, ipipMode: 'Never' } },
+    2 ** 40,
+    /at most 1024 parts/,
+  ],
   ['a pool that somebody else holds', { metadata: { finalizers: ['x/y'] } }, 2, /other finalizers \(x\/y\)/],
 ]
 
@@ -68,7 +74,7 @@ for (const [title, cluster, number, message] of refusals)
   test(`${title} is refused, and nothing is changed`, async t => {
     const store = await aCluster(cluster)
     await t.throwsAsync(splitPool(store, { name: 'p' }, number), { message })
-    t.deepEqual(await poolsOf(store), ['p 10.244.0.0/16'])
+    t.deepEqual(await poolsOf(store), [`p ${cluster?.spec?.['cidr' as never] ?? '10.244.0.0/16'}`])
     t.is((await store.get('IPPool', 'p')).metadata.deletionTimestamp, undefined)
   })
 
