@@ -5,7 +5,7 @@
 import { contains, type Family, familyOf } from '../lib/ip.ts'
 import type { Delegated } from './delegate.ts'
 import type { CniDeps } from './deps.ts'
-import type { PodEndpoint } from './endpoints.ts'
+import { type EndpointStore, endpointId, type PodEndpoint } from './endpoints.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import type { AddRequest, Attachment, CniRequest, NetConf } from './request.ts'
 
@@ -19,11 +19,29 @@ export type DelegateWork = { podCidr?: string; podCidrIPv6?: string; gone?: read
 /** ADD came for addresses of another plugin, and without them: nothing was made. */
 export class DelegateNeeded extends Error {}
 
-/** What another plugin gave, now or to the interface before; undefined where addresses are ours. Throws `DelegateNeeded`. */
-export function delegatedTo({ conf, delegated }: AddRequest, before: PodEndpoint | undefined): Delegated | undefined {
+/**
+ * What another plugin gave, now or to the interface before; undefined where addresses are ours. Throws `DelegateNeeded`, or
+ * `CniError` where a DEL came before that plugin was done, whose address is free again.
+ */
+export function delegatedTo(
+  request: AddRequest,
+  before: PodEndpoint | undefined,
+  endpoints: EndpointStore,
+): Delegated | undefined {
+  const { conf, delegated } = request
   if (conf.delegate === undefined) return undefined
+  const id = endpointId(conf.name, request)
+  if (delegated !== undefined && endpoints.isOvertaken(id))
+    throw new CniError(
+      CNI_CODE.tryLater,
+      `DEL came while ${conf.delegate} gave an address`,
+      'nothing was made; the runtime calls ADD again when it wants the interface',
+    )
   if (delegated !== undefined) return delegated
-  if (before?.delegate?.type !== conf.delegate) throw new DelegateNeeded(`${conf.delegate} is to give addresses`)
+  if (before?.delegate?.type !== conf.delegate) {
+    endpoints.expectAgain(id)
+    throw new DelegateNeeded(`${conf.delegate} is to give addresses`)
+  }
   return { addresses: before.addresses, ...before.delegate }
 }
 

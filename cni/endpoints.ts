@@ -47,6 +47,9 @@ export type PodEndpoint = {
 /** `gone` is told before the interface is deleted, so that felix does not repair it. */
 export type EndpointChange = { type: 'set'; endpoint: PodEndpoint } | { type: 'gone'; endpoint: PodEndpoint }
 
+/** ADDs that are remembered between their two requests. One that another plugin takes too long for is not there any more. */
+const MOST_BETWEEN = 1_000
+
 export class EndpointStore {
   readonly #db: Database
   readonly #rows = new Map<string, PodEndpoint>()
@@ -57,6 +60,8 @@ export class EndpointStore {
   readonly #leaving = new Set<string>()
   readonly #expected = new Set<string>()
   readonly #untilDel = new Map<string, Set<() => void>>()
+  /** Endpoints whose ADD is to come again, the latest last, and whether a DEL came since. */
+  readonly #between = new Map<string, boolean>()
   readonly #listeners = new Set<(change: EndpointChange) => void>()
 
   constructor(db: Database) {
@@ -106,8 +111,22 @@ export class EndpointStore {
     return { promise, [Symbol.dispose]: dispose }
   }
 
-  /** A DEL came: ADDs of this endpoint that still wait must not go on. */
+  /** ADD of the endpoint `id` made nothing, and is to come again with what another plugin gave. */
+  expectAgain(id: string): void {
+    this.#between.delete(id)
+    this.#between.set(id, false)
+    const [oldest] = this.#between.keys()
+    if (this.#between.size > MOST_BETWEEN) this.#between.delete(oldest!)
+  }
+
+  /** Whether a DEL came since then. */
+  isOvertaken(id: string): boolean {
+    return this.#between.get(id) === true
+  }
+
+  /** A DEL came: ADDs of this endpoint that still wait, or that are to come again, must not go on. */
   abandon(id: string): void {
+    if (this.#between.has(id)) this.#between.set(id, true)
     for (const resolve of this.#untilDel.get(id) ?? []) resolve()
   }
 

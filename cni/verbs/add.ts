@@ -99,7 +99,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
     )
   }
   const conf = await confOfPod(request, before, deps)
-  const delegated = delegatedTo(request, before)
+  const delegated = delegatedTo(request, before, endpoints)
   using pod = enter(kernel, request)
   const handle = handleOf(conf.name, request)
   const keeps = before?.handle === handle && before.delegate?.type === conf.delegate

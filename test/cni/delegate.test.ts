@@ -115,3 +115,15 @@ test('a GC that lacks the range of the Node deletes nothing: the other plugin wo
     gone: [{ containerID: 'c1', ifname: 'eth0' }],
   })
 })
+
+test('an ADD that a DEL overtook while another plugin gave its address makes nothing, and one that begins after it does', async t => {
+  const host = await aHost()
+  host.world.addNetns(POD)
+  t.truthy((await call(host, 'ADD', { conf: CONF })).delegate)
+  t.is((await call(host, 'DEL', { conf: CONF })).exitCode, 0)
+  const late = await given(host, '10.9.0.5/24')
+  t.deepEqual([late.exitCode, host.deps.endpoints.all()], [1, []])
+  t.is(JSON.parse(late.stdout).code, 11)
+  t.truthy((await call(host, 'ADD', { conf: CONF })).delegate)
+  t.is((await given(host, '10.9.0.5/24')).exitCode, 0)
+})
