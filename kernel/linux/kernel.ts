@@ -24,7 +24,7 @@ import {
   parseNeighbour,
 } from '../netlink/route/neighbour.ts'
 import { IFLA, RTM } from '../netlink/route/numbers.ts'
-import { emitRoute, emitRouteDump, emitRouteLookup, isAbout, parseRoute } from '../netlink/route/route.ts'
+import { emitRoute, emitRouteDump, emitRouteLookup, isAbout, parseRoute, parseWay } from '../netlink/route/route.ts'
 import {
   emitBucket,
   emitBucketDeletion,
@@ -186,7 +186,7 @@ class LinuxKernel implements Kernel {
     const body = (w: NlWriter) => emitRouteLookup(w, dst, source)
     const { answer, reply } = await this.#requests.read({ type: RTM.getRoute, body })
     check(answer, 'look up route', dst)
-    const route = reply && parseRoute(reply)
+    const route = reply && parseWay(reply)
     if (route !== undefined) return route
     throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
   }

@@ -20,6 +20,9 @@ const DROPPED_BY: ReadonlyMap<number, RouteType> = new Map([
   [ERRNO.EACCES, 'prohibit'],
 ])
 
+/** One reading of a table for a single destination costs a third of one of all. */
+const MOST_READ_SINGLY = 3
+
 export class RouteTable {
   readonly #links: LinkView
   readonly #ownership: Ownership
@@ -120,8 +123,8 @@ export class RouteTable {
 
 /** Whether a route is another program's, within what only we may give routes to. The kernel's own go with addresses. */
 function isForeign(route: NamedRoute, ownership: Ownership): boolean {
-  const { dst, protocol, type } = route
-  if (protocol === ROUTE_PROTOCOL.kernel || type === 'throw' || ownership.originOf(route) !== undefined) return false
+  const { dst, protocol } = route
+  if (protocol === ROUTE_PROTOCOL.kernel || ownership.originOf(route) !== undefined) return false
   return ownership.isDestination(dst)
 }
 
@@ -216,7 +219,8 @@ export function routeText({ dst, type, gateway, interfaceName, metric }: NamedRo
 
 /**
  * Asks for single routes. Where the answer is a route that drops packets (the own block of a pod that went away), which the kernel
- * does not show, those of its type are read; where that does not tell, the table is looked through for the destination.
+ * does not show, those of its type are read; where that does not tell, the table is looked through for the destination, once for
+ * many of them.
  */
 async function lookUpEach(
   kernel: RouteKernel,
@@ -231,6 +235,7 @@ async function lookUpEach(
     read.set(type, routes)
     return routes
   }
+  const hidden: { key: string; like: NamedRoute }[] = []
   for (const { key, like } of objects) {
     const { dst } = like
     const isIt = (route: Route) => routeKeyOf(route) === key
@@ -241,11 +246,29 @@ async function lookUpEach(
     else {
       const shown = found?.table === table && isIt(found) ? found : undefined
       const dropped = shown ?? (drops(like.type) ? (await dropping(like.type)).find(isIt) : undefined)
-      const route = dropped ?? (await kernel.routes({ table, dst })).find(isIt)
-      answers.push([key, route && (await withName(route, links))])
+      if (dropped === undefined) hidden.push({ key, like })
+      else answers.push([key, await withName(dropped, links)])
     }
   }
+  const found = new Map<string, Route>()
+  const dsts = new Set(hidden.map(({ like }) => like.dst))
+  for (const route of await readTo(kernel, table, dsts)) {
+    const key = routeKeyOf(route)
+    if (!found.has(key)) found.set(key, route)
+  }
+  for (const { key } of hidden) {
+    const route = found.get(key)
+    answers.push([key, route && (await withName(route, links))])
+  }
   return answers
+}
+
+/** All routes to these destinations and nothing shorter or longer. The kernel tells a whole table for one too. */
+async function readTo(kernel: RouteKernel, table: number, wanted: ReadonlySet<string>): Promise<Route[]> {
+  if (wanted.size > MOST_READ_SINGLY) return (await kernel.routes({ table })).filter(({ dst }) => wanted.has(dst))
+  const all: Route[] = []
+  for (const dst of wanted) for (const route of await kernel.routes({ table, dst })) all.push(route)
+  return all
 }
 
 /** Whether nothing of a table leads to exactly `dst`, since the way to its first address is this shorter prefix. */

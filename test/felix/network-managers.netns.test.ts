@@ -16,7 +16,7 @@ import { addLink, eventually, kernelState, setUpNode } from './node-kernel.ts'
 import { tell, WITHOUT_IPIP } from './worlds.ts'
 
 /** A busy machine may take long to start a manager and to apply what it is told. */
-const PATIENCE_MS = 20_000
+const PATIENCE_MS = 60_000
 const NETWORKD = '/lib/systemd/systemd-networkd'
 
 /** What docs/install.md says to write, and where. */
@@ -86,7 +86,7 @@ type Manager = {
   begin: string
   /** Until it has the uplink. */
   settled: string
-  /** What an administrator does, or the package when it is upgraded. */
+  /** What an administrator does, or the package when it is upgraded; last what may have effects after it is told to be done. */
   acts: Readonly<Record<string, string>>
   /** Those of them that take the address of the uplink away for a moment. */
   renews: readonly string[]
@@ -107,8 +107,8 @@ const MANAGERS: Readonly<Record<keyof typeof LEAVE_OURS, Manager>> = {
     settled: "until nmcli -t -f DEVICE,STATE device 2>/dev/null | grep -q '^eth0:connected'; do sleep 0.1; done",
     acts: {
       'apply its connection again': 'nmcli device reapply eth0',
-      'take its connection down and up': 'nmcli connection down eth0; nmcli connection up eth0',
       restart: 'kill $manager; wait $manager; START; SETTLED',
+      'take its connection down and up': 'nmcli connection down eth0; nmcli connection up eth0',
     },
     renews: ['take its connection down and up'],
     comm: 'NetworkManager',
@@ -123,8 +123,8 @@ const MANAGERS: Readonly<Record<keyof typeof LEAVE_OURS, Manager>> = {
     start: `${NETWORKD} >/dev/null 2>&1 & manager=$!`,
     settled: "until networkctl --no-legend list eth0 2>/dev/null | grep -q 'configured'; do sleep 0.1; done",
     acts: {
-      'configure the uplink anew': 'networkctl reconfigure eth0; SETTLED',
       restart: 'kill $manager; wait $manager; START; SETTLED',
+      'configure the uplink anew': 'networkctl reconfigure eth0; SETTLED',
     },
     renews: ['configure the uplink anew'],
     comm: 'systemd-network',

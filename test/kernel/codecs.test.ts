@@ -54,6 +54,16 @@ test('what is written of a route reads back the same', t => {
   )
 })
 
+test('a route of one type of service, or of some senders, is none of those that have its destination and metric', t => {
+  fc.assert(
+    fc.property(routes, fc.constantFrom(2, 3), fc.integer({ min: 1, max: 32 }), (route, at, value) => {
+      const message = written(w => emitRoute(w, route))
+      message.body[at] = value
+      t.is(parseRoute(message), undefined)
+    }),
+  )
+})
+
 test('a deletion spells the default metric of IPv6 out, because 0 would mean any', t => {
   const route = block('fd00:2::/122')
   t.false(toHex(written(w => emitRoute(w, route)).body).includes('0800060000040000'))

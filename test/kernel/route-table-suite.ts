@@ -2,7 +2,14 @@
 import type { ExecutionContext, TestFn } from 'ava'
 import { ERRNO } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
+import {
+  ROUTE_PROTOCOL,
+  ROUTE_SCOPE,
+  ROUTE_TABLE,
+  type Route,
+  type RouteChange,
+  type RouteFilter,
+} from '../../kernel/port/routes.ts'
 import { LinkView } from '../../kernel/reconcile/link-view.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import type { Outcome } from '../../kernel/reconcile/outcome.ts'
@@ -18,6 +25,7 @@ type Setting = {
   cali: number
   eth: number
   sent: RouteChange[]
+  reads: RouteFilter[]
   table: RouteTable
   links: LinkView
   ownership: Ownership
@@ -101,6 +109,30 @@ export function routeTableSuite(test: TestFn, open: () => World): void {
       }
     },
   )
+
+  promise('reads a long table once for many routes that others hide', async (t, { kernel, cali, eth, ...it }) => {
+    const blocks = Array.from({ length: 40 }, (_, i) =>
+      i % 2 === 0 ? `10.7.${i}.0/26` : `fd00:7:${i.toString(16)}::/122`,
+    )
+    const wanted = blocks.map(dst => ({ ...workload(dst, cali), protocol: ROUTE_PROTOCOL.blocks, scope: 0 }))
+    const firsts = blocks.map(dst => dst.replace('/26', '/32').replace('/122', '/128'))
+    const hiding = firsts.map(dst => ({ ...workload(dst, eth), protocol: ROUTE_PROTOCOL.static, scope: 0 }))
+    t.deepEqual(await refusals(kernel, hiding.map(add)), [])
+    for (const route of wanted) it.want(route)
+    t.deepEqual((await it.apply()).refused, [])
+    const taken = wanted.filter((_, i) => i % 3 > 0)
+    t.deepEqual(
+      await refusals(
+        kernel,
+        taken.map(route => ({ verb: 'delete', route })),
+      ),
+      [],
+    )
+    it.reads.length = 0
+    for (const route of wanted) it.table.observe({ type: 'route-gone', route })
+    t.deepEqual((await it.apply()).healed.map(({ key }) => key).toSorted(), taken.map(({ dst }) => dst).toSorted())
+    t.true(it.reads.length <= 3, JSON.stringify(it.reads))
+  })
 
   promise(
     'never touches a foreign route, not even under a wanted key',
@@ -278,8 +310,12 @@ async function setting(kernel: Kernel): Promise<Setting> {
   for (const name of ['lo', 'cali0', 'p0', 'eth0', 'p1']) await kernel.setLink(name, { up: true })
   await kernel.addAddress({ ifindex: eth, address: '198.51.100.1', length: 24, scope: 0 })
   const sent: RouteChange[] = []
+  const reads: RouteFilter[] = []
   const spy = {
-    routes: (filter: Parameters<Kernel['routes']>[0]) => kernel.routes(filter),
+    routes: (filter: RouteFilter = {}) => {
+      reads.push(filter)
+      return kernel.routes(filter)
+    },
     lookupRoute: (dst: string) => kernel.lookupRoute(dst),
     changeRoutes: (changes: readonly RouteChange[]) => {
       sent.push(...changes)
@@ -292,7 +328,7 @@ async function setting(kernel: Kernel): Promise<Setting> {
   const table = new RouteTable(spy, links, ownership, { confirm: false })
   const want = (route: Route) => table.want(route.dst, named(route, links))
   const apply = (mayRemove = true) => table.apply(() => mayRemove)
-  return { kernel, cali, eth, sent, table, links, ownership, want, apply }
+  return { kernel, cali, eth, sent, reads, table, links, ownership, want, apply }
 }
 
 function named({ ifindex, ...route }: Route, links: LinkView): NamedRoute {

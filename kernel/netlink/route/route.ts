@@ -98,8 +98,17 @@ export function isAbout(dst: string): (message: Message) => boolean {
   }
 }
 
-/** A route of the tables; undefined for cached clones and for types and families that Margay knows nothing of. */
-export function parseRoute({ body }: Message): Route | undefined {
+/**
+ * A route of the tables; undefined for what `parseWay` leaves out, and for routes of one type of service or of some senders (`from`),
+ * which the kernel keeps beside any other of their destination and metric.
+ */
+export function parseRoute(message: Message): Route | undefined {
+  const [, , sourceLength, tos] = message.body as unknown as number[]
+  return sourceLength === 0 && tos === 0 ? parseWay(message) : undefined
+}
+
+/** The route that a look-up ends at; undefined for cached clones and for types and families that Margay knows nothing of. */
+export function parseWay({ body }: Message): Route | undefined {
   if (body.length < RTMSG) return undefined
   const [family, length, , , table, protocol, scope, typeNumber] = body as unknown as number[]
   const flags = body.readUInt32LE(8)
