@@ -1517,7 +1517,8 @@ static int execute(const Request *request, Slice input, Slice work, const char *
 static int report_delegate(const Request *request, int code, Slice output)
 {
   Writer w;
-  if (code > 0 && parse_json(output).at != 0)
+  Slice said = parse_json(output), number = field(said, "code");
+  if (code > 0 && number.at != 0 && is_digit(*number.at) && is_string(field(said, "msg")))
     return printed(write_all(1, output.at, (size)(output.end - output.at), -1), code);
   begin_delegate_error(&w, request, code == NOT_FOUND ? 2 : code == NOT_STARTED ? 11 : 5);
   say(&w, code == NOT_FOUND     ? "is in no folder of CNI_PATH"

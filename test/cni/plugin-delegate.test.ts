@@ -101,7 +101,7 @@ test('another plugin is done when it ends, though what it left behind may print 
   const left = join(folder, 'left')
   writeFileSync(
     join(folder, 'bin/other'),
-    `#!/bin/sh\nsleep 1000 2>/dev/null &\necho $! >${left}\necho '{"code":77}'\nexit 1\n`,
+    `#!/bin/sh\nsleep 1000 2>/dev/null &\necho $! >${left}\necho '{"code":77,"msg":"x"}'\nexit 1\n`,
     {
       mode: 0o755,
     },
@@ -111,5 +111,25 @@ test('another plugin is done when it ends, though what it left behind may print 
   const input = JSON.stringify({ agentSocket: socket, name: 'net', ipam: { type: 'other' } })
   t.teardown(() => process.kill(Number(readFileSync(left, 'utf8'))))
   const { code, stdout } = await runPlugin(plugin, { env, input })
-  t.deepEqual([code, stdout.toString()], [1, '{"code":77}\n'])
+  t.deepEqual([code, stdout.toString()], [1, '{"code":77,"msg":"x"}\n'])
+})
+
+test('another plugin that fails and prints no error is told as one', async t => {
+  const { folder, plugin, socket } = installedPlugin(t)
+  await anAgent(t, socket, connection => connection.end(answer({ delegate: {} })))
+  const env = { ...ENV, CNI_COMMAND: 'DEL', CNI_PATH: join(folder, 'bin') }
+  const input = JSON.stringify({ agentSocket: socket, name: 'net', ipam: { type: 'other' } })
+  for (const printed of [
+    '7',
+    '[]',
+    '{}',
+    '{"cniVersion":"1.0.0","ips":[]}',
+    '{"code":"7","msg":"x"}',
+    '{"code":7,"msg":{}}',
+  ]) {
+    writeFileSync(join(folder, 'bin/other'), `#!/bin/sh\necho '${printed}'\nexit 3\n`, { mode: 0o755 })
+    const { code, stdout } = await runPlugin(plugin, { env, input })
+    t.is(code, 1, printed)
+    t.regex(JSON.parse(stdout.toString()).msg, /other of ipam.type failed and said no error/, printed)
+  }
 })
