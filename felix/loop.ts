@@ -482,13 +482,18 @@ export class Felix {
     this.#deps.onTunnelsNeeded?.(needed)
   }
 
-  /** Another MTU of an uplink changes those of the tunnel devices and of the pods, which a packet of either family fits. */
+  /**
+   * Another MTU of an uplink changes those of the tunnel devices and of the pods, which a packet of either family fits. While one
+   * of the two is not there it stays as it was.
+   */
   #followUplink(changed?: string): void {
     const uplinks = this.#uplinks()
     // it may have lost its carrier, which nothing of ours feels
     if (uplinks.some(({ name }) => name === changed)) this.#kick()
+    const { node } = this.#calculator
     const [smallest] = uplinks.map(({ mtu }) => mtu).toSorted((a, b) => a - b)
-    if (smallest !== undefined) this.configure({ uplinkMtu: smallest })
+    if (smallest !== undefined && node !== undefined && uplinks.length === uplinksOf(node).length)
+      this.configure({ uplinkMtu: smallest })
   }
 
   /** Those of them that are there. */

@@ -490,6 +490,12 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.is(felix.podMtu(), 1350)
       await it.otherProgram.setLink('eth1', { mtu: 1300 })
       await eventually('vxlan.calico has 1250', async () => (await it.otherProgram.link('vxlan.calico'))?.mtu === 1250)
+      await it.otherProgram.deleteLink('eth1')
+      // over eth0 too
+      await removeRoute(it.otherProgram, '10.244.2.0/26')
+      await eventually('a pass knows that it is gone', () => it.healed.includes('Route 10.244.2.0/26'))
+      await felix.applied().catch(() => undefined)
+      t.is(felix.podMtu(), 1250, 'of an uplink that comes again pods keep the MTU')
     }))
 
   test('a route that no peer announces after a restart is removed once BGP has converged', t =>
