@@ -14,15 +14,14 @@ export function authorText(author: Author, proc = '/proc'): string | undefined {
   const { port } = author
   if (port >= CHOSEN) return undefined
   const pid = port & PID_MASK
-  return words(
-    pid,
-    holds(pid, port, proc) ? readOr(() => readFileSync(`${proc}/${pid}/comm`, 'utf8').trim()) : undefined,
-  )
+  if (pid === 0) return undefined
+  return words(pid, holds(pid, port, proc) ? readOr(() => readFileSync(`${proc}/${pid}/comm`, 'utf8')) : undefined)
 }
 
 /** A name is whatever the process says, and lands in logs and events. */
-function words(pid: number, name: string | undefined): string {
-  return name === undefined ? `process ${pid}` : `${name.replace(/[^ -~]/g, '?')} (process ${pid})`
+function words(pid: number, name = ''): string {
+  const told = name.trim().replace(/[^ -~]/g, '?')
+  return told === '' ? `process ${pid}` : `${told} (process ${pid})`
 }
 
 /** Whether the process of this number has the rtnetlink socket of this port; most that change one thing have ended. */

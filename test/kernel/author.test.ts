@@ -43,6 +43,12 @@ test('of a port that the kernel chose nobody is named', t => {
   t.is(authorText({ port: 0xfffff000 }, '/nonexistent'), undefined)
 })
 
+test('a port that is no process’s number names nobody, and a process without a name has its number', t => {
+  t.is(authorText({ port: 5 << 22 }, '/nonexistent'), undefined)
+  t.is(authorText({ port: 312 }, proc(t, { comm: '  ', sockets: row(312, 4711) })), 'process 312')
+  t.is(authorText({ pid: 7, name: ' \n' }), 'process 7')
+})
+
 test('a name cannot break a line', t => {
   t.is(authorText({ pid: 7, name: 'a\nb\u001b[31m' }), 'a?b?[31m (process 7)')
   const folder = proc(t, { comm: 'a\tb', sockets: row(312, 4711) })
