@@ -18,6 +18,7 @@ export type {
 } from './config.ts'
 export type { AddressFamily } from './family.ts'
 export type { BgpState } from './fsm/step.ts'
+export type { Heard } from './hearing.ts'
 export type { ListenerCounts } from './listeners.ts'
 export type { ClearKind } from './peer.ts'
 export type { PolicyRule } from './policy.ts'
