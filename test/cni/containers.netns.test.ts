@@ -208,7 +208,8 @@ withPrograms(
       writeFileSync(
         conf,
         '[network]\nnetwork_backend = "cni"\ncni_plugin_dirs = ["/opt/cni/bin"]\nnetwork_config_dir = "/etc/cni/net.d"\n' +
-          'default_network = "margay"\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "runc"\n',
+          // where the group of the test has no controller for processes, a limit of podman's own is refused
+          'default_network = "margay"\n[containers]\npids_limit = 0\n[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\nruntime = "runc"\n',
       )
       const podman = (...args: string[]): Promise<Ran> => {
         const folders = ['--root', `${folder}/store`, '--runroot', `${folder}/runroot`, '--tmpdir', `${folder}/tmp`]
