@@ -67,7 +67,7 @@ export class PodRepair {
       const isOther = await this.#hasOtherMac(row)
       // it may be gone, or made again, by now
       if (now() !== row || this.#looks.get(row.id) !== cancel) return
-      if (isOther) await this.#underLock(row, endpoint => this.#followMac(endpoint))
+      if (isOther) await this.#underLock(row, endpoint => this.#repair(endpoint))
       const next = now()
       if (next?.createdMs === row.createdMs && this.#looks.has(row.id)) this.#lookForMac(next, later)
     })
@@ -104,15 +104,6 @@ export class PodRepair {
       // whatever it is: the pod keeps what it has, and the others theirs
       log.warn({ err: error, endpoint: row.id }, 'a pod whose link changed cannot be put right')
     }
-  }
-
-  async #followMac(row: PodEndpoint): Promise<void> {
-    const { kernel } = this.#deps
-    const host = await kernel.link(row.interfaceName)
-    if (host === undefined) return
-    using pod = kernel.inside(row.netns, POD_LIMIT)
-    const link = await linkOf(pod, row, host)
-    if (link !== undefined) await this.#followed(pod, row, link, host.mac ?? HOST_MAC)
   }
 
   /** The endpoint with the MAC that it has now; the neighbours that the pod lost with the one before are written again. */
