@@ -1,7 +1,7 @@
 // 500 pods of one node at once, as requests over the real socket of a whole agent: its kernel and its API server are in memory,
 // so that what is measured is who has its turn.
 import { mkdtempSync, rmSync } from 'node:fs'
-import { type ClientRequest, request } from 'node:http'
+import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -53,12 +53,15 @@ async function aServedNode(t: ExecutionContext) {
     const asked = request({ socketPath, method: 'POST', path: '/cni', agent: false })
     const answer = new Promise<Answer>((resolve, reject) => {
       asked.once('error', reject)
-      asked.once('response', async response => {
+      const read = async (response: IncomingMessage) => {
         let text = ''
         for await (const chunk of response) text += chunk
+        // of one that is given up the head may have come already
+        if (!response.complete) throw new Error('the answer ended early')
         if (verb === 'ADD') seen.adds++
-        resolve(JSON.parse(text))
-      })
+        return JSON.parse(text) as Answer
+      }
+      asked.once('response', response => void read(response).then(resolve, reject))
     })
     asked.end(body)
     return { asked, answer }
