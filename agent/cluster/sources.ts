@@ -1,6 +1,6 @@
 // The sources that a Pod, or its Namespace for Pods that say nothing, lets it send under beside its own addresses
-// (`cni.projectcalico.org/allowedSourcePrefixes`), a list of CIDRs in JSON. Pure. Unlike with other annotations nothing of one that makes no sense counts: who wrote it may have meant
-// less than what can be read.
+// (`cni.projectcalico.org/allowedSourcePrefixes`), a list of CIDRs in JSON. Pure. Unlike with other annotations nothing of one that
+// makes no sense counts: who wrote it may have meant less than what can be read.
 import { POD_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { broken, type Condition } from '../../api/status.ts'
