@@ -21,3 +21,20 @@ export async function promised(
   const tookMs = Math.round(performance.now() - startMs)
   return { tookMs, mostMs: Math.round(promiseMs * Math.max(before, slowness())) }
 }
+
+/** How long to wait for an answer that is to come, in milliseconds: it costs nothing when it comes, and machines stop for seconds. */
+export const ANSWER_MS = 20_000
+
+/** How long to wait for an answer that is not to come, in milliseconds. */
+export const SILENCE_MS = 1000
+
+/**
+ * How long `work` keeps this thread busy, in milliseconds of the processor, to about 10: what tells a cost that grows with
+ * the square of the input from one that does not, while other programs have the processor too.
+ */
+export function processorMs(work: () => void): number {
+  const before = process.threadCpuUsage()
+  work()
+  const { user, system } = process.threadCpuUsage(before)
+  return (user + system) / 1000
+}

@@ -11,6 +11,7 @@ import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork, settle } from '../bgp/memory-transport.ts'
 import { aPool, aResource } from '../datastore/objects.ts'
+import { processorMs } from '../slowness.ts'
 
 const N1 = '192.0.2.11'
 const N2 = '192.0.2.12'
@@ -311,8 +312,6 @@ test('thousands of refused prefixes of an outside peer, and hundreds of addresse
   for (let i = 0; i < 5000; i++) speaker(OUTSIDE[0]).announce({ prefix: `198.18.${i >> 8}.${i & 255}/32` })
   await settle(80)
   t.true(routing.peers().some(({ prefixes: { received, accepted } }) => received === 5000 && accepted === 0))
-  const startedMs = performance.now()
-  t.deepEqual(routing.refused(), [])
-  const tookMs = performance.now() - startedMs
+  const tookMs = processorMs(() => t.deepEqual(routing.refused(), []))
   t.true(tookMs < 500, `${tookMs} ms`)
 })

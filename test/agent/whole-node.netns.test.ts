@@ -249,7 +249,7 @@ asRoot(
     const goesOnMs = performance.now()
     first.child.kill('SIGCONT')
     t.is((await first.ended)[0], 3)
-    t.true(performance.now() - goesOnMs < 3000)
+    t.true(performance.now() - goesOnMs < 20_000)
     t.is((await waiting).code, 0)
     t.regex(first.log(), /was removed or replaced while this agent had it.*ends without another write/)
     t.deepEqual(states(), before)

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { type Kind, type KindRow, kinds } from '../../api/kinds.ts'
 import type { Shape } from '../../api/shapes/shape.ts'
 import { admit, admitChange, type Problem, validate } from '../../api/validate.ts'
+import { processorMs } from '../slowness.ts'
 
 type Case = [kind: Kind, spec: object, path?: string]
 
@@ -55,10 +56,9 @@ test('types, bounds, values and lists of a shape are kept', t => {
 })
 
 test('a text that would take a regular expression long is refused as fast as any other', t => {
-  const begun = performance.now()
   const udpTimeout = `${'ms'.repeat(50_000)}!`
-  t.is(problems('FelixConfiguration', { bpfConntrackTimeouts: { udpTimeout } }).length, 1)
-  t.true(performance.now() - begun < 1000)
+  const check = () => t.is(problems('FelixConfiguration', { bpfConntrackTimeouts: { udpTimeout } }).length, 1)
+  t.true(processorMs(check) < 1000)
 })
 
 test('the rules in CEL are kept here too, with the field that is wrong', t => {

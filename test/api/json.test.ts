@@ -1,6 +1,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { emitJson, parseJson, sameJson } from '../../api/json.ts'
+import { processorMs } from '../slowness.ts'
 
 test('an integer above 2^53 comes back digit by digit', t => {
   const text = '{"sequenceNumber":1766000000123456789,"n":[-9223372036854775808,9007199254740991,1.5,1e3]}'
@@ -13,9 +14,9 @@ test('an integer above 2^53 comes back digit by digit', t => {
 })
 
 test('a number with a million digits is a double, at once', t => {
-  const startMs = performance.now()
-  t.deepEqual(parseJson(`[${'9'.repeat(1_000_000)},1766000000123456789]`), [Infinity, 1766000000123456789n])
-  t.true(performance.now() - startMs < 1000)
+  const parse = () =>
+    t.deepEqual(parseJson(`[${'9'.repeat(1_000_000)},1766000000123456789]`), [Infinity, 1766000000123456789n])
+  t.true(processorMs(parse) < 1000)
 })
 
 test('digits inside text are text', t => {

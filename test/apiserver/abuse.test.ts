@@ -272,6 +272,6 @@ test.serial('half a TLS handshake does not delay the end of the server', async t
   await sleep(50)
   const startMs = performance.now()
   t.is(await other.stop('SIGTERM'), 0)
-  t.true(performance.now() - startMs < 1000)
+  t.true(performance.now() - startMs < 8000)
   socket.destroy()
 })

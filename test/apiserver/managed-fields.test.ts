@@ -19,6 +19,7 @@ import {
   withStartingOwners,
 } from '../../apiserver/managed-fields.ts'
 import { ApiError } from '../../apiserver/status.ts'
+import { processorMs } from '../slowness.ts'
 
 const NOW = '2026-01-01T00:00:00Z'
 const LATER = '2026-01-02T00:00:00Z'
@@ -152,10 +153,11 @@ test('of any two values: nothing changed is nothing, and what is taken out is no
 
 test('ten thousand fields cost time by their number, not by its square', t => {
   const many = (v: number): object => Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`k${i}`, v]))
-  const startMs = performance.now()
-  const first = apply(undefined, many(1), 'one')
-  const second = write(first, config(many(2)), 'two')
-  t.throws(() => apply(second, many(3), 'one'), { instanceOf: ApiError })
-  apply(second, {}, 'one', true)
-  t.true(performance.now() - startMs < 5000)
+  const tookMs = processorMs(() => {
+    const first = apply(undefined, many(1), 'one')
+    const second = write(first, config(many(2)), 'two')
+    t.throws(() => apply(second, many(3), 'one'), { instanceOf: ApiError })
+    apply(second, {}, 'one', true)
+  })
+  t.true(tookMs < 5000, `${tookMs} ms`)
 })

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { sameJson } from '../../api/json.ts'
 import { strategicMerge } from '../../api/strategic-merge.ts'
 import { JsonPatchError, jsonPatch } from '../../apiserver/json-patch.ts'
+import { processorMs } from '../slowness.ts'
 
 const json = (document: unknown, patch: unknown): unknown => jsonPatch(document, patch, sameJson)
 
@@ -123,8 +124,9 @@ test('a JSON patch that doubles the document again and again is refused before i
 test('a strategic patch of long lists takes time by their length, not by its square', t => {
   const items = (from: number): object[] =>
     Array.from({ length: 20_000 }, (_, i) => ({ type: `t${from + i}`, v: from }))
-  const startMs = performance.now()
-  const merged = strategicMerge({ conditions: items(0) }, { conditions: items(10_000) }) as { conditions: object[] }
-  t.is(merged.conditions.length, 30_000)
-  t.true(performance.now() - startMs < 5000)
+  const tookMs = processorMs(() => {
+    const merged = strategicMerge({ conditions: items(0) }, { conditions: items(10_000) }) as { conditions: object[] }
+    t.is(merged.conditions.length, 30_000)
+  })
+  t.true(tookMs < 5000, `${tookMs} ms`)
 })

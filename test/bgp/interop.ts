@@ -205,7 +205,7 @@ export class Margay {
 
   #ask(method: string, path: string, body?: unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const asked = request({ socketPath: this.#socket, method, path, timeout: 5000 }, response => {
+      const asked = request({ socketPath: this.#socket, method, path, timeout: 20_000 }, response => {
         let text = ''
         response.setEncoding('utf8').on('data', chunk => {
           text += chunk
@@ -262,7 +262,7 @@ export function say(link: Link, command: string, ...args: readonly string[]): st
   return execFileSync(systemProgram('nsenter'), [`--net=${link.theirs.path}`, systemProgram(command), ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
-    timeout: 5000,
+    timeout: 20_000,
   })
 }
 

@@ -21,7 +21,7 @@ function serve(port: number): void {
 
 function ask(host: string, port: number): void {
   const socket = connect(port, host)
-  socket.setTimeout(3000, () => socket.destroy(new Error('no answer')))
+  socket.setTimeout(20_000, () => socket.destroy(new Error('no answer')))
   socket.once('data', data => {
     console.log(`${data}`.split('\n')[0])
     socket.destroy()

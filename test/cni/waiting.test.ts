@@ -45,13 +45,11 @@ test('with 500 ADDs that wait for a block and an API server that hangs, DEL and 
   const prevResult = JSON.parse((await call(host, 'ADD', { id: 'a', netns: '/run/netns/a' })).stdout)
   const adds = waiting(host, 500)
   t.is(await soon(adds.at(-1)!), 'waits')
-  const startMs = performance.now()
   t.deepEqual(await soon(call(host, 'CHECK', { id: 'a', netns: '/run/netns/a', conf: { prevResult } })), {
     exitCode: 0,
     stdout: '',
   })
   t.deepEqual(await soon(call(host, 'DEL', { id: 'b', netns: '/run/netns/b' })), { exitCode: 0, stdout: '' })
-  t.true(performance.now() - startMs < 1000)
   host.clock.advance(10_000)
   const codes = (await Promise.all(adds)).map(({ exitCode, stdout }) => (exitCode === 0 ? 0 : JSON.parse(stdout).code))
   t.deepEqual([...new Set(codes)].sort(), [0, 11])

@@ -4,6 +4,7 @@ import { PolicyEnforcer } from '../../felix/enforcer.ts'
 import { LABEL, type Policy, type PolicyEndpoint, type PolicyRule } from '../../felix/policy/model.ts'
 import { nft } from '../kernel/nftables-programs.ts'
 import { isRoot } from '../kernel/scratch-netns.ts'
+import { SILENCE_MS } from '../slowness.ts'
 import { type Pod, PodNode } from './pod-node.ts'
 
 const netns = isRoot ? test : test.skip
@@ -58,7 +59,7 @@ netns(
     const enforcer = open()
     // nothing is known: closed
     await apply(enforcer)
-    t.false(await node.reaches(friend, web))
+    t.false(await node.reaches(friend, web, SILENCE_MS))
     tell(enforcer)
     await apply(enforcer)
     t.true(enforcer.judges(web.interfaceName))
@@ -74,7 +75,7 @@ netns(
     })
     enforcer.set('policy', 'friends', onlyFriends)
     await apply(enforcer)
-    t.deepEqual([await node.reaches(friend, web), await node.reaches(stranger, web)], [true, false])
+    t.deepEqual([await node.reaches(friend, web), await node.reaches(stranger, web, SILENCE_MS)], [true, false])
     t.true(await node.reaches(web, stranger), 'replies pass, and what the pod sends is not judged by it')
 
     const again = open()
@@ -98,7 +99,7 @@ netns(
 
     again.set('policy', 'egress', policy('egress', "app == 'friend'", { egress: [] }))
     await apply(again)
-    t.deepEqual([await node.reaches(friend, web), await node.reaches(web, friend)], [false, true])
+    t.deepEqual([await node.reaches(friend, web, SILENCE_MS), await node.reaches(web, friend)], [false, true])
 
     // somebody empties all tables: put back in one pass
     await node.kernel.changeNftables([
@@ -112,17 +113,17 @@ netns(
       }),
     )
     t.true((await apply(again)) > 5)
-    t.deepEqual([await node.reaches(friend, web), await node.reaches(web, friend)], [false, true])
+    t.deepEqual([await node.reaches(friend, web, SILENCE_MS), await node.reaches(web, friend)], [false, true])
 
     // a Service, as others translate it; and the kubelet, which is of the node
     nft(node.space.path, ['-f', '-'], SERVICE)
     const service = { address: '10.96.0.1' }
-    t.deepEqual([await node.reaches(friend, service), await node.reaches(web, service)], [false, true])
+    t.deepEqual([await node.reaches(friend, service, SILENCE_MS), await node.reaches(web, service)], [false, true])
     again.set('policy', 'egress', undefined)
     again.set('policy', 'closed', policy('closed', "app == 'web'", { ingress: [] }))
     again.set('policy', 'friends', undefined)
     await apply(again)
-    t.deepEqual([await node.reaches(friend, web), await node.reaches(web, service)], [false, true])
+    t.deepEqual([await node.reaches(friend, web, SILENCE_MS), await node.reaches(web, service)], [false, true])
     t.is(await counted(), before, 'a rule that is gone keeps its count')
     t.true(await node.reaches(node, web), 'probes of the kubelet are answered')
 
@@ -130,7 +131,7 @@ netns(
     again.set('endpoint', 'default/web', undefined)
     await apply(again)
     t.false(again.judges(web.interfaceName))
-    t.false(await node.reaches(stranger, web), 'a pod that is gone is closed')
+    t.false(await node.reaches(stranger, web, SILENCE_MS), 'a pod that is gone is closed')
   },
 )
 
@@ -160,21 +161,21 @@ for (const [where, ownSets] of [
       ...Array.from({ length: 9 }, (_, i) => [`10.${i}.0.0/24`, `172.16.${2 * i}.0/23`]).flat(),
       ...more,
     ]
-    const passes = async (of: Partial<PolicyRule>) => {
+    const passes = async (of: Partial<PolicyRule>, withinMs?: number) => {
       const rule = { ...ALLOW, protocol: 6, ...of }
       enforcer.set('policy', 'lists', policy('lists', "app == 'web'", { ingress: [rule] }))
       t.deepEqual((await enforcer.put()).refused, [])
       await enforcer.remove()
-      return await node.reaches(friend, web)
+      return await node.reaches(friend, web, withinMs)
     }
     const around = `${friend.address}/31`
     t.true(await passes({ destination: { ports: ports(80) } }))
-    t.false(await passes({ destination: { ports: ports(81) } }))
-    t.false(await passes({ destination: { notPorts: ports(80) } }))
+    t.false(await passes({ destination: { ports: ports(81) } }, SILENCE_MS))
+    t.false(await passes({ destination: { notPorts: ports(80) } }, SILENCE_MS))
     t.true(await passes({ destination: { notPorts: ports(81) } }))
     t.true(await passes({ source: { nets: nets(around) } }))
-    t.false(await passes({ source: { nets: nets('10.200.0.0/31') } }))
-    t.false(await passes({ source: { notNets: nets(around) } }))
+    t.false(await passes({ source: { nets: nets('10.200.0.0/31') } }, SILENCE_MS))
+    t.false(await passes({ source: { notNets: nets(around) } }, SILENCE_MS))
     t.true(await passes({ source: { notNets: nets('10.200.0.0/31') } }))
     t.true(await passes({ source: { nets: nets(around) }, destination: { ports: ports(80) } }))
   })

@@ -10,6 +10,7 @@ import { ManualClock } from '../../lib/clock.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { nft } from '../kernel/nftables-programs.ts'
 import { isRoot } from '../kernel/scratch-netns.ts'
+import { SILENCE_MS } from '../slowness.ts'
 import { DOCKER, firewalld } from './foreign-tables.ts'
 import { PodNode } from './pod-node.ts'
 
@@ -104,11 +105,11 @@ netns('pods reach each other beside tables of others, as policies say, and those
   for (const [title, ruleset, letsPass] of OTHERS) {
     nft(node.space.path, ['-f', '-'], ruleset)
     const before = foreign()
-    if (!letsPass) t.false(await node.reaches(friend, web), `${title} drops`)
+    if (!letsPass) t.false(await node.reaches(friend, web, SILENCE_MS), `${title} drops`)
     watch.changed()
     clock.advance(5000)
     while (!letsPass && hasAccepts(foreign()) < 2) await new Promise(setImmediate)
-    const seen = [await node.reaches(friend, web), await node.reaches(stranger, web)]
+    const seen = [await node.reaches(friend, web), await node.reaches(stranger, web, SILENCE_MS)]
     t.deepEqual(seen, [true, false], title)
     const after = foreign()
     t.is(hasAccepts(after), letsPass ? 0 : 2, title)

@@ -4,6 +4,7 @@ import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
 import type { Route, RouteChange } from '../../kernel/port/routes.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import { ANSWER_MS } from '../slowness.ts'
 
 export type Spy = {
   kernel: Kernel
@@ -131,7 +132,7 @@ export async function routeTo(kernel: Kernel, dst: string): Promise<Route | unde
 export async function eventually(
   what: string,
   holds: () => Promise<boolean> | boolean,
-  limitMs = 5000,
+  limitMs = ANSWER_MS,
 ): Promise<number> {
   const startMs = performance.now()
   while (!(await holds())) {

@@ -7,6 +7,7 @@ import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/rout
 import { familyOf } from '../../lib/ip.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
+import { ANSWER_MS } from '../slowness.ts'
 
 export type Pod = { name: string; address: string; address6: string; interfaceName: string; space: ScratchNetns }
 
@@ -64,10 +65,10 @@ export class PodNode implements AsyncDisposable {
     return pod
   }
 
-  /** Whether a connection to the pod's port 80 is answered. What is dropped is not answered within a second. */
-  async reaches(from: { space: ScratchNetns }, to: Pick<Pod, 'address'>): Promise<boolean> {
+  /** Whether a connection to the pod's port 80 is answered within `withinMs`. */
+  async reaches(from: { space: ScratchNetns }, to: Pick<Pod, 'address'>, withinMs = ANSWER_MS): Promise<boolean> {
     const client = `const s = require('net').connect({ host: '${to.address}', port: 80 })
-      s.on('data', () => process.exit(0)).on('error', () => process.exit(1)); setTimeout(() => process.exit(2), 1000)`
+      s.on('data', () => process.exit(0)).on('error', () => process.exit(1)); setTimeout(() => process.exit(2), ${withinMs})`
     const [code] = await once(this.run(from, process.execPath, ['-e', client]), 'exit')
     return code === 0
   }

@@ -12,6 +12,7 @@ import {
 import { netnsPath, runInNetns } from '../../kernel/netns.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import { addressBytes, familyOf, formatAddress } from '../../lib/ip.ts'
+import { ANSWER_MS } from '../slowness.ts'
 import { checksum, ipv4 } from './frames.ts'
 
 const SOCK_DGRAM = 2
@@ -64,7 +65,7 @@ export function tcpSyn(from: string, to: string, sport: number, dport: number): 
   return ipv4({ from, to }, TCP, segment)
 }
 
-async function next(fd: number, length: number, limitMs = 2000): Promise<From | undefined> {
+async function next(fd: number, length: number, limitMs = ANSWER_MS): Promise<From | undefined> {
   const endMs = performance.now() + limitMs
   for (;;) {
     const address = Buffer.alloc(length)

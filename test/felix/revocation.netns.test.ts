@@ -14,6 +14,7 @@ import { silentLog } from '../../lib/log.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { nft } from '../kernel/nftables-programs.ts'
 import { isRoot } from '../kernel/scratch-netns.ts'
+import { ANSWER_MS, SILENCE_MS } from '../slowness.ts'
 import { type Pod, PodNode } from './pod-node.ts'
 import type { Told } from './revoking-child.ts'
 import { CLIENT, SERVER, Talk } from './talks.ts'
@@ -120,7 +121,7 @@ class World implements AsyncDisposable {
   async #talk(pod: Pick<Pod, 'space'>, program: string): Promise<Talk> {
     const talk = new Talk(this.node.run(pod, process.execPath, ['-e', program], 'talk'))
     this.#talks.push(talk)
-    if (!(await talk.hears('on', 20_000))) throw new Error('a program did not start')
+    if (!(await talk.hears('on'))) throw new Error('a program did not start')
     return talk
   }
 
@@ -149,20 +150,20 @@ netns('what a policy denies by now is cut, TCP and UDP, and all other connection
 
   const friends = policy('friends', "app == 'web'", { ingress: [from("app == 'friend'")] })
   await world.cuts(() => enforcer.set('policy', 'friends', friends))
-  t.deepEqual(await direct.works(), NONE)
-  t.deepEqual(await behind.works(), NONE, 'nor behind a Service')
+  t.deepEqual(await direct.works(SILENCE_MS), NONE)
+  t.deepEqual(await behind.works(SILENCE_MS), NONE, 'nor behind a Service')
   t.deepEqual(await kept.works(), BOTH)
   t.deepEqual(await probe.works(), BOTH, 'what the node itself opened is not judged')
 
   // the server goes on sending: no new connection the other way round
   server.say('push')
   t.true(await kept.hears('tcp pushed'))
-  t.false(await direct.hears('tcp pushed', 700))
-  t.deepEqual(await direct.works(), NONE)
+  t.false(await direct.hears('tcp pushed', SILENCE_MS))
+  t.deepEqual(await direct.works(SILENCE_MS), NONE)
 
   // a label makes a friend of nobody
   await world.cuts(() => world.label(friend, 'nobody'))
-  t.deepEqual(await kept.works(), NONE)
+  t.deepEqual(await kept.works(SILENCE_MS), NONE)
 
   // and a new connection after the denial is gone
   enforcer.set('policy', 'friends', undefined)
@@ -196,7 +197,7 @@ netns(
     for (const talk of talks) t.deepEqual(await talk.works(), BOTH)
 
     await world.cuts(() => set([`${other.address}/32`]))
-    t.deepEqual(await talks[0].works(), NONE)
+    t.deepEqual(await talks[0].works(SILENCE_MS), NONE)
     t.deepEqual(await talks[1].works(), BOTH)
     t.deepEqual(await talks[2].works(), BOTH, 'another pod, to the same server')
 
@@ -205,7 +206,7 @@ netns(
     await world.apply()
     t.deepEqual(await talks[1].works(), BOTH, 'kept, as Calico does')
     await world.cuts(() => world.revocation.configure('cut'))
-    t.deepEqual(await talks[1].works(), NONE, 'and cut when that changes')
+    t.deepEqual(await talks[1].works(SILENCE_MS), NONE, 'and cut when that changes')
   },
 )
 
@@ -229,7 +230,7 @@ netns('a connection that was cut is not taken up again when the agent was killed
 
   await using first = new Agent(told)
   await first.says('cut')
-  t.deepEqual(await talk.works(), NONE)
+  t.deepEqual(await talk.works(SILENCE_MS), NONE)
   await first.kill()
   const cut = () => nft(node.space.path, ['list', 'set', 'inet', 'margay-policy', 'cut'])
   t.regex(cut(), new RegExp(web.interfaceName))
@@ -237,8 +238,8 @@ netns('a connection that was cut is not taken up again when the agent was killed
   await using second = new Agent(told)
   await second.says('synced')
   server.say('push')
-  t.false(await talk.hears('tcp pushed', 700))
-  t.deepEqual(await talk.works(), NONE)
+  t.false(await talk.hears('tcp pushed', SILENCE_MS))
+  t.deepEqual(await talk.works(SILENCE_MS), NONE)
   t.regex(cut(), new RegExp(web.interfaceName))
 })
 
@@ -298,11 +299,11 @@ for (const [family, address] of Object.entries(FAMILIES)) {
     for (const each of [kept, cut]) t.deepEqual(await each.works(), BOTH)
     const friends = policy('friends', "app == 'web'", { ingress: [from("app == 'friend'")] })
     await world.cuts(() => enforcer.set('policy', 'friends', friends))
-    t.deepEqual(await cut.works(), NONE)
+    t.deepEqual(await cut.works(SILENCE_MS), NONE)
     server.say('push')
     t.true(await kept.hears('tcp pushed'))
-    t.false(await cut.hears('tcp pushed', 700))
-    t.deepEqual([await cut.works(), await kept.works()], [NONE, BOTH])
+    t.false(await cut.hears('tcp pushed', SILENCE_MS))
+    t.deepEqual([await cut.works(SILENCE_MS), await kept.works()], [NONE, BOTH])
   })
 
   netns(
@@ -324,17 +325,21 @@ for (const [family, address] of Object.entries(FAMILIES)) {
         'forwarded by eth1': await world.talk(far, pod[address]),
         'to its own pod': await world.talk(host, pod[address]),
       }
+      const all = Object.keys(talks)
+      const left = new Set(all)
       const works = async () => {
-        const all = await Promise.all(
-          Object.entries(talks).map(async ([name, talk]) => [name, JSON.stringify(await talk.works())] as const),
+        const found = await Promise.all(
+          Object.entries(talks).map(async ([name, talk]) => {
+            const found = await talk.works(left.has(name) ? ANSWER_MS : SILENCE_MS)
+            return [name, JSON.stringify(found)] as const
+          }),
         )
         t.deepEqual(
-          [...new Set(all.map(([, text]) => text))].filter(text => ![ON, OFF].includes(text)),
+          [...new Set(found.map(([, text]) => text))].filter(text => ![ON, OFF].includes(text)),
           [],
         )
-        return all.filter(([, text]) => text === ON).map(([name]) => name)
+        return found.filter(([, text]) => text === ON).map(([name]) => name)
       }
-      const all = Object.keys(talks)
       t.deepEqual(await works(), all)
 
       enforcer.setHostRules(felixSettings(undefined).hosts!, { ipip: false, vxlan: false, vxlanPort: 4789 })
@@ -343,17 +348,16 @@ for (const [family, address] of Object.entries(FAMILIES)) {
       await world.apply()
       t.deepEqual(await works(), all, 'its profile allows')
 
-      const left = new Set(all)
       const denies = async (name: string, of: Partial<Policy>, cut: string) => {
-        await world.cuts(() => enforcer.set('policy', name, policy(name, "host == 'yes'", of)))
         left.delete(cut)
+        await world.cuts(() => enforcer.set('policy', name, policy(name, "host == 'yes'", of)))
         t.deepEqual(await works(), [...left])
       }
       const deny: PolicyRule = { action: 'deny', source: {}, destination: {} }
       await denies('in', { ingress: [deny] }, 'in')
       server.say('push')
       t.true(await talks['in by eth1'].hears('tcp pushed'))
-      t.false(await talks.in.hears('tcp pushed', 700), 'no new connection the other way round')
+      t.false(await talks.in.hears('tcp pushed', SILENCE_MS), 'no new connection the other way round')
       await denies('out', { egress: [deny] }, 'out')
       await denies('through', { hostStage: 'preDNAT', order: 1, ingress: [deny] }, 'forwarded in')
       await denies('leaving', { hostStage: 'forward', egress: [deny] }, 'forwarded out')
@@ -384,7 +388,7 @@ for (const [family, address] of Object.entries(FAMILIES)) {
       const cut = await world.talk(near, host[address])
       const ofSecond = [await world.talk(far, second), await world.talk(host, far[address], second)]
       // a datagram is answered from any address
-      const go = async () => (await Promise.all(ofSecond.map(each => each.works()))).map(({ tcp }) => tcp)
+      const go = (withinMs?: number) => Promise.all(ofSecond.map(each => each.tcpWorks(withinMs)))
       // where the interface is open a connection that was cut goes on as a new one
       const entries = async () => {
         const ids = new Set<number>()
@@ -404,11 +408,11 @@ for (const [family, address] of Object.entries(FAMILIES)) {
       const before = await entries()
       t.is(before.length, 2)
       await world.cuts(() => enforcer.set('policy', 'shut', of('eth0')))
-      t.deepEqual(await cut.works(), NONE)
+      t.deepEqual(await cut.works(SILENCE_MS), NONE)
       t.deepEqual(await entries(), before)
       t.deepEqual(await go(), [true, true])
       await world.cuts(() => enforcer.set('policy', 'shut', of('eth1')))
-      t.deepEqual(await go(), [false, false])
+      t.deepEqual(await go(SILENCE_MS), [false, false])
     },
   )
 }

@@ -1,6 +1,7 @@
 // Programs that talk to each other for long, over TCP and UDP, in the namespaces of pods and of hosts.
 import type { ChildProcess } from 'node:child_process'
 import { createInterface } from 'node:readline'
+import { ANSWER_MS } from '../slowness.ts'
 
 /** Answers every datagram, and every line of a connection; `push PORT ADDRESS` sends a datagram by itself. */
 export const SERVER = `
@@ -46,7 +47,7 @@ export class Talk {
     })
   }
 
-  async hears(line: string, withinMs = 3000): Promise<boolean> {
+  async hears(line: string, withinMs = ANSWER_MS): Promise<boolean> {
     if (this.#heard.has(line)) return true
     const { promise, resolve } = Promise.withResolvers<boolean>()
     this.#waiting.set(line, () => resolve(true))
@@ -60,12 +61,22 @@ export class Talk {
     this.#child.stdin!.write(`${text}\n`)
   }
 
-  /** Which of both is answered: what is cut is silent, so it takes a moment to know. */
-  async works(): Promise<{ tcp: boolean; udp: boolean }> {
+  /** Which of both is answered within `withinMs`: what is cut is silent. */
+  async works(withinMs = ANSWER_MS): Promise<{ tcp: boolean; udp: boolean }> {
+    const text = this.#line()
+    const [tcp, udp] = await Promise.all([this.hears(`tcp ${text}`, withinMs), this.hears(`udp ${text}`, withinMs)])
+    return { tcp, udp }
+  }
+
+  /** Whether the connection is answered within `withinMs`, whatever datagrams are. */
+  async tcpWorks(withinMs = ANSWER_MS): Promise<boolean> {
+    return this.hears(`tcp ${this.#line()}`, withinMs)
+  }
+
+  #line(): string {
     const text = `line ${this.#said++}`
     this.say(text)
-    const [tcp, udp] = await Promise.all([this.hears(`tcp ${text}`, 700), this.hears(`udp ${text}`, 700)])
-    return { tcp, udp }
+    return text
   }
 
   end(): void {

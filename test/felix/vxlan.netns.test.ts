@@ -77,7 +77,7 @@ else {
       '-c',
       '100',
       '-W',
-      '1',
+      '20',
       '10.244.2.5',
     ]
     const pings = spawn(systemProgram('ip'), args, { stdio: ['ignore', 'pipe', 'ignore'] })

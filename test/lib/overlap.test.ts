@@ -2,6 +2,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import { contains, fromBig, overlaps } from '../../lib/ip.ts'
 import { earlierOverlaps } from '../../lib/overlap.ts'
+import { processorMs } from '../slowness.ts'
 
 const cidr = fc.oneof(
   fc.record({ at: fc.bigInt(0n, 15n), length: fc.integer({ min: 0, max: 8 }) }).map(({ at, length }) => {
@@ -36,9 +37,7 @@ test('ten thousand CIDRs are compared in well under a second, whether they are a
     () => '10.0.0.0/8',
   ]) {
     const cidrs = Array.from({ length: count }, (_, i) => at(i))
-    const startMs = performance.now()
-    t.is(earlierOverlaps(cidrs).length, count)
-    t.true(performance.now() - startMs < 1_500)
+    t.true(processorMs(() => t.is(earlierOverlaps(cidrs).length, count)) < 1500)
   }
 })
 

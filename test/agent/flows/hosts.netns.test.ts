@@ -14,6 +14,7 @@ import { ethernet, sendFrame, sendPacket } from '../../felix/frames.ts'
 import { isRoot, scratchNetns } from '../../kernel/scratch-netns.ts'
 import { POLICY, prepareNode, route } from '../../policy/kernel-node.ts'
 import { octetsOf } from '../../policy/packets.ts'
+import { ANSWER_MS } from '../../slowness.ts'
 
 const netns = isRoot ? test.serial : test.skip
 if (!isRoot)
@@ -83,7 +84,7 @@ async function aNode(of: HostEndpointHere, policies: readonly Policy[]) {
     const following = flows.follow(line => {
       if ('flow' in line && line.flow.destinationPort === port && line.flow.verdict === verdict) resolve(line.flow)
     })!
-    const late = setTimeout(() => reject(new Error(`no ${verdict} of port ${port} is told`)), 5000)
+    const late = setTimeout(() => reject(new Error(`no ${verdict} of port ${port} is told`)), ANSWER_MS)
     send()
     const flow = await promise
     clearTimeout(late)
