@@ -174,7 +174,7 @@ function routeDriver(
       return link === undefined ? [] : keyed(await kernel.routes({ table, ifindex: link.index }))
     },
     look: objects => lookUpEach(kernel, links, table, objects),
-    write: writes => writeRoutes(kernel, links, writes),
+    write: writes => writeRoutes(kernel, links, ownership, writes),
   }
 }
 
@@ -182,6 +182,7 @@ function routeDriver(
 async function writeRoutes(
   kernel: RouteKernel,
   links: LinkView,
+  ownership: Ownership,
   writes: readonly Write<NamedRoute>[],
 ): Promise<(WriteFailure | undefined)[]> {
   const failures: (WriteFailure | undefined)[] = writes.map(() => undefined)
@@ -196,7 +197,9 @@ async function writeRoutes(
       if (verb !== 'delete') failures[i] = noInterface(interfaceName)
       continue
     }
-    const route = unnamed(value, link?.index)
+    const full = unnamed(value, link?.index)
+    // one of several next hops, or of a next hop object, is not found by a next hop; the first of its protocol is meant
+    const route = verb === 'delete' && !ownership.ownsRoute(value) ? withoutNextHop(full) : full
     const list = route.gateway === undefined ? direct : indirect
     list.push({ i, change: { verb, route } })
   }
@@ -316,6 +319,10 @@ function named({ ifindex: _, ...route }: Route, interfaceName: string | undefine
 function unnamed(named: NamedRoute, ifindex: number | undefined): { [K in keyof Required<Route>]: Route[K] } {
   const { dst, table, type, protocol, gateway, onlink, metric, source, mtu } = named
   return { dst, table, type, protocol, scope: scopeOf(named), gateway, onlink, metric, source, mtu, ifindex }
+}
+
+function withoutNextHop({ gateway: _, ifindex: __, onlink: ___, ...route }: Route): Route {
+  return route
 }
 
 /** IPv6 has no scopes. */

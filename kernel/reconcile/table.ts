@@ -2,6 +2,7 @@
 // carry our mark are changed or removed. An object that was not read is added and never overwritten, since it may be
 // another owner's. What is wanted is written before what is not wanted is removed. A refused object stays to be done
 // and does not stop the others.
+// Over 400 lines: what is known of a key, and when it is read, written and read back, is one state machine.
 import { Delta } from '../../lib/delta.ts'
 import { ERRNO } from '../port/error.ts'
 import type { Author } from '../port/kernel.ts'
@@ -48,6 +49,8 @@ const FEW_INTERFACES = 16
 const FEW_KEYS = 64
 /** and than to look at more than one in this many objects. */
 const OBJECTS_PER_LOOK = 16
+/** So many objects of others that lie before one of ours are removed in one pass: who makes more of them has the next one. */
+const MOST_COVERS = 16
 
 export class KernelTable<V> {
   readonly #driver: TableDriver<V>
@@ -259,8 +262,11 @@ export class KernelTable<V> {
     await this.#confirm([...done, ...removed], outcome)
   }
 
-  /** Writes what is wanted; returns what the kernel took. A key that turns out to be taken is read and decided again. */
-  async #put(puts: readonly Write<V>[], outcome: Outcome): Promise<Write<V>[]> {
+  /**
+   * Writes what is wanted; returns what the kernel took. A key that turns out to be taken is read and decided again. `covers`: how many
+   * objects may still be removed from before each of ours.
+   */
+  async #put(puts: readonly Write<V>[], outcome: Outcome, covers = MOST_COVERS): Promise<Write<V>[]> {
     const done: Write<V>[] = []
     const taken: Write<V>[] = []
     for (const [i, failure] of (await this.#send(puts)).entries()) {
@@ -268,10 +274,16 @@ export class KernelTable<V> {
       if (failure === undefined) {
         this.#saw(put.key, put.value)
         done.push(put)
-      } else if (put.verb === 'add' && failure.errno === ERRNO.EEXIST) taken.push(put)
+      } else if (failure.errno === ERRNO.EEXIST && (put.verb === 'add' || covers > 0)) taken.push(put)
       else outcome.refused.push({ ...this.#name(put.key, put.value), ...failure })
     }
     if (taken.length === 0) return done
+    // IPv4 has several routes under one key, of which the first counts: ours lies behind the one that was to be replaced
+    const covering = taken.flatMap(({ verb, key }): Write<V>[] => {
+      const value = this.#delta.seen().get(key)
+      return verb === 'add' || value === undefined || this.#holds(key) ? [] : [{ verb: 'delete', key, value }]
+    })
+    await this.#send(covering)
     await this.#readKeys(taken.map(({ key, value }) => [key, value] as const))
     // a look may miss what lies elsewhere (the dropping route of a block of one address, in the place of its pod's route)
     if (taken.some(({ key }) => !this.#delta.seen().has(key))) await this.#list('all')
@@ -279,13 +291,14 @@ export class KernelTable<V> {
     for (const put of taken) {
       const seen = this.#delta.seen().get(put.key)
       if (this.#holds(put.key)) done.push(put)
+      else if (seen === undefined && put.verb === 'replace') again.push({ ...put, verb: 'add' })
       else if (seen === undefined) {
         const message = 'the kernel says that it exists, but does not show it'
         outcome.refused.push({ ...this.#name(put.key, put.value), reason: 'Refused', errno: ERRNO.EEXIST, message })
       } else if (this.#mayReplace(seen, put.value)) again.push({ ...put, verb: 'replace' })
       else outcome.refused.push(this.#foreign(put.key, put.value, seen))
     }
-    return again.length === 0 ? done : [...done, ...(await this.#put(again, outcome))]
+    return again.length === 0 ? done : [...done, ...(await this.#put(again, outcome, covers - 1))]
   }
 
   async #send(writes: readonly Write<V>[]): Promise<readonly (WriteFailure | undefined)[]> {

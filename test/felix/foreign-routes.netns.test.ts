@@ -2,6 +2,7 @@
 // come and go in storms, and whom an event names.
 import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
 import type { Condition } from '../../api/status.ts'
 import { Felix } from '../../felix/loop.ts'
@@ -13,7 +14,7 @@ import { systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { isRoot, openNetns, sweep } from './netns.ts'
 import { addLink, eventually, setUpNode, table } from './node-kernel.ts'
-import { tell, WITHOUT_IPIP } from './worlds.ts'
+import { BARE_POOL, LEARNED, learned, tell, WITHOUT_IPIP } from './worlds.ts'
 
 const MANY = 100_000
 const FLUSHES = 40
@@ -208,6 +209,75 @@ else {
       }
       await eventually('none is left', () => told().length === 0, 30_000)
     }),
+  )
+
+  test.serial(
+    'routes of another program before and behind ours, whatever their next hop, take no packets: ours leads again, and was never away',
+    t =>
+      onNode(t, async ({ kernel, felix, run }) => {
+        const { index } = (await kernel.link('eth0'))!
+        await kernel.addAddress({ ifindex: index, address: 'fd01::11', length: 64, scope: 0 })
+        tell(felix, {
+          ...{ node: { ...WITHOUT_IPIP.node, ipv6: 'fd01::11/64' } },
+          pools: [...WITHOUT_IPIP.pools, { ...BARE_POOL, cidr: 'fd02::/48' }],
+          learned: [...LEARNED, learned('fd02::/122', 'fd01::12')],
+        })
+        await felix.inSync()
+        const right = await table(kernel)
+        const ways = async () =>
+          Promise.all(['10.244.2.1', '10.244.1.5', 'fd02::1'].map(dst => kernel.lookupRoute(dst)))
+        const before = await ways()
+        const gone: Route[] = []
+        using stack = new DisposableStack()
+        const monitor = kernel.monitor(event => {
+          if (event.type === 'route-gone' && before.some(way => isDeepStrictEqual(way, event.route)))
+            gone.push(event.route)
+        })
+        stack.defer(() => monitor.close())
+        for (const [id, via] of [
+          ['7', '192.168.10.1'],
+          ['8', 'fd01::13'],
+        ] as const)
+          await run('ip', ['nexthop', 'add', 'id', id, 'via', via, 'dev', 'eth0'])
+        const times: number[] = []
+        const healed = (what: string) =>
+          eventually(what, async () => isDeepStrictEqual(await table(kernel), right), 30_000)
+        for (const route of [
+          // a deletion that names no protocol would be of ours
+          '10.244.2.0/26 via 192.168.10.12 proto static',
+          '10.244.2.0/26 via 192.168.10.1',
+          '10.244.2.0/26 via 192.168.10.1 proto 80',
+          '10.244.2.0/26 nhid 7',
+          '10.244.2.0/26 nexthop via 192.168.10.1 nexthop via 192.168.10.2',
+          'unreachable 10.244.2.0/26',
+          '10.244.1.5/32 via 192.168.10.1',
+          '10.244.1.5/32 dev calib',
+          'fd02::/122 via fd01::13',
+          'fd02::/122 dev p-eth0',
+        ])
+          for (const verb of ['prepend', 'append']) {
+            const isIpv6 = route.includes('::')
+            // of several routes over IPv6 the first leads whatever the command, and those over gateways share the packets
+            const takes = isIpv6 ? route.includes('via') : verb === 'prepend'
+            const args = [...(isIpv6 ? ['-6'] : []), 'route', verb, ...route.split(' ')]
+            await run('ip', args)
+            if (takes) times.push(await healed(args.join(' ')))
+            else {
+              t.deepEqual(await ways(), before, args.join(' '))
+              await run('ip', args.with(args.indexOf(verb), 'del'))
+            }
+            await felix.applied()
+            t.deepEqual(await ways(), before, args.join(' '))
+          }
+        await run(
+          'ip',
+          ['-batch', '-'],
+          [1, 2, 3].map(n => `route prepend 10.244.2.0/26 via 192.168.10.${n}\n`).join(''),
+        )
+        await healed('three at once')
+        t.deepEqual(gone, [])
+        t.log(`median ${median(times).toFixed(1)} ms`)
+      }),
   )
 
   test.serial('a route for one type of service, or for some senders, is not taken for ours beside it', t =>

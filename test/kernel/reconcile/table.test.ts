@@ -16,6 +16,8 @@ function setting({ takeable = [] as readonly string[], confirm = true } = {}) {
   const refused = new Set<string>()
   /** Keys that a look does not show. */
   const hidden = new Set<string>()
+  /** What lies behind the object of a key, which is the first. */
+  const behind = new Map<string, Thing[]>()
   const driver: TableDriver<Thing & { key?: string }> = {
     kind: 'neighbour',
     same: (wanted, seen) => wanted.owner === seen.owner && wanted.on === seen.on && wanted.value === seen.value,
@@ -39,14 +41,19 @@ function setting({ takeable = [] as readonly string[], confirm = true } = {}) {
         log.push(`${verb} ${key}`)
         if (refused.has(key)) return { reason: 'Refused', errno: ERRNO.EPERM, message: 'no' }
         if (verb === 'add' && kernel.has(key)) return { reason: 'Refused', errno: ERRNO.EEXIST, message: 'exists' }
-        if (verb === 'delete') kernel.delete(key)
+        const others = behind.get(key) ?? []
+        if (verb === 'replace' && others.some(other => driver.same(other, value)))
+          return { reason: 'Refused', errno: ERRNO.EEXIST, message: 'exists' }
+        const next = verb === 'delete' ? others.shift() : undefined
+        if (next !== undefined) kernel.set(key, next)
+        else if (verb === 'delete') kernel.delete(key)
         else kernel.set(key, value)
         return undefined
       })
     },
   }
   const table = new KernelTable<Thing>(driver, { confirm })
-  return { kernel, log, refused, hidden, table, driver }
+  return { kernel, log, refused, hidden, behind, table, driver }
 }
 
 test('what was not read is added, what was read as ours is replaced', async t => {
@@ -111,6 +118,44 @@ test('a key that is taken and that a look does not show is read with all others,
   t.deepEqual(log, ['add own', 'add foreign', 'look own foreign', 'list', 'replace own'])
   t.deepEqual(kernel.get('own'), ours(2))
   t.like(refused, [{ key: 'foreign', reason: 'ForeignOwner' }])
+})
+
+test('ours behind others under its key leads when they are gone: those that may be taken are removed, and no other', async t => {
+  const { kernel, behind, log, table } = setting({ takeable: ['2'] })
+  table.want('k', ours(2))
+  table.want('l', ours(5))
+  await table.apply(() => true)
+  for (const [key, value] of [...kernel]) {
+    kernel.set(key, theirs(1))
+    behind.set(key, [theirs(1), value, theirs(1)])
+    table.observe(key, theirs(1))
+  }
+  log.length = 0
+  const { refused, healed } = await table.apply(() => true)
+  t.deepEqual(
+    log.filter(line => line.startsWith('delete')),
+    ['delete k', 'delete k'],
+  )
+  t.deepEqual([kernel.get('k'), behind.get('k')], [ours(2), [theirs(1)]])
+  t.deepEqual([kernel.get('l'), behind.get('l')], [theirs(1), [theirs(1), ours(5), theirs(1)]])
+  t.deepEqual([healed.map(({ key }) => key), refused.map(({ reason }) => reason)], [['k'], ['ForeignOwner']])
+})
+
+test('whoever puts others before ours without end does not hold up a pass', async t => {
+  const { kernel, behind, log, table } = setting({ takeable: ['2'] })
+  table.want('k', ours(2))
+  await table.apply(() => true)
+  kernel.set('k', theirs(1))
+  behind.set('k', [...Array.from({ length: 40 }, () => theirs(1)), ours(2)])
+  const passes: number[] = []
+  for (let pass = 0; pass < 3; pass++) {
+    table.observe('k', theirs(1))
+    log.length = 0
+    await table.apply(() => true)
+    passes.push(log.filter(line => line === 'delete k').length)
+  }
+  t.deepEqual(passes, [16, 16, 9])
+  t.deepEqual(kernel.get('k'), ours(2))
 })
 
 test('what is wanted is written before what is not wanted is removed, a key that was taken included', async t => {
