@@ -270,7 +270,8 @@ export class NodeNetwork {
     if (!view.synced || !allocator.blocksKnown) return
     const own = await this.#lookForOwn()
     if (own === undefined || this.#closed) return
-    this.#tunnels.need(felix.tunnelsNeeded())
+    const { ipip, vxlanIpv4 } = felix.tunnelsNeeded()
+    this.#tunnels.need({ ipip, vxlan: vxlanIpv4 })
     if (this.#mayBeGiven) this.#tunnels.retryNow()
     this.#mayBeGiven = false
     // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it
@@ -321,7 +322,9 @@ export class NodeNetwork {
     const ipv6Uplink = own6 === undefined || own6.uplink === uplink ? {} : { ipv6Uplink: own6.uplink }
     const families = { ipv4, ...(ipv6 !== undefined && { ipv6 }), uplink, ...ipv6Uplink }
     felix.configure({ node: { name, ...families, ...tunnels, vxlanTunnelMac } })
-    const publishedMac = vxlanTunnelAddress === undefined ? undefined : vxlanTunnelMac
+    // it alone says that this node takes VXLAN where only IPv6 is carried, which needs no tunnel address
+    const hasVtep = vxlanTunnelAddress !== undefined || felix.tunnelsNeeded().vxlanIpv6
+    const publishedMac = hasVtep ? vxlanTunnelMac : undefined
     const facts = { ...tunnels, vxlanTunnelMac: publishedMac }
     this.#confirm(this.#feed.rival({ address, ipv6Address: own6?.address, ...facts }))
     this.#publisher.want({ ipv4, ipv6, ...facts, confirmed: this.#confirmed })

@@ -49,7 +49,10 @@ export type RemoteNode = {
   vxlanTunnelMac?: string
 }
 
-/** A block that a peer announced and the speaker selected. `encapsulations`: RFC 9012 tunnel types its node can do. */
+/**
+ * A block that a peer announced and the speaker selected. `encapsulations`: RFC 9012 tunnel types its node can do. An IPv6 block that
+ * was announced over IPv4 has an IPv4 next hop.
+ */
 export type LearnedRoute = {
   prefix: string
   nextHop: string

@@ -64,6 +64,13 @@ export function isLinkLocal(address: string): boolean {
   return /^fe[89ab][0-9a-f]:/.test(address)
 }
 
+/** The link-local address of an interface with this MAC (RFC 4291 appendix A). */
+export function linkLocal(mac: string): string {
+  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac.split(':').map(octet => Number.parseInt(octet, 16))
+  const groups = [((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d, (e << 8) | f]
+  return parseAddress(`fe80::${groups.map(group => group.toString(16)).join(':')}`)!
+}
+
 /** `isLinkLocal` for the 16 octets of an IPv6 address from `at`. */
 export function isLinkLocalOctets(octets: Uint8Array, at = 0): boolean {
   return octets[at] === 0xfe && (octets[at + 1]! & 0xc0) === 0x80

@@ -21,7 +21,6 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Condition } from '../../api/status.ts'
 import {
   addressKey,
-  fdbKey,
   type NamedAddress,
   type NamedFdbEntry,
   type NamedNeighbour,
@@ -29,7 +28,6 @@ import {
   type NamedRoute,
   type NamedSysctl,
   type NftProgram,
-  neighbourKey,
 } from '../../kernel/reconcile/objects.ts'
 import type { Prefix } from '../../lib/prefix-index.ts'
 import type { Desired, DesiredState, Differences } from '../desired.ts'
@@ -49,7 +47,8 @@ import type { PodFilterMarks, TunnelFacts } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
 import { IPIP_DEVICE, ownAddresses, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
-import { type Vtep, type VtepChange, VtepGroup, vtepEntries } from './vteps.ts'
+import { VtepEntries } from './vtep-entries.ts'
+import { nodeAddresses, type VtepChange, VtepGroup } from './vteps.ts'
 
 /** What holds before anything is told. */
 const UNTOLD: Settings = {
@@ -83,9 +82,8 @@ export class Calculator {
   #atLastStep: Partial<Settings> = {}
   #learnedUsable = false
   #learnedUsed = false
-  #needed = tunnelsNeeded(false, false)
+  #needed = tunnelsNeeded({ ipip: false, vxlanIpv4: false, vxlanIpv6: false })
   #own = { ipip: false, vxlan: false, vxlanAddress: false }
-  #hasVxlan = false
 
   readonly #outputs = {
     link: new Output<Desired['link']>(),
@@ -108,6 +106,7 @@ export class Calculator {
   readonly #hostSysctls = new HostSysctls(this.#outputs.sysctl)
   readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
+  readonly #vtepEntries = new VtepEntries(this.#vteps, this.#outputs)
   readonly #learned: LearnedGroup
   readonly #blocks: BlockGroup
   readonly #routeProtocol: number
@@ -287,7 +286,8 @@ export class Calculator {
     this.#filter.updateHere(node, possible, config.vxlanPort)
     if (node !== undefined && this.#learnedUsable) this.#masquerade.update({ nat: config.nat, tunnels: possible })
     this.#needed = needed
-    this.#updateVtepEntries(vteps)
+    const hasVxlan = this.#outputs.link.wanted().has(VXLAN_DEVICE)
+    this.#vtepEntries.update(vteps, hasVxlan ? { ipv6: needed.vxlanIpv6 } : undefined)
     this.#updateHostSysctls()
     for (const keys of Object.values(this.#told)) keys.clear()
   }
@@ -300,7 +300,7 @@ export class Calculator {
     for (const each of told)
       changes.push(...this.#vteps.update(each, each === name ? undefined : this.#items.remote.get(each)))
     for (const { before, now } of changes)
-      for (const vtep of [before, now]) if (vtep !== undefined) this.#learned.vtepChanged(vtep.address)
+      for (const vtep of [before, now]) for (const address of nodeAddresses(vtep)) this.#learned.vtepChanged(address)
     return changes
   }
 
@@ -324,11 +324,12 @@ export class Calculator {
   /** `someLackIpip`: a node behind a block of an IP-in-IP pool has no IP-in-IP. The same needs are the same object. */
   #needs({ someLackIpip }: { someLackIpip: boolean }): TunnelsNeeded {
     const { capabilities } = this.#settings
-    const asksIpip = this.#pools.asksFor('ipip')
+    const asksIpip = this.#pools.asksFor('ipip', 'ipv4')
     const standIn = asksIpip && (!capabilities.ipip || someLackIpip)
     const ipip = capabilities.ipip && asksIpip
-    const vxlan = capabilities.vxlan && (this.#pools.asksFor('vxlan') || standIn)
-    return tunnelsNeeded(ipip, vxlan)
+    const vxlanIpv4 = capabilities.vxlan && (this.#pools.asksFor('vxlan', 'ipv4') || standIn)
+    const vxlanIpv6 = capabilities.vxlan && this.#pools.asksFor('vxlan', 'ipv6')
+    return tunnelsNeeded({ ipip, vxlanIpv4, vxlanIpv6 })
   }
 
   #updateHere(before: ThisNode | undefined, needed: TunnelsNeeded): void {
@@ -352,33 +353,6 @@ export class Calculator {
     for (const each of addresses) address.want(addressKey(each), each)
   }
 
-  /** Entries are wanted while vxlan.calico is. */
-  #updateVtepEntries(changes: readonly VtepChange[]): void {
-    const hasVxlan = this.#outputs.link.wanted().has(VXLAN_DEVICE)
-    if (hasVxlan !== this.#hasVxlan) {
-      const { neighbour, fdb } = this.#outputs
-      for (const [key, { interfaceName }] of [...neighbour.wanted()])
-        if (interfaceName === VXLAN_DEVICE) neighbour.want(key, undefined)
-      for (const key of [...fdb.wanted().keys()]) fdb.want(key, undefined)
-      if (hasVxlan) for (const vtep of this.#vteps.all()) this.#wantEntries(vtep, 'present')
-    } else if (hasVxlan) {
-      // an entry may have passed from one node to another, and back: first all go, then those that hold now come
-      for (const { before, now } of changes)
-        for (const vtep of [before, now]) if (vtep !== undefined) this.#wantEntries(vtep, 'absent')
-      for (const { name } of changes) {
-        const vtep = this.#vteps.get(name)
-        if (vtep !== undefined) this.#wantEntries(vtep, 'present')
-      }
-    }
-    this.#hasVxlan = hasVxlan
-  }
-
-  #wantEntries(vtep: Vtep, wanted: 'present' | 'absent'): void {
-    const { neighbour, fdb } = vtepEntries(vtep)
-    this.#outputs.neighbour.want(neighbourKey(neighbour), wanted === 'present' ? neighbour : undefined)
-    this.#outputs.fdb.want(fdbKey(fdb), wanted === 'present' ? fdb : undefined)
-  }
-
   #updateHostSysctls(): void {
     const { node } = this.#settings
     const links = this.#outputs.link.wanted()
@@ -387,6 +361,7 @@ export class Calculator {
       uplinkTwoWay: this.#masquerade.leavesPodAddressToNodes,
       ipip: links.has(IPIP_DEVICE),
       vxlan: links.has(VXLAN_DEVICE),
+      vxlanIpv6: this.#needed.vxlanIpv6,
       ipipAddressed: node?.ipipTunnelAddress !== undefined,
       ipv6: node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6,
     })

@@ -12,13 +12,13 @@ export type WayInput = {
   family: Family
   /** The pool that holds the block; absent for a route of the world outside. */
   pool?: Pick<Pool, 'ipip' | 'vxlan'>
-  /** The next hop lies inside this node's own subnet, or is a link-local neighbour. */
+  /** The next hop is of this family, and lies inside this node's own subnet or is a link-local neighbour. */
   onLink: boolean
   /** Tunnel types the far node announced; none means that it can do what the pool asks for. */
   announced: readonly number[]
-  /** What this node can use now: the kernel has the kind and, for VXLAN, this node's VTEP is set up. */
+  /** What this node can use now: the kernel has the kind and, for IPv4 in VXLAN, this node's VTEP has its address. */
   own: { ipip: boolean; vxlan: boolean; vxlanAddress: boolean }
-  /** The far node's VTEP address and MAC are known. */
+  /** The far node's VTEP is known: its MAC and, for IPv4, its address. */
   farVtep: boolean
 }
 
@@ -49,14 +49,14 @@ export function chooseWay(q: WayInput): Way {
   const mode = kind === 'none' ? 'Never' : q.pool?.[kind]
   if (mode === 'Never') return q.onLink ? { way: 'direct' } : { way: 'none', reason: 'NextHopNotOnLink' }
   if (mode === 'CrossSubnet' && q.onLink) return { way: 'direct' }
-  if (q.family === 'ipv6') return { way: 'none', reason: 'NoIpv6Tunnel' }
+  if (q.family === 'ipv6' && kind === 'ipip') return { way: 'none', reason: 'NoIpv6Tunnel' }
 
   const ipipMissing = missing(q.own.ipip, can(q.announced, TUNNEL_TYPE.ipip))
   if (kind === 'ipip' && ipipMissing === undefined) return { way: 'ipip' }
 
   const vxlanMissing = missing(q.own.vxlan, can(q.announced, TUNNEL_TYPE.vxlan))
   if (vxlanMissing !== undefined) return { way: 'none', reason: 'NoCommonEncapsulation', missing: vxlanMissing }
-  if (!q.own.vxlanAddress) return { way: 'none', reason: 'TunnelAddressMissing' }
+  if (q.family === 'ipv4' && !q.own.vxlanAddress) return { way: 'none', reason: 'TunnelAddressMissing' }
   if (!q.farVtep) return { way: 'none', reason: 'VtepUnknown' }
   return kind === 'ipip' ? { way: 'vxlan', instead: ipipMissing } : { way: 'vxlan' }
 }

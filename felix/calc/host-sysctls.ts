@@ -4,10 +4,15 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type NamedSysctl, sysctlKey } from '../../kernel/reconcile/objects.ts'
 import type { Output } from './output.ts'
-import { IPIP_DEVICE, tunnelNames } from './tunnels.ts'
+import { IPIP_DEVICE, tunnelNames, VXLAN_DEVICE } from './tunnels.ts'
 
 const FORWARD_IPV4: NamedSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
 const FORWARD_IPV6: NamedSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
+/**
+ * A device on which IPv6 is off takes no route and no neighbour, and hosts with IPv4 addresses alone often have it off. What nodes
+ * know of each other there is written by us: the device believes no router and asks nobody about its own address.
+ */
+const CARRY_IPV6 = { disable_ipv6: '0', forwarding: '1', accept_ra: '0', accept_dad: '0' } as const
 
 export type HostSettings = {
   uplink: string | undefined
@@ -16,6 +21,8 @@ export type HostSettings = {
   /** Whether this node has the tunnel. */
   ipip: boolean
   vxlan: boolean
+  /** Whether that of VXLAN carries IPv6. */
+  vxlanIpv6: boolean
   /** Whether the device of IP-in-IP has an address; that of VXLAN always has one. */
   ipipAddressed: boolean
   /** Whether pods or blocks use IPv6. */
@@ -38,7 +45,7 @@ export class HostSysctls {
    * (`fib_validate_source`). The same again costs nothing.
    */
   want(settings: HostSettings): void {
-    const { uplink, uplinkTwoWay, ipip, vxlan, ipipAddressed, ipv6 } = settings
+    const { uplink, uplinkTwoWay, ipip, vxlan, vxlanIpv6, ipipAddressed, ipv6 } = settings
     if (isDeepStrictEqual(settings, this.#settings)) return
     this.#settings = settings
     const before = this.#ofDevices
@@ -48,6 +55,7 @@ export class HostSysctls {
     this.#ofDevices = new Map([
       ...[...uplinks, ...tunnels].map(forwardFrom),
       ...twoWay.map(device => (device === IPIP_DEVICE && !ipipAddressed ? filterNot(device) : filterLoosely(device))),
+      ...(vxlan && vxlanIpv6 ? carryIpv6(VXLAN_DEVICE) : []),
     ])
     this.#output.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
     this.#output.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)
@@ -67,6 +75,12 @@ function filterLoosely(device: string): [string, NamedSysctl] {
 
 function filterNot(device: string): [string, NamedSysctl] {
   return keyed({ family: 'ipv4', path: ['conf', device, 'rp_filter'], value: '0', needs: 'device' })
+}
+
+function carryIpv6(device: string): [string, NamedSysctl][] {
+  return Object.entries(CARRY_IPV6).map(([name, value]) =>
+    keyed({ family: 'ipv6', path: ['conf', device, name], value, needs: 'device' }),
+  )
 }
 
 function keyed(sysctl: NamedSysctl): [string, NamedSysctl] {

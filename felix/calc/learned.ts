@@ -7,7 +7,7 @@ import { GATEWAY } from '../../kernel/pod-interface.ts'
 import type { Capabilities } from '../../kernel/port/links.ts'
 import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
-import { familyOf, formatCidr, parseCidr } from '../../lib/ip.ts'
+import { familyOf, formatCidr, linkLocal, parseCidr } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { LearnedRoute, Pool, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
@@ -182,8 +182,10 @@ export class LearnedGroup {
         `${nextHop} announces what belongs to this node; the route is not used`,
         'find out why that router announces it',
       )
-    if (hop.family !== prefix.family || here.addresses.match(hop) === true) {
-      const what = hop.family === prefix.family ? 'this node itself' : 'an address of the other family'
+    // only a pool can ask for the tunnel that this takes
+    const overIpv4 = pool !== undefined && prefix.family === 'ipv6' && hop.family === 'ipv4'
+    if ((hop.family !== prefix.family && !overIpv4) || here.addresses.match(hop) === true) {
+      const what = here.addresses.match(hop) === true ? 'this node itself' : 'an address of the other family'
       return noRoute(dst, 'BadNextHop', `next hop ${nextHop} is ${what}`, 'correct next-hop-self on the peer')
     }
     if (pool?.disableBgpExport === true)
@@ -193,10 +195,10 @@ export class LearnedGroup {
         `pool ${pool.cidr} is not exchanged over BGP (disableBGPExport)`,
         'stop announcing it there, or set disableBGPExport of the pool to false',
       )
-    const onLink = learned.interface !== undefined || here.subnets.match(hop) !== undefined
+    const onLink = !overIpv4 && (learned.interface !== undefined || here.subnets.match(hop) !== undefined)
     const vtep = this.#context.vtepOf(nextHop)
     const announced = learned.encapsulations
-    const farVtep = vtep !== undefined
+    const farVtep = prefix.family === 'ipv4' ? vtep?.vtep !== undefined : vtep !== undefined
     const way = chooseWay({ family: prefix.family, pool, onLink, announced, own: here.own, farVtep })
     if (way.way === 'none') return noWay(dst, learned, pool, way, vtep)
     const route = this.#route(dst, way.way, learned, uplinkTo(nextHop, here.node), vtep)
@@ -214,6 +216,9 @@ export class LearnedGroup {
     // one literal each, and the spread first: there may be hundreds of thousands
     const protocol = this.#context.routeProtocol
     if (way === 'direct') return { ...LEARNED, dst, protocol, gateway: nextHop, interfaceName: through ?? uplink }
+    if (way === 'vxlan' && familyOf(dst) === 'ipv6')
+      // a link-local gateway is on the link by itself
+      return { ...LEARNED, dst, protocol, gateway: linkLocal(vtep!.mac), interfaceName: VXLAN_DEVICE }
     const [gateway, interfaceName] = way === 'ipip' ? [nextHop, IPIP_DEVICE] : [vtep?.vtep, VXLAN_DEVICE]
     return { ...LEARNED, dst, protocol, gateway, interfaceName, onlink: true }
   }
@@ -254,6 +259,7 @@ function noWay(
 ): Result {
   const far = farName(nextHop, vtep)
   const asked = pool === undefined ? 'none' : poolEncapsulation(pool)
+  const overIpv4 = familyOf(dst) === 'ipv6' && familyOf(nextHop) === 'ipv4'
   const texts: Record<NoWay, readonly [message: string, remedy: string]> = {
     NextHopNotOnLink:
       pool === undefined
@@ -261,19 +267,24 @@ function noWay(
             `next hop ${nextHop} is not in this node's subnet, and ${dst} lies in no IPPool, which could ask for a tunnel`,
             'create the IPPool that it lies in, or peer with the router between',
           ]
-        : [
-            `next hop ${nextHop} is not in this node's subnet and no tunnel is asked for`,
-            'set the pool to CrossSubnet, or peer with the router between',
-          ],
-    NoIpv6Tunnel: ['IPv6 blocks are not tunnelled', 'set ipipMode and vxlanMode of the IPv6 pool to Never'],
+        : overIpv4
+          ? [
+              `node ${far} announces it over IPv4 alone, and pool ${pool.cidr} asks for no VXLAN, which could carry IPv6 there`,
+              'set vxlanMode of the pool, or give both nodes IPv6 addresses that reach each other',
+            ]
+          : [
+              `next hop ${nextHop} is not in this node's subnet and no tunnel is asked for`,
+              'set the pool to CrossSubnet, or peer with the router between',
+            ],
+    NoIpv6Tunnel: ['IP-in-IP carries no IPv6', 'set ipipMode of the IPv6 pool to Never, and vxlanMode instead'],
     NoCommonEncapsulation: [
       `pool ${pool?.cidr} asks for ${asked}, and ${missing === 'here' ? 'this node' : `node ${far}`} lacks what is needed`,
       'load the module there (modprobe ipip or vxlan)',
     ],
     TunnelAddressMissing: ['this node has no VXLAN tunnel address yet', 'see that a pool has one to give'],
     VtepUnknown: [
-      `no VXLAN tunnel address of node ${far} can be used: its Node object has none, or another Node claims the same`,
-      'where AddressesUnique names the node, follow its remedy; else look who removed projectcalico.org/IPv4VXLANTunnelAddr from its Node object, and restart its agent',
+      `no VXLAN tunnel end of node ${far} can be used: its Node object names none, or another Node claims the same`,
+      'where AddressesUnique names the node, follow its remedy; else look who removed projectcalico.org/IPv4VXLANTunnelAddr or VXLANTunnelMACAddr from its Node object, and restart its agent',
     ],
   }
   const [message, remedy] = texts[reason]

@@ -60,7 +60,7 @@ export function masqueradeProgram(name: string, family: Family, { pools, nat, tu
   const table = { kind: 'table', family: of.family, name } as const
   const ranges = poolRanges(pools, family)
   const masquerades = ranges.masqueraded.length > 0
-  // no tunnel carries IPv6
+  // what a node sends into a tunnel by IPv6 has its own address: the device has none
   const devices = family === 'ipv4' ? tunnels : []
   if (!masquerades && devices.length === 0) return { table, sets: [], chains: [], rules: [], absent: true }
 

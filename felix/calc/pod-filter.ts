@@ -9,7 +9,7 @@
 // address, so tunnel packets count only at the one address that the other nodes send them to.
 import type { NftChain, NftExpression, NftFamily, NftRule, NftSet } from '../../kernel/port/nftables.ts'
 import { type NamedNftElement, type NftProgram, nftTableKey } from '../../kernel/reconcile/objects.ts'
-import { addressBits, type Family, familyOf, parseAddress } from '../../lib/ip.ts'
+import { addressBits, type Family, familyOf, linkLocal } from '../../lib/ip.ts'
 import { rangeOf } from '../../lib/ip-range.ts'
 import type { Endpoint } from '../input.ts'
 import {
@@ -282,13 +282,6 @@ export function nodeTunnelElement({ table }: PodFilterMarks, address: string): N
 
 export function thisNodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {
   return { family: 'inet', table, set: THIS_NODE, words: [address] }
-}
-
-/** The link-local address of an interface with this MAC (RFC 4291 appendix A). */
-function linkLocal(mac: string): string {
-  const [a = 0, b = 0, c = 0, d = 0, e = 0, f = 0] = mac.split(':').map(octet => Number.parseInt(octet, 16))
-  const groups = [((a ^ 2) << 8) | b, (c << 8) | 0xff, 0xfe00 | d, (e << 8) | f]
-  return parseAddress(`fe80::${groups.map(group => group.toString(16)).join(':')}`)!
 }
 
 function tableOf(family: NftFamily, table: string) {

@@ -1,6 +1,6 @@
 // Which pool a prefix belongs to, and how many pools ask for each tunnel kind. Of two pools with one CIDR the first by
 // name counts.
-import { formatCidr, parseCidr } from '../../lib/ip.ts'
+import { type Family, familyOf, formatCidr, parseCidr } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { Encapsulation, Pool } from '../input.ts'
 import { poolEncapsulation } from './encapsulation.ts'
@@ -12,7 +12,10 @@ export class PoolGroup {
   readonly #output: Output<true>
   readonly #pools = new Map<string, Pool>()
   readonly #byCidr = new PrefixIndex<Claimant[]>()
-  readonly #asking: Record<Encapsulation, number> = { none: 0, ipip: 0, vxlan: 0 }
+  readonly #asking: Record<Family, Record<Encapsulation, number>> = {
+    ipv4: { none: 0, ipip: 0, vxlan: 0 },
+    ipv6: { none: 0, ipip: 0, vxlan: 0 },
+  }
 
   /** `output` gets the CIDRs of all pools. */
   constructor(output: Output<true>) {
@@ -24,8 +27,8 @@ export class PoolGroup {
     const before = this.#pools.get(name)
     if (pool === undefined) this.#pools.delete(name)
     else this.#pools.set(name, pool)
-    if (before !== undefined) this.#asking[poolEncapsulation(before)]--
-    if (pool !== undefined) this.#asking[poolEncapsulation(pool)]++
+    if (before !== undefined) this.#asking[familyOf(before.cidr)][poolEncapsulation(before)]--
+    if (pool !== undefined) this.#asking[familyOf(pool.cidr)][poolEncapsulation(pool)]++
     const touched: Prefix[] = []
     const cidr = canonical(pool?.cidr)
     for (const each of new Set([canonical(before?.cidr), cidr])) {
@@ -46,8 +49,9 @@ export class PoolGroup {
     return this.#byCidr.match(prefix)?.[0]?.pool
   }
 
-  asksFor(kind: 'ipip' | 'vxlan'): boolean {
-    return this.#asking[kind] > 0
+  /** Whether a pool of a family asks for a tunnel kind. */
+  asksFor(kind: 'ipip' | 'vxlan', family: Family): boolean {
+    return this.#asking[family][kind] > 0
   }
 }
 

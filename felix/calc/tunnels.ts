@@ -11,7 +11,7 @@ export const IPIP_DEVICE = 'tunl0'
 export const VXLAN_DEVICE = 'vxlan.calico'
 
 /** The names of the devices that are needed. */
-export function tunnelNames({ ipip, vxlan }: TunnelsNeeded): string[] {
+export function tunnelNames({ ipip, vxlan }: Pick<TunnelsNeeded, 'ipip' | 'vxlan'>): string[] {
   return [...(ipip ? [IPIP_DEVICE] : []), ...(vxlan ? [VXLAN_DEVICE] : [])]
 }
 
@@ -37,7 +37,7 @@ export function tunnelDevices(
       address: node.ipipTunnelAddress,
       mtu: mtu.ipip,
     })
-  if (needed.vxlan && node.vxlanTunnelAddress !== undefined)
+  if (needed.vxlanIpv6 || (needed.vxlanIpv4 && node.vxlanTunnelAddress !== undefined))
     devices.push({
       name: VXLAN_DEVICE,
       kind: 'vxlan',

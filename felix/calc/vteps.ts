@@ -2,12 +2,15 @@
 // several that claim one, the first by precedence has it. Only nodes that share a claim, directly or through others, are
 // looked at when one of them changes.
 import { broken, type Condition } from '../../api/status.ts'
-import type { NamedFdbEntry, NamedNeighbour } from '../../kernel/reconcile/objects.ts'
 import type { RemoteNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
-import { VXLAN_DEVICE, vtepMac } from './tunnels.ts'
+import { vtepMac } from './tunnels.ts'
 
-export type Vtep = { node: string; address: string; vtep: string; mac: string }
+/**
+ * `address`: of the node, where the packets go. `ipv6Address`: its other one, under which it may announce its blocks. `vtep`: of the
+ * tunnel device; a node that needs VXLAN for IPv6 alone has none.
+ */
+export type Vtep = { node: string; address: string; ipv6Address?: string; vtep?: string; mac: string }
 
 /** The VTEP that a node had and has. */
 export type VtepChange = { name: string; before: Vtep | undefined; now: Vtep | undefined }
@@ -29,16 +32,17 @@ export class VtepGroup {
   update(name: string, remote: RemoteNode | undefined): VtepChange[] {
     const affected = this.#related(name)
     this.#withdraw(name)
-    if (remote?.vxlanTunnelAddress !== undefined) {
-      const { address, vxlanTunnelAddress: vtep, vxlanTunnelMac } = remote
+    if (remote?.vxlanTunnelAddress !== undefined || remote?.vxlanTunnelMac !== undefined) {
+      const { address, ipv6Address, vxlanTunnelAddress: vtep, vxlanTunnelMac } = remote
       this.#precedence.set(name, `${remote.precedence ?? ''} ${name}`)
-      this.#wish({ node: name, address, vtep, mac: (vxlanTunnelMac ?? vtepMac(name)).toLowerCase() })
+      this.#wish({ node: name, address, ipv6Address, vtep, mac: (vxlanTunnelMac ?? vtepMac(name)).toLowerCase() })
       for (const other of this.#related(name)) affected.add(other)
     }
     const key = (each: string) => this.#precedence.get(each) ?? each
     return this.#grant([...affected].sort((a, b) => (key(a) < key(b) ? -1 : 1)))
   }
 
+  /** The VTEP of the node with an address of either family. */
   byAddress(address: string): Vtep | undefined {
     return this.#byAddress.get(address)
   }
@@ -70,8 +74,9 @@ export class VtepGroup {
       changes.push({ name, before, now })
     }
     // first all that went: one may have had the address of another that came
-    for (const { before } of changes) if (before !== undefined) this.#byAddress.delete(before.address)
-    for (const { now } of changes) if (now !== undefined) this.#byAddress.set(now.address, now)
+    for (const { before } of changes) for (const each of nodeAddresses(before)) this.#byAddress.delete(each)
+    for (const { now } of changes)
+      if (now !== undefined) for (const each of nodeAddresses(now)) this.#byAddress.set(each, now)
     return changes
   }
 
@@ -113,8 +118,14 @@ export class VtepGroup {
   }
 }
 
-function claimsOf({ address, vtep, mac }: Vtep): string[] {
-  return [address, vtep, mac]
+function claimsOf(wish: Vtep): string[] {
+  const { vtep, mac } = wish
+  return [...nodeAddresses(wish), ...(vtep === undefined ? [] : [vtep]), mac]
+}
+
+/** The addresses of the node of a VTEP. */
+export function nodeAddresses(vtep: Vtep | undefined): string[] {
+  return [vtep?.address, vtep?.ipv6Address].filter(each => each !== undefined)
 }
 
 function duplicate(holder: string, name: string): Condition {
@@ -124,12 +135,4 @@ function duplicate(holder: string, name: string): Condition {
     message: `nodes ${holder} and ${name} share an address, VTEP address or VTEP MAC; ${holder} has it, and ${name} gets no tunnel`,
     remedy: `delete Node ${name} if its machine is gone, or give it addresses of its own`,
   })
-}
-
-/** Permanent entries of vxlan.calico for one VTEP: where its frames go, without a question asked. */
-export function vtepEntries({ vtep, mac, address }: Vtep): { neighbour: NamedNeighbour; fdb: NamedFdbEntry } {
-  return {
-    neighbour: { interfaceName: VXLAN_DEVICE, address: vtep, mac, permanent: true },
-    fdb: { interfaceName: VXLAN_DEVICE, mac, dst: address },
-  }
 }

@@ -8,10 +8,12 @@ import {
   EMPTY,
   endpoint,
   FULL,
+  IPV6_OVER_IPV4,
   learned,
   N3,
   N4,
   tell,
+  VXLAN_POOL,
   WITHOUT_IPIP,
   WORLDS,
   type World,
@@ -194,12 +196,92 @@ test('a VTEP address of two nodes goes to the first by name, and a condition say
 })
 
 test('VXLAN is needed for an IPIP pool only when one side lacks IP-in-IP', t => {
-  const needed = (world: Partial<World>) =>
-    calculated({ ...EMPTY, pools: FULL.pools.slice(0, 1), ...world }).tunnelsNeeded()
+  const needed = (world: Partial<World>) => {
+    const { ipip, vxlan } = calculated({ ...EMPTY, pools: FULL.pools.slice(0, 1), ...world }).tunnelsNeeded()
+    return { ipip, vxlan }
+  }
   t.deepEqual(needed({}), { ipip: true, vxlan: false })
   t.deepEqual(needed({ learned: FULL.learned }), { ipip: true, vxlan: true })
   t.deepEqual(needed({ capabilities: { ipip: false, vxlan: true } }), { ipip: false, vxlan: true })
   t.deepEqual(needed({ pools: [], learned: FULL.learned }), { ipip: false, vxlan: false })
+})
+
+test('an IPv6 block that is announced over IPv4 goes through the VXLAN device, also within a LAN', t => {
+  t.deepEqual(
+    lines(IPV6_OVER_IPV4).filter(line => line.startsWith('fd00')),
+    [
+      'fd00:10:2::/122 via fe80::6400:ff:fe00:2 dev vxlan.calico proto 80',
+      'fd00:10:3::/122 via fe80::6400:ff:fe00:3 dev vxlan.calico proto 80',
+      'fd00:10:5::/122 via 2001:db8:10::15 dev eth0 proto 80',
+      'fd00:10:6::/122 via fe80::6400:ff:fe00:6 dev vxlan.calico proto 80',
+    ],
+  )
+  const { neighbours, fdb, addresses, sysctls } = desiredState(IPV6_OVER_IPV4)
+  t.deepEqual(
+    neighbours.map(({ address, mac }) => `${address} ${mac}`),
+    ['2', '3', '5', '6'].map(n => `fe80::6400:ff:fe00:${n} 66:00:00:00:00:0${n}`),
+  )
+  t.is(fdb.length, 4)
+  t.deepEqual(addresses, [])
+  t.deepEqual(
+    sysctls.filter(({ family }) => family === 'ipv6').map(({ path, value }) => `${path.join('/')} ${value}`),
+    [
+      'conf/all/forwarding 1',
+      'conf/vxlan.calico/accept_dad 0',
+      'conf/vxlan.calico/accept_ra 0',
+      'conf/vxlan.calico/disable_ipv6 0',
+      'conf/vxlan.calico/forwarding 1',
+    ],
+  )
+})
+
+test('a cluster of IPv6 pools alone needs no IPv4 tunnel address for its VXLAN device', t => {
+  const calculator = calculated(IPV6_OVER_IPV4)
+  t.deepEqual(calculator.tunnelsNeeded(), { ipip: false, vxlan: true, vxlanIpv4: false, vxlanIpv6: true })
+  t.deepEqual(calculator.podMtu(), { now: 1450, byConfiguration: 1450 })
+  t.deepEqual(
+    desiredState(IPV6_OVER_IPV4).tunnels.map(({ name, mtu }) => `${name} ${mtu}`),
+    ['vxlan.calico 1450'],
+  )
+})
+
+test('an IPv6 block has no route where the pool asks for no tunnel and the way is over IPv4, and the condition says what to set', t => {
+  const [pool] = IPV6_OVER_IPV4.pools
+  const { routes, conditions } = desiredState({ ...IPV6_OVER_IPV4, pools: [{ ...pool!, vxlan: 'Never' }] })
+  t.deepEqual(
+    routes.filter(({ gateway }) => gateway !== undefined).map(({ dst }) => dst),
+    ['fd00:10:5::/122'],
+  )
+  const found = conditions.find(({ object }) => object?.name === 'fd00:10:2::/122')
+  t.like(found, { type: 'BlocksReachable', reason: 'NextHopNotOnLink' })
+  t.regex(found?.message ?? '', /over IPv4 alone, and pool fd00:10::\/32 asks for no VXLAN/)
+  t.regex(found?.remedy ?? '', /^set vxlanMode of the pool/)
+})
+
+test('an IPv4 block of a node whose VXLAN carries IPv6 alone has no route through it', t => {
+  const [, second] = IPV6_OVER_IPV4.remotes
+  const { routes, conditions } = desiredState({
+    ...IPV6_OVER_IPV4,
+    node: { ...IPV6_OVER_IPV4.node, vxlanTunnelAddress: '10.245.1.1' },
+    pools: [...IPV6_OVER_IPV4.pools, VXLAN_POOL],
+    learned: [learned('10.245.3.0/26', second!.address)],
+  })
+  t.false(routes.some(({ dst }) => dst === '10.245.3.0/26'))
+  t.deepEqual(conditions.map(said), ['BlocksReachable Route 10.245.3.0/26 VtepUnknown'])
+})
+
+test('a node that goes takes the neighbours, the forwarding entry and the routes of its IPv6 blocks along', t => {
+  const calculator = calculated(IPV6_OVER_IPV4)
+  calculator.set('remote', 'n3', undefined)
+  const { neighbour, fdb, route } = calculator.step()
+  t.deepEqual(
+    [...neighbour.entries(), ...fdb.entries(), ...route.entries()],
+    [
+      ['vxlan.calico fe80::6400:ff:fe00:3', undefined],
+      ['vxlan.calico 66:00:00:00:00:03', undefined],
+      ['fd00:10:3::/122', undefined],
+    ],
+  )
 })
 
 test('a VTEP MAC comes from the node name alone, is local and unicast', t => {

@@ -95,7 +95,7 @@ test('learned routes wait until pools are known, and the need for a tunnel does 
   calculator.step()
   const prefixes = () => [...calculator.wanted().route.keys()].filter(dst => FULL.learned.some(l => l.prefix === dst))
   t.deepEqual(prefixes(), [])
-  t.deepEqual(calculator.tunnelsNeeded(), { ipip: true, vxlan: true })
+  t.like(calculator.tunnelsNeeded(), { ipip: true, vxlan: true })
   calculator.useLearned()
   calculator.step()
   t.is(prefixes().length, FULL.learned.length - 1)

@@ -77,10 +77,16 @@ test('VXLAN waits for the far VTEP, IP-in-IP does not', t => {
   t.deepEqual(chooseWay(question({ ...far, pool: { ipip: 'Always', vxlan: 'Never' } })), ipip)
 })
 
-test('an IPv6 block is routed direct or not at all', t => {
+test('an IPv6 block goes direct or through VXLAN, which needs no tunnel address for it, and never through IP-in-IP', t => {
+  const ask = (part: Partial<WayInput>) => chooseWay(question({ family: 'ipv6', ...part })) as unknown
   const pool = { ipip: 'Never', vxlan: 'CrossSubnet' } as const
-  t.deepEqual(chooseWay(question({ family: 'ipv6', pool, onLink: true })), direct)
-  t.deepEqual(chooseWay(question({ family: 'ipv6', pool, onLink: false })) as unknown, none('NoIpv6Tunnel'))
+  t.deepEqual(ask({ pool, onLink: true }), direct)
+  t.deepEqual(ask({ pool, onLink: false, own: { ...ALL, vxlanAddress: false } }), vxlan)
+  t.deepEqual(ask({ pool: { ...pool, vxlan: 'Always' }, onLink: true }), vxlan)
+  t.deepEqual(ask({ pool, onLink: false, farVtep: false }), none('VtepUnknown'))
+  t.deepEqual(ask({ pool, onLink: false, own: NO_VXLAN }), none('NoCommonEncapsulation', 'here'))
+  t.deepEqual(ask({ pool, onLink: false, announced: IPIP }), none('NoCommonEncapsulation', 'there'))
+  t.deepEqual(ask({ pool: { ipip: 'Always', vxlan: 'Never' }, onLink: true }), none('NoIpv6Tunnel'))
 })
 
 test('where a tunnel was asked for, no combination gives a route without a tunnel', t => {

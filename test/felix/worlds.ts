@@ -148,6 +148,32 @@ export const FULL: World = {
 /** The same node on a kernel without IP-in-IP. */
 export const WITHOUT_IPIP: World = { ...FULL, capabilities: { ipip: false, vxlan: true } }
 
+/**
+ * IPv6 pods alone. n2 on the LAN and n3 behind the router have IPv4 addresses alone, n5 on the LAN and n6 behind the router both.
+ * Nobody has a tunnel address.
+ */
+export const IPV6_OVER_IPV4: World = {
+  ...EMPTY,
+  node: {
+    ...{ name: 'n1', ipv4: '192.168.10.11/24', ipv6: '2001:db8:10::11/64', uplink: 'eth0' },
+    vxlanTunnelMac: '66:00:00:00:00:01',
+  },
+  pools: [{ cidr: 'fd00:10::/32', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false }],
+  remotes: [
+    bareRemote('n2', '192.168.10.12', 2),
+    bareRemote('n3', '192.168.20.13', 3),
+    { ...bareRemote('n5', '192.168.10.15', 5), ipv6Address: '2001:db8:10::15' },
+    { ...bareRemote('n6', '192.168.20.16', 6), ipv6Address: '2001:db8:20::16' },
+  ],
+  ownBlocks: ['fd00:10:1::/122'],
+  learned: [
+    learned('fd00:10:2::/122', '192.168.10.12', [8]),
+    learned('fd00:10:3::/122', '192.168.20.13', [8]),
+    learned('fd00:10:5::/122', '2001:db8:10::15', [8]),
+    learned('fd00:10:6::/122', '2001:db8:20::16', [8]),
+  ],
+}
+
 export const WORLDS: Readonly<Record<string, World>> = {
   empty: EMPTY,
   pools: { ...EMPTY, pools: FULL.pools, ownBlocks: FULL.ownBlocks },
@@ -155,6 +181,7 @@ export const WORLDS: Readonly<Record<string, World>> = {
   mesh: { ...FULL, endpoints: [] },
   withoutIpip: WITHOUT_IPIP,
   full: FULL,
+  ipv6OverIpv4: IPV6_OVER_IPV4,
 }
 
 /** The updates that lead from one world to another: one for each part that differs. */
@@ -199,6 +226,10 @@ export function endpoint(id: string, ...addresses: string[]): Endpoint {
 
 export function learned(prefix: string, nextHop: string, encapsulations: readonly number[] = []): LearnedRoute {
   return { prefix, nextHop, encapsulations }
+}
+
+function bareRemote(name: string, address: string, n: number): RemoteNode {
+  return { name, address, vxlanTunnelMac: `66:00:00:00:00:0${n}` }
 }
 
 function remote(name: string, address: string, n: number): RemoteNode {
