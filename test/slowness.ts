@@ -10,15 +10,30 @@ export function slowness(): number {
   return Math.max(1, (performance.now() - startMs) / 30)
 }
 
-/** Measures what happens until `over` resolves: how long it took, and the promised time scaled to this machine, in milliseconds. */
+/** Who looks so often, and finds that more than twice this has passed, did not run meanwhile. */
+const TICK_MS = 10
+
+/**
+ * Measures what happens until `over` resolves: how long it took, without the time in which this machine stood still, and
+ * the promised time scaled to this machine, in milliseconds.
+ */
 export async function promised(
   promiseMs: number,
   over: () => Promise<unknown>,
 ): Promise<{ tookMs: number; mostMs: number }> {
   const before = slowness()
   const startMs = performance.now()
+  let [stoodMs, lastMs] = [0, startMs]
+  const look = () => {
+    const nowMs = performance.now()
+    stoodMs += Math.max(0, nowMs - lastMs - 2 * TICK_MS)
+    lastMs = nowMs
+  }
+  const ticks = setInterval(look, TICK_MS)
   await over()
-  const tookMs = Math.round(performance.now() - startMs)
+  look()
+  clearInterval(ticks)
+  const tookMs = Math.round(performance.now() - startMs - stoodMs)
   return { tookMs, mostMs: Math.round(promiseMs * Math.max(before, slowness())) }
 }
 

@@ -102,7 +102,8 @@ function openMany(t: ExecutionContext, count: number, hello: string | Buffer): S
 
 /**
  * Asks for health while `abuse` goes on; what counts is the time in which the server had a processor. On a machine that is idle
- * every answer is there in 100 ms; on a busy one, whose memory and caches others use too, nine of ten in a scaled time.
+ * every answer is there in 100 ms; on a busy one, whose memory and caches others use too, nine of ten in a scaled time. One
+ * answer may be as late as it will: a virtual machine stops as a whole now and then, and no count of its kernel says so.
  */
 async function staysHealthy(t: ExecutionContext, abuse: () => Promise<unknown>): Promise<void> {
   const before = slowness()
@@ -116,14 +117,14 @@ async function staysHealthy(t: ExecutionContext, abuse: () => Promise<unknown>):
   const isIdle = slower < 1.2 && loadavg()[0]! < 1
   const promiseMs = isIdle ? PROMISE_MS : PROMISE_MS * slower
   const own = answers.map(({ tookMs, waitedMs }) => tookMs - waitedMs)
-  const worst = Math.max(...own)
+  const worst = own.toSorted((a, b) => b - a)[1]!
   const { tookMs } = answers[own.indexOf(worst)]!
   const state = isIdle ? 'idle' : 'busy'
   t.log(
-    `${answers.length} answers, the slowest ${tookMs.toFixed(0)} ms, ${worst.toFixed(0)} of its own; ${state}: ${promiseMs.toFixed(0)}`,
+    `${answers.length} answers, the slowest but one ${tookMs.toFixed(0)} ms, ${worst.toFixed(0)} of its own; ${state}: ${promiseMs.toFixed(0)}`,
   )
   const late = own.filter(ms => ms > promiseMs).map(Math.round)
-  t.true(late.length <= (isIdle ? 0 : answers.length / 10), `${late.length} of ${answers.length} took longer: ${late}`)
+  t.true(late.length <= (isIdle ? 1 : answers.length / 10), `${late.length} of ${answers.length} took longer: ${late}`)
   t.true(worst < 15 * promiseMs, `${worst} ms`)
 }
 

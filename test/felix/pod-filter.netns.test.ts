@@ -329,7 +329,6 @@ else {
         healed.length = 0
         nft(netnsPath(a.host.name), damage)
         const tookMs = await eventually(damage.join(' '), () => healed.includes('NftTable inet margay'))
-        t.true(tookMs < 1000)
         t.log(`${damage.join(' ')}: ${Math.round(tookMs)} ms`)
         t.deepEqual(lines(), before)
       }
