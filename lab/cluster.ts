@@ -20,7 +20,8 @@ export type Credentials = {
   nodeKubeconfigs: ReadonlyMap<string, string>
 }
 
-const POOL_CIDR = '10.244.0.0/16'
+/** Of pods, by the pools of `clusterObjects`. */
+export const POOL_CIDRS = { ipv4: '10.244.0.0/16', ipv6: 'fd00:10:244::/56' } as const
 
 /** Makes key, certificate, tokens and kubeconfigs in `dir`. They live as long as the lab. */
 export async function makeCredentials(dir: string, plan: Plan): Promise<Credentials> {
@@ -85,16 +86,27 @@ export type ClusterObject = { kind: Kind; object: unknown }
 /** A line that `objects.ts` reads. */
 export type ObjectsRequest = { put?: readonly ClusterObject[]; remove?: readonly ClusterObject[] }
 
-/** What the cluster holds before a node starts. Full mesh, one pool, IP-in-IP only where a router is between. */
-export function clusterObjects(plan: Plan, pool: Readonly<Record<string, unknown>> = {}): ClusterObject[] {
+/**
+ * What the cluster holds before a node starts. Full mesh, a pool, IP-in-IP only where a router is between; where the plan has
+ * IPv6 a pool of that too, with blocks of as many addresses.
+ */
+export function clusterObjects(
+  plan: Plan,
+  { blockSize = 26, ...spec }: { blockSize?: number; natOutgoing?: boolean } = {},
+): ClusterObject[] {
+  const pool6 = {
+    metadata: { name: 'default-ipv6-ippool' },
+    spec: { cidr: POOL_CIDRS.ipv6, blockSize: blockSize + 96, ...spec },
+  }
   return [
     {
       kind: 'IPPool',
       object: {
         metadata: { name: 'default-ipv4-ippool' },
-        spec: { cidr: POOL_CIDR, blockSize: 26, ipipMode: 'CrossSubnet', ...pool },
+        spec: { cidr: POOL_CIDRS.ipv4, blockSize, ipipMode: 'CrossSubnet', ...spec },
       },
     },
+    ...(plan.ipv6 ? [{ kind: 'IPPool', object: pool6 } as const] : []),
     {
       kind: 'BGPConfiguration',
       object: { metadata: { name: 'default' }, spec: { nodeToNodeMeshEnabled: true, asNumber: 64512 } },
@@ -108,16 +120,21 @@ export function clusterObjects(plan: Plan, pool: Readonly<Record<string, unknown
   ]
 }
 
-/** A pod bound to its node, with its name as the label `pod`; with an address, as a kubelet reports it once it runs. */
-export function podObject(name: string, nodeName: string, podIP?: string): ClusterObject {
+/** A pod bound to its node, with its name as the label `pod`; with addresses, as a kubelet reports them once it runs. */
+export function podObject(name: string, nodeName: string, addresses: readonly string[] = []): ClusterObject {
   return {
     kind: 'Pod',
     object: {
       metadata: { name, namespace: POD_NAMESPACE, labels: { pod: name } },
       spec: { nodeName, containers: [{ name: 'main', image: 'none' }] },
-      ...(podIP === undefined ? {} : { status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }] } }),
+      ...(addresses.length > 0 && { status: runningStatus(addresses) }),
     },
   }
+}
+
+/** Of a Pod that runs. */
+export function runningStatus(addresses: readonly string[]): unknown {
+  return { phase: 'Running', podIP: addresses[0], podIPs: addresses.map(ip => ({ ip })) }
 }
 
 /** Writes objects through `objects.ts`, a program in the API server's namespace; it ends when this process does. */

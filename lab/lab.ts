@@ -18,7 +18,7 @@ import {
   podObject,
 } from './cluster.ts'
 import { measurePairs, type PairRow, type PodAt, pathTo } from './measure.ts'
-import { type NodePlan, namespacesOf, type Plan, type PodPlan, planLab } from './plan.ts'
+import { type NodePlan, namespacesOf, type Plan, type PodPlan, planLab, reaches } from './plan.ts'
 import { addPod, type CniDirs, deletePod } from './pods.ts'
 import { isAlive, lastLines, type Program, readStartTicks, runProgram, startProgram, until } from './program.ts'
 import { removeLab } from './remains.ts'
@@ -45,7 +45,9 @@ export type LabOptions = {
   nodes: readonly [number, number]
   /** Pods that are there from the start on each node; 2 when absent. */
   podsPerNode?: number
-  /** Of the spec of the one pool, in place of what `clusterObjects` has. */
+  /** Whether nodes and pods have IPv6 beside IPv4; not when absent. */
+  ipv6?: boolean
+  /** Of the spec of the pools, in place of what `clusterObjects` has; the block size is that of IPv4. */
   pool?: { blockSize?: number; natOutgoing?: boolean }
   /** Multiplies every time limit; above 1 on an emulated machine. */
   patience: number
@@ -194,8 +196,8 @@ export class Lab implements AsyncDisposable {
     const node = this.node(nodeName)
     // on an emulated machine an agent may say nothing for ten seconds; elsewhere that is a fault
     const calls = this.#options.patience > 1 ? 3 : 1
-    const address = await addPod(node, pod, this.cniDirs(nodeName), { limitMs: this.#ms(20), calls })
-    const at = { pod, node, address }
+    const addresses = await addPod(node, pod, this.cniDirs(nodeName), { limitMs: this.#ms(20), calls })
+    const at = { pod, node, address: addresses[0], addresses }
     this.pods.push(at)
     return at
   }
@@ -230,7 +232,7 @@ export class Lab implements AsyncDisposable {
 
   /** Writes the pods' addresses to the API, as a kubelet does. */
   async reportPods(): Promise<void> {
-    await this.putObjects(this.pods.map(({ pod, node, address }) => podObject(pod.name, node.name, address)))
+    await this.putObjects(this.pods.map(({ pod, node, addresses }) => podObject(pod.name, node.name, addresses)))
   }
 
   /** Resolves when every node has a route to every pod, as its kernel says. */
@@ -239,7 +241,8 @@ export class Lab implements AsyncDisposable {
       this.plan.nodes.map(async node => {
         using kernel = this.kernel(node.netns)
         await this.#reached(`${node.name} to know the way to every pod`, 30, this.#agents(), async () => {
-          const paths = await Promise.all(this.pods.map(at => pathTo(kernel, at.address)))
+          const reachable = this.pods.flatMap(at => at.addresses.filter(each => reaches(node, at.node, each)))
+          const paths = await Promise.all(reachable.map(address => pathTo(kernel, address)))
           return !paths.includes('none')
         })
       }),

@@ -8,7 +8,8 @@ import type { NodePlan, PodPlan } from './plan.ts'
 
 export type Path = 'local' | 'direct' | 'ipip' | 'vxlan' | 'none'
 
-export type PodAt = { pod: PodPlan; node: NodePlan; address: string }
+/** `addresses`: all that its ADD gave, `address` first. */
+export type PodAt = { pod: PodPlan; node: NodePlan; address: string; addresses: readonly string[] }
 
 /** A pod to ping from and to. `netns` and `nodeNetns` are paths. */
 export type PingPoint = { name: string; address: string; netns: string; nodeNetns: string }
@@ -30,7 +31,7 @@ export async function pathTo(kernel: Pick<Kernel, 'lookupRoute' | 'link'>, addre
 
 /** A default route is no path: the router knows no pod. */
 function pathOf(route: Route, link: Link | undefined): Path {
-  if (route.type !== 'unicast' || link === undefined || route.dst === '0.0.0.0/0') return 'none'
+  if (route.type !== 'unicast' || link === undefined || route.dst.endsWith('/0')) return 'none'
   if (link.kind === 'ipip' || link.kind === 'vxlan') return link.kind
   return route.gateway === undefined ? 'local' : 'direct'
 }

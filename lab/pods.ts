@@ -27,22 +27,27 @@ const TRY_LATER = 11
 
 type PluginOutput = { ips?: { address: string }[]; code?: number; msg?: string; details?: string }
 
-/** Adds the pod's `eth0`, with up to `calls` of the plugin. Resolves with its address without the length. */
+/** Adds the pod's `eth0`, with up to `calls` of the plugin. Resolves with its addresses without their lengths. */
 export async function addPod(
   node: NodePlan,
   pod: PodPlan,
   dirs: CniDirs,
   { limitMs, calls }: { limitMs: number; calls: number },
-): Promise<string> {
+): Promise<readonly [string, ...string[]]> {
   let answer: PluginOutput | undefined
   for (let call = 1; answer === undefined; call++)
     answer = await runPlugin('ADD', node, pod, dirs, limitMs).catch((error: unknown) => {
       if (call < calls && error instanceof PluginRefused && error.code === TRY_LATER) return undefined
       throw error
     })
-  const address = answer.ips?.[0]?.address
-  if (address === undefined) throw new PluginRefused(`ADD ${pod.name}: the result holds no address`)
-  return address.replace(/\/\d+$/, '')
+  const [first, ...others] = addressesOf(answer)
+  if (first === undefined) throw new PluginRefused(`ADD ${pod.name}: the result holds no address`)
+  return [first, ...others]
+}
+
+/** The addresses of a result, without their lengths. */
+export function addressesOf({ ips = [] }: { ips?: readonly { address: string }[] }): string[] {
+  return ips.map(({ address }) => address.replace(/\/\d+$/, ''))
 }
 
 /** Removes the pod's `eth0`. */

@@ -3,15 +3,18 @@
  * second time: what does not come back was lost by the network.
  *
  *   first-packets echo PORT                              answers every datagram with what it holds
+ *   first-packets wait                                   waits for SIGTERM: process 1 of a pod's sandbox
  *   first-packets pod FILE NAME MS TARGET...             sends, adds its line to FILE, waits for SIGTERM
  *   first-packets add NODE POD PLUGIN NAME MS TARGET...  as a runtime: executes PLUGIN in the namespace at the path NODE,
  *                                                        with the environment and standard input of this program, and
  *                                                        sends in that at POD in the moment in which it has ended well
  *
- * TARGET is WORD=A.B.C.D:PORT. MS is how long answers are waited for. The line: `NAME self=A.B.C.D WORD=MICROSECONDS
- * WORD=lost WORD=errno:N`; of `add` with `add=MICROSECONDS` before it, or `refused=MICROSECONDS` alone, and what the plugin
- * wrote after it. Every pod sends from the same ports: an entry that the kernel still has for who had the address before
- * is met. Needs no C library: it is process 1 of an image that holds nothing else.
+ * TARGET is WORD=ADDRESS:PORT with an IPv6 address as 32 hexadecimal digits, and of IPv4 ::ffff:A.B.C.D: so the kernel
+ * takes both from one kind of socket. MS is how long answers are waited for. The line has a word for each target,
+ * `NAME WORD=FROM:MICROSECONDS WORD=FROM:lost WORD=FROM:errno:N`, with the address from which it was sent, 0 where there is
+ * none; of `add` with `add=MICROSECONDS` before it, or `refused=MICROSECONDS` alone, and what the plugin wrote after it.
+ * Every pod sends from the same ports: an entry that the kernel still has for who had the address before is met. Needs no C
+ * library: it is process 1 of an image that holds nothing else.
  * Over 400 lines: one file that one command builds, as cni/plugin.c, whose entry and memory functions it has again for that.
  */
 
@@ -38,7 +41,7 @@ enum { SYS_read = 63, SYS_write = 64, SYS_close = 57, SYS_rt_sigprocmask = 135, 
 
 enum { EINTR = 4, EAGAIN = 11, AT_FDCWD = -100 };
 enum { O_WRONLY = 1, O_CREAT = 0100, O_APPEND = 02000, O_CLOEXEC = 02000000, CLONE_NEWNET = 0x40000000 };
-enum { AF_INET = 2, SOCK_DGRAM = 2, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000 };
+enum { AF_INET6 = 10, SOCK_DGRAM = 2, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000 };
 enum { POLLIN = 1, CLOCK_MONOTONIC = 1, SIGTERM = 15, SIGCHLD = 17, SIG_BLOCK = 0 };
 
 /* One call of the kernel; negative: the number of the error. In assembler outside functions, for tcc. */
@@ -103,7 +106,7 @@ void *memcpy(void *to, const void *from, size length)
 }
 
 typedef struct { long seconds, nanoseconds; } Time;
-typedef struct { u16 family; u8 port[2]; u8 address[4]; u8 zero[8]; } Address;
+typedef struct { u16 family; u8 port[2]; u32 flow; u8 address[16]; u32 scope; } Address;
 typedef struct { int fd; short events, happened; } Poll;
 
 static void leave(int code)
@@ -144,6 +147,16 @@ static void put_bytes(const void *bytes, size length)
 
 static void put(const char *text) { put_bytes(text, length_of(text)); }
 
+static void put_address(const u8 *address)
+{
+  const char *digits = "0123456789abcdef";
+  int i;
+  for (i = 0; i < 16; i++) {
+    put_bytes(digits + (address[i] >> 4), 1);
+    put_bytes(digits + (address[i] & 15), 1);
+  }
+}
+
 static void put_number(long number)
 {
   char digits[20];
@@ -182,10 +195,27 @@ static long number_at(const char **text)
   return number;
 }
 
-static void set_port(Address *address, long port)
+/* The number of a hexadecimal digit; the text goes on behind it. */
+static u8 nibble_at(const char **text)
 {
+  char digit = *(*text)++;
+  if (digit >= '0' && digit <= '9') return (u8)(digit - '0');
+  if (digit < 'a' || digit > 'f') fail("no address", 0);
+  return (u8)(digit - 'a' + 10);
+}
+
+/* Any address of this machine, of either family. */
+static void set_any(Address *address, long port)
+{
+  memset(address, 0, sizeof *address);
+  address->family = AF_INET6;
   address->port[0] = (u8)(port >> 8);
   address->port[1] = (u8)port;
+}
+
+static long new_socket(long options)
+{
+  return must("socket", system_call(SYS_socket, AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | options, 0, 0, 0, 0));
 }
 
 /* ---- Sending ---- */
@@ -193,7 +223,7 @@ static void set_port(Address *address, long port)
 typedef struct {
   const char *word;
   size word_length;
-  Address address;
+  Address address, from;
   /* When its answer came, after which error it is given up, or neither. */
   long answered_us, error;
 } Target;
@@ -205,17 +235,19 @@ static size sent_length[MOST_TARGETS];
 
 static void parse_target(Target *target, const char *text)
 {
+  u8 address[16];
   int i;
   target->word = text;
   while (*text != '=' && *text != 0) text++;
   target->word_length = (size)(text - target->word);
-  target->address.family = AF_INET;
-  for (i = 0; i < 4; i++) {
-    if (*text++ == 0) fail("no target", 0);
-    target->address.address[i] = (u8)number_at(&text);
+  if (*text++ != '=') fail("no target", 0);
+  for (i = 0; i < 16; i++) {
+    u8 high = nibble_at(&text);
+    address[i] = (u8)(high << 4 | nibble_at(&text));
   }
   if (*text++ != ':') fail("no port", 0);
-  set_port(&target->address, number_at(&text));
+  set_any(&target->address, number_at(&text));
+  memcpy(target->address.address, address, sizeof address);
 }
 
 /* What is sent names the pod and the target: an answer to somebody else's datagram is none. */
@@ -251,26 +283,22 @@ static void look(int i, long start_us)
 /* One datagram to each target, then the answers. Writes the line. */
 static void send_all(const char *name, long limit_ms, int count, char **texts)
 {
-  Address own;
-  int own_length = sizeof own, i, waiting;
+  int i, waiting;
   long start_us;
   if (count < 1 || count > MOST_TARGETS) fail("1 to 8 targets", count);
-  memset(&own, 0, sizeof own);
   for (i = 0; i < count; i++) {
-    Address from;
+    int length = sizeof(Address);
     long fd, error;
     parse_target(&targets[i], texts[i]);
     write_datagram(i, name);
-    memset(&from, 0, sizeof from);
-    from.family = AF_INET;
-    set_port(&from, FIRST_PORT + i);
-    fd = must("socket", system_call(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, 0, 0, 0));
-    must("bind", system_call(SYS_bind, fd, (long)&from, sizeof from, 0, 0, 0));
+    set_any(&targets[i].from, FIRST_PORT + i);
+    fd = new_socket(SOCK_NONBLOCK);
+    must("bind", system_call(SYS_bind, fd, (long)&targets[i].from, sizeof(Address), 0, 0, 0));
     error = system_call(SYS_connect, fd, (long)&targets[i].address, sizeof(Address), 0, 0, 0);
     polls[i].fd = error < 0 ? -1 : (int)fd;
     polls[i].events = POLLIN;
     targets[i].error = error < 0 ? -error : 0;
-    if (i == 0) system_call(SYS_getsockname, fd, (long)&own, (long)&own_length, 0, 0, 0);
+    if (error >= 0) system_call(SYS_getsockname, fd, (long)&targets[i].from, (long)&length, 0, 0, 0);
   }
   start_us = now_us();
   for (i = 0; i < count; i++) {
@@ -293,37 +321,32 @@ static void send_all(const char *name, long limit_ms, int count, char **texts)
       if (polls[i].fd >= 0) look(i, start_us);
   }
   put(name);
-  put(" self=");
-  for (i = 0; i < 4; i++) {
-    if (i > 0) put(".");
-    put_number(own.address[i]);
-  }
   for (i = 0; i < count; i++) {
     put(" ");
     put_bytes(targets[i].word, targets[i].word_length);
+    put("=");
+    put_address(targets[i].from.address);
     if (targets[i].error != 0) {
-      put("=errno:");
+      put(":errno:");
       put_number(targets[i].error);
     } else if (targets[i].answered_us == 0)
-      put("=lost");
+      put(":lost");
     else {
-      put("=");
+      put(":");
       put_number(targets[i].answered_us);
     }
   }
   put("\n");
 }
 
-/* ---- The three programs ---- */
+/* ---- The programs ---- */
 
 static void echo(const char *port)
 {
   static u8 datagram[2048];
   Address address;
-  long fd = must("socket", system_call(SYS_socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, 0, 0, 0));
-  memset(&address, 0, sizeof address);
-  address.family = AF_INET;
-  set_port(&address, number_at(&port));
+  long fd = new_socket(0);
+  set_any(&address, number_at(&port));
   must("bind", system_call(SYS_bind, fd, (long)&address, sizeof address, 0, 0, 0));
   for (;;) {
     int length = sizeof address;
@@ -332,17 +355,25 @@ static void echo(const char *port)
   }
 }
 
+/* Process 1 has no default for signals: one that is blocked waits until it is asked for. */
+static u32 term[2] = { 1u << (SIGTERM - 1), 0 };
+
+static void block_term(void) { system_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)term, 0, 8, 0, 0); }
+
+static void wait_for_term(void)
+{
+  while (system_call(SYS_rt_sigtimedwait, (long)term, 0, 0, 8, 0, 0) < 0) {}
+}
+
 static void pod(const char *file, const char *name, long limit_ms, int count, char **texts)
 {
-  u32 signals[2] = { 1u << (SIGTERM - 1), 0 };
   long fd;
-  /* process 1 has no default for signals: one that is blocked waits until it is asked for */
-  system_call(SYS_rt_sigprocmask, SIG_BLOCK, (long)signals, 0, 8, 0, 0);
+  block_term();
   send_all(name, limit_ms, count, texts);
   fd = must("open", system_call(SYS_openat, AT_FDCWD, (long)file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666, 0, 0));
   /* one write: lines of many pods stand beside each other */
   must("write", system_call(SYS_write, fd, (long)line, (long)used, 0, 0, 0));
-  while (system_call(SYS_rt_sigtimedwait, (long)signals, 0, 0, 8, 0, 0) < 0) {}
+  wait_for_term();
 }
 
 static long enter(const char *path)
@@ -397,11 +428,16 @@ void start(size *stack)
   int count = (int)stack[0];
   char **words = (char **)(stack + 1), **environment = words + count + 1;
   if (count == 3 && equal(words[1], "echo")) echo(words[2]);
+  if (count == 2 && equal(words[1], "wait")) {
+    block_term();
+    wait_for_term();
+    leave(0);
+  }
   if (count > 5 && equal(words[1], "pod")) {
     const char *limit = words[4];
     pod(words[2], words[3], number_at(&limit), count - 5, words + 5);
     leave(0);
   }
   if (count > 7 && equal(words[1], "add")) add(words + 2, count - 7, environment);
-  fail("say echo, pod or add", 0);
+  fail("say echo, wait, pod or add", 0);
 }

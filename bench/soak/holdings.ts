@@ -1,49 +1,56 @@
 // What the nodes and the API server hold for pods, and what of it is too much once the pods are gone.
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
+import { fileURLToPath } from 'node:url'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import { cidr, contains } from '../../lib/ip.ts'
+import type { Plan } from '../../lab/plan.ts'
+import { runProgram } from '../../lab/program.ts'
+import { addressBits, cidr, contains } from '../../lib/ip.ts'
 import type { Leak } from './world.ts'
 
-/** Where one node keeps what pods need. `kernel` is closed by the caller. */
-export type NodePlaces = {
-  name: string
-  kernel: () => Kernel
-  /** The agent's own file. */
-  database: string
-  /** What `nft list ruleset` prints there. */
-  ruleset: () => Promise<string>
-}
-
 export type ObjectsSeen = { problems: string[]; blocks: { cidr: string; owner: string }[] }
+
+/** What both labs have. `kernel` is closed by the caller. */
+type LabPlaces = { plan: Plan; kubeconfig: string; kernel: (netns: string) => Kernel }
 
 type NodeHoldings = { veths: string[]; routes: string[]; rows: string[]; ruleset: string }
 export type Holdings = { nodes: ReadonlyMap<string, NodeHoldings>; objects: ObjectsSeen }
 
+const OBJECTS = fileURLToPath(new URL('./objects-main.ts', import.meta.url))
 const POD_INTERFACE = /\bcali[0-9a-f]{11}\b/g
-const ADDRESS = /(?<![\d.])\d+\.\d+\.\d+\.\d+(?![\d./])/g
-const WHOLE = 32
+/** What may be an address of either family, and is no part of a longer word or of a CIDR. */
+const ADDRESS = /(?<![\w.:])[\da-f.:]*[.:][\da-f.:]*[\da-f:](?![\w.:/])/g
 
-/** Reads everything. `podCidr`: routes of other addresses are none of ours. */
+/**
+ * Reads everything. `podCidrs`: routes of other addresses are none of ours. `database`: the path of the agent's own file on a
+ * node, by its name.
+ */
 export async function holdingsOf(
-  nodes: readonly NodePlaces[],
-  podCidr: string,
-  objects: () => Promise<ObjectsSeen>,
+  lab: LabPlaces,
+  podCidrs: readonly string[],
+  database: (node: string) => string,
 ): Promise<Holdings> {
-  const each = nodes.map(async node => [node.name, await nodeHoldings(node, podCidr)] as const)
-  return { nodes: new Map(await Promise.all(each)), objects: await objects() }
+  const each = lab.plan.nodes.map(async node => {
+    using kernel = lab.kernel(node.netns)
+    const links = await kernel.links()
+    const isOfPods = (dst: string) => podCidrs.some(pods => contains(pods, dst) && dst !== pods)
+    const held: NodeHoldings = {
+      veths: links.map(({ name }) => name).filter(name => name.match(POD_INTERFACE) !== null),
+      routes: [...new Set((await kernel.routes()).map(({ dst }) => dst))].filter(isOfPods),
+      rows: rowsOf(database(node.name)),
+      ruleset: await said(['nft', 'list', 'ruleset'], node.netns),
+    }
+    return [node.name, held] as const
+  })
+  const nodes = new Map(await Promise.all(each))
+  const objects = await said([process.execPath, OBJECTS, lab.kubeconfig], lab.plan.api.netns)
+  return { nodes, objects: JSON.parse(objects) as ObjectsSeen }
 }
 
-async function nodeHoldings({ kernel: open, database, ruleset }: NodePlaces, podCidr: string): Promise<NodeHoldings> {
-  using kernel = open()
-  const links = await kernel.links()
-  const routes = await kernel.routes()
-  return {
-    veths: links.map(({ name }) => name).filter(name => name.match(POD_INTERFACE) !== null),
-    routes: [...new Set(routes.map(({ dst }) => dst))].filter(dst => contains(podCidr, dst) && dst !== podCidr),
-    rows: rowsOf(database),
-    ruleset: await ruleset(),
-  }
+async function said(argv: readonly [string, ...string[]], netns: string): Promise<string> {
+  const { code, stdout, stderr } = await runProgram(argv, { netns })
+  if (code !== 0) throw new Error(`${argv[0]}: ${stderr}`)
+  return stdout
 }
 
 /** Of each interface the agent's row, of each address in use one, by handle. */
@@ -68,7 +75,7 @@ export function newLeaks(before: Holdings, now: Holdings, given: ReadonlySet<str
   const perNode = [...now.nodes].flatMap(([node, held]): Leak[] => {
     const was = before.nodes.get(node)!
     const beyond = (key: 'veths' | 'routes' | 'rows') => held[key].filter(each => !was[key].includes(each))
-    const routes = beyond('routes').filter(dst => cidr(dst).length === WHOLE || !blocks.has(dst))
+    const routes = beyond('routes').filter(dst => isWhole(dst) || !blocks.has(dst))
     const rules = new Set([
       ...(held.ruleset.match(POD_INTERFACE) ?? []).filter(name => !held.veths.includes(name)),
       ...(held.ruleset.match(ADDRESS) ?? []).filter(address => given.has(address)),
@@ -81,6 +88,12 @@ export function newLeaks(before: Holdings, now: Holdings, given: ReadonlySet<str
     ]
   })
   return [...perNode, ...blockLeaks(before.objects, now), ...objectLeaks(now.objects)]
+}
+
+/** Whether a CIDR is one address. */
+function isWhole(text: string): boolean {
+  const { family, length } = cidr(text)
+  return length === addressBits(family)
 }
 
 /** A node that has as many pods as before needs as many blocks as before. */

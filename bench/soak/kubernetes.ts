@@ -8,16 +8,17 @@ import { type ClusterObject, ClusterWriter } from '../../lab/cluster.ts'
 import { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
 import { imageArchive } from '../../lab/kubernetes/image-archive.ts'
 import { Margay, makeImage } from '../../lab/kubernetes/margay.ts'
-import { POD_CIDR } from '../../lab/kubernetes/programs.ts'
-import { POD_NAMESPACE } from '../../lab/plan.ts'
-import { runProgram, until } from '../../lab/program.ts'
-import { healthy } from '../../test/kubernetes/observe.ts'
+import { POD_CIDR, POD_CIDR6, SANDBOX_IMAGE } from '../../lab/kubernetes/programs.ts'
+import { type Lan, POD_NAMESPACE, reaches } from '../../lab/plan.ts'
+import { until } from '../../lab/program.ts'
+import { type Family, familyOf } from '../../lib/ip.ts'
+import { healthy, rolledOut } from '../../test/kubernetes/observe.ts'
 import { memoryMib } from '../process-use.ts'
-import { type Holdings, holdingsOf, newLeaks, type ObjectsSeen } from './holdings.ts'
-import { parseStart, type Start, type TargetWord } from './ledger.ts'
+import { type Holdings, holdingsOf, newLeaks } from './holdings.ts'
+import { parseStart, type Start, type TargetWord, targetWords } from './ledger.ts'
 import { policyObjects } from './policies.ts'
 import { ANSWER_MS, ECHO_PORT, makeFirstPackets } from './program.ts'
-import { type Leak, pick, type Random, START_LIMIT_MS, type Victim, type World } from './world.ts'
+import { type Leak, pick, type Random, START_LIMIT_MS, type Victim, type World, whileAway } from './world.ts'
 
 const IMAGE = 'registry.local/margay-lab/soak:1'
 /** On each node /mnt is the folder that the lab shares. */
@@ -25,11 +26,9 @@ const RESULTS = 'soak'
 const LINES = 'lines'
 const SERVICE = 'soak'
 const TARGET = { role: 'soak-target' }
-const OBJECTS = fileURLToPath(new URL('./objects-main.ts', import.meta.url))
 const WRITER = fileURLToPath(new URL('../../lab/objects.ts', import.meta.url))
 const WRITER_SECONDS = '60'
 const POLL_MS = 20
-const PAUSE_MS = 500
 const SERVER_LIMIT_MS = 180_000
 const GONE_LIMIT_MS = 180_000
 const AWAY_MS = 5000
@@ -42,9 +41,9 @@ export class KubernetesWorld implements World {
   readonly #margay: Margay
   readonly #writer: ClusterWriter
   readonly #lines: Lines
-  /** Addresses of the pods that answer, by node, and that of the Service. */
-  #targets = new Map<string, string>()
-  #service = ''
+  /** Addresses of the pods that answer, by node, and those of the Services, by name. */
+  readonly #targets = new Map<string, readonly string[]>()
+  readonly #services = new Map<string, string>()
   #before: Holdings | undefined
   #pods = 0
 
@@ -59,7 +58,7 @@ export class KubernetesWorld implements World {
 
   /** A new cluster with Margay, a pod on each node that answers, a host outside, and a Service. */
   static async make({ say }: { say: (text: string) => void }): Promise<KubernetesWorld> {
-    const lab = new KubernetesLab({ nodes: [2, 1], proxy: 'nftables', patience: 2, say })
+    const lab = new KubernetesLab({ nodes: [2, 2], ipv6: true, proxy: 'nftables', patience: 2, say })
     await using failed = new AsyncDisposableStack()
     failed.use(lab)
     const image = makeImage()
@@ -71,16 +70,22 @@ export class KubernetesWorld implements World {
     const program = makeFirstPackets(lab.shared)
     mkdirSync(join(lab.shared, RESULTS), { recursive: true })
     writeFileSync(join(lab.shared, RESULTS, LINES), '')
-    const archive = imageArchive(IMAGE, [{ from: program, to: '/first-packets' }], ['/first-packets'])
-    writeFileSync(join(lab.shared, 'soak.tar'), archive)
-    await Promise.all(lab.plan.nodes.map(({ name }) => lab.importImage(name, 'soak.tar')))
+    const files = [{ from: program, to: '/first-packets' }]
+    writeFileSync(join(lab.shared, 'soak.tar'), imageArchive(IMAGE, files, ['/first-packets']))
+    // the lab's own pauses in a program of 60 MB, a tenth of what a start costs
+    writeFileSync(join(lab.shared, 'wait.tar'), imageArchive(SANDBOX_IMAGE, files, ['/first-packets', 'wait']))
+    for (const archive of ['soak.tar', 'wait.tar'])
+      await Promise.all(lab.plan.nodes.map(({ name }) => lab.importImage(name, archive)))
     lab.startOutside('soak-echo', [program, 'echo', String(ECHO_PORT)])
     const world = new KubernetesWorld(lab, margay)
     failed.defer(() => world.#close())
     say('waiting for the pods that answer')
     await world.#answerers()
-    await lab.apply(policyObjects({ matchLabels: TARGET }, lab.plan.api.address, POD_CIDR).map(asObject))
-    await world.#serviceAnswers()
+    const { address, address6 } = lab.plan.api
+    await lab.apply(policyObjects({ matchLabels: TARGET }, [address, address6], [POD_CIDR, POD_CIDR6]).map(asObject))
+    await world.#servicesAnswer()
+    // what runs beside the soak has its network by then too
+    await rolledOut(lab, 'coredns', { namespace: 'kube-system' })
     world.#before = await world.#holdings()
     failed.move()
     return world
@@ -88,18 +93,11 @@ export class KubernetesWorld implements World {
 
   async start(node: string, random: Random): Promise<Start> {
     const name = `soak-${++this.#pods}`
-    const others = this.nodes.filter(each => each !== node)
-    const asked: Record<TargetWord, string> = {
-      other: this.#targets.get(pick(others, random))!,
-      own: this.#targets.get(node)!,
-      service: this.#service,
-      outside: this.#lab.plan.api.address,
-    }
-    const targets = Object.entries(asked).map(([word, address]) => `${word}=${address}:${ECHO_PORT}`)
+    const asked = this.#asked(node, random)
     const line = this.#lines.of(name)
-    const args = ['pod', `/results/${LINES}`, name, String(ANSWER_MS), ...targets]
+    const args = ['pod', `/results/${LINES}`, name, String(ANSWER_MS), ...targetWords(asked, ECHO_PORT)]
     const madeMs = performance.now()
-    await this.#whileAway(() => this.#writer.put([aPod(name, node, { app: 'soak' }, args)]))
+    await whileServerIsAway(() => this.#writer.put([aPod(name, node, { app: 'soak' }, args)]))
     const said = await Promise.race([line, pause(START_LIMIT_MS, undefined, { ref: false })])
     this.#lines.forget(name)
     if (said === undefined) throw new Error(`${name} does not run on ${node}: ${await this.#why(name)}`)
@@ -108,7 +106,7 @@ export class KubernetesWorld implements World {
   }
 
   async end({ pod }: Pick<Start, 'pod'>): Promise<void> {
-    await this.#whileAway(() => this.#writer.remove([aPod(pod, '', {}, [])]))
+    await whileServerIsAway(() => this.#writer.remove([aPod(pod, '', {}, [])]))
   }
 
   async strike(victim: Victim, random: Random): Promise<string> {
@@ -118,11 +116,11 @@ export class KubernetesWorld implements World {
     if (victim === 'agent') {
       await margay.crash(name)
       // the pod too: a kubelet waits longer each time before it starts one container again
-      await this.#whileAway(() => margay.restart(name))
+      await whileServerIsAway(() => margay.restart(name))
       await margay.agentAnswers(name)
     } else if (victim === 'controllers') {
       const which = ['-n', 'kube-system', '-l', 'app.kubernetes.io/name=margay-controllers']
-      await this.#whileAway(async () => void (await lab.must(['delete', 'pod', ...which, '--now'])))
+      await whileServerIsAway(async () => void (await lab.must(['delete', 'pod', ...which, '--now'])))
     } else {
       await lab.stopControl('kube-apiserver', 0)
       await pause(random() * AWAY_MS)
@@ -167,27 +165,42 @@ export class KubernetesWorld implements World {
   }
 
   async #answerers(): Promise<void> {
-    const pods = this.nodes.map(node => aPod(`target-${node}`, node, TARGET, ['echo', String(ECHO_PORT)]))
-    await this.#writer.put(pods)
-    const ports = [{ port: ECHO_PORT, protocol: 'UDP' }]
-    const meta = { name: SERVICE, namespace: POD_NAMESPACE }
-    await this.#lab.apply([{ apiVersion: 'v1', kind: 'Service', metadata: meta, spec: { selector: TARGET, ports } }])
+    const { nodes, lans } = this.#lab.plan
+    const echo = ['echo', String(ECHO_PORT)]
+    await this.#writer.put(
+      nodes.map(({ name, lan }) => aPod(`target-${name}`, name, { ...TARGET, lan: lan.name }, echo)),
+    )
+    await this.#serve(SERVICE, 'IPv4', TARGET)
+    // IPv6 of pods passes no router: `reaches`
+    for (const lan of lans) await this.#serve(serviceOf(lan), 'IPv6', { ...TARGET, lan: lan.name })
     for (const node of this.nodes)
       await this.#lab.reached(`target-${node} to run`, 120, async () => {
-        const pod = (await this.#lab.get(`pod/target-${node}`)) as { status?: { phase?: string; podIP?: string } }
-        const { phase, podIP } = pod.status ?? {}
-        if (phase !== 'Running' || podIP === undefined) return false
-        this.#targets.set(node, podIP)
+        const pod = (await this.#lab.get(`pod/target-${node}`)) as {
+          status?: { phase?: string; podIPs?: { ip: string }[] }
+        }
+        const { phase, podIPs = [] } = pod.status ?? {}
+        if (phase !== 'Running' || podIPs.length < 2) return false
+        this.#targets.set(
+          node,
+          podIPs.map(({ ip }) => ip),
+        )
         return true
       })
-    const { spec } = (await this.#lab.get(`service/${SERVICE}`)) as { spec: { clusterIP: string } }
-    this.#service = spec.clusterIP
+  }
+
+  async #serve(name: string, family: 'IPv4' | 'IPv6', selector: Readonly<Record<string, string>>): Promise<void> {
+    const ports = [{ port: ECHO_PORT, protocol: 'UDP' }]
+    const spec = { selector, ports, ipFamilyPolicy: 'SingleStack', ipFamilies: [family] }
+    const metadata = { name, namespace: POD_NAMESPACE }
+    await this.#lab.apply([{ apiVersion: 'v1', kind: 'Service', metadata, spec }])
+    const made = (await this.#lab.get(`service/${name}`)) as { spec: { clusterIP: string } }
+    this.#services.set(name, made.spec.clusterIP)
   }
 
   /** A Service is there once kube-proxy of each node has it: until then its first packets are nobody's fault. */
-  async #serviceAnswers(): Promise<void> {
+  async #servicesAnswer(): Promise<void> {
     for (const node of this.nodes)
-      await this.#lab.reached(`the Service to answer on ${node}`, 120, async () => {
+      await this.#lab.reached(`the Services to answer on ${node}`, 120, async () => {
         const probe = await this.start(node, () => 0)
         await this.end(probe)
         return Object.values(probe.answered).every(answer => typeof answer === 'number')
@@ -202,34 +215,35 @@ export class KubernetesWorld implements World {
     return events.stdout.trim().split('\n').slice(-3).join('; ')
   }
 
-  async #whileAway(work: () => Promise<void>): Promise<void> {
-    const end = performance.now() + SERVER_LIMIT_MS
-    for (;;) {
-      try {
-        return await work()
-      } catch (error) {
-        if (performance.now() > end) throw error
-        await pause(PAUSE_MS)
-      }
+  #asked(node: string, random: Random): Record<TargetWord, string> {
+    const { plan } = this.#lab
+    const here = this.#lab.node(node)
+    const target = (of: string, family: Family) => this.#targets.get(of)!.find(each => familyOf(each) === family)!
+    const other = (family: Family) => {
+      const others = plan.nodes.filter(each => each !== here && reaches(here, each, target(each.name, family)))
+      return target(pick(others, random).name, family)
+    }
+    return {
+      ...{ other4: other('ipv4'), other6: other('ipv6'), own4: target(node, 'ipv4'), own6: target(node, 'ipv6') },
+      ...{ service4: this.#services.get(SERVICE)!, service6: this.#services.get(serviceOf(here.lan))! },
+      ...{ outside4: plan.api.address, outside6: plan.api.address6 },
     }
   }
 
   #holdings(): Promise<Holdings> {
-    const lab = this.#lab
-    const nodes = lab.plan.nodes.map(({ name, netns }) => ({
-      name,
-      kernel: () => lab.kernel(netns),
-      // SQLite follows links, and the root of a process is one that leads to this machine's
-      database: join(lab.machine(name).layer('var/lib'), 'margay/node.db'),
-      ruleset: async () => (await runProgram(['nft', 'list', 'ruleset'], { netns })).stdout,
-    }))
-    return holdingsOf(nodes, POD_CIDR, async () => {
-      const argv = [process.execPath, OBJECTS, lab.kubeconfig]
-      const { code, stdout, stderr } = await runProgram(argv, { netns: lab.plan.api.netns })
-      if (code !== 0) throw new Error(`objects: ${stderr}`)
-      return JSON.parse(stdout) as ObjectsSeen
-    })
+    // SQLite follows links, and the root of a process is one that leads to this machine's
+    const database = (node: string) => join(this.#lab.machine(node).layer('var/lib'), 'margay/node.db')
+    return holdingsOf(this.#lab, [POD_CIDR, POD_CIDR6], database)
   }
+}
+
+/** The Service of IPv6 in front of the pods that answer on a LAN. */
+function serviceOf({ name }: Lan): string {
+  return `${SERVICE}-${name.toLowerCase()}`
+}
+
+function whileServerIsAway<T>(work: () => Promise<T>): Promise<T> {
+  return whileAway(work, SERVER_LIMIT_MS)
 }
 
 type Line = { text: string; atMs: number }

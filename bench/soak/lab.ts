@@ -3,36 +3,32 @@
 // has a rule as kube-proxy's nftables mode writes it.
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { addNetns, netnsPath, removeNetns, spawnInNetns } from '../../kernel/netns.ts'
-import type { ClusterObject } from '../../lab/cluster.ts'
+import { type ClusterObject, POOL_CIDRS, runningStatus } from '../../lab/cluster.ts'
 import { Lab, LabFailure, type LabOptions } from '../../lab/lab.ts'
-import { type NodePlan, POD_NAMESPACE, type PodPlan, planPod } from '../../lab/plan.ts'
-import { pluginCall } from '../../lab/pods.ts'
+import type { PodAt } from '../../lab/measure.ts'
+import { type NodePlan, POD_NAMESPACE, type PodPlan, planPod, reaches } from '../../lab/plan.ts'
+import { addressesOf, pluginCall } from '../../lab/pods.ts'
 import { type Finished, runProgram } from '../../lab/program.ts'
+import { type Family, familyOf } from '../../lib/ip.ts'
 import { memoryMib } from '../process-use.ts'
-import { type Holdings, holdingsOf, newLeaks, type ObjectsSeen } from './holdings.ts'
-import { parseStart, type Start, type TargetWord } from './ledger.ts'
+import { type Holdings, holdingsOf, newLeaks } from './holdings.ts'
+import { parseStart, type Start, type TargetWord, targetWords } from './ledger.ts'
 import { policyObjects } from './policies.ts'
 import { ANSWER_MS, ECHO_PORT, makeFirstPackets } from './program.ts'
-import { type Leak, pick, type Random, START_LIMIT_MS, type Victim, type World } from './world.ts'
+import { type Leak, PAUSE_MS, pick, type Random, START_LIMIT_MS, type Victim, type World, whileAway } from './world.ts'
 
 /** As many Pods as are at the API server before a runtime starts them: ADDs go on while that is away. */
 const AHEAD = 20
-const OBJECTS = fileURLToPath(new URL('./objects-main.ts', import.meta.url))
-const NO_ADDRESS = '0.0.0.0'
-const SERVICE = '10.96.0.10'
+const SERVICE = { ipv4: '10.96.0.10', ipv6: 'fd00:10:96::10' } as const
 /** Small, so that blocks come and go with the pods. */
 const BLOCK_SIZE = 28
-/** How long a runtime waits until it repeats what was refused. */
-const PAUSE_MS = 200
 /** A runtime waits longer; the plugin ends before. */
 const CALL_LIMIT_MS = 150_000
 /** What was killed stays away for up to so long. */
 const AWAY_MS = 3000
 const SERVER_LIMIT_MS = 60_000
-/** Of pods; `lab/cluster.ts` has the pool. */
-const POD_CIDR = '10.244.0.0/16'
+const POD_CIDRS = Object.values(POOL_CIDRS)
 
 /** `report`: its status is at the API server. */
 type Running = { plan: PodPlan; node: NodePlan; report: Promise<void> }
@@ -64,7 +60,7 @@ export class LabWorld implements World {
   /** A lab with a pod on each node that answers, a host outside, and a Service. */
   static async make(options: Omit<LabOptions, 'podsPerNode' | 'pool'> & { blockSize?: number }): Promise<LabWorld> {
     const { blockSize = BLOCK_SIZE } = options
-    const lab = new Lab({ ...options, podsPerNode: 1, pool: { blockSize, natOutgoing: true } })
+    const lab = new Lab({ ...options, podsPerNode: 1, ipv6: true, pool: { blockSize, natOutgoing: true } })
     await using failed = new AsyncDisposableStack()
     failed.use(lab)
     await lab.start()
@@ -74,7 +70,7 @@ export class LabWorld implements World {
     const world = new LabWorld(lab, program)
     for (const { pod } of lab.pods) world.#startEcho(pod.netns)
     world.#startEcho(lab.plan.api.netns)
-    await Promise.all(lab.plan.nodes.map(({ netns }) => world.#makeService(netns)))
+    await Promise.all(lab.plan.nodes.map(node => world.#makeService(node)))
     await lab.putObjects(policies(lab))
     world.#before = await world.#holdings()
     failed.move()
@@ -92,7 +88,7 @@ export class LabWorld implements World {
       const { code, stdout, stderr } = await this.#add(plan, node, asked)
       if (code === 0) {
         const start = addedPod(stdout, { node: name, asked })
-        const report = this.#later(() => this.#lab.putObjects([podObject(pod, name, start.address)]))
+        const report = this.#later(() => this.#lab.putObjects([podObject(pod, name, start.addresses)]))
         this.#running.set(pod, { plan, node, report })
         return start
       }
@@ -134,7 +130,7 @@ export class LabWorld implements World {
         what: 'the API server',
         kill: () => lab.killApi(),
         start: () => lab.startApi(),
-        ready: () => this.#whileAway(() => lab.putObjects([])),
+        ready: () => whileServerIsAway(() => lab.putObjects([])),
       },
     }[victim]
     const killedMs = performance.now()
@@ -184,31 +180,45 @@ export class LabWorld implements World {
     }).unref()
   }
 
-  /** One rule, as kube-proxy has it with `--proxy-mode nftables`: a random one of the pods behind the Service. */
-  async #makeService(netns: string): Promise<void> {
-    const pods = this.#lab.pods.map(({ address }, i) => `${i} : ${address}`).join(', ')
-    const stdin = `table ip soak-proxy {
+  /** One rule of each family, as kube-proxy has it with `--proxy-mode nftables`: a random one of the pods behind the Service. */
+  async #makeService(node: NodePlan): Promise<void> {
+    const table = (family: Family, name: string) => {
+      const behind = this.#lab.pods.map(at => ({ at, address: addressOf(at, family) }))
+      const reached = behind.filter(({ at, address }) => reaches(node, at.node, address))
+      const pods = reached.map(({ address }, i) => `${i} : ${address}`)
+      return `table ${name} soak-proxy {
       chain services {
         type nat hook prerouting priority dstnat; policy accept;
-        ip daddr ${SERVICE} udp dport ${ECHO_PORT} dnat to numgen random mod ${this.#lab.pods.length} map { ${pods} }
+        ${name} daddr ${SERVICE[family]} udp dport ${ECHO_PORT} dnat to numgen random mod ${pods.length} map { ${pods.join(', ')} }
       }
-    }`
-    const { code, stderr } = await runProgram(['nft', '-f', '-'], { netns, stdin })
+    }
+`
+    }
+    const stdin = table('ipv4', 'ip') + table('ipv6', 'ip6')
+    const { code, stderr } = await runProgram(['nft', '-f', '-'], { netns: node.netns, stdin })
     if (code !== 0) throw new Error(`nft: ${stderr}`)
   }
 
   #asked(node: NodePlan, random: Random): Record<TargetWord, string> {
     const { pods, plan } = this.#lab
     const own = pods.find(at => at.node === node)!
-    const others = pods.filter(at => at.node !== node)
-    return { other: pick(others, random).address, own: own.address, service: SERVICE, outside: plan.api.address }
+    const other = (family: Family) => {
+      const others = pods.filter(at => at.node !== node).map(at => ({ at, address: addressOf(at, family) }))
+      return pick(
+        others.filter(({ at, address }) => reaches(node, at.node, address)),
+        random,
+      ).address
+    }
+    return {
+      ...{ other4: other('ipv4'), other6: other('ipv6'), own4: addressOf(own, 'ipv4'), own6: addressOf(own, 'ipv6') },
+      ...{ service4: SERVICE.ipv4, service6: SERVICE.ipv6, outside4: plan.api.address, outside6: plan.api.address6 },
+    }
   }
 
   #add(pod: PodPlan, node: NodePlan, asked: Record<TargetWord, string>): Promise<Finished> {
     const { argv, env, stdin } = pluginCall('ADD', pod, this.#lab.cniDirs(node.name))
     const places = [netnsPath(node.netns), netnsPath(pod.netns), ...argv]
-    const targets = Object.entries(asked).map(([word, address]) => `${word}=${address}:${ECHO_PORT}`)
-    const words = ['add', ...places, pod.name, String(ANSWER_MS), ...targets]
+    const words = ['add', ...places, pod.name, String(ANSWER_MS), ...targetWords(asked, ECHO_PORT)]
     return runProgram([this.#program, ...words], { env, stdin, limitMs: CALL_LIMIT_MS })
   }
 
@@ -254,66 +264,56 @@ export class LabWorld implements World {
 
   /** Work that the API server has its part in: again until it is there. */
   #later(work: () => Promise<void>): Promise<void> {
-    const done = this.#whileAway(work).catch(error => void this.#faults.push(error))
+    const done = whileServerIsAway(work).catch(error => void this.#faults.push(error))
     this.#background.add(done)
     return done.finally(() => this.#background.delete(done))
   }
 
-  async #whileAway(work: () => Promise<void>): Promise<void> {
-    const end = performance.now() + SERVER_LIMIT_MS
-    for (;;) {
-      try {
-        return await work()
-      } catch (error) {
-        if (!(error instanceof LabFailure) || performance.now() > end) throw error
-        await pause(PAUSE_MS)
-      }
-    }
-  }
-
   #holdings(): Promise<Holdings> {
-    const lab = this.#lab
-    const nodes = lab.plan.nodes.map(({ name, netns }) => ({
-      name,
-      kernel: () => lab.kernel(netns),
-      database: join(lab.nodeDir(name), 'data', 'node.db'),
-      ruleset: async () => (await runProgram(['nft', 'list', 'ruleset'], { netns })).stdout,
-    }))
-    return holdingsOf(nodes, POD_CIDR, async () => {
-      const argv = [process.execPath, OBJECTS, lab.kubeconfig]
-      const { code, stdout, stderr } = await runProgram(argv, { netns: lab.plan.api.netns })
-      if (code !== 0) throw new Error(`objects: ${stderr}`)
-      return JSON.parse(stdout) as ObjectsSeen
-    })
+    return holdingsOf(this.#lab, POD_CIDRS, node => join(this.#lab.nodeDir(node), 'data', 'node.db'))
   }
+}
+
+function whileServerIsAway(work: () => Promise<void>): Promise<void> {
+  return whileAway(work, SERVER_LIMIT_MS, error => error instanceof LabFailure)
+}
+
+function addressOf({ pod, addresses }: PodAt, family: Family): string {
+  const found = addresses.find(each => familyOf(each) === family)
+  if (found === undefined) throw new Error(`${pod.name} has no ${family} address`)
+  return found
 }
 
 /** What `first-packets add` wrote: its line, and the result of the plugin after it. */
 function addedPod(stdout: string, about: Pick<Start, 'node' | 'asked'>): Start {
   const [line = '', ...result] = stdout.split('\n')
   const start = parseStart(line, about)
-  const { ips } = JSON.parse(result.join('\n')) as { ips: { address: string }[] }
-  const address = ips[0]!.address.replace(/\/\d+$/, '')
-  if (start.address !== address && start.address !== NO_ADDRESS)
-    throw new Error(`${start.pod} sends from ${start.address}, and the result of its ADD says ${address}`)
-  return { ...start, address }
+  const addresses = addressesOf(JSON.parse(result.join('\n')) as { ips: { address: string }[] })
+  const foreign = start.addresses.find(each => !addresses.includes(each))
+  if (foreign !== undefined)
+    throw new Error(`${start.pod} sends from ${foreign}, and the result of its ADD says ${addresses.join(', ')}`)
+  return { ...start, addresses }
 }
 
-/** A pod bound to its node; with an address as the kubelet reports it. */
-function podObject(name: string, nodeName: string, podIP?: string): ClusterObject {
-  const status = podIP === undefined ? {} : { status: { phase: 'Running', podIP, podIPs: [{ ip: podIP }] } }
+/** A pod bound to its node; with addresses as the kubelet reports it. */
+function podObject(name: string, nodeName: string, addresses: readonly string[] = []): ClusterObject {
   const metadata = { name, namespace: POD_NAMESPACE, labels: { app: 'soak' } }
   return {
     kind: 'Pod',
-    object: { metadata, spec: { nodeName, containers: [{ name: 'main', image: 'none' }] }, ...status },
+    object: {
+      metadata,
+      spec: { nodeName, containers: [{ name: 'main', image: 'none' }] },
+      ...(addresses.length > 0 && { status: runningStatus(addresses) }),
+    },
   }
 }
 
 function policies(lab: Lab): ClusterObject[] {
+  const { address, address6 } = lab.plan.api
   const podSelector = {
     matchExpressions: [{ key: 'pod', operator: 'In', values: lab.pods.map(({ pod }) => pod.name) }],
   }
-  return policyObjects(podSelector, lab.plan.api.address, POD_CIDR).map(({ name, spec }) => ({
+  return policyObjects(podSelector, [address, address6], POD_CIDRS).map(({ name, spec }) => ({
     kind: 'KubernetesNetworkPolicy',
     object: { metadata: { name, namespace: POD_NAMESPACE }, spec },
   }))

@@ -13,8 +13,8 @@ import { VICTIMS, type Victim, type World } from './world.ts'
 
 const HELP = `Usage: npm run soak [-- [--starts N] [--minutes M] [--seed S] [--kill WHAT,...] [--where WHERE]]
 
-Starts pods on the nodes of a cluster and ends them at random. The first instruction of each pod sends one datagram to a pod on
-another node, one to a pod on its own node, one to a Service and one to a host outside, and repeats none. Meanwhile
+Starts pods on the nodes of a cluster and ends them at random. The first instruction of each pod sends an IPv4 and an IPv6
+datagram to a pod on another node, to one on its own node, to a Service and to a host outside, and repeats none. Meanwhile
 programs are killed with SIGKILL and started again. At the end everything that pods had must be gone.
 
   --starts N     how many pods are started (default 1000)
@@ -30,7 +30,8 @@ Exit codes: 0 nothing lost, held twice or left, 1 something was, 2 wrong usage, 
 
 const EXIT = { fine: 0, no: 1, usage: 2, missing: 3, interrupted: 130 } as const
 const MOST_SEED = 2 ** 32
-const AT_ONCE = 6
+/** Pods that are started or ended at a time: a kubelet waits between its steps, which leaves time for other pods. */
+const AT_ONCE = { lab: 6, kubernetes: 12 } as const
 const LIVE = 40
 /** The mean pause between two kills of one kind: a kubelet takes longer to start again what was killed. */
 const KILL_SECONDS = { lab: 10, kubernetes: 40 } as const
@@ -94,11 +95,11 @@ async function run({ starts, minutes, seed, kill, where }: Request): Promise<num
   await using world: World =
     where === 'kubernetes'
       ? await KubernetesWorld.make({ say })
-      : await LabWorld.make({ prefix: 'margay-', dir: labDir(), nodes: [2, 1], patience: 2, say })
+      : await LabWorld.make({ prefix: 'margay-', dir: labDir(), nodes: [2, 2], patience: 2, say })
   onSignals(world)
   const outcome = await soak(world, {
     ...{ starts, mostSeconds: minutes * 60, kill, random: randomFrom(seed), say },
-    ...{ atOnce: AT_ONCE, live: LIVE, killSeconds: KILL_SECONDS[where], restartAtEnd: false },
+    ...{ atOnce: AT_ONCE[where], live: LIVE, killSeconds: KILL_SECONDS[where], restartAtEnd: false },
   })
   process.stdout.write(`${outcomeTable(outcome, { about: world.about, seed })}\n`)
   return isFine(outcome) ? EXIT.fine : EXIT.no

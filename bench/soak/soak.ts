@@ -148,8 +148,8 @@ function timesOf(values: readonly number[]): Times | undefined {
   return p50 === undefined || p99 === undefined || most === undefined ? undefined : { p50, p99, most }
 }
 
-function lostText({ pod, node, address, to, asked, why, atMs }: Lost): string {
-  return `${TARGETS[to]} (${asked}): ${pod} on ${node} (${address}) after ${(atMs / 1000).toFixed(1)} s: ${why}`
+function lostText({ pod, node, to, asked, why, atMs }: Lost): string {
+  return `${TARGETS[to]} (${asked}): ${pod} on ${node} after ${(atMs / 1000).toFixed(1)} s: ${why}`
 }
 
 function doubleText({ address, pods, atMs }: Double): string {

@@ -1,4 +1,5 @@
 // What a soak runs on: the lab or a real Kubernetes.
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Start } from './ledger.ts'
 
 /** What may be killed while pods come and go. */
@@ -32,8 +33,31 @@ export type World = AsyncDisposable & {
   memory(): Promise<ReadonlyMap<string, number>>
 }
 
+/** How long a runtime, a kubelet or a client waits until it repeats what was refused. */
+export const PAUSE_MS = 200
+
 /** A pod that does not run for so long is lost too. */
 export const START_LIMIT_MS = 180_000
+
+/**
+ * Work that what was killed has its part in: again every `PAUSE_MS` until it is done. Rejects as the work once that has taken
+ * `limitMs`, and at once with what is no sign of that (`isAway`; all is when absent).
+ */
+export async function whileAway<T>(
+  work: () => Promise<T>,
+  limitMs: number,
+  isAway: (error: unknown) => boolean = () => true,
+): Promise<T> {
+  const end = performance.now() + limitMs
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!isAway(error) || performance.now() > end) throw error
+      await pause(PAUSE_MS)
+    }
+  }
+}
 
 /** A random element. */
 export function pick<T>(items: readonly T[], random: Random): T {

@@ -34,6 +34,7 @@ import { Machine } from './machine.ts'
 import { dnsObjects } from './objects.ts'
 import {
   AUDIT_POLICY,
+  type AuditEvent,
   auditLog,
   CONTAINERD_SOCKET,
   type ControlPlaneName,
@@ -55,22 +56,11 @@ export type KubernetesOptions = {
   /** Nodes on LAN A and on LAN B. */
   nodes: readonly [number, number]
   proxy: ProxyMode
+  /** Whether nodes, pods and Services have IPv6 beside IPv4; not when absent. */
+  ipv6?: boolean
   /** Multiplies every time limit. */
   patience: number
   say: (text: string) => void
-}
-
-/** One stage of a request, as kube-apiserver logs it (audit.k8s.io/v1). */
-export type AuditEvent = {
-  stage: 'RequestReceived' | 'ResponseStarted' | 'ResponseComplete' | 'Panic'
-  verb: string
-  requestURI: string
-  user: { username: string }
-  userAgent?: string
-  objectRef?: { resource: string; name?: string; subresource?: string }
-  responseStatus?: { code: number }
-  requestReceivedTimestamp: string
-  stageTimestamp: string
 }
 
 export class KubernetesLab implements AsyncDisposable {
@@ -91,7 +81,7 @@ export class KubernetesLab implements AsyncDisposable {
   constructor(options: KubernetesOptions, word = randomBytes(3).toString('hex')) {
     this.#options = options
     this.#word = word
-    this.plan = planLab({ prefix: PREFIX, nodes: options.nodes, podsPerNode: 0 })
+    this.plan = planLab({ prefix: PREFIX, nodes: options.nodes, podsPerNode: 0, ipv6: options.ipv6 ?? false })
     this.host = openKernel()
     const owner = { name: 'lab', pid: process.pid, startTicks: readStartTicks(process.pid)! }
     this.#state = { prefix: PREFIX, owner, kept: false, namespaces: [], processes: [] }
@@ -103,11 +93,11 @@ export class KubernetesLab implements AsyncDisposable {
   }
 
   /** The one that was kept and is running, to go on with; undefined when there is none. */
-  static kept(options: Omit<KubernetesOptions, 'nodes' | 'proxy'>): KubernetesLab | undefined {
+  static kept(options: Omit<KubernetesOptions, 'nodes' | 'proxy' | 'ipv6'>): KubernetesLab | undefined {
     const [state, kept] = [readState(KUBERNETES_DIR), readKept(KUBERNETES_DIR)]
     if (state?.kept !== true || kept === undefined) return undefined
-    const { nodes, proxy, word } = kept
-    const lab = new KubernetesLab({ ...options, nodes, proxy }, word)
+    const { nodes, proxy, ipv6, word } = kept
+    const lab = new KubernetesLab({ ...options, nodes, proxy, ipv6 }, word)
     lab.#resume(state, kept)
     return lab
   }
@@ -233,12 +223,15 @@ export class KubernetesLab implements AsyncDisposable {
     const as = this.#renamed.get(name) ?? name
     // the node's own token is for its own name
     const config = as === name ? 'kubelet.conf' : 'kube-proxy.conf'
-    await this.machine(name).start('kubelet', kubeletCommand(this.node(name), as, `/etc/kubernetes/${config}`))
+    await this.machine(name).start(
+      'kubelet',
+      kubeletCommand(this.plan, this.node(name), as, `/etc/kubernetes/${config}`),
+    )
   }
 
   async #startProxy(name: string): Promise<void> {
     const as = this.#renamed.get(name) ?? name
-    const command = kubeProxyCommand(as, this.#options.proxy, '/etc/kubernetes/kube-proxy.conf')
+    const command = kubeProxyCommand(this.plan, as, this.#options.proxy, '/etc/kubernetes/kube-proxy.conf')
     await this.machine(name).start('kube-proxy', command)
   }
 
@@ -303,7 +296,7 @@ export class KubernetesLab implements AsyncDisposable {
     const control = [...this.#control].map(([name, program]) => [name, writtenDown(program)] as const)
     const machines = [...this.machines].map(([name, machine]) => [name, machine.written()] as const)
     writeKept(this.dir, {
-      ...{ nodes, proxy, word: this.#word, credentials: this.#credentials! },
+      ...{ nodes, proxy, ipv6: this.plan.ipv6, word: this.#word, credentials: this.#credentials! },
       ...{ control: Object.fromEntries(control), machines: Object.fromEntries(machines) },
     })
     this.#state.kept = true

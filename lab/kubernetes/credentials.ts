@@ -18,6 +18,8 @@ export type KubernetesCredentials = {
 
 /** Of the Services; the first address is the API server's own Service. */
 export const SERVICE_CIDR = '10.96.0.0/16'
+/** Of those of IPv6, where the cluster has it. */
+export const SERVICE_CIDR6 = 'fd00:10:96::/112'
 export const API_SERVICE = '10.96.0.1'
 export const DNS_SERVICE = '10.96.0.10'
 

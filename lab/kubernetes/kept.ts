@@ -10,6 +10,7 @@ import type { ProxyMode } from './programs.ts'
 export type KeptCluster = {
   nodes: readonly [number, number]
   proxy: ProxyMode
+  ipv6: boolean
   /** The part of the control groups' names that is this lab's own. */
   word: string
   credentials: KubernetesCredentials

@@ -9,7 +9,7 @@ import { runProgram } from '../program.ts'
 import type { KubernetesLab } from './cluster.ts'
 import { MACHINE } from './image-archive.ts'
 import { patchWords } from './objects.ts'
-import { POD_CIDR } from './programs.ts'
+import { POD_CIDR, POD_CIDR6 } from './programs.ts'
 
 const NAMESPACE = ['-n', 'kube-system']
 const DAEMONSET = 'daemonset/margay-node'
@@ -45,7 +45,7 @@ export class Margay {
     writeFileSync(join(this.#lab.shared, 'margay.tar'), await image)
     await Promise.all(this.#lab.plan.nodes.map(({ name }) => this.#lab.importImage(name, 'margay.tar')))
     await this.#lab.must(['apply', '--server-side', '-f', join(root, 'manifests/margay.yaml')])
-    await this.#lab.apply([POOL])
+    await this.#lab.apply(this.#lab.plan.ipv6 ? [POOL, POOL6] : [POOL])
     await this.#rolledOut()
     for (const { name } of this.#lab.plan.nodes) await this.agentAnswers(name)
   }
@@ -233,4 +233,10 @@ const POOL = {
   kind: 'IPPool',
   metadata: { name: 'default-ipv4-ippool' },
   spec: { cidr: POD_CIDR, blockSize: 26, ipipMode: 'Never', vxlanMode: 'CrossSubnet', natOutgoing: true },
+}
+
+const POOL6 = {
+  ...POOL,
+  metadata: { name: 'default-ipv6-ippool' },
+  spec: { cidr: POD_CIDR6, blockSize: 122, natOutgoing: true },
 }

@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import { systemProgram } from '../../lib/system-program.ts'
 import type { NodePlan, Plan } from '../plan.ts'
 import { binary } from './binaries.ts'
-import { DNS_SERVICE, type KubernetesCredentials, SERVICE_CIDR } from './credentials.ts'
+import { DNS_SERVICE, type KubernetesCredentials, SERVICE_CIDR, SERVICE_CIDR6 } from './credentials.ts'
 
-/** Of all pods: the pool that the network is told to use, and what kube-proxy takes for pods. */
+/** Of all pods: the pools that the network is told to use, and what kube-proxy takes for pods. */
 export const POD_CIDR = '10.244.0.0/16'
+export const POD_CIDR6 = 'fd00:10:244::/56'
 export const LAB_IMAGE = 'registry.local/margay-lab/tools:1'
 export const SANDBOX_IMAGE = 'registry.local/margay-lab/pause:1'
 const ETCD = 'http://127.0.0.1:2379'
@@ -29,7 +30,13 @@ export function controlPlane(
       ...['--listen-client-urls', ETCD, '--advertise-client-urls', ETCD, '--listen-peer-urls', 'http://127.0.0.1:2380'],
     ],
     'kube-apiserver': [
-      ...[binary('kube-apiserver'), '--etcd-servers', ETCD, '--service-cluster-ip-range', SERVICE_CIDR],
+      ...[
+        binary('kube-apiserver'),
+        '--etcd-servers',
+        ETCD,
+        '--service-cluster-ip-range',
+        both(plan, SERVICE_CIDR, SERVICE_CIDR6),
+      ],
       ...['--advertise-address', address, '--bind-address', '0.0.0.0', '--secure-port', String(port)],
       ...['--tls-cert-file', certFile, '--tls-private-key-file', keyFile, '--client-ca-file', certFile],
       ...['--service-account-key-file', certFile, '--service-account-signing-key-file', keyFile],
@@ -46,9 +53,27 @@ export function controlPlane(
   }
 }
 
+/** A value of one family, or of both as Kubernetes' programs want it. */
+function both({ ipv6 }: Plan, ipv4Value: string, ipv6Value: string): string {
+  return ipv6 ? `${ipv4Value},${ipv6Value}` : ipv4Value
+}
+
 /** Where the API server writes what programs of the namespace kube-system asked it, a JSON object per line. */
 export function auditLog(dir: string): string {
   return join(dir, 'control', 'audit.log')
+}
+
+/** One stage of a request, as kube-apiserver logs it (audit.k8s.io/v1). */
+export type AuditEvent = {
+  stage: 'RequestReceived' | 'ResponseStarted' | 'ResponseComplete' | 'Panic'
+  verb: string
+  requestURI: string
+  user: { username: string }
+  userAgent?: string
+  objectRef?: { resource: string; name?: string; subresource?: string }
+  responseStatus?: { code: number }
+  requestReceivedTimestamp: string
+  stageTimestamp: string
 }
 
 export const AUDIT_POLICY = {
@@ -124,18 +149,26 @@ export function containerdCommand(): string[] {
 }
 
 /** `name`: the Node object's. */
-export function kubeletCommand({ address }: NodePlan, name: string, kubeconfig: string): string[] {
+export function kubeletCommand(plan: Plan, node: NodePlan, name: string, kubeconfig: string): string[] {
+  const addresses = both(plan, node.address, node.address6)
   return [
     ...[binary('kubelet'), '--config', '/etc/kubernetes/kubelet.json', '--kubeconfig', kubeconfig],
-    ...['--root-dir', '/var/lib/kubelet', '--hostname-override', name, '--node-ip', address, '--v', '2'],
+    ...['--root-dir', '/var/lib/kubelet', '--hostname-override', name, '--node-ip', addresses, '--v', '2'],
   ]
 }
 
 /** As kubeadm starts it: traffic from pods to Services keeps its source. */
-export function kubeProxyCommand(name: string, mode: ProxyMode, kubeconfig: string): string[] {
+export function kubeProxyCommand(plan: Plan, name: string, mode: ProxyMode, kubeconfig: string): string[] {
   return [
     ...[binary('kube-proxy'), '--kubeconfig', kubeconfig, '--hostname-override', name, '--proxy-mode', mode],
-    ...['--cluster-cidr', POD_CIDR, '--conntrack-max-per-core', '0', '--conntrack-tcp-timeout-established', '0'],
+    ...[
+      '--cluster-cidr',
+      both(plan, POD_CIDR, POD_CIDR6),
+      '--conntrack-max-per-core',
+      '0',
+      '--conntrack-tcp-timeout-established',
+      '0',
+    ],
     ...['--conntrack-tcp-timeout-close-wait', '0'],
   ]
 }

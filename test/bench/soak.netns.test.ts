@@ -18,11 +18,11 @@ test.serial(
       t.pass()
       return
     }
-    t.timeout(170_000)
+    t.timeout(300_000)
     await sweepTestLabs()
     const said: string[] = []
     const say = (text: string) => void said.push(text)
-    await using world = await LabWorld.make({ ...testLabOptions({ patience: 2 }), say, blockSize: 26 })
+    await using world = await LabWorld.make({ ...testLabOptions({ patience: 2 }), nodes: [2, 2], say, blockSize: 26 })
     const outcome = await soak(world, {
       ...{ starts: STARTS, mostSeconds: 100, kill: VICTIMS, random: randomFrom(SEED), say },
       ...{ atOnce: 4, live: 12, killSeconds: 1.5, restartAtEnd: true },

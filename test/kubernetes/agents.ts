@@ -78,7 +78,7 @@ export const agentCases: readonly Case[] = [
           }
           const backMs = performance.now()
           try {
-            await rolledOut(lab, 'waiting', 60)
+            await rolledOut(lab, 'waiting', { seconds: 60 })
           } finally {
             await removeApp(lab, 'waiting')
           }

@@ -60,8 +60,13 @@ export async function withPods<T>(
   }
 }
 
-export async function rolledOut(lab: KubernetesLab, name: string, seconds = 180): Promise<void> {
-  await lab.must(['rollout', 'status', `deployment/${name}`, `--timeout=${seconds}s`], { limitMs: seconds * 1100 })
+export async function rolledOut(
+  lab: KubernetesLab,
+  name: string,
+  { seconds = 180, namespace = 'default' } = {},
+): Promise<void> {
+  const which = [`deployment/${name}`, '-n', namespace]
+  await lab.must(['rollout', 'status', ...which, `--timeout=${seconds}s`], { limitMs: seconds * 1100 })
 }
 
 /** Removes a Deployment of `withPods` and waits until its pods are gone. */

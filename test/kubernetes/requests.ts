@@ -1,6 +1,6 @@
 // What the agents ask of the API server, read from its audit log: under which name, with which rights, how often.
 import assert from 'node:assert/strict'
-import type { AuditEvent } from '../../lab/kubernetes/cluster.ts'
+import type { AuditEvent } from '../../lab/kubernetes/programs.ts'
 import { hundredPods } from './addresses.ts'
 import type { Case, Cluster } from './case.ts'
 import { seconds } from './observe.ts'
