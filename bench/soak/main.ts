@@ -33,8 +33,8 @@ const MOST_SEED = 2 ** 32
 /** Pods that are started or ended at a time: a kubelet waits between its steps, which leaves time for other pods. */
 const AT_ONCE = { lab: 6, kubernetes: 12 } as const
 const LIVE = 40
-/** The mean pause between two kills of one kind: a kubelet takes longer to start again what was killed. */
-const KILL_SECONDS = { lab: 10, kubernetes: 40 } as const
+/** The mean pause between two kills of one kind: kubelets, and an API server on busy cores, take half a minute to be back. */
+const KILL_SECONDS = { lab: 10, kubernetes: 90 } as const
 type Where = keyof typeof KILL_SECONDS
 
 class WrongUsage extends Error {
