@@ -22,19 +22,22 @@ export class Pins {
   readonly #held = new Map<string, number>()
   /** Since when no row uses a path, monotonic: an ADD may be on its way to us, unless we heard that its time is over. */
   readonly #unusedSince = new Map<string, number>()
+  /** When a look found none, and no plugin has told of one since, monotonic. */
+  #noneSinceMs: number | undefined
 
   constructor(options: { kernel: Pick<Kernel, 'namespaces'>; endpoints: EndpointStore; clock: Clock }) {
     this.#kernel = options.kernel
     this.#endpoints = options.endpoints
     this.#clock = options.clock
     this.#endpoints.onChange(({ type, endpoint }) => {
-      if (type === 'gone') this.#unusedSince.set(endpoint.netns, -Infinity)
+      if (type === 'gone' && endpoint.netns.startsWith(PIN)) this.#unusedSince.set(endpoint.netns, -Infinity)
     })
   }
 
   /** A request uses the namespace until disposed. */
   hold(netns: number): Disposable {
     const path = pinPath(netns)
+    this.#noneSinceMs = undefined
     this.#held.set(path, (this.#held.get(path) ?? 0) + 1)
     return {
       [Symbol.dispose]: () => {
@@ -51,13 +54,19 @@ export class Pins {
     this.#unusedSince.set(pinPath(netns), this.#clock.monotonicMs())
   }
 
-  /** What the plugin shall look at when it has this answer: every mount of it but those of requests under way. */
+  /**
+   * What the plugin shall look at when it has this answer: every mount of it but those of requests under way. Runtimes whose paths
+   * the agent sees need none: where there was none, one of which no plugin has told is looked for every 130 s.
+   */
   toRelease(): Unpin[] {
+    const now = this.#clock.monotonicMs()
+    if (this.#noneSinceMs !== undefined && now - this.#noneSinceMs < UNHEARD_MS) return []
     const there = this.#there()
+    if (there === undefined) return []
+    this.#noneSinceMs = there.size === 0 ? now : undefined
     for (const path of this.#unusedSince.keys()) if (!there.has(path)) this.#unusedSince.delete(path)
     if (there.size === 0) return []
     const users = new Map(this.#endpoints.all().map(({ netns, sandbox }) => [netns, sandbox]))
-    const now = this.#clock.monotonicMs()
     return [...there].flatMap(([path, netns]): Unpin[] => {
       if (users.has(path)) {
         this.#unusedSince.delete(path)
@@ -72,14 +81,14 @@ export class Pins {
     })
   }
 
-  /** The namespaces that the plugin mounted: number by path. */
-  #there(): ReadonlyMap<string, number> {
+  /** The namespaces that the plugin mounted: number by path; undefined where that cannot be read now. */
+  #there(): ReadonlyMap<string, number> | undefined {
     try {
       const numbers = this.#kernel.namespaces().map(path => [path, Number(path.slice(PIN.length))] as const)
       return new Map(numbers.filter(([path, netns]) => path === pinPath(netns)))
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
-      return new Map() // seen again with the next answer
+      return undefined // seen again with the next answer
     }
   }
 }

@@ -1,6 +1,7 @@
 // When the names that the plugin mounted for namespaces may go.
 import test from 'ava'
 import { pinPath } from '../../cni/netns.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import { added, aHost, call } from './host.ts'
 
 test('a name whose ADD never came is taken away after 130 s, and none of an ADD under way', async t => {
@@ -56,4 +57,40 @@ test('only names that the plugin makes are its to unmount', async t => {
   await call(host, 'GC')
   host.clock.advance(600_000)
   t.is((await call(host, 'DEL', { id: 'nobody' })).unpin, undefined)
+})
+
+test('where no plugin made a name none is looked for with every answer: once in 130 s, and with the answer to a plugin that made one', async t => {
+  const host = await aHost()
+  const listed = host.world.namespaces.bind(host.world)
+  let looks = 0
+  host.world.namespaces = () => {
+    looks++
+    return listed()
+  }
+  for (let i = 0; i < 5; i++) await call(host, 'DEL', { id: 'nobody' })
+  t.is(looks, 1)
+  host.clock.advance(130_000)
+  for (let i = 0; i < 5; i++) await call(host, 'DEL', { id: 'nobody' })
+  t.is(looks, 2)
+  host.world.addNetns(pinPath(7))
+  await call(host, 'ADD', { netns: '/proc/100/ns/net', number: 7 })
+  t.is(looks, 3)
+  t.deepEqual((await call(host, 'DEL', { netns: '' })).unpin, [{ netns: 7 }])
+  host.world.removeNetns(pinPath(7))
+  for (let i = 0; i < 5; i++) await call(host, 'DEL', { id: 'nobody' })
+  t.is(looks, 5, 'once more, for the one that is gone now')
+})
+
+test('a look that the kernel refuses finds nothing out: the next answer looks again', async t => {
+  const host = await aHost()
+  host.world.addNetns(pinPath(7))
+  const listed = host.world.namespaces.bind(host.world)
+  host.world.namespaces = () => {
+    host.world.namespaces = listed
+    throw new KernelError(ERRNO.EMFILE, 'list', '/run/netns')
+  }
+  await call(host, 'DEL', { id: 'nobody' })
+  await call(host, 'DEL', { id: 'nobody' })
+  host.clock.advance(130_000)
+  t.deepEqual((await call(host, 'DEL', { id: 'nobody' })).unpin, [{ netns: 7 }])
 })
