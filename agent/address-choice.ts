@@ -29,6 +29,9 @@ export type MachineChoice = Extract<
 /** The addresses of one family, all interfaces, and for `can-reach` the route there. */
 export type Machine = { addresses: readonly Address[]; links: readonly Link[]; route?: Route }
 
+/** What people call a family. */
+export const FAMILY_NAME: Readonly<Record<Family, string>> = { ipv4: 'IPv4', ipv6: 'IPv6' }
+
 /** Devices of container runtimes, virtual machines, other networks and our own: Calico's list, and the links that limit bandwidth. */
 const OTHERS =
   /^(docker.*|br-[0-9a-f]{12}|podman.*|cbr.*|virbr.*|lxcbr.*|lxdbr.*|veth.*|cali.*|mgbw.*|tunl.*|flannel.*|kube-ipvs.*|cni.*|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|nodelocaldns.*|cilium_.*|weave.*)$/
@@ -43,7 +46,7 @@ export function isOthers(interfaceName: string): boolean {
 /** Throws Error with the words that are right when `text` is none of them. */
 export function parseChoice(text: string, family: Family): AddressChoice {
   if (text === 'auto' || text === 'first-found' || text === 'kubernetes-internal-ip') return { by: text }
-  if (text === 'none' && family === 'ipv6') return { by: 'none' }
+  if (text === 'none') return { by: 'none' }
   const [word, value] = [text.slice(0, text.indexOf('=')), text.slice(text.indexOf('=') + 1)]
   const parts = value.split(',').map(part => part.trim())
   switch (text.includes('=') ? word : '') {
@@ -60,9 +63,8 @@ export function parseChoice(text: string, family: Family): AddressChoice {
   }
   const address = parseAddress(text.split('/')[0]!)
   if (address !== undefined && familyOf(address) === family) return { by: 'address', address }
-  const none = family === 'ipv6' ? ', none' : ''
   throw new Error(
-    `${text} is none of: an ${family} address, auto, kubernetes-internal-ip, first-found, interface=REGEX, skip-interface=REGEX, can-reach=ADDRESS, cidr=CIDR${none}`,
+    `${text} is none of: an ${family} address, auto, kubernetes-internal-ip, first-found, interface=REGEX, skip-interface=REGEX, can-reach=ADDRESS, cidr=CIDR, none`,
   )
 }
 
@@ -103,7 +105,8 @@ function isNamed(name: string, pattern: RegExp): boolean {
   return isOthers(name) ? pattern.exec(name)?.[0] === name : pattern.test(name)
 }
 
-function isLocal(address: string): boolean {
+/** Whether an address is one that no other host reaches: of the machine itself, or of one link alone. */
+export function isLocal(address: string): boolean {
   return isLoopback(address) || isLinkLocal(address) || contains('169.254.0.0/16', address)
 }
 
@@ -130,4 +133,35 @@ function cidrOf(text: string, family: Family): string {
   const parsed = parseCidr(text)
   if (parsed === undefined || parsed.family !== family) throw new Error(`${text} is no ${family} CIDR`)
   return text
+}
+
+/** `defaults`: the default routes of the family; `last`: the interface that last had an address of it. */
+type Uplinks = {
+  local: readonly Address[]
+  links: readonly Link[]
+  defaults: readonly Route[]
+  last: string | undefined
+}
+
+/** Those of devices that no other program owns. */
+export function ownOf(local: readonly Address[], links: readonly Link[]): Address[] {
+  const own = links.filter(({ name }) => !isOthers(name)).map(({ index }) => index)
+  return local.filter(({ ifindex }) => own.includes(ifindex))
+}
+
+/**
+ * The only address of the interface of the default route, or a text that says why there is none. With an address goes its
+ * default route: then that of the last uplink.
+ */
+export function chooseByUplink(family: Family, { local, links, defaults, last }: Uplinks): Address | string {
+  const usable = defaults.filter(r => r.ifindex !== undefined)
+  const best = usable.reduce((least, r) => Math.min(least, r.metric ?? 0), Number.POSITIVE_INFINITY)
+  const uplinks = new Set(usable.filter(r => (r.metric ?? 0) === best).map(r => r.ifindex))
+  if (uplinks.size === 0) for (const link of links) if (link.name === last) uplinks.add(link.index)
+  const found = local.filter(a => uplinks.has(a.ifindex))
+  if (found.length === 1) return found[0]!
+  const names = found.map(a => `${a.address} on ${links.find(l => l.index === a.ifindex)?.name}`)
+  return found.length === 0
+    ? `this machine has no ${FAMILY_NAME[family]} default route to tell the node address by`
+    : `the default route leaves the choice between ${names.join(', ')}`
 }

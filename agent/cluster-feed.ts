@@ -8,7 +8,7 @@ import { configurationOf, NODE_CONFIGURATION_KINDS, nodeOfConfiguration } from '
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import { fieldsCondition } from './cluster/fields.ts'
-import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf } from './cluster/nodes.ts'
+import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { Peers } from './cluster/peers.ts'
 import { announcedBlocks, felixPools } from './cluster/pools.ts'
 import { type BgpSettings, bgpSettings, felixSettings } from './cluster/settings.ts'
@@ -25,6 +25,9 @@ export type ClusterFeedDeps = {
   changed: () => void
 }
 
+/** This node's addresses: at least one. Another node's are in its facts by the same names. */
+type OwnAddresses = Pick<NodeFacts, 'address' | 'ipv6Address'>
+
 export class ClusterFeed {
   readonly #deps: ClusterFeedDeps
   readonly #nodes = new Map<string, NodeFacts>()
@@ -36,7 +39,7 @@ export class ClusterFeed {
   #peers: Peers | undefined
   /** What `tell` passes on. */
   readonly #waiting = new Set<'pools' | 'settings' | 'fields'>()
-  #own: { address: string; ipv6Address?: string } | undefined
+  #own: OwnAddresses | undefined
 
   constructor(deps: ClusterFeedDeps) {
     const { view, changed } = deps
@@ -73,7 +76,7 @@ export class ClusterFeed {
   }
 
   /** Sets this node's addresses: from now on it has sessions. */
-  open(own: { address: string; ipv6Address?: string }): void {
+  open(own: OwnAddresses): void {
     const { nodeName, view } = this.#deps
     this.#own = own
     if (this.#peers !== undefined) {
@@ -110,7 +113,8 @@ export class ClusterFeed {
       view.get('BGPConfiguration', 'default'),
       view.get('BGPConfiguration', configurationOf(this.#deps.nodeName)),
     )
-    await routing.identify({ asn, clusterId, port: settings.listenPort, ...at })
+    const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
+    await routing.identify({ asn, clusterId, routerId, port: settings.listenPort, ...at })
     routing.change(peers.take())
     routing.announce(announcedBlocks(blocks, view.all('IPPool'), settings))
     report('peers', peers.refused())

@@ -30,10 +30,10 @@ const program = new Command('margay-node')
   .option('--run-dir <dir>', 'where agent.sock is made', '/run/margay')
   .option(
     '--node-ip <choice>',
-    'IPv4 address of this node, or how it is chosen: auto, kubernetes-internal-ip, first-found, interface=REGEX, skip-interface=REGEX, can-reach=ADDRESS, cidr=CIDR',
+    'IPv4 address of this node, or how it is chosen: auto, kubernetes-internal-ip, first-found, interface=REGEX, skip-interface=REGEX, can-reach=ADDRESS, cidr=CIDR, or none for a node of IPv6 alone; auto: none too where the machine has none',
     'auto',
   )
-  .option('--node-ip6 <choice>', 'the same for IPv6, or none; auto: none while no IPPool is IPv6', 'auto')
+  .option('--node-ip6 <choice>', 'the same for IPv6; auto: none while no IPPool is IPv6', 'auto')
   .option(
     '--route-protocol <number>',
     'protocol number of this agent’s routes (`ip route`: proto); no other program of this host may use it (default: 80)',
@@ -75,7 +75,7 @@ function seconds(text: string): number {
   throw new InvalidArgumentError(`${text} is not a number of seconds`)
 }
 
-/** Ends the process where `--node-ip` or `--node-ip6` is no choice. */
+/** Ends the process where `--node-ip` or `--node-ip6` is no choice, or both leave the node without an address. */
 async function checkChoices({ nodeIp, nodeIp6 }: Flags): Promise<void> {
   const { parseChoice } = await import('./address-choice.ts')
   for (const [option, text, family] of [
@@ -87,4 +87,6 @@ async function checkChoices({ nodeIp, nodeIp6 }: Flags): Promise<void> {
     } catch (error) {
       program.error(`error: option '${option} <choice>' argument '${text}' is invalid. ${(error as Error).message}`)
     }
+  if (nodeIp === 'none' && nodeIp6 === 'none')
+    program.error('error: --node-ip and --node-ip6 are both none: a node needs an address')
 }

@@ -2,38 +2,50 @@
 // chosen: another one resets every session and tunnel. One that is gone is waited for a moment, as uplinks go and come,
 // and then another one is chosen. Ambiguity is refused, not guessed.
 import { isDeepStrictEqual } from 'node:util'
-import { NODE_ANNOTATION } from '../api/core.ts'
-import type { Resource } from '../api/kinds.ts'
 import { broken, type Condition, unknown } from '../api/status.ts'
 import type { Address } from '../kernel/port/addresses.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
-import { ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
+import { ROUTE_SCOPE, ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { contains, type Family, familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
+import { contains, type Family, familyOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import {
   type AddressChoice,
   choose,
+  chooseByUplink,
+  FAMILY_NAME,
+  isLocal,
   isOthers,
   type Machine,
   type MachineChoice,
+  ownOf,
   parseChoice,
 } from './address-choice.ts'
+import { type AddressHints, candidates, type Hints, hintsOf, OPTION } from './address-hints.ts'
 
-export type NodeAddress = {
+/** One address of the node. */
+type OnInterface = {
   address: string
   /** Length of the node's own subnet, by which CrossSubnet is decided. */
   length: number
   /** Interface that carries it. */
   uplink: string
+}
+
+/** The addresses of the node: of IPv4, of IPv6, or of both. */
+export type NodeAddress = {
+  /** Of the interface of the IPv4 address, without one of that of the IPv6 address. */
   ifindex: number
-  /** Of the uplink when the address was chosen, in bytes. */
+  /** Of that interface when the address was chosen, in bytes. */
   mtu: number
-  /** The IPv6 address with the length of its subnet and its interface, where the node has one. */
-  ipv6?: { address: string; length: number; uplink: string }
+} & ({ ipv4: OnInterface; ipv6?: OnInterface } | { ipv4?: undefined; ipv6: OnInterface })
+
+/** The interface of the IPv4 address, without one that of the IPv6 address. */
+export function uplinkOf({ ipv4, ipv6 }: NodeAddress): string {
+  return (ipv4 ?? ipv6).uplink
 }
 
 /** The address could not be chosen; the message names the candidates. */
@@ -53,19 +65,11 @@ export type OwnAddressDeps = {
   changed: () => void
 }
 
-/** What the choice depends on besides the machine. `ipv6`: the cluster has a use for an IPv6 address. */
-export type AddressHints = { node: Resource<'Node'> | undefined; ipv6: boolean }
-
-/** What of that counts: the rest of a Node object, such as a kubelet's heartbeat, changes no address. */
-type Hints = {
-  usesIpv6: boolean
-  /** The addresses in the node's annotations, and its InternalIPs. */
-  annotations: { [family in Family]: string | undefined }
-  internal: { [family in Family]: string | undefined }
-}
-
 /** With `waitMs` it has to be looked at again after so long. */
 type Choice = { address: NodeAddress | undefined; waitMs?: number }
+
+/** What one family has: an address, or none; or one that is waited for. */
+type Found = { address: Address | undefined } | { waitMs: number; missing: string }
 
 /** The addresses and the wishes of one family. */
 type Search = {
@@ -77,8 +81,8 @@ type Search = {
   hints: Hints
 }
 
-const ANNOTATION = { ipv4: NODE_ANNOTATION.ipv4Address, ipv6: NODE_ANNOTATION.ipv6Address } as const
-const OPTION = { ipv4: '--node-ip', ipv6: '--node-ip6' } as const
+const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
+const DEFAULT_ROUTE = { ipv4: '0.0.0.0/0', ipv6: '::/0' } as const
 
 /** How long an address that the machine does not have any more, or not yet, is waited for before another one is chosen. */
 const WAIT_MS = 3000
@@ -95,8 +99,8 @@ export class OwnAddress {
   #dirty = true
   #hints: Hints | undefined
   readonly #waitingSinceMs: { [family in Family]?: number } = {}
-  /** The interface that last had the address. */
-  #uplink: string | undefined
+  /** The interfaces that last had an address. */
+  readonly #uplinks: { [family in Family]?: string } = {}
   #monitor: KernelMonitor | undefined
   #cancel: Cancel = () => undefined
 
@@ -111,19 +115,24 @@ export class OwnAddress {
     return this.#found
   }
 
-  /** Empty when there is one, and one of IPv6 where that is in use. */
+  /** Empty when there is one of each family that is in use. */
   refused(): Condition[] {
-    if (this.#found !== undefined) return this.#found.ipv6 === undefined && this.#hints?.usesIpv6 ? [NO_IPV6] : []
+    if (this.#found !== undefined)
+      return FAMILIES.filter(family => this.#found?.[family] === undefined && this.#hints?.uses[family]).map(
+        noAddressOf,
+      )
     const remedy = 'give --node-ip, or correct what the message names'
     return [unknown('NodeAddressKnown', { reason: 'NoAddress', message: this.#problem, remedy })]
   }
 
   /**
-   * The node's addresses as of now; the kernel is asked only after it told of a change. Undefined while there is no IPv4
-   * address; `changed` is called when it is time to look again. Calls must not overlap.
+   * The node's addresses as of now; the kernel is asked only after it told of a change. Undefined while there is none, or
+   * not the one that somebody named; `changed` is called when it is time to look again. Calls must not overlap.
    */
   async look(given: AddressHints): Promise<NodeAddress | undefined> {
     const hints = hintsOf(given)
+    // it is the only family that this node is to have
+    if (this.#wanted.by === 'none') hints.uses.ipv6 = true
     this.#monitor ??= this.#deps.kernel.monitor(event => this.#observe(event))
     if (!this.#dirty && this.#found !== undefined && isDeepStrictEqual(hints, this.#hints)) return this.#found
     this.#dirty = false
@@ -135,7 +144,7 @@ export class OwnAddress {
       if (waitMs !== undefined) this.#again(waitMs)
       else this.#backoff.reset()
       this.#found = address
-      this.#uplink = address?.uplink ?? this.#uplink
+      for (const family of FAMILIES) this.#uplinks[family] = address?.[family]?.uplink ?? this.#uplinks[family]
       if (address !== undefined && !isDeepStrictEqual(address, before))
         log.info({ ...address, before }, 'node address chosen')
     } catch (error) {
@@ -178,7 +187,7 @@ export class OwnAddress {
         return event.address.scope === ROUTE_SCOPE.universe
       case 'link':
       case 'link-gone':
-        return [this.#found?.uplink, this.#found?.ipv6?.uplink].includes(event.link.name)
+        return [this.#found?.ipv4?.uplink, this.#found?.ipv6?.uplink].includes(event.link.name)
       case 'route':
       case 'route-gone':
         return this.#mayLead(event.route.dst)
@@ -189,9 +198,9 @@ export class OwnAddress {
 
   /** Whether a route to `dst` may lead to an address that is not found yet. */
   #mayLead(dst: string): boolean {
-    if (this.#found === undefined && dst === '0.0.0.0/0') return true
+    if (FAMILIES.some(family => this.#found?.[family] === undefined && dst === DEFAULT_ROUTE[family])) return true
     const missing = [
-      ...(this.#found === undefined ? [this.#wanted] : []),
+      ...(this.#found?.ipv4 === undefined ? [this.#wanted] : []),
       ...(this.#found?.ipv6 === undefined ? [this.#wantedIpv6] : []),
     ]
     return missing.some(choice => choice.by === 'can-reach' && contains(dst, choice.address))
@@ -201,26 +210,69 @@ export class OwnAddress {
   async #choose(hints: Hints): Promise<Choice> {
     const { kernel } = this.#deps
     const [links, addresses] = await Promise.all([kernel.links(), kernel.addresses()])
-    const local = addresses.filter(a => familyOf(a.address) === 'ipv4')
-    const inUse = this.#found?.address
-    const found = await this.#find({ family: 'ipv4', wanted: this.#wanted, inUse, local, links, hints }, missing =>
-      this.#otherIpv4(missing, { local, links }),
-    )
-    if ('waitMs' in found) {
-      this.#problem = found.missing
-      return { address: this.#found, waitMs: found.waitMs }
+    const machine = { addresses, links }
+    const ipv4 = await this.#ipv4(machine, hints)
+    if ('waitMs' in ipv4) return this.#waitFor(ipv4)
+    const ipv6 = await this.#ipv6(machine, ipv4.address, hints)
+    if (ipv4.address === undefined) {
+      if ('waitMs' in ipv6) return this.#waitFor(ipv6)
+      if (ipv6.address === undefined) throw new AddressProblem(NO_ADDRESS)
+      return { address: { ...interfaceOf(ipv6.address, links), ipv6: describe(ipv6.address, links) } }
     }
-    return this.#withIpv6(describe(found.address, links), { addresses, links }, hints)
+    const chosen = { ...interfaceOf(ipv4.address, links), ipv4: describe(ipv4.address, links) }
+    const inUse = this.#found?.ipv6
+    if ('waitMs' in ipv6)
+      return { address: { ...chosen, ...(inUse !== undefined && { ipv6: inUse }) }, waitMs: ipv6.waitMs }
+    if (ipv6.address === undefined) return { address: chosen }
+    return { address: { ...chosen, ipv6: describe(ipv6.address, links) } }
+  }
+
+  /** Keeps what there is until the address that is missing had its time to come. */
+  #waitFor({ waitMs, missing }: Extract<Found, { waitMs: number }>): Choice {
+    this.#problem = missing
+    return { address: this.#found, waitMs }
+  }
+
+  /** Throws AddressProblem. */
+  #ipv4({ addresses, links }: Machine, hints: Hints): Promise<Found> {
+    const local = addresses.filter(a => familyOf(a.address) === 'ipv4')
+    const inUse = this.#found?.ipv4?.address
+    return this.#find({ family: 'ipv4', wanted: this.#wanted, inUse, local, links, hints }, missing =>
+      this.#otherIpv4(missing, { local, links, hints }),
+    )
+  }
+
+  /**
+   * The node's IPv6 address. With `auto` and without one that is named it is the only one of the uplink, if the cluster uses
+   * IPv6. A node that nobody asked for it has none: it makes the host an IPv6 router. Throws AddressProblem where the node
+   * has no other address and there is no one choice.
+   */
+  #ipv6({ addresses, links }: Machine, ipv4: Address | undefined, hints: Hints): Promise<Found> {
+    const wanted = this.#wantedIpv6
+    const local = addresses.filter(({ address }) => familyOf(address) === 'ipv6' && !isLocal(address))
+    const search = { family: 'ipv6', wanted, inUse: this.#found?.ipv6?.address, local, links, hints } as const
+    return this.#find(search, async missing => {
+      if (isMachineChoice(wanted)) {
+        const answer = await this.#onMachine(wanted, { addresses: local, links })
+        if (typeof answer !== 'string') return answer
+        if (ipv4 === undefined) throw new AddressProblem(`${answer}; correct --node-ip6`)
+      }
+      if (ipv4 === undefined && missing !== undefined && wanted.by !== 'auto') throw new AddressProblem(missing)
+      if (wanted.by !== 'auto' || !hints.uses.ipv6) return undefined
+      if (ipv4 === undefined) return this.#byUplink('ipv6', { local, links })
+      const ofUplink = local.filter(({ ifindex }) => ifindex === ipv4.ifindex)
+      return ofUplink.length === 1 ? ofUplink[0] : undefined
+    })
   }
 
   /**
    * The best address that the machine has. The one in use, or where it has none the best one, is waited for a moment;
    * then it is the next one, else `otherwise`, which is told what is missing.
    */
-  async #find<T extends Address | undefined>(
+  async #find(
     { family, wanted, inUse, local, links, hints }: Search,
-    otherwise: (missing: string | undefined) => Promise<T>,
-  ): Promise<{ address: Address | T } | { waitMs: number; missing: string }> {
+    otherwise: (missing: string | undefined) => Promise<Address | undefined>,
+  ): Promise<Found> {
     const nameOf = ({ ifindex }: Address) => links.find(({ index }) => index === ifindex)?.name ?? ''
     const found = [...candidates(wanted, family, inUse, hints)]
       .map(each => ({ ...each, has: local.find(a => a.address === each.text) }))
@@ -243,23 +295,56 @@ export class OwnAddress {
     return { address: there ?? (await otherwise(missing)) }
   }
 
-  /** The IPv4 address when the machine has none of those that were named. Throws AddressProblem. */
-  async #otherIpv4(missing: string | undefined, { local, links }: Pick<Uplinks, 'local' | 'links'>): Promise<Address> {
+  /**
+   * The IPv4 address when the machine has none of those that were named; undefined where the node is one of IPv6 alone. Throws
+   * AddressProblem.
+   */
+  async #otherIpv4(
+    missing: string | undefined,
+    { local, links, hints }: Pick<Search, 'local' | 'links' | 'hints'>,
+  ): Promise<Address | undefined> {
     const wanted = this.#wanted
+    if (wanted.by === 'none') return undefined
     if (isMachineChoice(wanted)) {
       const chosen = await this.#onMachine(wanted, { addresses: local, links })
       if (typeof chosen === 'string') throw new AddressProblem(`${chosen}; correct --node-ip`)
       return chosen
     }
     if (wanted.by === 'auto') {
-      const own = links.filter(({ name }) => !isOthers(name)).map(({ index }) => index)
-      const mayBe = local.filter(({ ifindex }) => own.includes(ifindex))
-      const defaults = await this.#deps.kernel.routes({ table: ROUTE_TABLE.main, dst: '0.0.0.0/0' })
-      return byUplink({ local: mayBe, links, defaults, last: this.#uplink })
+      const usable = local.filter(({ address }) => !isLocal(address))
+      try {
+        return await this.#byUplink('ipv4', { local: usable, links })
+      } catch (error) {
+        if (error instanceof AddressProblem && missing === undefined && this.#mayLackIpv4(usable, links, hints))
+          return undefined
+        throw error
+      }
     }
+    // the kubelet of a node of IPv6 alone names an address of that family
+    if (missing === undefined && wanted.by === 'kubernetes-internal-ip' && hints.internal.ipv6 !== undefined)
+      return undefined
     throw new AddressProblem(
-      missing ?? 'the Node object has no IPv4 InternalIP yet; give the kubelet --node-ip, or correct --node-ip here',
+      missing ?? 'the Node object has no InternalIP yet; give the kubelet --node-ip, or correct --node-ip here',
     )
+  }
+
+  /**
+   * Whether a machine of which nobody names an IPv4 address is meant to have none: it never had one in this run, and has none
+   * on an uplink that another program does not own, or was a node of IPv6 alone before.
+   */
+  #mayLackIpv4(local: readonly Address[], links: readonly Link[], { annotations, uses }: Hints): boolean {
+    if (this.#uplinks.ipv4 !== undefined || !(uses.ipv6 || this.#wantedIpv6.by !== 'auto')) return false
+    const wasWithout = this.#found !== undefined || annotations.ipv6 !== undefined
+    return wasWithout || ownOf(local, links).length === 0
+  }
+
+  /** The only address of the interface of the default route. Throws AddressProblem. */
+  async #byUplink(family: Family, { local, links }: Pick<Search, 'local' | 'links'>): Promise<Address> {
+    const defaults = await this.#deps.kernel.routes({ table: ROUTE_TABLE.main, dst: DEFAULT_ROUTE[family] })
+    const of = { local: ownOf(local, links), links, defaults, last: this.#uplinks[family] }
+    const chosen = chooseByUplink(family, of)
+    if (typeof chosen === 'string') throw new AddressProblem(`${chosen}; give ${OPTION[family]}`)
+    return chosen
   }
 
   async #onMachine(choice: MachineChoice, machine: Machine): Promise<Address | string> {
@@ -271,125 +356,35 @@ export class OwnAddress {
       return `there is no way to ${choice.address}: ${error.message}`
     }
   }
-
-  /**
-   * With the node's IPv6 address, where it has one; while that is waited for, with the one in use. With `auto` and without
-   * one that is named, the only one of the uplink, if the cluster uses IPv6. A node that nobody asked for it has none: it
-   * makes the host an IPv6 router.
-   */
-  async #withIpv6(chosen: NodeAddress, { addresses, links }: Machine, hints: Hints): Promise<Choice> {
-    const wanted = this.#wantedIpv6
-    const local = addresses.filter(
-      ({ address }) => familyOf(address) === 'ipv6' && !isLinkLocal(address) && address !== '::1',
-    )
-    const inUse = this.#found?.ipv6
-    const search = { family: 'ipv6', wanted, inUse: inUse?.address, local, links, hints } as const
-    const found = await this.#find(search, async () => {
-      if (isMachineChoice(wanted)) {
-        const answer = await this.#onMachine(wanted, { addresses: local, links })
-        return typeof answer === 'string' ? undefined : answer
-      }
-      const ofUplink = local.filter(({ ifindex }) => ifindex === chosen.ifindex)
-      return wanted.by === 'auto' && hints.usesIpv6 && ofUplink.length === 1 ? ofUplink[0] : undefined
-    })
-    if ('waitMs' in found)
-      return { address: { ...chosen, ...(inUse !== undefined && { ipv6: inUse }) }, waitMs: found.waitMs }
-    if (found.address === undefined) return { address: chosen }
-    const { address, length, uplink } = describe(found.address, links)
-    return { address: { ...chosen, ipv6: { address, length, uplink } } }
-  }
 }
 
-const NO_IPV6: Condition = broken('FamiliesReachable', {
-  reason: 'NoIpv6Address',
-  message: 'there are IPv6 pools and this node has no IPv6 address, so its pods reach none of other nodes by IPv6',
-  remedy: 'give the uplink one IPv6 address, or name one of the machine: --node-ip6',
-})
+const NO_ADDRESS =
+  'this machine has neither an IPv4 default route nor an IPv6 address that could be the node’s; give --node-ip or --node-ip6'
+
+/** That this node has no address of a family of which there are pools. */
+function noAddressOf(family: Family): Condition {
+  const name = FAMILY_NAME[family]
+  return broken('FamiliesReachable', {
+    reason: family === 'ipv4' ? 'NoIpv4Address' : 'NoIpv6Address',
+    message: `there are ${name} pools and this node has no ${name} address, so its pods reach none of other nodes by ${name}`,
+    remedy: `give the uplink one ${name} address, or name one of the machine: ${OPTION[family]}`,
+  })
+}
 
 function isMachineChoice(choice: AddressChoice): choice is MachineChoice {
   return !['auto', 'address', 'kubernetes-internal-ip', 'none'].includes(choice.by)
 }
 
-/**
- * What the address of a family should be, the best first: one that was given alone, else the one in use, with `auto` the
- * node's own annotation from an earlier run, and its Kubernetes InternalIP. A Node object without an InternalIP names none:
- * then `kubernetes-internal-ip` is the one in use too.
- */
-function* candidates(
-  wanted: AddressChoice,
-  family: Family,
-  inUse: string | undefined,
-  { annotations, internal, usesIpv6 }: Hints,
-): Generator<{ text: string; origin: string }> {
-  const used = inUse === undefined ? [] : [{ text: inUse, origin: 'the address in use' }]
-  const named = annotations[family]
-  const ofNode = internal[family]
-  const internals = ofNode === undefined ? [] : [{ text: ofNode, origin: 'the InternalIP of the Node object' }]
-  switch (wanted.by) {
-    case 'none':
-      return
-    case 'address':
-      yield { text: wanted.address, origin: OPTION[family] }
-      return
-    case 'kubernetes-internal-ip':
-      yield* ofNode === undefined ? used : internals
-      return
-    case 'auto':
-      yield* used
-      if (named !== undefined) yield { text: named, origin: `annotation ${ANNOTATION[family]}` }
-      if (family === 'ipv4' || usesIpv6) yield* internals
-      return
-    default:
-      yield* used
-  }
-}
-
-function hintsOf({ node, ipv6 }: AddressHints): Hints {
-  const named = (family: Family) => {
-    const address = parseAddress(node?.metadata.annotations?.[ANNOTATION[family]]?.split('/')[0] ?? '')
-    return address !== undefined && familyOf(address) === family ? address : undefined
-  }
-  return {
-    usesIpv6: ipv6,
-    annotations: { ipv4: named('ipv4'), ipv6: named('ipv6') },
-    internal: { ipv4: internalIp(node, 'ipv4'), ipv6: internalIp(node, 'ipv6') },
-  }
-}
-
-/** The first one of a family. */
-function internalIp(node: Resource<'Node'> | undefined, family: Family): string | undefined {
-  const of = (node?.status?.addresses ?? []).flatMap(({ type, address }) => {
-    const parsed = type === 'InternalIP' ? parseAddress(address) : undefined
-    return parsed !== undefined && familyOf(parsed) === family ? [parsed] : []
-  })
-  return of[0]
-}
-
-type Uplinks = {
-  local: readonly Address[]
-  links: readonly Link[]
-  defaults: readonly Route[]
-  last: string | undefined
-}
-
-/** The only address of the interface of the default route. With an address goes its default route: then that of the last uplink. */
-function byUplink({ local, links, defaults, last }: Uplinks): Address {
-  const usable = defaults.filter(r => r.ifindex !== undefined)
-  const best = Math.min(...usable.map(r => r.metric ?? 0))
-  const uplinks = new Set(usable.filter(r => (r.metric ?? 0) === best).map(r => r.ifindex))
-  if (uplinks.size === 0) for (const link of links) if (link.name === last) uplinks.add(link.index)
-  const found = local.filter(a => uplinks.has(a.ifindex))
-  if (found.length === 1) return found[0]!
-  const names = found.map(a => `${a.address} on ${links.find(l => l.index === a.ifindex)?.name}`)
-  throw new AddressProblem(
-    found.length === 0
-      ? 'this machine has no IPv4 default route to tell the node address by; give --node-ip'
-      : `the default route leaves the choice between ${names.join(', ')}; give --node-ip`,
-  )
-}
-
-function describe({ address, length, ifindex }: Address, links: readonly Link[]): NodeAddress {
+function linkOf({ address, ifindex }: Address, links: readonly Link[]): Link {
   const link = links.find(l => l.index === ifindex)
   if (link === undefined) throw new AddressProblem(`the interface of ${address} vanished while it was read; try again`)
-  return { address, length, uplink: link.name, ifindex, mtu: link.mtu }
+  return link
+}
+
+function interfaceOf(on: Address, links: readonly Link[]): { ifindex: number; mtu: number } {
+  return { ifindex: on.ifindex, mtu: linkOf(on, links).mtu }
+}
+
+function describe(on: Address, links: readonly Link[]): OnInterface {
+  return { address: on.address, length: on.length, uplink: linkOf(on, links).name }
 }

@@ -33,6 +33,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { LogLevels } from '../lib/log-levels.ts'
 import { packageVersion } from '../lib/package-files.ts'
+import { routerIdOf } from './cluster/nodes.ts'
 import { ClusterView } from './cluster-view.ts'
 import { ConflistKeeper } from './conflist-keeper.ts'
 import { Conntrack } from './conntrack.ts'
@@ -45,6 +46,7 @@ import { Flows } from './flows/flows.ts'
 import { explainForbidden, podAccessConditions } from './host-access.ts'
 import { followNodeUid } from './journal-owner.ts'
 import { namespaceSelects } from './namespaces.ts'
+import { uplinkOf } from './node-address.ts'
 import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
 import { PodAnswers } from './pod-answers.ts'
@@ -406,10 +408,11 @@ export class NodeAgent {
 
   /** Everything a person asks of a node, as stable JSON. */
   status(): AgentStatus {
+    const own = this.#network.address
     return {
       node: this.#options.nodeName,
-      address: this.#network.address?.address,
-      uplink: this.#network.address?.uplink,
+      address: (own?.ipv4 ?? own?.ipv6)?.address,
+      uplink: own && uplinkOf(own),
       capabilities: this.#capabilities,
       tunnels: this.#network.tunnels,
       ready: this.ready(),
@@ -446,7 +449,8 @@ export class NodeAgent {
     const own = this.#network.address
     return {
       ...{ ready: this.ready(), version: packageVersion(), startedMs: this.#startedMs },
-      ...{ address: own?.address, ipv6Address: own?.ipv6?.address },
+      ...{ address: own?.ipv4?.address, ipv6Address: own?.ipv6?.address },
+      routerId: own && routerIdOf({ name: this.#options.nodeName, address: own.ipv4?.address }),
       peers: this.#network.peers(),
       blocks: [...this.allocator.blocks()].map(({ cidr }) => cidr),
       learned: this.#network.learned(),

@@ -20,7 +20,7 @@ import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { DefaultRoutes } from './default-routes.ts'
 import { KernelReady } from './kernel-ready.ts'
-import { type NodeAddress, OwnAddress } from './node-address.ts'
+import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
 import { Routing } from './routing.ts'
 import type { NetworkCondition } from './serving.ts'
@@ -277,7 +277,7 @@ export class NodeNetwork {
     // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it
     if (this.#tunnels.asking) return
     this.#describe(own)
-    this.#feed.open({ address: own.address, ...(own.ipv6 !== undefined && { ipv6Address: own.ipv6.address }) })
+    this.#feed.open({ address: own.ipv4?.address, ipv6Address: own.ipv6?.address })
     this.#routing ??= this.#openRouting()
     await this.#feed.flush(this.#routing, { blocks: this.#blocks, own: this.#alsoOwn(own) })
     this.#announces.resolve()
@@ -288,15 +288,16 @@ export class NodeNetwork {
   async #lookForOwn(): Promise<NodeAddress | undefined> {
     const { view, felix } = this.#deps
     const before = this.#own.found
-    const ipv6 = view.all('IPPool').some(({ spec }) => !spec.disabled && familyOf(spec.cidr) === 'ipv6')
-    const own = await this.#own.look({ node: view.ownNode, ipv6 })
+    const pools = view.all('IPPool').filter(({ spec }) => spec.disabled !== true)
+    const families = pools.map(({ spec }) => familyOf(spec.cidr))
+    const own = await this.#own.look({ node: view.ownNode, families })
     if (this.#lastOwn !== undefined && !isDeepStrictEqual(own, before)) {
       this.#deps.store.dropConnections()
       view.retryNow()
     }
     this.#lastOwn = own ?? this.#lastOwn
     // felix follows the MTU of an uplink itself
-    if (own !== undefined && own.uplink !== before?.uplink) felix.configure({ uplinkMtu: own.mtu })
+    if (own !== undefined && uplinkOf(own) !== (before && uplinkOf(before))) felix.configure({ uplinkMtu: own.mtu })
     return own
   }
 
@@ -313,20 +314,21 @@ export class NodeNetwork {
   }
 
   /** Tells felix and the other nodes who this node is. */
-  #describe({ address, length, uplink, ipv6: own6 }: NodeAddress): void {
+  #describe(own: NodeAddress): void {
     const { nodeName: name, felix } = this.#deps
     const { ipip: ipipTunnelAddress, vxlan: vxlanTunnelAddress } = this.#tunnels.addresses
-    const [ipv4, vxlanTunnelMac] = [`${address}/${length}`, vtepMac(name)]
+    const vxlanTunnelMac = vtepMac(name)
     const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
-    const ipv6 = own6 && `${own6.address}/${own6.length}`
-    const ipv6Uplink = own6 === undefined || own6.uplink === uplink ? {} : { ipv6Uplink: own6.uplink }
-    const families = { ipv4, ...(ipv6 !== undefined && { ipv6 }), uplink, ...ipv6Uplink }
+    const [ipv4, ipv6] = [own.ipv4, own.ipv6].map(of => of && `${of.address}/${of.length}`)
+    const uplink = uplinkOf(own)
+    const ipv6Uplink = own.ipv6 === undefined || own.ipv6.uplink === uplink ? {} : { ipv6Uplink: own.ipv6.uplink }
+    const families = { ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }), uplink, ...ipv6Uplink }
     felix.configure({ node: { name, ...families, ...tunnels, vxlanTunnelMac } })
     // it alone says that this node takes VXLAN where only IPv6 is carried, which needs no tunnel address
     const hasVtep = vxlanTunnelAddress !== undefined || felix.tunnelsNeeded().vxlanIpv6
     const publishedMac = hasVtep ? vxlanTunnelMac : undefined
     const facts = { ...tunnels, vxlanTunnelMac: publishedMac }
-    this.#confirm(this.#feed.rival({ address, ipv6Address: own6?.address, ...facts }))
+    this.#confirm(this.#feed.rival({ address: own.ipv4?.address, ipv6Address: own.ipv6?.address, ...facts }))
     this.#publisher.want({ ipv4, ipv6, ...facts, confirmed: this.#confirmed })
   }
 
@@ -343,9 +345,9 @@ export class NodeNetwork {
   }
 
   /** What belongs to this node besides its blocks: its subnet, and pods whose address lies in no block of it. */
-  #alsoOwn({ address, length, ipv6 }: NodeAddress): string[] {
+  #alsoOwn({ ipv4, ipv6 }: NodeAddress): string[] {
     const outside = this.#deps.podAddresses().filter(pod => !this.#blocks.some(block => contains(block, pod)))
-    const subnets = [`${address}/${length}`, ...(ipv6 === undefined ? [] : [`${ipv6.address}/${ipv6.length}`])]
+    const subnets = [ipv4, ipv6].flatMap(of => (of === undefined ? [] : [`${of.address}/${of.length}`]))
     return [...subnets, ...outside.map(pod => `${pod}/${addressBits(familyOf(pod))}`)]
   }
 

@@ -14,8 +14,8 @@ import type { Log } from '../lib/log.ts'
 import type { NetworkCondition } from './serving.ts'
 
 export type OwnFacts = {
-  /** `address/length` on the uplink: peers resolve CrossSubnet by their own mask, people read ours. */
-  ipv4: string
+  /** `address/length` on the uplink: peers resolve CrossSubnet by their own mask, people read ours. Absent: removed. */
+  ipv4?: string
   /** The same for IPv6; absent: what the object says stays, since a person may have written it. */
   ipv6?: string
   ipipTunnelAddress?: string
@@ -38,7 +38,7 @@ const MINUTE_MS = 60_000
 /** The annotations of `facts`; a fact that is absent is removed from the object. */
 function factAnnotations(facts: OwnFacts): Record<string, string | null> {
   return {
-    [NODE_ANNOTATION.ipv4Address]: facts.ipv4,
+    [NODE_ANNOTATION.ipv4Address]: facts.ipv4 ?? null,
     ...(facts.ipv6 !== undefined && { [NODE_ANNOTATION.ipv6Address]: facts.ipv6 }),
     [NODE_ANNOTATION.ipipTunnelAddress]: facts.ipipTunnelAddress ?? null,
     [NODE_ANNOTATION.vxlanTunnelAddress]: facts.vxlanTunnelAddress ?? null,

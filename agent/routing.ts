@@ -45,10 +45,17 @@ export type RoutingDeps = {
 }
 
 /**
- * `address` is the node's own: router id, source of sessions, next hop of its blocks. `ipv6Address`: the same for IPv6, where
- * it has one. `clusterId`: of a route reflector.
+ * `address` and `ipv6Address` are the node's own, where it has one of the family: source of sessions, next hop of its blocks.
+ * `routerId`: the BGP identifier, a dotted quad. `clusterId`: of a route reflector.
  */
-export type SpeakerIdentity = { asn: number; port: number; address: string; ipv6Address?: string; clusterId?: string }
+export type SpeakerIdentity = {
+  asn: number
+  port: number
+  routerId: string
+  address?: string
+  ipv6Address?: string
+  clusterId?: string
+}
 
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
 const HANDOVER_MS = 10_000
@@ -260,11 +267,11 @@ export class Routing {
     await this.#speaker?.close({ graceful: true })
   }
 
-  #start({ asn, clusterId, address }: Omit<SpeakerIdentity, 'ipv6Address'>): Speaker {
+  #start({ asn, clusterId, routerId }: Omit<SpeakerIdentity, 'ipv6Address'>): Speaker {
     const { transport, clock, log, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    const config = { asn, routerId: address, owners: OWN_OF_NODES, ...(clusterId !== undefined && { clusterId }) }
+    const config = { asn, routerId, owners: OWN_OF_NODES, ...(clusterId !== undefined && { clusterId }) }
     const { settled } = this.#deps
     const speaker = new Speaker(config, { transport, clock, log, restarting, settled, sink: this.#sink() })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')

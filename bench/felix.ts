@@ -75,7 +75,7 @@ function learned(i: number): LearnedRoute {
   return { prefix: prefixOf(i), nextHop: remote(i % 250).address, encapsulations: [] }
 }
 
-function remote(i: number): RemoteNode {
+function remote(i: number): RemoteNode & { address: string } {
   const low = `${i >> 8}.${i & 255}`
   return { name: `node-${i}`, address: `192.168.${low}`, vxlanTunnelAddress: `10.254.${low}` }
 }

@@ -41,7 +41,8 @@ export type Pool = {
  */
 export type RemoteNode = {
   name: string
-  address: string
+  /** Of IPv4; a node of IPv6 alone has only the other one. */
+  address?: string
   ipv6Address?: string
   precedence?: string
   ipipTunnelAddress?: string
@@ -63,10 +64,13 @@ export type LearnedRoute = {
 /** This node as the others see it. */
 export type ThisNode = {
   name: string
-  /** CIDR of the node on its uplink: address and mask, such as 192.168.10.11/24 (host bits kept). */
-  ipv4: string
-  /** The same for IPv6, where the node has one; without it no IPv6 next hop counts as being on the uplink. */
+  /**
+   * CIDR of the node on its uplink: address and mask, such as 192.168.10.11/24 (host bits kept). Of a family of which the node
+   * has none no next hop counts as being on the uplink.
+   */
+  ipv4?: string
   ipv6?: string
+  /** The interface of `ipv4`, without it that of `ipv6`. */
   uplink: string
   /** The interface of `ipv6`, where that is another one. */
   ipv6Uplink?: string

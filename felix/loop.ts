@@ -549,7 +549,8 @@ export class Felix {
     const { interfacePrefix } = this.#deps.marks
     const node = this.#calculator.node
     if (interfacePrefix === undefined || node === undefined) return []
-    const here = { interfacePrefix, ipv4: node.ipv4, uplinks: this.#uplinks() }
+    const subnets = [node.ipv4, node.ipv6].filter(subnet => subnet !== undefined)
+    const here = { interfacePrefix, subnets, uplinks: this.#uplinks() }
     const wanted = this.#calculator.wanted()
     const shadows = shadowConditions(this.#applier.foreignRoutes.shadows(), this.#kernel)
     const stops = [...trafficStops(refused, { ...here, wanted }), ...shadows]

@@ -12,8 +12,8 @@ import { refOf } from './refusals.ts'
 export type Here = {
   /** What the names of the pods' interfaces begin with. */
   interfacePrefix: string
-  /** Address and mask of this node. */
-  ipv4: string | undefined
+  /** Addresses and masks of this node. */
+  subnets: readonly string[]
   /** As they were last seen, as far as they are known. */
   uplinks: readonly Link[]
   wanted: Pick<DesiredState, 'route' | 'destination'>
@@ -79,7 +79,7 @@ function leadsAway({ kind, interfaceName }: Refusal, interfacePrefix: string): b
   return leads && interfaceName !== undefined && !interfaceName.startsWith(interfacePrefix)
 }
 
-function isLocal({ kind, key, reason, errno }: Refusal, { ipv4, wanted }: Here): boolean {
+function isLocal({ kind, key, reason, errno }: Refusal, { subnets, wanted }: Here): boolean {
   if (ASKED_BY_USERS.includes(kind)) return false
   if (reason === 'NoInterface' || errno === ERRNO.ENETDOWN) return true
   if (reason === 'ForeignOwner' || kind === 'nftElement') return false
@@ -89,7 +89,7 @@ function isLocal({ kind, key, reason, errno }: Refusal, { ipv4, wanted }: Here):
   if (!OF_NEXT_HOP.includes(errno)) return true
   const { gateway } = route
   // a next hop in the node's own subnet that is out of reach: this node lost its address or the route of its subnet
-  return errno === ERRNO.ENETUNREACH && gateway !== undefined && ipv4 !== undefined && contains(ipv4, gateway)
+  return errno === ERRNO.ENETUNREACH && gateway !== undefined && subnets.some(subnet => contains(subnet, gateway))
 }
 
 function causeKey({ kind, key, reason, errno, interfaceName }: Refusal): string {

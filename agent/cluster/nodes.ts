@@ -1,6 +1,7 @@
 // What this program uses of a Node object, read once per change: addresses and AS number of its annotations, parsed. An
 // annotation that cannot be read is refused with a reason, and what it said when it could be read is kept: a wrong value
 // never takes a good route away, and never stops another node. Pure.
+import { createHash } from 'node:crypto'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import { asNumberField } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
@@ -11,7 +12,7 @@ import { type Family, familyOf, isHostAddress, isLinkLocal, isLoopback, parseAdd
 export type NodeFacts = {
   name: string
   labels: Readonly<Record<string, string>>
-  /** The IPv4 address for BGP, without its mask; absent while the node's agent has not published one. */
+  /** The IPv4 address for BGP, without its mask; absent while the node's agent has not published one, and where it has none. */
   address?: string
   /** The same for IPv6. */
   ipv6Address?: string
@@ -94,8 +95,19 @@ export function remoteNode({
   vxlanTunnelMac,
   precedence,
 }: NodeFacts): RemoteNode | undefined {
-  if (address === undefined) return undefined
+  if (address === undefined && ipv6Address === undefined) return undefined
   return { name, address, ipv6Address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac, precedence }
+}
+
+/**
+ * The BGP identifier of a node: its IPv4 address, without one the start of a SHA-256 over its name, as Calico makes it where
+ * `CALICO_ROUTER_ID` is `hash`. Of the first octet 32 is taken off from 224 on: some speakers take no identifier that would be
+ * a multicast address.
+ */
+export function routerIdOf({ name, address }: Pick<NodeFacts, 'name' | 'address'>): string {
+  if (address !== undefined) return address
+  const [first = 0, ...others] = createHash('sha256').update(name).digest().subarray(0, 4)
+  return [first < 224 ? first : first - 32, ...others].join('.')
 }
 
 /** Another Node that has an address or MAC of this node and comes before it. */

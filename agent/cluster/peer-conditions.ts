@@ -21,6 +21,27 @@ export function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly s
   })
 }
 
+/** Two nodes have one BGP identifier, which of a node without an IPv4 address is made of its name. */
+export function identifierClash(far: ObjectRef, here: ObjectRef, routerId: string): Condition {
+  return broken('AddressesUnique', {
+    reason: 'IdentifierClash',
+    message: `${formatRef(here)} and ${formatRef(far)} have the same BGP identifier ${routerId}, so they have no session and take no routes of each other`,
+    remedy: `give one of the two an IPv4 address, which then is its identifier, or another node name`,
+    object: far,
+  })
+}
+
+export function noCommonFamily(far: ObjectRef, { address }: { address?: string }): Condition {
+  const has = address === undefined ? 'IPv6' : 'IPv4'
+  const lacks = address === undefined ? 'IPv4' : 'IPv6'
+  return broken('FamiliesReachable', {
+    reason: 'NoCommonFamily',
+    message: `${formatRef(far)} has an ${has} address alone and this node an ${lacks} address alone, so their pods do not reach each other`,
+    remedy: `give one of the two nodes an address of both families`,
+    object: far,
+  })
+}
+
 export function noPeers(clusterId: string | undefined): ConditionCause {
   const why = clusterId === undefined ? 'nodeToNodeMeshEnabled is false' : 'it is a route reflector'
   return {

@@ -8,8 +8,8 @@ import { matchesSelector } from '../../api/selector.ts'
 import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import { closedCause } from './fields.ts'
-import type { NodeFacts } from './nodes.ts'
-import { badAddress, clash, NO_AS_NUMBER, noPeers } from './peer-conditions.ts'
+import { type NodeFacts, routerIdOf } from './nodes.ts'
+import { badAddress, clash, identifierClash, NO_AS_NUMBER, noCommonFamily, noPeers } from './peer-conditions.ts'
 import {
   namedSession,
   nodeSession,
@@ -23,7 +23,7 @@ import type { BgpSettings } from './settings.ts'
 /** What all sessions of this node have in common. */
 export type PeersOf = {
   nodeName: string
-  address: string
+  address?: string
   ipv6Address?: string
   config: BgpSettings
 }
@@ -57,8 +57,8 @@ export class Peers {
   #of: PeersOf
   /** Why the mesh has no sessions. */
   #meshClosed: ConditionCause | undefined
-  /** Other Nodes with an address of this node. */
-  readonly #twins = new Map<string, Condition>()
+  /** What is wrong with other Nodes, seen from this one: they have something of this node, or nothing in common with it. */
+  readonly #ofNodes = new Map<string, readonly Condition[]>()
   /** By address, then by the object that asks for it. */
   readonly #requests = new Map<string, Map<string, SessionRequest>>()
   /** The address that each source asks for: `Node n2 ipv4`, `BGPPeer rack`, `BGPPeer rack for Node n2 ipv4`. */
@@ -149,7 +149,7 @@ export class Peers {
       ...this.#problems.values(),
       ...this.#closed(),
       ...this.#clashes(),
-      ...this.#twins.values(),
+      ...[...this.#ofNodes.values()].flat(),
       ...this.#alone(),
     ]
   }
@@ -176,9 +176,9 @@ export class Peers {
     for (const family of FAMILIES)
       this.#request(by, facts === undefined ? undefined : this.#meshRequest(facts, family), family)
     for (const peerName of this.#bgpPeers.keys()) this.#selected(peerName, name)
-    const twin = facts === undefined ? undefined : this.#twin(facts)
-    if (twin === undefined) this.#twins.delete(name)
-    else this.#twins.set(name, twin)
+    const conditions = facts === undefined || name === this.#of.nodeName ? [] : this.#conditionsOf(facts)
+    if (conditions.length === 0) this.#ofNodes.delete(name)
+    else this.#ofNodes.set(name, conditions)
   }
 
   #bgpPeer(name: string): void {
@@ -239,7 +239,7 @@ export class Peers {
     const peer = namedSession(originOf(rank), this.#ownEnd(), asNumber ?? 0, object, isNode)
     if (peer === undefined) return badAddress(peerIP)
     if (asNumber === undefined) return NO_AS_NUMBER
-    return peer.address === this.#of.address || peer.address === this.#of.ipv6Address ? undefined : peer
+    return [this.#of.address, this.#of.ipv6Address].includes(peer.address) ? undefined : peer
   }
 
   /** The rank of a BGPPeer at a node; undefined: it is for other nodes. */
@@ -327,14 +327,33 @@ export class Peers {
     return [...lost.values()].map(({ loser, winner, addresses }) => clash(loser, winner, addresses.sort()))
   }
 
-  /** Another Node that has an address of this node, which is its only holder. */
-  #twin(facts: NodeFacts): Condition | undefined {
+  /**
+   * Another Node that has an address of this node, which is its only holder; or its BGP identifier, without which there is no
+   * session (RFC 6286 §2.2) and reflected routes look like loops; or no address of a family of this node.
+   */
+  #conditionsOf(facts: NodeFacts): Condition[] {
     const { nodeName, address, ipv6Address } = this.#of
-    if (facts.name === nodeName) return undefined
+    const [far, here]: ObjectRef[] = [
+      { kind: 'Node', name: facts.name },
+      { kind: 'Node', name: nodeName },
+    ]
     const same = [facts.address, facts.ipv6Address].filter(each => each !== undefined)
     const shared = same.filter(each => each === address || each === ipv6Address)
-    if (shared.length === 0) return undefined
-    return clash({ kind: 'Node', name: facts.name }, { kind: 'Node', name: nodeName }, shared)
+    if (shared.length > 0) return [clash(far!, here!, shared)]
+    if (same.length === 0) return []
+    const routerId = routerIdOf({ name: nodeName, address })
+    return [
+      ...(routerIdOf(facts) === routerId ? [identifierClash(far!, here!, routerId)] : []),
+      ...(this.#sharesFamily(facts) ? [] : [noCommonFamily(far!, facts)]),
+    ]
+  }
+
+  #sharesFamily(facts: NodeFacts): boolean {
+    const { address, ipv6Address } = this.#of
+    return (
+      (address !== undefined && facts.address !== undefined) ||
+      (ipv6Address !== undefined && facts.ipv6Address !== undefined)
+    )
   }
 
   /** Why this node has no session at all, where there are other nodes. */
@@ -344,7 +363,8 @@ export class Peers {
     const closed = config.nodeToNodeMeshEnabled && this.clusterId === undefined ? this.#meshClosed : undefined
     if (closed !== undefined) return [broken('PeersConfigured', { ...closed, object })]
     if (this.#requests.size > 0 || this.#problems.size > 0) return []
-    const others = this.#nodes.values().some(({ name, address }) => name !== nodeName && address !== undefined)
+    // one that has no family in common has a condition of its own
+    const others = this.#nodes.values().some(facts => facts.name !== nodeName && this.#sharesFamily(facts))
     if (!others) return []
     return [broken('PeersConfigured', { ...noPeers(this.clusterId), object: { kind: 'Node', name: nodeName } })]
   }

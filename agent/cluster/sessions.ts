@@ -19,7 +19,7 @@ export type SessionEnd = {
   /** A route reflector's (RFC 4456). */
   clusterId?: string
   /** The address of each family that the node has. */
-  ipv4: string
+  ipv4?: string
   ipv6?: string
 }
 

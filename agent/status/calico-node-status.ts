@@ -10,6 +10,8 @@ export type Observed = {
   startedMs: number
   address?: string
   ipv6Address?: string
+  /** The BGP identifier; absent while the node has no address. */
+  routerId?: string
   peers: readonly { address: string; state: string; sinceMs: number; origin?: PeerOrigin }[]
   /** Own blocks, as CIDRs. */
   blocks: readonly string[]
@@ -30,17 +32,17 @@ export function calicoNodeStatus(classes: readonly string[], observed: Observed,
   }
 }
 
-/** One speaker serves both families: it is told under both where the node has an address of both. */
-function agentPart({ ready, version, startedMs, address, ipv6Address }: Observed): object {
+/** One speaker serves both families: it is told under each of which the node has an address; while it has none, under IPv4. */
+function agentPart({ ready, version, startedMs, address, ipv6Address, routerId }: Observed): object {
   const speaker = {
     state: ready ? 'Ready' : 'NotReady',
     version: `margay ${version}`,
     lastBootTime: formatSeconds(startedMs),
   }
-  const routerID = address === undefined ? {} : { routerID: address }
+  const told = { ...speaker, ...(routerId !== undefined && { routerID: routerId }) }
   return {
-    birdV4: { ...speaker, ...routerID },
-    birdV6: ipv6Address === undefined ? null : { ...speaker, ...routerID },
+    birdV4: address === undefined && ipv6Address !== undefined ? null : told,
+    birdV6: ipv6Address === undefined ? null : told,
   }
 }
 

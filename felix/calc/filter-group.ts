@@ -59,15 +59,16 @@ export class FilterGroup {
     this.#vxlanPort = vxlanPort
     const { nftTable, nftElement } = this.#outputs
     for (const [key, program] of podFilterPrograms(this.#marks, { ...tunnels, vxlanPort })) nftTable.want(key, program)
-    const own = thisNodeElement(this.#marks, addressOf(node))
-    const key = nftElementKey(own)
+    const address = addressOf(node)
+    const own = address === undefined ? undefined : thisNodeElement(this.#marks, address)
+    const key = own && nftElementKey(own)
     if (this.#own !== undefined && this.#own !== key) nftElement.want(this.#own, undefined)
-    nftElement.want(key, own)
+    if (key !== undefined) nftElement.want(key, own)
     this.#own = key
   }
 }
 
-/** The IPv4 address of a node without its mask. */
-export function addressOf({ ipv4 }: ThisNode): string {
-  return ipv4.split('/')[0]!
+/** The IPv4 address of a node without its mask, where it has one. */
+export function addressOf({ ipv4 }: ThisNode): string | undefined {
+  return ipv4?.split('/')[0]
 }

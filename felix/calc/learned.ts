@@ -306,7 +306,7 @@ function ownPrefixes(node: ThisNode): Pick<Here, 'addresses' | 'subnets' | 'subn
   const subnetNames = new Set<string>()
   const { ipv4, ipv6, ipipTunnelAddress, vxlanTunnelAddress } = node
   for (const address of [
-    ipv4.split('/')[0],
+    ipv4?.split('/')[0],
     ipv6?.split('/')[0],
     ipipTunnelAddress,
     vxlanTunnelAddress,

@@ -37,7 +37,8 @@ export function tunnelDevices(
       address: node.ipipTunnelAddress,
       mtu: mtu.ipip,
     })
-  if (needed.vxlanIpv6 || (needed.vxlanIpv4 && node.vxlanTunnelAddress !== undefined))
+  const local = node.ipv4?.split('/')[0]
+  if (local !== undefined && (needed.vxlanIpv6 || (needed.vxlanIpv4 && node.vxlanTunnelAddress !== undefined)))
     devices.push({
       name: VXLAN_DEVICE,
       kind: 'vxlan',
@@ -46,7 +47,7 @@ export function tunnelDevices(
       mac: node.vxlanTunnelMac ?? vtepMac(node.name),
       vni: config.vxlanVni,
       port: config.vxlanPort,
-      local: node.ipv4.split('/')[0],
+      local,
     })
   return devices
 }

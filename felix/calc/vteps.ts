@@ -32,9 +32,9 @@ export class VtepGroup {
   update(name: string, remote: RemoteNode | undefined): VtepChange[] {
     const affected = this.#related(name)
     this.#withdraw(name)
-    if (remote?.vxlanTunnelAddress !== undefined || remote?.vxlanTunnelMac !== undefined) {
-      const { address, ipv6Address, vxlanTunnelAddress: vtep, vxlanTunnelMac } = remote
-      this.#precedence.set(name, `${remote.precedence ?? ''} ${name}`)
+    const { address, ipv6Address, vxlanTunnelAddress: vtep, vxlanTunnelMac, precedence = '' } = remote ?? {}
+    if (address !== undefined && (vtep !== undefined || vxlanTunnelMac !== undefined)) {
+      this.#precedence.set(name, `${precedence} ${name}`)
       this.#wish({ node: name, address, ipv6Address, vtep, mac: (vxlanTunnelMac ?? vtepMac(name)).toLowerCase() })
       for (const other of this.#related(name)) affected.add(other)
     }

@@ -5,6 +5,7 @@ import type { Resource } from '../../api/kinds.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import type { Family } from '../../lib/ip.ts'
 import { silentLog } from '../../lib/log.ts'
 import type { aNode } from '../datastore/objects.ts'
 
@@ -21,9 +22,9 @@ export async function aMachine(addresses: readonly string[], { gateway = true } 
   const clock = new ManualClock()
   const look = async (wanted: string, node?: ReturnType<typeof aNode>) => {
     const own = new OwnAddress({ kernel, clock, log: silentLog, wanted, changed: () => undefined })
-    const found = await own.look({ node, ipv6: false })
+    const found = await own.look({ node, families: [] })
     own.close()
-    return found?.address ?? own.refused()[0]?.message
+    return (found?.ipv4 ?? found?.ipv6)?.address ?? own.refused()[0]?.message
   }
   return { kernel, clock, look, ifindex }
 }
@@ -34,9 +35,9 @@ export async function aMachine(addresses: readonly string[], { gateway = true } 
  */
 export async function aFollower(
   t: ExecutionContext,
-  given: { wanted?: string; wantedIpv6?: string; node?: Resource<'Node'>; ipv6?: boolean } = {},
+  given: { wanted?: string; wantedIpv6?: string; node?: Resource<'Node'>; families?: readonly Family[] } = {},
 ) {
-  const { wanted = 'auto', wantedIpv6, ipv6 = false } = given
+  const { wanted = 'auto', wantedIpv6, families = [] } = given
   let { node } = given
   const machine = await aMachine(['192.0.2.11'])
   const { kernel, clock, ifindex } = machine
@@ -45,8 +46,8 @@ export async function aFollower(
   t.teardown(() => own.close())
   const look = async () => {
     asked = 0
-    await own.look({ node, ipv6 })
-    return own.found?.address
+    await own.look({ node, families })
+    return own.found?.ipv4?.address
   }
   const look6 = async () => {
     await look()

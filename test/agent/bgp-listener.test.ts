@@ -32,7 +32,8 @@ function aRouting(taken: Map<string, string>) {
     ...{ capabilities: { ipip: false, vxlan: true }, restarting: false },
     ...{ learned: () => undefined, settled: async () => {}, converged: () => undefined },
   })
-  const identify = (port = 179) => routing.identify({ asn: 64512, port, address: IPV4, ipv6Address: IPV6 })
+  const identify = (port = 179) =>
+    routing.identify({ asn: 64512, port, routerId: IPV4, address: IPV4, ipv6Address: IPV6 })
   const pass = async (ms: number) => {
     clock.advance(ms)
     await settle(4)
@@ -101,7 +102,7 @@ test('another port, and the end, wait for no connection that came over the old p
     ...{ restarting: false, learned: () => undefined, settled: async () => {}, converged: () => undefined },
   })
   const [first, second] = [await freePort(), await freePort()]
-  const identify = (port: number) => routing.identify({ asn: 64512, port, address: '127.0.0.1' })
+  const identify = (port: number) => routing.identify({ asn: 64512, port, routerId: '127.0.0.1', address: '127.0.0.1' })
   for (const port of [first, second]) {
     await identify(port)
     const peer = { name: 'p', address: '127.0.0.1', asn: 64512, passive: true }

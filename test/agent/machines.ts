@@ -49,9 +49,10 @@ export async function startAgent(
   network: MemoryNetwork,
   clock: Clock = systemClock,
   more: Partial<NodeAgentDeps> = {},
+  { nodeIp = 'auto' }: { nodeIp?: string } = {},
 ): Promise<NodeAgent> {
   const agent = new TestAgent(
-    { nodeName: at.name, dataDir: at.dataDir, nodeIp: 'auto', routeProtocol: 80 },
+    { nodeName: at.name, dataDir: at.dataDir, nodeIp, routeProtocol: 80 },
     {
       ...{
         kernel: at.world.kernel(),

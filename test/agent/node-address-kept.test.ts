@@ -38,7 +38,7 @@ test('an IPv6 address that goes and comes changes nothing, whichever way it was 
     ['2001:db8::11', undefined, undefined],
     ['kubernetes-internal-ip', withInternal('2001:db8::11'), undefined],
   ] as const) {
-    const { look, look6, change, clock, asked } = await aFollower(t, { wantedIpv6, node, ipv6: true })
+    const { look, look6, change, clock, asked } = await aFollower(t, { wantedIpv6, node, families: ['ipv6'] })
     await change({ add: '2001:db8::11' })
     t.is(await look6(), '2001:db8::11', wantedIpv6)
     await change({ add: '2001:db8::12' })
@@ -61,13 +61,13 @@ test('an IPv6 address that goes and comes changes nothing, whichever way it was 
 
 test('the IPv6 address of an earlier run is waited for at the start, and IPv4 does not wait with it', async t => {
   const node = aNode('n1', { annotations: { [NODE_ANNOTATION.ipv6Address]: '2001:db8::11/64' } })
-  const { look, look6, change } = await aFollower(t, { node, ipv6: true })
+  const { look, look6, change } = await aFollower(t, { node, families: ['ipv6'] })
   await change({ add: '2001:db8::12' })
   t.is(await look(), '192.0.2.11')
   t.is(await look6(), undefined)
   await change({ add: '2001:db8::11' })
   t.is(await look6(), '2001:db8::11')
-  const lost = await aFollower(t, { node, ipv6: true })
+  const lost = await aFollower(t, { node, families: ['ipv6'] })
   await lost.change({ add: '2001:db8::12' })
   t.is(await lost.look6(), undefined)
   lost.clock.advance(3000)
@@ -88,7 +88,7 @@ test('an IPv4 address in use that goes and comes changes nothing where the Node 
 
 test('a route to the address of can-reach comes, and the address is looked for at once', async t => {
   const wantedIpv6 = 'can-reach=2001:db8:ffff::1'
-  const { look6, change, turns, kernel, ifindex, asked } = await aFollower(t, { wantedIpv6, ipv6: true })
+  const { look6, change, turns, kernel, ifindex, asked } = await aFollower(t, { wantedIpv6, families: ['ipv6'] })
   await change({ add: '2001:db8::11' })
   t.is(await look6(), undefined)
   const route = {

@@ -35,7 +35,7 @@ test('it is looked for again after a while, and kept once it is found', async t 
   t.is(asked(), 1)
   await change({ add: '192.0.2.77' })
   t.is(await look(), '192.0.2.77')
-  t.like(own.found, { address: '192.0.2.77', length: 24, uplink: 'eth0' })
+  t.like(own.found, { ipv4: { address: '192.0.2.77', length: 24, uplink: 'eth0' } })
   t.deepEqual(own.refused(), [])
   t.is(clock.pending, 0)
 })
@@ -111,9 +111,9 @@ test('a heartbeat of the kubelet is no reason to ask the kernel; another Interna
       conditions: [{ type: 'Ready', status: 'True', lastHeartbeatTime }],
     },
   })
-  for (const beat of ['1', '2', '3']) await own.look({ node: node(beat, '192.0.2.11'), ipv6: false })
+  for (const beat of ['1', '2', '3']) await own.look({ node: node(beat, '192.0.2.11'), families: [] })
   t.is(asked, 1)
-  await own.look({ node: node('4', '192.0.2.12'), ipv6: false })
+  await own.look({ node: node('4', '192.0.2.12'), families: [] })
   t.is(asked, 2)
 })
 
@@ -123,7 +123,7 @@ test('an IPv6 address is taken where the cluster uses IPv6 and there is one choi
   await unused.kernel.addAddress(six('2001:db8::11', unused.ifindex))
   await unused.look()
   t.is(unused.own.found?.ipv6, undefined)
-  const used = await aFollower(t, { ipv6: true })
+  const used = await aFollower(t, { families: ['ipv6'] })
   await used.kernel.addAddress(six('2001:db8::11', used.ifindex))
   await used.kernel.addAddress({ ...six('fe80::11', used.ifindex), scope: ROUTE_SCOPE.link })
   await used.look()
@@ -138,7 +138,7 @@ test('an IPv6 address is taken where the cluster uses IPv6 and there is one choi
 test('closed, it asks no more', async t => {
   const { kernel, clock } = await aMachine([])
   const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: '192.0.2.11', changed: () => t.fail() })
-  await own.look({ node: undefined, ipv6: false })
+  await own.look({ node: undefined, families: [] })
   own.close()
   t.is(clock.pending, 0)
 })
@@ -164,12 +164,12 @@ test('the second default route that left the choice open goes, and the address i
   let asked = 0
   const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: 'auto', changed: () => asked++ })
   t.teardown(() => own.close())
-  t.is(await own.look({ node: undefined, ipv6: false }), undefined)
+  t.is(await own.look({ node: undefined, families: [] }), undefined)
   asked = 0
   await kernel.changeRoutes([{ verb: 'delete', route }])
   for (let i = 0; i < 5; i++) await new Promise(setImmediate)
   t.true(asked > 0)
-  t.is((await own.look({ node: undefined, ipv6: false }))?.address, '192.0.2.11')
+  t.is((await own.look({ node: undefined, families: [] }))?.ipv4?.address, '192.0.2.11')
 })
 
 /** Ten devices of other programs, each with an address. */
@@ -230,7 +230,7 @@ test('the words of an operator are followed, and an address that they chose is k
 test('kubernetes-internal-ip is the InternalIP of the Node and nothing else', async t => {
   const without = await aFollower(t, { wanted: 'kubernetes-internal-ip', node: aNode('n1') })
   t.is(await without.look(), undefined)
-  t.regex(without.own.refused()[0]!.message, /no IPv4 InternalIP yet/)
+  t.regex(without.own.refused()[0]!.message, /no InternalIP yet/)
   const status = {
     addresses: [
       { type: 'Hostname', address: 'n1' },
@@ -251,14 +251,14 @@ test('an IPv6 address that is named may be on another interface, which is follow
   await kernel.setLink('eth1', { up: true })
   await kernel.addAddress({ ifindex, address: '2001:db8::12', length: 64, scope: ROUTE_SCOPE.universe })
   await look()
-  t.like(own.found, { uplink: 'eth0', ipv6: { address: '2001:db8::12', length: 64, uplink: 'eth1' } })
+  t.like(own.found, { ipv4: { uplink: 'eth0' }, ipv6: { address: '2001:db8::12', length: 64, uplink: 'eth1' } })
   await kernel.setLink('eth1', { mtu: 1400 })
   await turns()
   t.true(asked() > 0)
 })
 
 test('a node without an IPv6 address says so where the pools are IPv6, and is told which one by an operator', async t => {
-  const bare = await aFollower(t, { ipv6: true })
+  const bare = await aFollower(t, { families: ['ipv6'] })
   t.is(await bare.look(), '192.0.2.11')
   t.like(bare.own.refused()[0], { type: 'FamiliesReachable', status: 'False', reason: 'NoIpv6Address' })
   const six = (text: string) => ({ ifindex: bare.ifindex, address: text, length: 64, scope: ROUTE_SCOPE.universe })
@@ -282,7 +282,11 @@ test('a node without an IPv6 address says so where the pools are IPv6, and is to
       await machine.kernel.addAddress({ ...six(text), ifindex: machine.ifindex })
     const { kernel, clock } = machine
     const own = new OwnAddress({ kernel, clock, log: silentLog, wanted: 'auto', wantedIpv6, changed: () => undefined })
-    t.is((await own.look({ node: undefined, ipv6: wantedIpv6 === 'none' }))?.ipv6?.address, address, wantedIpv6)
+    t.is(
+      (await own.look({ node: undefined, families: wantedIpv6 === 'none' ? ['ipv6'] : [] }))?.ipv6?.address,
+      address,
+      wantedIpv6,
+    )
     own.close()
   }
 })

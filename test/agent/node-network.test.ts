@@ -142,7 +142,7 @@ test('once the cluster is seen felix hears who this node is before that everythi
   }
   t.is(await annotation('ipv4Address'), '192.0.2.11/24')
   t.is(network.problem(), undefined)
-  t.is(network.address?.uplink, 'eth0')
+  t.is(network.address?.ipv4?.uplink, 'eth0')
   t.deepEqual(reports.get('api'), [])
 })
 

@@ -10,7 +10,7 @@ import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 
 const OBSERVED: Observed = {
-  ...{ ready: true, version: '0.1.0', startedMs: 0, address: '192.0.2.1' },
+  ...{ ready: true, version: '0.1.0', startedMs: 0, address: '192.0.2.1', routerId: '192.0.2.1' },
   peers: [
     { address: '192.0.2.2', state: 'Established', sinceMs: 1000, origin: 'mesh' },
     { address: '192.0.2.3', state: 'Active', sinceMs: 2000, origin: 'node' },
@@ -22,6 +22,12 @@ const OBSERVED: Observed = {
     { prefix: '10.9.0.0/16', nextHop: '192.0.2.254', interface: 'eth0' },
   ],
 }
+
+test('a node of IPv6 alone has no speaker of IPv4, and an identifier that is none of its addresses', t => {
+  const own = { address: undefined, ipv6Address: '2001:db8::1', routerId: '109.174.215.226' }
+  const { agent } = calicoNodeStatus(['Agent'], { ...OBSERVED, ...own }, 0) as { agent: object }
+  t.like(agent, { birdV4: null, birdV6: { state: 'Ready', routerID: '109.174.215.226' } })
+})
 
 test('a status has the parts that were asked for, in Calico’s words, and passes Calico’s schema', t => {
   const status = calicoNodeStatus(['Agent', 'BGP', 'Routes'], OBSERVED, 5000)

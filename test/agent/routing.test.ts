@@ -31,7 +31,7 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
   }
   const identify = async (asNumber: number, port = 179) => {
     peers.configure({ config: { ...bgpSettings(undefined), asNumber, listenPort: port } })
-    await routing.identify({ asn: asNumber, port, address })
+    await routing.identify({ asn: asNumber, port, routerId: address, address })
     routing.change(peers.take())
   }
   return { routing, identify, prefixes: () => [...learned], converged: () => converged }

@@ -69,7 +69,13 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
   })
   const mesh = { ...nodeSession('mesh', own, { address: N2, asn: n2Asn, port: 179 }), passive: false }
   t.teardown(() => Promise.all([routing.close(), ...[...others.values()].map(({ speaker }) => speaker.close())]))
-  await routing.identify({ asn: 64512, port: 179, address: N1, ...(clusterId !== undefined && { clusterId }) })
+  await routing.identify({
+    asn: 64512,
+    port: 179,
+    routerId: N1,
+    address: N1,
+    ...(clusterId !== undefined && { clusterId }),
+  })
   const trust = (change: { own?: string[]; pools?: string[] } = {}) =>
     routing.trust({ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], ...change })
   trust()

@@ -264,7 +264,7 @@ test('an IPv4 block of a node whose VXLAN carries IPv6 alone has no route throug
     ...IPV6_OVER_IPV4,
     node: { ...IPV6_OVER_IPV4.node, vxlanTunnelAddress: '10.245.1.1' },
     pools: [...IPV6_OVER_IPV4.pools, VXLAN_POOL],
-    learned: [learned('10.245.3.0/26', second!.address)],
+    learned: [learned('10.245.3.0/26', second!.address!)],
   })
   t.false(routes.some(({ dst }) => dst === '10.245.3.0/26'))
   t.deepEqual(conditions.map(said), ['BlocksReachable Route 10.245.3.0/26 VtepUnknown'])

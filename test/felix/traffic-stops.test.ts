@@ -13,14 +13,18 @@ const route = (dst: string, gateway: string): [string, NamedRoute] => [
   { dst, gateway, table: 254, type: 'unicast', protocol: 80, scope: 0, interfaceName: 'eth0' },
 ]
 const HERE = {
-  ...{ interfacePrefix: 'cali', ipv4: '192.168.10.11/24', uplinks: [UPLINK] },
+  ...{ interfacePrefix: 'cali', subnets: ['192.168.10.11/24', '2001:db8:10::11/64'], uplinks: [UPLINK] },
   wanted: {
     route: new Map([
       route('10.244.2.0/26', '192.168.10.12'),
       route('10.244.3.0/26', '192.168.20.13'),
+      route('fd00:10::/122', '2001:db8:10::12'),
       route('198.51.100.0/24', '192.168.10.1'),
     ]),
-    destination: new Map([['10.244.0.0/16', true as const]]),
+    destination: new Map([
+      ['10.244.0.0/16', true as const],
+      ['fd00:10::/64', true as const],
+    ]),
   },
 }
 const refused = (kind: Refusal['kind'], key: string, rest: Partial<Refusal> = {}): Refusal => ({
@@ -29,6 +33,7 @@ const refused = (kind: Refusal['kind'], key: string, rest: Partial<Refusal> = {}
   ...rest,
 })
 const block = '10.244.2.0/26'
+const block6 = 'fd00:10::/122'
 
 for (const [title, refusal, expected] of [
   [
@@ -48,6 +53,11 @@ for (const [title, refusal, expected] of [
     'a next hop of the own subnet that is out of reach',
     refused('route', block, { errno: ERRNO.ENETUNREACH }),
     `Route ${block}: Refused`,
+  ],
+  [
+    'a next hop of the own IPv6 subnet that is out of reach',
+    refused('route', block6, { errno: ERRNO.ENETUNREACH }),
+    `Route ${block6}: Refused`,
   ],
 ] as const)
   test(`stops pods: ${title}`, t => {

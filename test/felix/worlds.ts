@@ -228,11 +228,11 @@ export function learned(prefix: string, nextHop: string, encapsulations: readonl
   return { prefix, nextHop, encapsulations }
 }
 
-function bareRemote(name: string, address: string, n: number): RemoteNode {
+function bareRemote(name: string, address: string, n: number): RemoteNode & { address: string } {
   return { name, address, vxlanTunnelMac: `66:00:00:00:00:0${n}` }
 }
 
-function remote(name: string, address: string, n: number): RemoteNode {
+function remote(name: string, address: string, n: number): RemoteNode & { address: string } {
   return {
     name,
     address,

@@ -6,7 +6,6 @@ import { files, textOf } from './source.ts'
 /** Files that may spread a list into a call, with what keeps it short. */
 const SHORT: Readonly<Record<string, string>> = {
   'agent/cluster/peers.ts': 'the networks of a node',
-  'agent/node-address.ts': 'the default routes of a node',
   'agent/status/kubernetes-events.ts': 'the reasons of Events, a closed table',
   'agent/routing.ts': 'the address families',
   'bgp/own-restart.ts': 'the sessions of a speaker',

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { nodeFacts, remoteNode, rivalOf } from '../../../agent/cluster/nodes.ts'
+import { nodeFacts, remoteNode, rivalOf, routerIdOf } from '../../../agent/cluster/nodes.ts'
 import { NODE_ANNOTATION } from '../../../api/core.ts'
 import { aNode } from '../../datastore/objects.ts'
 
@@ -11,6 +11,15 @@ test('a node without annotations has no address and stays without a session', t 
   t.like(facts, { name: 'n2', address: undefined, asn: undefined, clusterId: undefined })
   t.is(remoteNode(facts), undefined)
   t.deepEqual(refused, [])
+})
+
+test('a node of IPv6 alone is a remote node, and its BGP identifier is made of its name as in Calico', t => {
+  const { facts } = of({ [NODE_ANNOTATION.ipv6Address]: '2001:DB8::12/64' })
+  t.like(remoteNode(facts), { name: 'n2', address: undefined, ipv6Address: '2001:db8::12' })
+  // of the tests of Calico's confd
+  t.is(routerIdOf({ name: 'nodeTest' }), '109.174.215.226')
+  t.is(routerIdOf({ name: 'Testrobin123' }), '207.94.5.27', 'and not 239.94.5.27')
+  t.is(routerIdOf({ name: 'n2', address: '192.0.2.12' }), '192.0.2.12')
 })
 
 test('addresses are read in canonical text, the BGP address without its mask', t => {

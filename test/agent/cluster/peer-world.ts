@@ -15,6 +15,18 @@ export const aNode = (
     metadata: { name, labels, annotations: { 'projectcalico.org/IPv4Address': `${address}/24`, ...extra } },
   })
 
+/** One that has an IPv6 address, and no IPv4 address where none is given. */
+export const aNode6 = (name: string, ipv6Address: string, address?: string) =>
+  aResource('Node', {
+    metadata: {
+      name,
+      annotations: {
+        'projectcalico.org/IPv6Address': `${ipv6Address}/64`,
+        ...(address !== undefined && { 'projectcalico.org/IPv4Address': `${address}/24` }),
+      },
+    },
+  })
+
 export const aPeer = (name: string, spec: Record<string, unknown>) => aResource('BGPPeer', { metadata: { name }, spec })
 
 export const settings = (spec: object = {}) =>
@@ -22,7 +34,8 @@ export const settings = (spec: object = {}) =>
 
 export type World = {
   nodeName: string
-  address: string
+  address?: string
+  ipv6Address?: string
   config: BgpSettings
   /** The ports of nodes that have one of their own. */
   ports?: ReadonlyMap<string, number>

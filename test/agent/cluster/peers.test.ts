@@ -1,6 +1,6 @@
 import test from 'ava'
 import fc from 'fast-check'
-import { nodeFacts } from '../../../agent/cluster/nodes.ts'
+import { nodeFacts, routerIdOf } from '../../../agent/cluster/nodes.ts'
 import { type PeerChange, Peers } from '../../../agent/cluster/peers.ts'
 import { bgpSettings } from '../../../agent/cluster/settings.ts'
 import type { Resource } from '../../../api/kinds.ts'
@@ -8,7 +8,7 @@ import { validate } from '../../../api/validate.ts'
 import type { PeerConfig } from '../../../bgp/config.ts'
 import { Speaker } from '../../../bgp/speaker.ts'
 import { MemoryNetwork, settle } from '../../bgp/memory-transport.ts'
-import { all, aNode, aPeer, settings, type World, world } from './peer-world.ts'
+import { all, aNode, aNode6, aPeer, settings, type World, world } from './peer-world.ts'
 
 const names = (change: Partial<World> = {}) =>
   all(change)
@@ -17,6 +17,47 @@ const names = (change: Partial<World> = {}) =>
 
 test('every other node with an address is a mesh peer, and nobody peers with itself', t => {
   t.deepEqual(names(), ['Mesh_192_168_10_10', 'Mesh_192_168_20_11'])
+})
+
+test('a node of IPv6 alone has sessions over IPv6 with whoever has such an address', t => {
+  const nodes = [
+    aNode6('n1', '2001:db8::9'),
+    aNode6('n2', '2001:db8::10'),
+    aNode6('n3', '2001:db8::11', '192.168.20.11'),
+  ]
+  const { wanted, refused } = all({ nodes, address: undefined, ipv6Address: '2001:db8::9' })
+  t.deepEqual(
+    wanted.map(({ address, source, families }) => ({ address, source, families })),
+    ['2001:db8::10', '2001:db8::11'].map(address => {
+      return { address, source: '2001:db8::9', families: ['ipv6-unicast'] as const }
+    }),
+  )
+  t.deepEqual(refused, [])
+})
+
+test('a node with which this one has no family in common is named, and nothing else is', t => {
+  const nodes = [aNode6('n1', '2001:db8::9'), aNode('n2', '192.168.10.10')]
+  const { wanted, refused } = all({ nodes, address: undefined, ipv6Address: '2001:db8::9' })
+  t.deepEqual(wanted, [])
+  t.is(refused.length, 1)
+  t.like(refused[0], { type: 'FamiliesReachable', reason: 'NoCommonFamily', object: { kind: 'Node', name: 'n2' } })
+  t.regex(refused[0]!.message, /n2 has an IPv4 address alone and this node an IPv6 address alone/)
+  const seenFromThere = all({ nodes, nodeName: 'n2', address: '192.168.10.10' }).refused
+  t.regex(seenFromThere[0]!.message, /n1 has an IPv6 address alone and this node an IPv4 address alone/)
+})
+
+test('another node with the BGP identifier of this one is told, once', t => {
+  const identifier = routerIdOf({ name: 'n1' })
+  const nodes = [aNode6('n1', '2001:db8::9'), aNode6('n2', '2001:db8::10', identifier)]
+  const { refused } = all({ nodes, address: undefined, ipv6Address: '2001:db8::9' })
+  t.is(refused.length, 1)
+  t.like(refused[0], { type: 'AddressesUnique', reason: 'IdentifierClash', object: { kind: 'Node', name: 'n2' } })
+  t.true(refused[0]!.message.includes(identifier))
+  const twins = [aNode('n1', '192.168.10.9'), aNode('n2', '192.168.10.9'), aNode('n3', '192.168.20.11')]
+  t.deepEqual(
+    all({ nodes: twins }).refused.map(({ reason }) => reason),
+    ['AddressClash'],
+  )
 })
 
 test('who dials is decided on the text of the addresses, as in a mixed cluster', t => {
