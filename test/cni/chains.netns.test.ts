@@ -130,7 +130,7 @@ withPlugins('with bandwidth a pod receives and sends at its rates, within 15 %',
         return Math.abs(seen.at(-1)! / rate - 1) < 0.15
       }
       let near = false
-      while (!near && seen.length < 12) near = await isNear()
+      while (!near && seen.length < 40) near = await isNear()
       t.true(near, `${rate}: ${seen}`)
     }
     await done(t, run('check', netns, asked))

@@ -29,7 +29,7 @@ test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its
   await sweepTestLabs()
   const dir = mkdtempSync(join(tmpdir(), 'margay-bird-'))
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
-  await using lab = new Lab(testLabOptions({ patience: 1 }))
+  await using lab = new Lab(testLabOptions({ patience: 3 }))
   await lab.start()
   const router = lab.plan.lans[0]!.gateway
   const neighbours = lab.plan.nodes.filter(node => node.lan.gateway === router)
