@@ -73,9 +73,10 @@ export function contentOf({ contents = [] }: NftProgram, { set }: NftElements): 
   return contents.find(each => each.set === set)
 }
 
-/** The keys, in an order of their own. */
+/** The keys, and of a map what each leads to, in an order of their own. */
 export function contentEssence(of: NftElements | undefined): unknown {
-  return (of?.elements ?? []).map(({ key }) => key.join(' . ')).sort()
+  const words = (of?.elements ?? []).map(({ key, data }) => [key.join(' . '), data] as const)
+  return words.sort(([a], [b]) => (a < b ? -1 : 1))
 }
 
 /** Where packets enter it; undefined for one that only jumps lead to. */

@@ -318,6 +318,29 @@ test('the elements that are part of a table are exchanged as a whole, with its r
   t.is(again.sent.length, 0)
 })
 
+test('an element of a map that is part of a table and leads elsewhere is a difference, and is exchanged', async t => {
+  const map: NftSet = { ...set('map'), type: 'ipv4_addr', data: 'ipv4_addr' }
+  const leads = (to: string): NftProgram => {
+    const { kind: _, name, ...types } = map
+    const elements = [{ key: ['10.0.0.1'], data: [to] }]
+    return { ...PROGRAM, sets: [...PROGRAM.sets, map], contents: [{ ...types, kind: 'elements', set: name, elements }] }
+  }
+  const it = bench(leads('10.0.0.2'))
+  await it.tables.put()
+  const ledTo = async () => {
+    const found = (await it.otherProgram.nftables(NAME))?.elements.find(each => each.set === 'map')
+    return found?.elements.map(({ data }) => data)
+  }
+  it.tables.wantTable(KEY, leads('10.0.0.3'))
+  t.deepEqual((await it.tables.put()).refused, [])
+  t.deepEqual(await ledTo(), [['10.0.0.3']])
+  const again = bench(leads('10.0.0.3'), it.otherProgram)
+  await again.tables.put()
+  t.is(again.sent.length, 0)
+  const other = bench(leads('10.0.0.4'), it.otherProgram)
+  t.deepEqual(await other.tables.differences('cali1'), [{ object: 'elements of set inet ours map', is: 'changed' }])
+})
+
 test('what others do to the elements that are part of a table is a difference, and is put back and told', async t => {
   const it = bench(withRanges('10.0.0.0/8'))
   await it.tables.put()
