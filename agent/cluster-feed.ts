@@ -94,7 +94,7 @@ export class ClusterFeed {
   }
 
   /**
-   * Passes on what waits for the speaker. `blocks` are the CIDRs of this node's own blocks; `own` is what else belongs to
+   * Passes on what waits for the speaker. `blocks` are the CIDRs of this node's own blocks and single addresses; `own` is what else belongs to
    * this node, so that nobody outside the cluster may announce it.
    */
   async flush(
@@ -130,6 +130,12 @@ export class ClusterFeed {
       facts,
       others.flatMap(name => this.#nodes.get(name) ?? []),
     )
+  }
+
+  /** A node that has an address, also for a tunnel. */
+  nodeWith(address: string): string | undefined {
+    const [name] = this.#claimants.get(address) ?? []
+    return name
   }
 
   #claims(name: string, before: NodeFacts | undefined, facts: NodeFacts | undefined): void {

@@ -21,7 +21,7 @@ import { PodRepair } from '../cni/pod-repair.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
 import { Felix } from '../felix/loop.ts'
-import { nodeMarks } from '../felix/marks.ts'
+import { floatingTableName, nodeMarks } from '../felix/marks.ts'
 import type { RuleCounts } from '../felix/rule-counts.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
@@ -41,6 +41,8 @@ import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { DomainNames } from './domain-names.ts'
 import { collectGone, takeOverPods } from './earlier-pods.ts'
+import { FloatingAddresses } from './floating-addresses.ts'
+import { FloatingFlows } from './floating-flows.ts'
 import { FlowEnds } from './flows/ends.ts'
 import { Flows } from './flows/flows.ts'
 import { explainForbidden, podAccessConditions } from './host-access.ts'
@@ -122,6 +124,7 @@ export class NodeAgent {
   readonly #conntrack: Conntrack
   readonly #names: DomainNames
   readonly #policies: PolicyFeed
+  readonly #floating: FloatingAddresses
   readonly #receipts: PolicyReceipts
   readonly #podAnswers: PodAnswers
   readonly #unenforced: Unenforced
@@ -180,6 +183,7 @@ export class NodeAgent {
     this.endpoints = new EndpointStore(this.#data.node)
     this.#pins = new Pins({ kernel, endpoints: this.endpoints, clock })
     const selects = (selector: string) => matchesSelector(selector, this.#view.get('Node', node)?.metadata.labels ?? {})
+    const selectsNamespace = namespaceSelects(this.#caches)
     const ends = new FlowEnds()
     const sets = new PolicySets({
       ...{ caches: this.#caches, clock, log: roomLog('ipam'), at: address => ends.at(address) },
@@ -196,14 +200,14 @@ export class NodeAgent {
         clock,
         log: roomLog('ipam'),
       },
-      selects: { node: selects, namespace: namespaceSelects(this.#caches) },
+      selects: { node: selects, namespace: selectsNamespace },
       collect: () => collectGone(this.cni()),
       sets,
       reached: cidr => this.#network.reached(cidr),
     })
+    const marks = nodeMarks({ routeProtocol: options.routeProtocol, interfacePrefix: INTERFACE_PREFIX })
     this.#felix = new Felix(kernel, {
-      ...{ clock, log: roomLog('felix') },
-      marks: nodeMarks({ routeProtocol: options.routeProtocol, interfacePrefix: INTERFACE_PREFIX }),
+      ...{ clock, log: roomLog('felix'), marks },
       onConditions: changes => this.#status.change('felix', changes),
       onHealed: (object, by = 'somebody else') =>
         record({ type: 'Healed', object, reason: 'ChangedByOther', message: `${by} changed it; put back` }),
@@ -229,8 +233,19 @@ export class NodeAgent {
       report: conditions => this.#status.report('flows', conditions),
     })
     const felix = this.#felix
+    const floatingFlows = new FloatingFlows({
+      ...{ kernel, clock, log: roomLog('agent'), table: floatingTableName(marks) },
+      // what was refused is told elsewhere
+      applied: () => felix.applied().catch(() => undefined),
+    })
+    this.#floating = new FloatingAddresses({
+      ...{ caches: this.#caches, felix, flows: floatingFlows, selects: selectsNamespace },
+      nodeWith: address => this.#network.nodeWith(address),
+      changed: () => this.#network.changed(),
+      report: conditions => this.#status.report('floating', conditions),
+    })
     this.#policies = new PolicyFeed({
-      ...{ nodeName: node, caches: this.#caches, names: this.#names, clock },
+      ...{ nodeName: node, caches: this.#caches, names: this.#names, floating: this.#floating, clock },
       felix: {
         setPolicy(kind, key, value) {
           ends.set(kind, key, value)
@@ -295,6 +310,7 @@ export class NodeAgent {
       },
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
       podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
+      floating: () => this.#floating.held,
     })
     this.#statuses = new NodeStatuses({
       ...{ nodeName: node, store: access.store, clock, log: roomLog('agent') },
@@ -338,6 +354,7 @@ export class NodeAgent {
       this.#felix.set('endpoint', endpoint.id, endpoint)
       for (const each of [this.#policies, this.#names]) each.setLocal(endpoint)
     }
+    await this.#floating.start()
     this.#names.start()
     this.#felix.complete('endpoints')
     this.#network.start({ capabilities: this.#capabilities, hadRoutes })
@@ -374,6 +391,7 @@ export class NodeAgent {
       hostSide: {
         applied: id => this.#applied(id),
         routeProtocol: () => this.#felix.podRouteProtocol,
+        isFloating: address => this.#floating.held.includes(address),
         podsFiltered: () => this.#felix.podsFiltered,
         filterDifferences: name => this.#felix.filterDifferences(name),
       },
@@ -486,6 +504,7 @@ export class NodeAgent {
     this.#oldFlows.close()
     this.flows.close()
     this.#policies.close()
+    this.#floating.close()
     this.#names.close()
     this.#receipts.close()
     this.#podAnswers.close()

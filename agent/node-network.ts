@@ -51,6 +51,8 @@ export type NodeNetworkDeps = {
   record: (event: EventRecord) => void
   /** The addresses of the pods of this node. */
   podAddresses(): string[]
+  /** Single addresses that lead to this node beside its blocks, which it announces. */
+  floating(): readonly string[]
 }
 
 /** What the kernel can do and held when this run began. `hadRoutes`: routes of an earlier run are in it. */
@@ -183,6 +185,11 @@ export class NodeNetwork {
     return this.#routing?.learned() ?? []
   }
 
+  /** A node that has an address, also for a tunnel. */
+  nodeWith(address: string): string | undefined {
+    return this.#feed.nodeWith(address)
+  }
+
   /** Resolves once other nodes have a route to a block of this node, or are not waited for any more. */
   async reached(cidr: string): Promise<void> {
     await this.#announces.promise
@@ -279,7 +286,8 @@ export class NodeNetwork {
     this.#describe(own)
     this.#feed.open({ address: own.ipv4?.address, ipv6Address: own.ipv6?.address })
     this.#routing ??= this.#openRouting()
-    await this.#feed.flush(this.#routing, { blocks: this.#blocks, own: this.#alsoOwn(own) })
+    const blocks = [...this.#blocks, ...this.#deps.floating().map(hostPrefix)]
+    await this.#feed.flush(this.#routing, { blocks, own: this.#alsoOwn(own) })
     this.#announces.resolve()
     felix.complete('datastore')
     this.#kernelReady.ask()
@@ -348,7 +356,7 @@ export class NodeNetwork {
   #alsoOwn({ ipv4, ipv6 }: NodeAddress): string[] {
     const outside = this.#deps.podAddresses().filter(pod => !this.#blocks.some(block => contains(block, pod)))
     const subnets = [ipv4, ipv6].flatMap(of => (of === undefined ? [] : [`${of.address}/${of.length}`]))
-    return [...subnets, ...outside.map(pod => `${pod}/${addressBits(familyOf(pod))}`)]
+    return [...subnets, ...outside.map(hostPrefix)]
   }
 
   #tellBlocks(): void {
@@ -360,4 +368,8 @@ export class NodeNetwork {
     this.#blocks = blocks
     this.changed()
   }
+}
+
+function hostPrefix(address: string): string {
+  return `${address}/${addressBits(familyOf(address))}`
 }

@@ -16,7 +16,6 @@ import { NotFound } from '../datastore/port.ts'
 import type { Felix } from '../felix/loop.ts'
 import type { Policy, PolicyEndpoint } from '../felix/policy/model.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { podFieldsCondition } from './cluster/fields.ts'
 import { podProfiles } from './cluster/policies/endpoints.ts'
 import { notEnforced } from './cluster/policies/not-enforced.ts'
 import { POLICY_KINDS, type PolicyKind, PolicyObjects, policyId } from './cluster/policies/objects.ts'
@@ -25,12 +24,15 @@ import { closedByService, namesDomains, namesService } from './cluster/policies/
 import { podQos } from './cluster/qos.ts'
 import { podSources } from './cluster/sources.ts'
 import type { DomainNames } from './domain-names.ts'
+import type { FloatingAddresses } from './floating-addresses.ts'
 
 export type PolicyFeedDeps = {
   caches: Pick<Caches, 'of'>
   /** Whose host endpoints are this node's. */
   nodeName: string
   felix: Pick<Felix, 'set' | 'setPolicy' | 'setPolicyRevision' | 'setLocalEndpoint' | 'setHostEndpoint' | 'complete'>
+  /** Which pods of this node floating addresses can lead to. */
+  floating: Pick<FloatingAddresses, 'setHere'>
   /** Of which a policy may ask. */
   names: Pick<DomainNames, 'want' | 'gaps'>
   clock: Clock
@@ -304,8 +306,9 @@ export class PolicyFeed {
     this.#tellSources(key, here, sources.cidrs)
     this.#tellAskedInVain(
       key,
-      [told, sources.told, asked && podFieldsCondition(asked)].filter(each => each !== undefined),
+      [told, sources.told].filter(each => each !== undefined),
     )
+    this.#deps.floating.setHere(key, asked && first)
     const asks = { profiles, ...(qos && { qos }), ...(bandwidth && { bandwidth }) }
     felix.setPolicy('endpoint', key, said && addresses !== undefined ? { ...said, addresses } : said)
     felix.setLocalEndpoint(key, first && { interfaceName: first.interfaceName, ...asks })

@@ -224,6 +224,7 @@ export const felixConfiguration = z.looseObject({
     defaultEndpointToHostAction: z.string().optional(),
     /** Anything but Any, and absent: Disabled, or that of the cluster. */
     workloadSourceSpoofing: z.string().optional(),
+    floatingIPs: z.string().optional(),
     /** Absent: Disabled. */
     nftablesFlowTableOffload: z.enum(['All', 'Disabled']).optional(),
     /** A regular expression. */

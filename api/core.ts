@@ -79,7 +79,7 @@ export const POD_ANNOTATION = {
   addresses: 'cni.projectcalico.org/podIPs',
   /** What people write: other sources that the pod may send under, a list of CIDRs in JSON. */
   allowedSources: 'cni.projectcalico.org/allowedSourcePrefixes',
-  /** What people write in vain: addresses that lead to the pod. */
+  /** What people write: floating addresses that lead to the pod, a list in JSON. */
   floatingAddresses: 'cni.projectcalico.org/floatingIPs',
   /** Of the copy of a static pod: the uid that its kubelet and its CNI plugins know it by. */
   staticUid: 'kubernetes.io/config.mirror',

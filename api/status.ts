@@ -120,6 +120,11 @@ export const CONDITION_TYPES = {
     promise:
       'pods may send under the sources that their annotations name (`cni.projectcalico.org/allowedSourcePrefixes`)',
   },
+  FloatingAddressesHeld: {
+    vital: false,
+    promise:
+      'every floating address that a pod of this node asks for (`cni.projectcalico.org/floatingIPs`) leads to it alone',
+  },
   FlowsOffloaded: {
     vital: false,
     promise: 'where FelixConfiguration wants it, connections that last are carried past the hooks of the kernel',
@@ -129,7 +134,7 @@ export const CONDITION_TYPES = {
   MetricsServed: { vital: false, promise: 'where FelixConfiguration wants metrics to be served, they are' },
   FieldsSupported: {
     vital: false,
-    promise: 'every field that is set in a configuration object, and every annotation of a pod, has an effect',
+    promise: 'every field that is set in a configuration object has an effect',
   },
 } as const satisfies Record<string, { vital: false | 'running' | 'new'; promise: string }>
 

@@ -86,11 +86,6 @@ export const UNREAD: readonly UnreadGroup[] = [
   ),
   felix('ipForwarding ipv6Support', 'forwarding is on, in the families that the pools have', 'nothing: pods need it'),
   felix('serviceLoopPrevention externalNodesList', 'nothing is done for them', 'addresses of Services'),
-  felix(
-    'floatingIPs',
-    'nothing leads to a pod but its own addresses; the condition FieldsSupported names pods with the annotation',
-    'floating addresses',
-  ),
   felix('nodeSelector', 'of the objects for some nodes only node.NAME is read', 'settings by selector'),
   felix(
     'openstackRegion metadata* awsSrcDstCheck windowsManageFirewallRules istio* sidecarAccelerationEnabled liveMigration*',

@@ -160,7 +160,7 @@ async function ofNoPod(deps: CniDeps): Promise<AddressFinding[]> {
     const [address = '', length] = dst.split('/')
     const name = byIndex.get(ifindex ?? 0)
     if (type !== 'unicast' || name === undefined || Number(length) !== addressBits(familyOf(address))) return []
-    if (owners.get(address)?.some(({ row }) => row.interfaceName === name)) return []
+    if (owners.get(address)?.some(({ row }) => row.interfaceName === name) || hostSide.isFloating(address)) return []
     return [
       {
         ...{ object: { kind: 'Route', name: dst }, addresses: [address] },

@@ -164,13 +164,17 @@ async function describe(link: Link, ends: readonly FarEnd[], deps: CniDeps): Pro
   const { kernel, endpoints, clock } = deps
   const { index: ifindex, name: interfaceName, mtu } = link
   const routes = await kernel.routes({ table: ROUTE_TABLE.main, ifindex })
-  const routed = routes.flatMap(({ dst, type, gateway, protocol }) => {
+  const single = routes.flatMap(({ dst, type, gateway, protocol }) => {
     const [address = '', length] = dst.split('/')
-    const single = length !== undefined && Number(length) === addressBits(familyOf(address))
-    return type === 'unicast' && gateway === undefined && protocol !== ROUTE_PROTOCOL.kernel && single ? [address] : []
+    const isWhole = length !== undefined && Number(length) === addressBits(familyOf(address))
+    return type === 'unicast' && gateway === undefined && protocol !== ROUTE_PROTOCOL.kernel && isWhole ? [address] : []
   })
-  const neighbours = await kernel.neighbours(ifindex)
-  const known = neighbours.find(({ address, permanent }) => permanent && routed.includes(address))?.mac
+  const neighbours = (await kernel.neighbours(ifindex)).filter(({ permanent }) => permanent)
+  const isEntered = (each: string) => neighbours.some(({ address }) => address === each)
+  // entries come before routes; a floating address has a route alone, and no pod has it
+  const isOwn = (each: string) => isEntered(each) || ends.some(({ addresses }) => addresses.includes(each))
+  const routed = single.some(isEntered) ? single.filter(isOwn) : single
+  const known = neighbours.find(({ address }) => routed.includes(address))?.mac
   const fits = ends.filter(end =>
     known === undefined ? end.addresses.some(address => routed.includes(address)) : end.link.mac === known,
   )

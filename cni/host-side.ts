@@ -9,6 +9,8 @@ export type HostSide = {
   applied(endpointId: string): Promise<void>
   /** The rtm_protocol of the routes to pods (FelixConfiguration.deviceRouteProtocol). */
   routeProtocol(): number
+  /** Whether an address leads to a pod of this node that has another one, by a route of its own. */
+  isFloating(address: string): boolean
   /** Whether packets of pods are filtered: the settings that need it have their value only then. */
   podsFiltered(): boolean
   /**

@@ -24,6 +24,9 @@ export type Endpoint = {
 /** What a Pod says that it may send under beside its own addresses: canonical CIDRs, of which one may hold another. */
 export type AllowedSources = { pod: { namespace: string; name: string }; cidrs: readonly string[] }
 
+/** Where the pod is that has a floating address: `to` is its own address of the same family, `endpoint` the id of its interface here. */
+export type FloatingAddress = { at: 'here'; endpoint: string; to: string } | { at: 'elsewhere' }
+
 export type Pool = {
   cidr: string
   ipip: 'Never' | 'Always' | 'CrossSubnet'
@@ -125,6 +128,8 @@ export type Inputs = {
   endpoint: Endpoint
   /** Key: the id of the endpoint that sends. */
   sources: AllowedSources
+  /** Key: the address, in canonical text. */
+  floating: FloatingAddress
   /** Key: the prefix, a canonical CIDR. */
   learned: LearnedRoute
   /** Key: the node's name. */

@@ -28,7 +28,7 @@ import { FlowOffload } from './flow-offload.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import { shadowConditions } from './foreign-routes.ts'
 import type { InputKind, Inputs, Settings, ThisNode } from './input.ts'
-import { bandwidthMarks, offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
+import { bandwidthMarks, floatingTableName, offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
 import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
@@ -133,7 +133,11 @@ export class Felix {
     this.#kernel = kernel
     this.#deps = deps
     this.passes = new PassNumbers(deps.clock)
-    this.#calculator = new Calculator({ routeProtocol: deps.marks.protocol, podFilter: podFilterMarks(deps.marks) })
+    this.#calculator = new Calculator({
+      routeProtocol: deps.marks.protocol,
+      podFilter: podFilterMarks(deps.marks),
+      floatingTable: floatingTableName(deps.marks),
+    })
     this.#needed = this.#calculator.tunnelsNeeded()
     const policy = policyMarks(deps.marks)
     this.#policy = policy && new PolicyEnforcer(kernel, policy)
@@ -273,6 +277,12 @@ export class Felix {
     this.#ready = { ...this.#ready, [source]: true }
     if (source === 'datastore') this.#calculator.useLearned()
     this.#cancel(source)
+    this.#changed()
+  }
+
+  /** Says that every floating address was told: only then is one that an earlier run left not translated any more. */
+  completeFloating(): void {
+    this.#calculator.useFloating()
     this.#changed()
   }
 

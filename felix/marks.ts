@@ -12,6 +12,7 @@ const NFT_TABLE = 'margay'
 const POLICY_END = '-policy'
 const QOS_END = '-qos'
 const OFFLOAD_END = '-offload'
+const FLOATING_END = '-floating'
 /** What the names of links begin with over which the packets of pods are led: as long as the prefix of pods' interfaces. */
 const SHAPED_PREFIX = 'mgbw'
 
@@ -36,15 +37,21 @@ export function nodeMarks({
   }
 }
 
-/** Which of our tables of the family inet this is, by its name. */
-export function tableRole(name: string): 'policy' | 'qos' | undefined {
+/** Which of our tables this is, by its name. */
+export function tableRole(name: string): 'policy' | 'qos' | 'floating' | undefined {
   if (name.endsWith(QOS_END)) return 'qos'
+  if (name.endsWith(FLOATING_END)) return 'floating'
   return name.endsWith(POLICY_END) ? 'policy' : undefined
 }
 
 /** The name of the table for what pods ask of their packets; undefined where the marks say of none. */
 export function qosTableName({ nftTable }: Marks): string | undefined {
   return nftTable === undefined ? undefined : `${nftTable}${QOS_END}`
+}
+
+/** The name of the tables for floating addresses; undefined where the marks say of none. */
+export function floatingTableName({ nftTable }: Marks): string | undefined {
+  return nftTable === undefined ? undefined : `${nftTable}${FLOATING_END}`
 }
 
 /** What limits of bandwidth are known by; undefined where the marks say of no pods. */

@@ -72,6 +72,14 @@ const WITHOUT_TABLE = {
       remedy: 'load the module nf_tables, or use a kernel that has nftables with the family inet',
     },
   },
+  floating: {
+    type: 'FloatingAddressesHeld',
+    means: 'until it is there floating addresses lead to no pod of this node',
+    lacking: {
+      reason: 'NoNat',
+      remedy: 'load the modules nft_chain_nat and nft_nat, or use a kernel that has them',
+    },
+  },
   nat: {
     type: 'OutgoingMasqueraded',
     means: 'until it is there packets leave the pools with the address of their pod',

@@ -9,7 +9,7 @@ import type { Route } from '../kernel/port/routes.ts'
 import { lacksNftables } from '../kernel/reconcile/nft-lacks.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { acceptRemovals } from './foreign-accepts.ts'
-import { bandwidthMarks, offloadMarks, policyMarks, qosTableName } from './marks.ts'
+import { bandwidthMarks, floatingTableName, offloadMarks, policyMarks, qosTableName } from './marks.ts'
 
 type RemovalKernel = Pick<
   Kernel,
@@ -71,10 +71,11 @@ export async function removeFromKernel(
     const { family, table, name } = found.chain
     if (changes.length > 0) removed.push(`rules in chain ${family} ${table} ${name}`)
   }
+  const floating = (['ip', 'ip6'] as const).map(family => ({ family, name: floatingTableName(marks) }))
   const beside = [policyMarks(marks)?.table, qosTableName(marks), offloadMarks(marks)?.table].map(
     name => ({ family: 'inet', name }) as const,
   )
-  for (const { family, name } of [...beside, ...tables]) {
+  for (const { family, name } of [...beside, ...floating, ...tables]) {
     if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue
     const [refusal] = await kernel.changeNftables([{ verb: 'delete', object: { kind: 'table', family, name } }])
     if (refusal !== undefined) throw refusal.error

@@ -57,14 +57,19 @@ export function hostSide(pod: PodInterface, routeProtocol: number): InterfaceSid
       ? [{ address: GATEWAY.ipv6, length: 64, scope: ROUTE_SCOPE.link, noDad: true }]
       : [],
     neighbours: addresses.map(address => ({ address, mac: mac.toLowerCase() })),
-    routes: addresses.map(address => ({
-      dst: `${address}/${addressBits(familyOf(address))}`,
-      table: ROUTE_TABLE.main,
-      type: 'unicast',
-      protocol: routeProtocol,
-      // IPv6 routes have no scope
-      scope: familyOf(address) === 'ipv4' ? ROUTE_SCOPE.link : ROUTE_SCOPE.universe,
-    })),
+    routes: addresses.map(address => hostRoute(address, routeProtocol)),
+  }
+}
+
+/** The route to an address of a pod on its host, over the pod's interface. */
+export function hostRoute(address: string, protocol: number): Omit<Route, 'ifindex'> {
+  return {
+    dst: `${address}/${addressBits(familyOf(address))}`,
+    table: ROUTE_TABLE.main,
+    type: 'unicast',
+    protocol,
+    // IPv6 routes have no scope
+    scope: familyOf(address) === 'ipv4' ? ROUTE_SCOPE.link : ROUTE_SCOPE.universe,
   }
 }
 

@@ -89,7 +89,7 @@ ${annotations.join('\n')}
 - An empty value is none. One that cannot be read refuses ADD (code 2) with object, annotation and remedy, and the runtime asks again: a pod keeps its address for its life.
 - They are about the interface that Kubernetes knows, the first of the container. Later ones, as Multus makes them, have what their own networks say.
 - ADD reads them before it gives an address, from the last that the agent has seen of the Pod and its Namespace, also while the API server is away. For a Pod that it has seen nothing of it waits 5 s (code 11), as it does for the pod’s policies.
-- \`allowedSourcePrefixes\` is followed while the pod runs ([traffic-out.md](traffic-out.md#sources-that-are-not-the-pods-own)); \`floatingIPs\` does nothing, and the condition \`FieldsSupported\` names the pod; what a pod asks of its packets is in [policy.md](policy.md).
+- \`allowedSourcePrefixes\` is followed while the pod runs ([traffic-out.md](traffic-out.md#sources-that-are-not-the-pods-own)); and so is \`floatingIPs\` ([traffic-in.md](traffic-in.md)); what a pod asks of its packets is in [policy.md](policy.md).
 
 ## Result
 Ours stands behind that of the plugins before, which goes out as it came, with every field: two interfaces (that of the host, and that of the container with its \`sandbox\`), an address of each family as /32 or /128, and its default route; \`mtu\` of interfaces and \`priority\` of routes since 1.1.0.

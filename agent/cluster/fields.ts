@@ -1,5 +1,4 @@
-// Fields of configuration objects, and annotations of pods, that are set and have no effect, as a condition of the object. Pure.
-import { POD_ANNOTATION } from '../../api/core.ts'
+// Fields of configuration objects that are set and have no effect, as a condition of the object. Pure.
 import type { Kind, Resource } from '../../api/kinds.ts'
 import { broken, type Condition, type ConditionCause } from '../../api/status.ts'
 import { formatIneffective, type IneffectiveField, ineffectiveFields } from '../../api/unsupported.ts'
@@ -13,19 +12,6 @@ export function fieldsCondition<K extends Kind>(kind: K, object: Resource<K>): C
     message: fields.map(formatIneffective).join('; '),
     remedy: `remove ${names(fields)}, or do not rely on it`,
     object: { kind, name: object.metadata.name },
-  })
-}
-
-/** What a Pod asks for that no pod has. (Calico refuses to start it where floating addresses are off, as they are by default.) */
-export function podFieldsCondition({ metadata }: Resource<'Pod'>): Condition | undefined {
-  const { annotations = {}, name, namespace = '' } = metadata
-  const { floatingAddresses: annotation } = POD_ANNOTATION
-  if (['', '[]'].includes(annotations[annotation]?.trim() ?? '')) return undefined
-  return broken('FieldsSupported', {
-    reason: 'NoEffect',
-    message: `${annotation} is not supported: nothing leads to the pod but its own addresses`,
-    remedy: `take ${annotation} away, and use a Service of type LoadBalancer or ipAddrs in its place; the pod runs`,
-    object: { kind: 'Pod', namespace, name },
   })
 }
 

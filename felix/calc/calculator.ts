@@ -2,6 +2,7 @@
 //
 //   endpoint, its sources ─┬─> link, address, neighbour, sysctl, elements of the pod filter for its interface
 //                          └─> pod route ───────┐
+//   floating address ──> tables of NAT; pod route, or learned inside an own block
 //   ownBlock ──┬─> block route ─────────────────┤
 //              └─> learned inside the block     ├─> one for each CIDR ──> route, condition
 //   pool ──┬─> destination, tables of NAT       │
@@ -36,6 +37,7 @@ import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
 import { addressOf, FilterGroup } from './filter-group.ts'
+import { FloatingGroup } from './floating-group.ts'
 import { GATEWAY_DST, gatewayRoute } from './gateway.ts'
 import { HostSysctls } from './host-sysctls.ts'
 import { LearnedGroup } from './learned.ts'
@@ -62,6 +64,7 @@ export class Calculator {
   readonly #items: { readonly [K in InputKind]: Map<string, Inputs[K]> } = {
     endpoint: new Map(),
     sources: new Map(),
+    floating: new Map(),
     learned: new Map(),
     remote: new Map(),
     ownBlock: new Map(),
@@ -70,6 +73,7 @@ export class Calculator {
   readonly #told: { readonly [K in InputKind]: Set<string> } = {
     endpoint: new Set(),
     sources: new Set(),
+    floating: new Set(),
     learned: new Set(),
     remote: new Set(),
     ownBlock: new Set(),
@@ -82,6 +86,7 @@ export class Calculator {
   #atLastStep: Partial<Settings> = {}
   #learnedUsable = false
   #learnedUsed = false
+  #floatingKnown = false
   #needed = tunnelsNeeded({ ipip: false, vxlanIpv4: false, vxlanIpv6: false })
   #own = { ipip: false, vxlan: false, vxlanAddress: false }
 
@@ -103,6 +108,7 @@ export class Calculator {
   readonly #nodeAddresses = new NodeAddresses()
   readonly #filter: FilterGroup
   readonly #masquerade: MasqueradeGroup
+  readonly #floating: FloatingGroup
   readonly #hostSysctls = new HostSysctls(this.#outputs.sysctl)
   readonly #pools = new PoolGroup(this.#outputs.destination)
   readonly #vteps = new VtepGroup(this.#conditions)
@@ -113,9 +119,17 @@ export class Calculator {
 
   /**
    * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, and to the pods' gateway. `podFilter`: what
-   * is ours in nftables; without it nothing is wanted there.
+   * is ours in nftables; without it nothing is wanted there. `floatingTable`: the name of the tables for floating addresses.
    */
-  constructor({ routeProtocol, podFilter }: { routeProtocol: number; podFilter?: PodFilterMarks }) {
+  constructor({
+    routeProtocol,
+    podFilter,
+    floatingTable,
+  }: {
+    routeProtocol: number
+    podFilter?: PodFilterMarks
+    floatingTable?: string
+  }) {
     const context = {
       poolOf: (prefix: Prefix) => this.#pools.match(prefix),
       vtepOf: (address: string) => this.#vteps.byAddress(address),
@@ -125,6 +139,8 @@ export class Calculator {
     this.#blocks = new BlockGroup(this.#claims, this.#learned, routeProtocol)
     this.#routeProtocol = routeProtocol
     this.#endpoints = new EndpointGroup(this.#claims, this.#conditions, this.#outputs, podFilter)
+    const groups = { endpoints: this.#endpoints, learned: this.#learned }
+    this.#floating = new FloatingGroup(floatingTable, groups, this.#outputs.nftTable)
     this.#filter = new FilterGroup(podFilter, this.#nodeAddresses, this.#outputs)
     this.#masquerade = new MasqueradeGroup(podFilter?.table, this.#nodeAddresses, this.#outputs)
   }
@@ -168,6 +184,12 @@ export class Calculator {
    */
   useLearned(): void {
     this.#learnedUsable = true
+    this.#behind = true
+  }
+
+  /** From now on the tables of floating addresses are wanted: all of them were told. */
+  useFloating(): void {
+    this.#floatingKnown = true
     this.#behind = true
   }
 
@@ -261,6 +283,9 @@ export class Calculator {
       for (const cidr of this.#pools.update(name, pool)) this.#learned.poolChanged(cidr)
       this.#masquerade.updatePool(name, pool)
     }
+    for (const address of this.#told.floating)
+      this.#floating.update(address, this.#items.floating.get(address), config.workloadRouteProtocol)
+    if (this.#floatingKnown) this.#floating.wantTables()
     for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.has(cidr))
     const vteps = this.#updateVteps(before.node?.name, node?.name)
     this.#updateNodeAddresses(before.node?.name)

@@ -2,7 +2,7 @@
 // interface belongs to one endpoint: of several that name it, the first by id. The route back to a source that is no address of
 // the pod is not made here: who has the pod send under it knows the way back.
 import { broken, type Condition } from '../../api/status.ts'
-import { hostSide } from '../../kernel/pod-interface.ts'
+import { hostRoute, hostSide } from '../../kernel/pod-interface.ts'
 import {
   addressKey,
   type NamedAddress,
@@ -30,6 +30,8 @@ export type Pod = {
   sysctls: readonly NamedSysctl[]
   link: PodLink
   addresses: readonly NamedAddress[]
+  /** To floating addresses, without which the node itself would not find them. */
+  floating: readonly NamedRoute[]
   /** What it may send under beside its addresses. */
   sources: readonly string[]
   /** What lets its packets pass. */
@@ -49,6 +51,7 @@ export class EndpointGroup {
   readonly #endpoints = new Map<string, Endpoint>()
   readonly #sources = new Map<string, AllowedSources>()
   #sourceRule: SourceRule = 'unknown'
+  readonly #floating = new Map<string, readonly string[]>()
   readonly #withSources = new Set<string>()
   readonly #byInterface = new Map<string, Set<string>>()
   readonly #pods = new Map<string, Pod>()
@@ -93,6 +96,14 @@ export class EndpointGroup {
     if (endpoint !== undefined) this.#claimRoutes(endpoint.interfaceName, routeProtocol)
   }
 
+  /** The floating addresses that lead to an endpoint. */
+  updateFloating(id: string, addresses: readonly string[], routeProtocol: number): void {
+    if (addresses.length === 0) this.#floating.delete(id)
+    else this.#floating.set(id, addresses)
+    const endpoint = this.#endpoints.get(id)
+    if (endpoint !== undefined) this.#claimRoutes(endpoint.interfaceName, routeProtocol)
+  }
+
   /** The same again costs nothing. */
   ruleSources(rule: SourceRule, routeProtocol: number): void {
     if (rule === this.#sourceRule) return
@@ -126,7 +137,7 @@ export class EndpointGroup {
     const endpoint = first === undefined ? undefined : this.#endpoints.get(first)
     const before = this.#pods.get(interfaceName)
     if (before !== undefined) {
-      for (const route of before.routes) this.#claims.removePod(route)
+      for (const route of [...before.routes, ...before.floating]) this.#claims.removePod(route)
       this.#wantAll(before, 'absent')
       this.#pods.delete(interfaceName)
       this.#withSources.delete(interfaceName)
@@ -139,6 +150,10 @@ export class EndpointGroup {
     const pod: Pod = {
       endpoint,
       routes: routes.map(route => ({ ...route, interfaceName })),
+      floating: (this.#floating.get(first!) ?? []).map(address => ({
+        ...hostRoute(address, routeProtocol),
+        interfaceName,
+      })),
       neighbours: neighbours.map(({ address, mac }) => ({ interfaceName, address, mac, permanent: true })),
       sysctls: needsNoWayBack ? [...sysctls, noWayBack(interfaceName)] : sysctls,
       link: { name: interfaceName, mtu },
@@ -149,7 +164,7 @@ export class EndpointGroup {
           ? []
           : [...podElements(this.#filter, endpoint), ...sourceElements(this.#filter, interfaceName, cidrs)],
     }
-    for (const route of pod.routes) this.#claims.addPod(route)
+    for (const route of [...pod.routes, ...pod.floating]) this.#claims.addPod(route)
     this.#wantAll(pod, 'present')
     this.#pods.set(interfaceName, pod)
   }

@@ -57,6 +57,8 @@ export class LearnedGroup {
   readonly #byPrefix = new PrefixIndex<State>()
   readonly #byHop = new Map<string, Hop>()
   readonly #ownBlocks = new PrefixIndex<true>()
+  /** Single addresses that another node has, which may lie in own blocks: as CIDRs. */
+  readonly #elsewhere = new Set<string>()
   #dirty: State[] = []
   #here: Here | undefined
   #lackingIpip = 0
@@ -113,6 +115,15 @@ export class LearnedGroup {
     if (owned) this.#ownBlocks.set(block, true)
     else this.#ownBlocks.delete(block)
     for (const state of this.#byPrefix.within(block)) this.#lookAgain(state)
+  }
+
+  /** Another node has this single address, a CIDR, although it may lie in an own block; or none has it any more. */
+  elsewhereChanged(dst: string, isElsewhere: boolean): void {
+    if (isElsewhere === this.#elsewhere.has(dst)) return
+    if (isElsewhere) this.#elsewhere.add(dst)
+    else this.#elsewhere.delete(dst)
+    const state = this.#states.get(dst)
+    if (state !== undefined) this.#lookAgain(state)
   }
 
   /** Whether some announcement of an IP-in-IP pool comes from a node that lacks IP-in-IP. */
@@ -175,7 +186,8 @@ export class LearnedGroup {
     const { nextHop } = learned
     if (prefix === undefined || hop === undefined)
       return noRoute(dst, 'Malformed', `prefix or next hop ${nextHop} cannot be read`, 'correct the announcing router')
-    if (here.addresses.match(prefix) ?? this.#ownBlocks.match(prefix) ?? here.subnetNames.has(dst))
+    const block = this.#elsewhere.has(dst) ? undefined : this.#ownBlocks.match(prefix)
+    if (here.addresses.match(prefix) ?? block ?? here.subnetNames.has(dst))
       return noRoute(
         dst,
         'OwnPrefix',

@@ -200,6 +200,34 @@ export function sourceNat(address: string, ports?: Ports): Steps {
   ]
 }
 
+/** `dnat to ip daddr map @MAP`, in a table of this family; a packet to an address that the map does not have goes on. */
+export function translateByDestination(family: Family, map: string): Steps {
+  return [
+    read(DESTINATION[family], 1),
+    { type: 'lookup', set: map, from: 1, load: 1 },
+    translateTo(family, 'destination'),
+  ]
+}
+
+/** `snat to ip saddr . ip daddr map @MAP`, in the same way. */
+export function translateByEnds(family: Family, map: string): Steps {
+  // an IPv4 address fills a quarter of register 1, of which 9 is the second piece
+  const second = family === 'ipv4' ? 9 : 2
+  return [
+    read(SOURCE[family], 1),
+    read(DESTINATION[family], second),
+    { type: 'lookup', set: map, from: 1, load: 1 },
+    translateTo(family, 'source'),
+  ]
+}
+
+function translateTo(family: Family, of: 'source' | 'destination'): NftExpression {
+  return {
+    ...({ type: 'nat', of, family: family === 'ipv4' ? 'ip' : 'ip6' } as const),
+    ...{ minAddress: 1, maxAddress: 1, flags: ['addresses'] as const },
+  }
+}
+
 function loadPorts({ first, last }: Ports, register: number): Steps {
   return [immediate(register, { value: hex(first, 2) }), immediate(register + 1, { value: hex(last, 2) })]
 }

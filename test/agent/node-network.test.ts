@@ -53,6 +53,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
     },
     transport: new MemoryNetwork().host('192.0.2.11'),
     podAddresses: () => [],
+    floating: () => [],
     felix: {
       set: (kind, key, value) => void told.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
       configure: ({ node, uplinkMtu }) => {

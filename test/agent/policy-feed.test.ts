@@ -70,12 +70,15 @@ function aFeed() {
     complete: () => {},
   }
   const names = { want: () => {}, gaps: [] }
-  const feed = new PolicyFeed({ nodeName: 'here', caches, felix, names, clock, report: told => (reported.now = told) })
+  const here = new Map<string, PodEndpoint | undefined>()
+  const floating = { setHere: (key: string, endpoint: PodEndpoint | undefined) => void here.set(key, endpoint) }
+  const report: PolicyFeedDeps['report'] = told => (reported.now = told)
+  const feed = new PolicyFeed({ nodeName: 'here', caches, felix, floating, names, clock, report })
   const seen = (key: string) => {
     const { labels, addresses } = endpoints.get(key) ?? {}
     return [labels?.['app'], addresses, locals.get(key)?.interfaceName]
   }
-  return { caches, clock, feed, seen, locals, hosts, sources, reported }
+  return { caches, clock, feed, here, seen, locals, hosts, sources, reported }
 }
 
 const pod = (uid: string, app: string, more: object = {}) => ({
@@ -274,15 +277,20 @@ test('sources that a Namespace allows are those of its pods here at once, of no 
   t.deepEqual([told(), sources.get('1')], [[], undefined])
 })
 
-test('a pod with an annotation that does nothing is named while it is here and has it', t => {
-  const { caches, feed, reported } = aFeed()
+test('who can have a floating address here is told with its first interface, while the Pod is known and it is here', async t => {
+  const { caches, feed, here } = aFeed()
   caches.tellState()
-  const told = () => reported.now.filter(({ type }) => type === 'FieldsSupported').map(({ object }) => object?.name)
-  const annotations = { [POD_ANNOTATION.floatingAddresses]: '["192.0.2.7"]' }
-  caches.put('Pod', 'ns/db-0', pod('u1', 'a', { annotations }))
-  t.deepEqual(told(), [], 'it is on another node')
   feed.setLocal(made('1', 'u1', '10.0.0.1'))
-  t.deepEqual(told(), ['db-0'])
+  t.is(here.get('ns/db-0'), undefined, 'nothing is known of the Pod')
   caches.put('Pod', 'ns/db-0', pod('u1', 'a'))
-  t.deepEqual(told(), [])
+  t.is(here.get('ns/db-0')?.id, '1')
+  feed.setLocal({ ...made('2', 'u1', '10.0.0.2'), createdMs: 9e12 })
+  t.is(here.get('ns/db-0')?.id, '1')
+  caches.put('Pod', 'ns/db-0', pod('u2', 'a'))
+  t.is(here.get('ns/db-0'), undefined, 'it is another Pod of that name')
+  caches.put('Pod', 'ns/db-0', pod('u1', 'a'))
+  feed.removeLocal(made('1', 'u1', '10.0.0.1'))
+  t.is(here.get('ns/db-0')?.id, '2')
+  feed.removeLocal(made('2', 'u1', '10.0.0.2'))
+  t.is(here.get('ns/db-0'), undefined)
 })

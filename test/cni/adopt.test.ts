@@ -58,6 +58,18 @@ test('an address that a pod gave itself does not count while the host says which
   t.deepEqual(adopted.map(({ addresses }) => addresses).sort(), [victim!.addresses, thief!.addresses].sort())
 })
 
+test('a floating address, which has a route to the pod alone, is none of the pod that is adopted', async t => {
+  const host = await aHost()
+  await added(host)
+  const [row] = host.deps.endpoints.all()
+  const again = await withoutJournal(host)
+  const kernel = again.world.kernel()
+  const { index: ifindex } = (await kernel.link(row!.interfaceName))!
+  const [route] = await kernel.routes({ ifindex })
+  await kernel.changeRoutes([{ verb: 'add', route: { ...route!, dst: '192.0.2.7/32' } }])
+  t.deepEqual((await adopt(again.deps))[0]?.addresses, row!.addresses)
+})
+
 test('the first DEL names an adopted interface by its container, and removes it', async t => {
   const host = await aHost()
   await added(host)

@@ -30,6 +30,7 @@ export function felixFor(
     hostSide: {
       applied: id => felix.applied(id),
       routeProtocol: () => felix.podRouteProtocol,
+      isFloating: () => false,
       podsFiltered: () => felix.podsFiltered,
       filterDifferences: name => felix.filterDifferences(name),
     },

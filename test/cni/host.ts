@@ -89,6 +89,7 @@ const tooEarly = (): never => {
 const NO_FELIX: HostSide = {
   applied: tooEarly,
   routeProtocol: tooEarly,
+  isFloating: tooEarly,
   podsFiltered: tooEarly,
   filterDifferences: tooEarly,
 }

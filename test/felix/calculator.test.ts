@@ -146,6 +146,7 @@ function started(): Calculator {
   const calculator = new Calculator(CALCULATOR)
   calculator.configure({ node: EMPTY.node, config: EMPTY.config, capabilities: EMPTY.capabilities })
   calculator.useLearned()
+  calculator.useFloating()
   return calculator
 }
 

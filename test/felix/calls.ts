@@ -1,7 +1,7 @@
 // Random calls for felix and its calculator, in a small world where everything collides: addresses, names, prefixes
 // inside each other.
 import fc from 'fast-check'
-import type { Inputs, LearnedRoute, Pool, RemoteNode, Settings } from '../../felix/input.ts'
+import type { FloatingAddress, Inputs, LearnedRoute, Pool, RemoteNode, Settings } from '../../felix/input.ts'
 import { endpoint, type Told } from './worlds.ts'
 
 /** One thing that felix is told. */
@@ -62,6 +62,16 @@ const sources = fc.record({
   cidrs: fc.constantFrom(['198.51.100.0/24'], ['198.51.100.7/32', '2001:db8::/64'], ['::/0', '2001:db8::/64']),
 })
 
+const floatingAddress = fc.constantFrom('10.244.9.7', '10.244.2.1', '10.244.1.5', 'fd00:2::7')
+const floating = fc.oneof(
+  fc.constant({ at: 'elsewhere' as const }),
+  fc.record({
+    at: fc.constant('here' as const),
+    endpoint: fc.constantFrom('a', 'b', 'c'),
+    to: fc.constantFrom('10.244.1.5', '10.244.1.6'),
+  }),
+)
+
 /** `undefined`, that is "gone", in one of four. */
 const orGone = <V>(value: fc.Arbitrary<V>) => fc.option(value, { nil: undefined, freq: 3 })
 const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
@@ -106,12 +116,19 @@ export const call: fc.Arbitrary<Call> = fc.oneof(
   fc.record({ kind: fc.constant('ownBlock' as const), key: ownBlock, value: orGone(fc.constant(true as const)) }),
   fc.record({ kind: fc.constant('endpoint' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(pod) }),
   fc.record({ kind: fc.constant('sources' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(sources) }),
+  fc.record({ kind: fc.constant('floating' as const), key: floatingAddress, value: orGone(floating) }),
   fc.record({ kind: fc.constant('settings' as const), part: settings }),
 )
 
 export function make(told: Told, call: Call): void {
   if (call.kind === 'settings') told.configure(call.part)
+  else if (call.kind === 'floating') told.set(call.kind, call.key, ofFamily(call.key, call.value))
   else told.set(call.kind, call.key, call.value)
+}
+
+/** A floating address leads to one of its own family. */
+function ofFamily(address: string, value: FloatingAddress | undefined): FloatingAddress | undefined {
+  return value?.at === 'here' && address.includes(':') ? { ...value, to: 'fd00:2::5' } : value
 }
 
 /** The same for calls that replace each other. */

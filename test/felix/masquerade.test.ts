@@ -220,3 +220,16 @@ test('on a tunnel device without an address the reverse path is not filtered: lo
   calculator.step()
   t.deepEqual(filter(), ['2', '0'])
 })
+
+test('no table of floating addresses is wanted before all were told: one that an earlier run left is adopted, never emptied', t => {
+  const calculator = calculated(FULL)
+  calculator.set('floating', '10.244.9.7', { at: 'here', endpoint: 'a', to: '10.244.1.5' })
+  calculator.step()
+  const wanted = () => [...calculator.wanted().nftTable.keys()].filter(key => key.endsWith('floating'))
+  t.deepEqual(wanted(), [])
+  t.is(calculator.wanted().route.get('10.244.9.7/32')?.interfaceName, 'calia')
+  calculator.useFloating()
+  calculator.step()
+  t.deepEqual(wanted(), ['ip margay-floating', 'ip6 margay-floating'])
+  t.true(calculator.wanted().nftTable.get('ip6 margay-floating')?.absent)
+})

@@ -172,6 +172,8 @@ const NFT_TABLES = [
   { family: 'arp', name: 'margay' },
   { family: 'ip', name: 'margay' },
   { family: 'ip6', name: 'margay' },
+  { family: 'ip', name: 'margay-floating' },
+  { family: 'ip6', name: 'margay-floating' },
 ] as const
 
 /** Everything in a table, in short sorted lines; counters and the kernel's numbers left out. */
@@ -179,7 +181,9 @@ async function nftState(kernel: Kernel, table: (typeof NFT_TABLES)[number]): Pro
   const ruleset = await kernel.nftables(table)
   if (ruleset === undefined) return []
   const keys = ruleset.elements.flatMap(({ set, elements }) =>
-    elements.map(({ key }) => `element ${table.family} ${set} ${key.join(' . ')}`),
+    elements.map(
+      ({ key, data }) => `element ${table.family} ${set} ${key.join(' . ')}${data === undefined ? '' : ` : ${data}`}`,
+    ),
   )
   const chains = ruleset.chains.map(({ name, base }) => `chain ${table.family} ${name} ${JSON.stringify(base)}`)
   const rules = ruleset.rules.map(

@@ -158,6 +158,13 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
   test('what felix made is removed from the kernel, what others made stays, and the second time nothing is found', t =>
     onNode(async it => {
       const felix = await startInSync(it)
+      for (const [address, to] of [
+        ['10.244.9.7', '10.244.1.5'],
+        ['fd00:9::7', 'fd00:1::6'],
+      ] as const)
+        felix.set('floating', address, { at: 'here', endpoint: to === '10.244.1.5' ? 'a' : 'b', to })
+      felix.completeFloating()
+      await felix.inSync()
       await felix.close()
       const { index: ifindex } = (await it.otherProgram.link('eth0'))!
       const foreign = { dst: '198.51.100.0/24', table: 254, type: 'unicast', protocol: 4, scope: 253, ifindex } as const
@@ -165,7 +172,8 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       for (const name of ['mgbwa', 'ifb-of-another']) await it.otherProgram.createLink({ kind: 'ifb', name })
       const destinations = full.pools.map(({ cidr }) => cidr)
       const removed = await removeFromKernel(it.spy.kernel, { marks: MARKS, pools: destinations })
-      t.true(['link calia', 'link mgbwa', 'table inet margay'].every(each => removed.includes(each)))
+      const tables = ['table inet margay', 'table ip margay-floating', 'table ip6 margay-floating']
+      t.true(['link calia', 'link mgbwa', ...tables].every(each => removed.includes(each)))
       await it.otherProgram.deleteLink('ifb-of-another')
       const { routes, neighbours, links, addresses, nftables } = await kernelState(it.otherProgram)
       const names = (await it.otherProgram.links()).map(({ name }) => name)

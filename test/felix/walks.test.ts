@@ -41,6 +41,7 @@ async function stateAfter(steps: readonly { call: Call; wait: boolean }[], slice
   felix.start()
   felix.configure({ node: EMPTY.node, config: EMPTY.config, capabilities: EMPTY.capabilities })
   for (const source of ['datastore', 'endpoints', 'bgp', 'policy'] as const) felix.complete(source)
+  felix.completeFloating()
   for (const { call, wait } of steps) {
     make(felix, call)
     // a refusal is part of the walk

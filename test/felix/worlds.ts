@@ -29,7 +29,10 @@ export type Told = {
 }
 
 /** What a calculator is made with. */
-export const CALCULATOR = { routeProtocol: 80, podFilter: { table: 'margay', interfacePrefix: 'cali' } }
+export const CALCULATOR = {
+  ...{ routeProtocol: 80, podFilter: { table: 'margay', interfacePrefix: 'cali' } },
+  floatingTable: 'margay-floating',
+}
 
 /** A calculator that was told a whole world and has worked it out. */
 export function calculated(world: World): Calculator {
