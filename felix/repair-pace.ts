@@ -14,14 +14,16 @@ const SHARE = 0.25
 const CREDIT_MS = 250
 /** A start or a change of thousands of policies may take many seconds of a processor. */
 const MOST_WAIT_MS = 5_000
-/** So many objects are remembered before those that have rest are forgotten. */
-const MOST_REMEMBERED = 1000
+/** So few objects are not looked through for those that have rest. The interface of each pod that comes is one. */
+const FEW = 64
 
 /** `level`: repairs, of which a second takes `MOST_IN_A_SECOND` away. */
 type Repairs = { lastMs: number; level: number; backoff?: Backoff; dueMs?: number }
 
 export class RepairPace {
   readonly #of = new Map<string, Repairs>()
+  /** Above so many those that have rest are forgotten: half as many again as were left the last time. */
+  #most = FEW
   #spentMs = 0
   #atMs = 0
 
@@ -48,8 +50,10 @@ export class RepairPace {
       const backoff = isFought ? new Backoff({ firstMs: 200, maxMs: MOST_WAIT_MS }) : repairs.backoff
       this.#of.set(object, { lastMs: nowMs, level, ...(backoff !== undefined && { backoff }) })
     }
-    if (this.#of.size > MOST_REMEMBERED)
+    if (this.#of.size > this.#most) {
       for (const [object, repairs] of this.#of) if (hasRest(repairs, nowMs)) this.#of.delete(object)
+      this.#most = Math.max(FEW, Math.floor(1.5 * this.#of.size))
+    }
     return fought
   }
 

@@ -73,3 +73,9 @@ test('what has rest is forgotten', t => {
   for (let i = 0; i < 100_000; i++) pace.repaired([`route ${i}`], 0, i)
   t.true(pace.size <= 2001, `${pace.size}`)
 })
+
+test('of interfaces that come ten in a second, each once, a few are remembered', t => {
+  const pace = new RepairPace()
+  for (let i = 0; i < 5000; i++) pace.repaired([`link ${i}`], 0, i * 100)
+  t.true(pace.size <= 65, `${pace.size}`)
+})
