@@ -204,6 +204,8 @@ export class NodeAgent {
       collect: () => collectGone(this.cni()),
       sets,
       reached: cidr => this.#network.reached(cidr),
+      withdrawn: cidr => this.#network.withdrawn(cidr),
+      canBorrow: () => this.#view.get('BGPConfiguration', 'default')?.spec.nodeToNodeMeshEnabled !== false,
     })
     const marks = nodeMarks({ routeProtocol: options.routeProtocol, interfacePrefix: INTERFACE_PREFIX })
     this.#felix = new Felix(kernel, {
@@ -376,7 +378,9 @@ export class NodeAgent {
 
   #followBlocks(): void {
     const held = [...this.allocator.held().values()].flat().map(({ address }) => address)
-    void this.#oldFlows.follow(this.allocator.blocks(), new Set(held))
+    const borrowed = this.allocator.borrowed().map(cidr => ({ cidr, size: 1 }))
+    const lent = this.allocator.lent().map(cidr => cidr.slice(0, cidr.indexOf('/')))
+    void this.#oldFlows.follow([...this.allocator.blocks(), ...borrowed], new Set(held), lent)
   }
 
   /** What the CNI verbs need. */

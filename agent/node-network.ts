@@ -45,7 +45,10 @@ export type NodeNetworkDeps = {
   bgpLog: Log
   view: ClusterView
   felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
-  allocator: Pick<NodeAllocator, 'blocks' | 'blocksKnown' | 'onBlocks' | 'conditions' | 'connection'> &
+  allocator: Pick<
+    NodeAllocator,
+    'blocks' | 'borrowed' | 'lent' | 'blocksKnown' | 'onBlocks' | 'conditions' | 'connection'
+  > &
     TunnelAddressesDeps['allocator']
   status: Pick<StatusModel, 'report'>
   record: (event: EventRecord) => void
@@ -79,7 +82,9 @@ export class NodeNetwork {
   readonly #publisher: NodePublisher
   readonly #kernelReady: KernelReady
   #facts: KernelFacts = { capabilities: { ipip: false, vxlan: false }, hadRoutes: false }
+  /** Own blocks and borrowed addresses, and what is lent of them. */
   #blocks: readonly string[] = []
+  #lent: readonly string[] = []
   /** Other Nodes that claimed what this node has, and when that was last confirmed. */
   readonly #rivals = new Set<string>()
   #confirmed: string | undefined
@@ -192,12 +197,23 @@ export class NodeNetwork {
 
   /** Resolves once other nodes have a route to a block of this node, or are not waited for any more. */
   async reached(cidr: string): Promise<void> {
+    await this.#announced()
+    await this.#routing?.reached(cidr)
+  }
+
+  /** Resolves once other nodes have no route to a borrowed address here any more, or are not waited for. */
+  async withdrawn(cidr: string): Promise<void> {
+    await this.#announced()
+    await this.#routing?.withdrawn(familyOf(cidr))
+  }
+
+  /** What this node has is announced, and nothing else is. */
+  async #announced(): Promise<void> {
     await this.#announces.promise
     this.changed()
     // after the one that lets the pass begin in which the block is announced
     await new Promise(setImmediate)
     await this.#passes
-    await this.#routing?.reached(cidr)
   }
 
   /** Every BGP path for a canonical prefix; none while there is no speaker yet. */
@@ -361,11 +377,19 @@ export class NodeNetwork {
 
   #tellBlocks(): void {
     const { allocator, felix } = this.#deps
-    const blocks = allocator.blocks().map(({ cidr }) => cidr)
-    if (isDeepStrictEqual(blocks, this.#blocks)) return
-    for (const cidr of this.#blocks) if (!blocks.includes(cidr)) felix.set('ownBlock', cidr, undefined)
-    for (const cidr of blocks) if (!this.#blocks.includes(cidr)) felix.set('ownBlock', cidr, true)
+    const blocks = [...allocator.blocks().map(({ cidr }) => cidr), ...allocator.borrowed()]
+    const lent = allocator.lent()
+    if (isDeepStrictEqual([blocks, lent], [this.#blocks, this.#lent])) return
+    for (const [kind, before, now] of [
+      ['ownBlock', this.#blocks, blocks],
+      ['lent', this.#lent, lent],
+    ] as const) {
+      const [had, has] = [new Set(before), new Set(now)]
+      for (const cidr of had.difference(has)) felix.set(kind, cidr, undefined)
+      for (const cidr of has.difference(had)) felix.set(kind, cidr, true)
+    }
     this.#blocks = blocks
+    this.#lent = lent
     this.changed()
   }
 }

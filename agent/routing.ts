@@ -187,6 +187,11 @@ export class Routing {
     if (this.#announced.has(prefix)) await this.#spread?.reached(unicastFamily(familyOf(prefix)))
   }
 
+  /** Resolves once other nodes have no route any more to what is not announced by now, as far as they can be asked. */
+  async withdrawn(family: 'ipv4' | 'ipv6'): Promise<void> {
+    await this.#spread?.reached(unicastFamily(family))
+  }
+
   /** Every session, with where it comes from. */
   peers(): (PeerStatus & { origin?: PeerOrigin })[] {
     return (this.#speaker?.peers() ?? []).map(peer => ({ ...peer, origin: this.#peers.get(peer.name)?.origin }))

@@ -78,7 +78,7 @@ export const ipReservation = z.looseObject({
 export const ipamConfiguration = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({
-    /** Not read: the owner node is always the only writer of a block. */
+    /** Whether no node lends single addresses of its blocks to others. */
     strictAffinity: z.boolean().default(false),
     autoAllocateBlocks: z.boolean().default(true),
     maxBlocksPerHost: z.int().min(0).default(0),

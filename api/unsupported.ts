@@ -32,11 +32,6 @@ function policyRows(): Unsupported[] {
 
 export const UNSUPPORTED: readonly Unsupported[] = [
   {
-    ...{ kind: 'IPAMConfiguration', field: 'strictAffinity', effect: 'ignored' },
-    instead: 'the node that owns a block is always the only one that gives its addresses away',
-    comesWith: 'nothing: one writer per block is how addresses stay unique',
-  },
-  {
     ...{ kind: 'BlockAffinity', field: '*', effect: 'ignored' },
     instead: 'the affinity of the IPAMBlock alone says whose a block is',
     comesWith: 'nothing: a second record of the same fact could differ',

@@ -1,6 +1,7 @@
 // Who may do what. The administrator everything. A node reads what networking needs and writes what belongs to it: its
 // Node, its blocks, its endpoints, so that a stolen node token cannot move another node's traffic. Everybody else only
 // asks what there is and who they are. After Kubernetes' node authoriser and NodeRestriction.
+import { ADDRESSES_WANTED_ANNOTATION, changesOwnWish } from '../api/address-wishes.ts'
 import { sameJson } from '../api/json.ts'
 import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
@@ -25,8 +26,8 @@ type Rule = {
   free?: true
   /** Objects that belong to no node: every node may change of them what `refusal` lets pass. */
   shared?: true
-  /** What every node may change of the objects of others. */
-  mayChange?(before: AnyObject, after: AnyObject): boolean
+  /** What `node` may change of the objects of others. */
+  mayChange?(before: AnyObject, after: AnyObject, node: string): boolean
   /** What else must hold of a change; the text says what does not. */
   refusal?(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined
 }
@@ -55,7 +56,7 @@ const NODE_RULES: Partial<Record<Kind, Rule>> = {
     verbs: ALL_WRITES,
     ownerOf: object => specField('affinity')(object)?.replace(/^host:/, ''),
     free: true,
-    mayChange: asksForBlock,
+    mayChange: asksForAddresses,
   },
   IPPool: {
     name: 'a node only says that blocks lie in a pool',
@@ -89,13 +90,20 @@ function poolFinalizerOnly(before: AnyObject | undefined, after: AnyObject | und
   return same ? undefined : `a node changes nothing of an IPPool but the finalizer ${POOL_FINALIZER}`
 }
 
-/** A node without a free address asks another one for an empty block, by an annotation of it, and changes nothing else. */
-function asksForBlock(before: AnyObject, after: AnyObject): boolean {
-  const rest = (object: AnyObject): unknown => {
-    const { [BLOCK_WANTED_ANNOTATION]: _wanted, ...annotations } = object.metadata.annotations ?? {}
+/**
+ * A node without a free address asks another one for an empty block, or for single addresses of one, by annotations of it; of the
+ * second it changes its own entry. Nothing else.
+ */
+function asksForAddresses(before: AnyObject, after: AnyObject, node: string): boolean {
+  const wishes = ({ metadata }: AnyObject) => metadata.annotations?.[ADDRESSES_WANTED_ANNOTATION]
+  const rest = (name: string, object: AnyObject): unknown => {
+    const { [name]: _asked, ...annotations } = object.metadata.annotations ?? {}
     return { ...object, metadata: { ...lastingMetadata(object), annotations } }
   }
-  return after.metadata.annotations?.[BLOCK_WANTED_ANNOTATION] !== undefined && sameJson(rest(before), rest(after))
+  const changesNothingBut = (name: string) => sameJson(rest(name, before), rest(name, after))
+  const isWanted = after.metadata.annotations?.[BLOCK_WANTED_ANNOTATION] !== undefined
+  if (isWanted && changesNothingBut(BLOCK_WANTED_ANNOTATION)) return true
+  return changesNothingBut(ADDRESSES_WANTED_ANNOTATION) && changesOwnWish(wishes(before), wishes(after), node)
 }
 
 function statusOnly(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined {
@@ -151,7 +159,7 @@ export function guardOf(user: User, attempt: Attempt): WriteGuard {
   const rule = NODE_RULES[attempt.kind]
   if (user.groups.includes(MASTERS) || node === undefined || rule === undefined) return () => {}
   return (before, after) => {
-    if (before !== undefined && after !== undefined && rule.mayChange?.(before, after)) return
+    if (before !== undefined && after !== undefined && rule.mayChange?.(before, after, node)) return
     const isOwn = (object: AnyObject | undefined): boolean => {
       if (rule.shared === true) return true
       const owner = object === undefined ? node : rule.ownerOf(object)

@@ -68,8 +68,19 @@ export class OldFlows {
     })
   }
 
-  /** Takes in which blocks this node has, and walks once for the free addresses of those that came. `held`: those of pods. */
-  async follow(blocks: readonly OwnBlock[], held: ReadonlySet<string>): Promise<void> {
+  /**
+   * Takes in which blocks this node has, and walks once for the free addresses of those that came. `held`: those of pods. `lent`: those
+   * that pods of other nodes have, with which pods here may talk.
+   */
+  async follow(
+    blocks: readonly Pick<OwnBlock, 'cidr' | 'size'>[],
+    held: ReadonlySet<string>,
+    lent: readonly string[] = [],
+  ): Promise<void> {
+    for (const address of lent) {
+      this.#clean.delete(address)
+      this.#swept.delete(address)
+    }
     const now = new Set(blocks.map(({ cidr }) => cidr))
     for (const [cidr, addresses] of this.#blocks)
       if (!now.has(cidr)) {

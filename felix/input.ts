@@ -136,6 +136,8 @@ export type Inputs = {
   remote: RemoteNode
   /** A block that this node owns. Key: its CIDR. */
   ownBlock: true
+  /** An address of an own block that another node has. Key: its CIDR. */
+  lent: true
   /** Key: the pool's name. */
   pool: Pool
 }

@@ -1,6 +1,7 @@
 // The node's allocator: answers from memory, with the journal written before the answer, and lets `claims.ts` get
 // blocks and publish them. Nothing here waits for the API server unless this node has no free address left.
 // Over 400 lines: what the allocator promises, a few lines each; the parts have files of their own.
+import type { Borrower } from '../api/address-wishes.ts'
 import { type IpPool, poolOf } from '../api/pools.ts'
 import type { Condition } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
@@ -10,6 +11,7 @@ import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, rename } from './block.ts'
+import { Borrowing } from './borrowing.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
 import { familiesOf } from './families.ts'
@@ -18,8 +20,11 @@ import { InputWatch } from './input-watch.ts'
 import type { Inputs } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
+import { Lender } from './lender.ts'
+import { lentOf } from './lending.ts'
 import { NewBlock } from './new-block.ts'
 import { NewBlocks } from './new-blocks.ts'
+import { OwnerRound } from './owner-round.ts'
 import { blockOf, type Choice, lowWater, poolsFor, type Selects, turnOf } from './pick.ts'
 import { PoolHold } from './pool-hold.ts'
 import {
@@ -33,7 +38,7 @@ import {
   type OwnBlock,
 } from './port.ts'
 import { addressTaken, unreachable } from './refusals.ts'
-import { type PodName, REST_MS, Resting, type Sets } from './resting.ts'
+import { type PodName, podNameOf, REST_MS, Resting, type Sets } from './resting.ts'
 import { type Room, reservedAside, roomFor } from './room.ts'
 import { Scarcity } from './scarcity.ts'
 import { type SpareRefusal, SpareRefusals } from './spare-refusals.ts'
@@ -59,6 +64,10 @@ export type AllocatorDeps = {
   sets?: Sets
   /** Resolves once other nodes have a route to a block, or are not waited for any more. Absent: no pod waits for that. */
   reached?: (cidr: string) => Promise<void>
+  /** Resolves once other nodes have no route to an address here any more, or are not waited for. Absent: they have none. */
+  withdrawn?: (cidr: string) => Promise<void>
+  /** Whether a single address of another node can be used here: each node can be told the route, and asked for it. Absent: always. */
+  canBorrow?: () => boolean
 }
 
 const STOPPING = 'the agent is stopping'
@@ -85,6 +94,7 @@ export class NodeAllocator implements Allocator {
   readonly #inputs: InputWatch
   readonly #listeners = new Set<(blocks: readonly OwnBlock[]) => void>()
   readonly #newBlock: NewBlock
+  readonly #borrowing: Borrowing
   readonly #hold: PoolHold
   readonly #refusals: SpareRefusals
   readonly #scarcity: Scarcity
@@ -107,20 +117,40 @@ export class NodeAllocator implements Allocator {
     const held = new Set([...this.#ledger.held().values()].flat().map(({ address }) => address))
     this.#resting = new Resting(deps.clock, deps.journal, address => held.has(address), deps.sets)
     this.#inputs = new InputWatch(deps.caches)
-    const outdated = (block: Block) => this.#restUnknown(block)
+    const lender = new Lender({
+      ...{ node: deps.node, ledger: this.#ledger, resting: this.#resting, inUse: this.#inUse, clock: deps.clock },
+      inputs: () => (this.#closed ? undefined : this.#inputs.current),
+      isAwaited: cidr => this.#isAwaited(cidr),
+    })
+    const outdated = (block: Block) => {
+      lender.keepLent(block)
+      this.#restUnknown(block)
+    }
+    const round = new OwnerRound(deps)
+    this.#borrowing = new Borrowing({ ...deps, ledger: this.#ledger, round })
     this.#claims = new Claims({
       ...deps,
       answers: deps.answers ?? deps.store,
       ledger: this.#ledger,
       outdated,
       spares: cidr => this.#spares(cidr),
+      lend: (cidr, wishes) => {
+        lender.lend(cidr, wishes)
+        this.#keepSpare()
+      },
+      found: lenders => this.#borrowing.found(lenders),
     })
     this.#hold = new PoolHold({ ...deps, turn: turnOf(deps.node), own: () => this.#holding() })
     this.#scarcity = new Scarcity(deps.clock)
     const asking = (family: Family) => this.#noteScarce(family)
-    this.#newBlock = new NewBlock({ ...deps, claims: this.#claims, ledger: this.#ledger, hold: this.#hold, asking })
+    const { canBorrow = () => true } = deps
+    this.#newBlock = new NewBlock({
+      ...deps,
+      ...{ claims: this.#claims, ledger: this.#ledger, hold: this.#hold, asking },
+      ...{ round, borrowing: this.#borrowing, canBorrow },
+    })
     this.#refusals = new SpareRefusals({ ...deps, again: family => this.#keepSpare([family]) })
-    const withPods = this.#ledger.blocks().filter(({ block }) => hasPods(block))
+    const withPods = [...this.#ledger.blocks(), ...this.#ledger.borrowed()].filter(({ block }) => hasPods(block))
     this.#newBlocks =
       deps.reached &&
       new NewBlocks(
@@ -147,6 +177,7 @@ export class NodeAllocator implements Allocator {
       this.#announce()
       this.#keepSpare()
     })
+    this.#borrowing.start(() => this.#announce())
   }
 
   /** For a stop: from now on nothing is assigned or claimed, and requests that wait for a block are refused at once. */
@@ -163,12 +194,14 @@ export class NodeAllocator implements Allocator {
     this.#newBlock.close()
     this.#refusals.close()
     this.#cancelRest()
+    await this.#borrowing.close()
     await this.#claims.close()
   }
 
   /** The API server may be written again: nothing waits any longer for its next attempt. */
   retryNow(): void {
     this.#claims.retryNow()
+    this.#borrowing.retryNow()
     this.#hold.beginAnew()
     this.#keepSpare()
   }
@@ -202,6 +235,14 @@ export class NodeAllocator implements Allocator {
       used: block.slots.length - block.free.length,
       size: block.slots.length,
     }))
+  }
+
+  borrowed(): readonly string[] {
+    return this.#borrowing.announced().map(({ block }) => block.cidr)
+  }
+
+  lent(): readonly string[] {
+    return this.#own().flatMap(({ block }) => [...lentOf(block, this.#deps.node).keys()])
   }
 
   /** The version of each block of this node, by its CIDR: of the IPAMBlock once it is published as it is. */
@@ -240,7 +281,7 @@ export class NodeAllocator implements Allocator {
   /** What is wrong with pools and blocks; empty when all is well. */
   conditions(): Condition[] {
     const { selects } = this.#deps
-    const blocks = this.#ledger.blocks()
+    const blocks = [...this.#ledger.blocks(), ...this.#ledger.borrowed()]
     const { current } = this.#inputs
     const pools = current?.pools
     const unpublished = this.#claims.unpublished()
@@ -286,7 +327,7 @@ export class NodeAllocator implements Allocator {
     const short = plans.find(plan => 'claim' in plan)
     if (short !== undefined) {
       const claim = this.#newBlock
-        .claim(short.claim, inputs, { exact: short.exact, isNeeded: true })
+        .claim(short.claim, inputs, { exact: short.exact, isNeeded: true, borrower: borrowerOf(request, short.exact) })
         .then(refused => this.#restingToo(refused))
       const awaits = (deadlineMs: number) => {
         const held = claim.then(refused => {
@@ -322,7 +363,8 @@ export class NodeAllocator implements Allocator {
   hold({ handle, attributes }: Pick<AssignRequest, 'handle' | 'attributes'>, addresses: readonly string[]): void {
     const holder = this.#holder(handle, attributes)
     const earlier = this.#inUse.set(holder, addresses)
-    for (const { block } of this.#ledger.blocks()) this.#holdWithin(block.cidr, earlier)
+    for (const { block } of [...this.#ledger.blocks(), ...this.#ledger.borrowed()])
+      this.#holdWithin(block.cidr, earlier)
   }
 
   isServed(request: AssignRequest): boolean {
@@ -351,11 +393,12 @@ export class NodeAllocator implements Allocator {
       within?.()
       return []
     }
+    const resting = this.#ofOwnBlocks(held)
     this.#ledger.put(changed, () => {
-      this.#resting.persist(held, pod)
+      this.#resting.persist(resting, pod)
       within?.()
     })
-    this.#resting.begin(held, pod)
+    this.#resting.begin(resting, pod)
     for (const { block, lostTo } of changed) if (lostTo !== undefined && isEmpty(block)) this.#ledger.forget(block.cidr)
     this.#keepSpare()
     return held.map(({ address }) => address)
@@ -365,7 +408,12 @@ export class NodeAllocator implements Allocator {
     const held = this.#ledger.held().get(handle) ?? []
     const pod = this.#podOf(handle)
     this.#ledger.putUnwritten(this.#without(handle))
-    this.#resting.begin(held, pod)
+    this.#resting.begin(this.#ofOwnBlocks(held), pod)
+  }
+
+  /** A borrowed address rests where it comes from. */
+  #ofOwnBlocks(held: readonly Assigned[]): readonly Assigned[] {
+    return held.filter(({ block }) => this.#ledger.get(block)?.lender === undefined)
   }
 
   /** Addresses that pods had of whom an old journal knows nothing: other nodes may have them in their sets. */
@@ -416,7 +464,7 @@ export class NodeAllocator implements Allocator {
     for (const pool of pools) {
       let early: { reached: Promise<void>; block: string } | undefined
       for (const state of ['free', 'late'] as const)
-        for (const owned of this.#own()) {
+        for (const owned of [...this.#own(), ...(request.use === 'Tunnel' ? [] : this.#borrowing.fresh())]) {
           if (!contains(pool.spec.cidr, owned.block.cidr) || !this.#claims.isClear(owned.block.cidr)) continue
           const ordinal = nextFree(
             owned.block,
@@ -627,11 +675,12 @@ export class NodeAllocator implements Allocator {
   /** Other nodes are asked as soon as a block is here: it is known to them before the first pod needs it, as a rule. */
   #spreadBlocks(): void {
     for (const { block } of this.#own()) this.#newBlocks?.waitsFor(block.cidr)
+    for (const cidr of this.borrowed()) this.#newBlocks?.waitsFor(cidr)
   }
 
   #blocksKey(): string {
     const cidrs = this.#own().map(({ block }) => block.cidr)
-    return `${this.blocksKnown} ${cidrs.join(' ')}`
+    return `${this.blocksKnown} ${cidrs.join(' ')}; ${this.borrowed().join(' ')}; ${this.lent().join(' ')}`
   }
 }
 
@@ -644,6 +693,9 @@ function choiceOf({ pools, use, tunnel, attributes, addresses }: AssignRequest, 
   return { pools: pools?.[family], use, tunnel, family, namespace: attributes.namespace, address }
 }
 
-function podNameOf({ namespace, pod }: Partial<AllocationAttributes> = {}): PodName | undefined {
-  return namespace === undefined || pod === undefined ? undefined : { namespace, name: pod }
+/** For whom a single address may be borrowed; undefined: it must be a certain one, or not of a pod. */
+function borrowerOf({ handle, attributes, use }: AssignRequest, exact: string | undefined): Borrower | undefined {
+  if (use === 'Tunnel' || exact !== undefined) return undefined
+  const { pod, namespace, containerID } = attributes
+  return { handle, attributes: { pod, namespace, containerID } }
 }

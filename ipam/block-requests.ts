@@ -4,57 +4,28 @@
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import { Conflict, NotFound, Refused, type Store } from '../datastore/port.ts'
-import type { Cancel, Clock } from '../lib/clock.ts'
+import type { Clock } from '../lib/clock.ts'
 import { askBlock, isBlockWanted } from './block.ts'
-import { turnOf } from './pick.ts'
+import { ANSWER_MS, type Asked, type OwnerRound } from './owner-round.ts'
 
-/** `given`: the block is gone. `kept`: its owner uses it, or did a moment ago. `silent`: no answer in time. `refused`: this node may not ask. */
-export type Asked = { cidr: string; affinity: string; answer: 'given' | 'kept' | 'silent' | 'refused' }
-
-/** An owner that lives answers within a second. With three that are asked an ADD still ends in its 10 s. */
-const ANSWER_MS = 2_500
 const LOOK_MS = 250
-const MOST_ASKED = 3
-/** For so long an owner that kept its block is not asked for it again. */
-const AGAIN_MS = 30_000
 
 export class BlockRequests {
   readonly #node: string
   readonly #store: Store
   readonly #clock: Clock
-  /** When a block was asked for that was not given, on the monotonic clock. */
-  readonly #askedMs = new Map<string, number>()
-  readonly #pauses = new Set<() => void>()
-  #closed = false
+  readonly #round: OwnerRound
 
-  constructor({ node, store, clock }: { node: string; store: Store; clock: Clock }) {
+  constructor({ node, store, clock, round }: { node: string; store: Store; clock: Clock; round: OwnerRound }) {
     this.#node = node
     this.#store = store
     this.#clock = clock
+    this.#round = round
   }
 
   /** Asks for one block after the other until one is given, three at the most. Rejects as the store. */
-  async ask(blocks: readonly (readonly [cidr: string, affinity: string])[]): Promise<Asked[]> {
-    const nowMs = this.#clock.monotonicMs()
-    for (const [cidr, atMs] of this.#askedMs) if (nowMs - atMs >= AGAIN_MS) this.#askedMs.delete(cidr)
-    const open = blocks.filter(([cidr]) => !this.#askedMs.has(cidr))
-    // nodes that ask at the same time begin with different ones
-    const first = Math.floor(turnOf(this.#node) * open.length)
-    const asked: Asked[] = []
-    for (const [cidr, affinity] of [...open.slice(first), ...open.slice(0, first)].slice(0, MOST_ASKED)) {
-      if (this.#closed) break
-      const answer = await this.#askOne(cidr, affinity)
-      asked.push({ cidr, affinity, answer })
-      if (answer === 'given') break
-      this.#askedMs.set(cidr, this.#clock.monotonicMs())
-    }
-    return asked
-  }
-
-  /** Whoever waits for an owner waits no longer, and nobody is asked any more. */
-  close(): void {
-    this.#closed = true
-    for (const end of this.#pauses) end()
+  ask(blocks: readonly (readonly [cidr: string, affinity: string])[]): Promise<Asked[]> {
+    return this.#round.ask(blocks, { what: 'block' }, (cidr, affinity) => this.#askOne(cidr, affinity))
   }
 
   async #askOne(cidr: string, affinity: string): Promise<Asked['answer']> {
@@ -70,8 +41,8 @@ export class BlockRequests {
       if (error instanceof Refused) return 'refused'
       throw error
     }
-    for (let waitedMs = 0; waitedMs < ANSWER_MS && !this.#closed; waitedMs += LOOK_MS) {
-      await this.#pause()
+    for (let waitedMs = 0; waitedMs < ANSWER_MS && !this.#round.closed; waitedMs += LOOK_MS) {
+      await this.#round.pause(LOOK_MS)
       const now = await this.#read(cidr)
       if (now === undefined || now.metadata.uid !== item.metadata.uid) return 'given'
       if (!isBlockWanted(now)) return 'kept'
@@ -87,22 +58,4 @@ export class BlockRequests {
       throw error
     }
   }
-
-  async #pause(): Promise<void> {
-    const over = Promise.withResolvers<void>()
-    const cancel: Cancel = this.#clock.after(LOOK_MS, over.resolve)
-    this.#pauses.add(over.resolve)
-    await over.promise
-    cancel()
-    this.#pauses.delete(over.resolve)
-  }
-}
-
-/** What a refusal says of an owner that was asked. */
-export function inWords({ cidr, affinity, answer }: Asked): string {
-  const owner = affinity.replace(/^host:/, '')
-  if (answer === 'silent')
-    return `${owner} did not answer within ${ANSWER_MS / 1000} s whether it gives its empty block ${cidr} back`
-  if (answer === 'refused') return `the API server does not let this node ask ${owner} for its empty block ${cidr}`
-  return `${owner} was asked for its block ${cidr} and keeps it`
 }

@@ -59,6 +59,18 @@ export function release(block: Block, handle: string): { block: Block; freed: re
   return { block: { ...block, slots, free: [...block.free, ...freed], sequence: block.sequence + 1n }, freed }
 }
 
+/** Frees one slot that somebody has. */
+export function freeAt(block: Block, ordinal: number): Block {
+  const slots = block.slots.with(ordinal, null)
+  return { ...block, slots, free: [...block.free, ordinal], sequence: block.sequence + 1n }
+}
+
+/** A slot that somebody has is `holder`'s from now on. */
+export function handOver(block: Block, ordinal: number, { handle, secondary }: Holder): Block {
+  const sequence = block.sequence + 1n
+  return { ...block, slots: block.slots.with(ordinal, { handle, secondary, since: sequence }), sequence }
+}
+
 /** Slots of these handles are of other ones. */
 export function rename(block: Block, handles: ReadonlyMap<string, string>): Block {
   const slots = block.slots.map(slot => slot && { ...slot, handle: handles.get(slot.handle) ?? slot.handle })

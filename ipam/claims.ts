@@ -4,6 +4,7 @@
 // resourceVersion it was decided on; a block of ours that the journal does not know is adopted by a write of its own,
 // which makes every older write of ours fail; and only one job at a time works on a block.
 // Over 400 lines: claim, publish, adopt and give back one block under one lock, by the same copy of its object.
+import { type AddressWish, wishesOf, withoutWishes } from '../api/address-wishes.ts'
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import {
@@ -55,6 +56,10 @@ export type ClaimsDeps = {
   mayWrite?: () => boolean
   /** Whether an empty block may go to a node that needs one: no address of it rests, and no pod waits for it. Absent: none. */
   spares?: (cidr: string) => boolean
+  /** Lends addresses of a block to nodes that ask, and takes back what they have no more, also in the journal. Absent: nothing is lent. */
+  lend?: (cidr: string, wishes: ReadonlyMap<string, AddressWish>) => void
+  /** Blocks of other nodes, by a list of all, with addresses that are lent to this one. */
+  found?: (lenders: readonly string[]) => void
   /** As `OwnerAnswersDeps`. */
   collect?: () => Promise<unknown>
   /** The journal is older than this block, which the API server has from this node: a copy of the disk. Called before it is written over. */
@@ -107,15 +112,18 @@ export class Claims {
         for (const cidr of this.#queue.unpublished().blocks) this.#queue.add(cidr)
       },
       give: item => this.#give(item),
+      lend: item => this.#lend(item),
       answered: written => {
         const base = this.#base.get(written.spec.cidr)
         if (base !== undefined && sequenceOf(base) === sequenceOf(written)) this.#base.set(written.spec.cidr, written)
       },
     })
     for (const { block } of deps.ledger.blocks()) this.#queue.add(block.cidr)
-    this.#stopListening = deps.ledger.onChange(cidr =>
-      this.#queue.change(cidr, urgencyOf(deps.ledger.get(cidr), this.#base.get(cidr), this.#owner())),
-    )
+    this.#stopListening = deps.ledger.onChange((cidr, isBorrowed) => {
+      // what another node lent is published by that one
+      if (isBorrowed) return
+      this.#queue.change(cidr, urgencyOf(deps.ledger.get(cidr), this.#base.get(cidr), this.#owner()))
+    })
   }
 
   /** Begins to follow the API server and to publish. `changed` is called when claims may have become possible. */
@@ -183,6 +191,11 @@ export class Claims {
     return this.#taken.empty()
   }
 
+  /** The same of those in which an address was free. */
+  withRoom(): [cidr: string, affinity: string][] {
+    return this.#taken.withRoom()
+  }
+
   /** Somebody heard that a block is gone. */
   freed(cidr: string): void {
     this.#taken.gone(cidr)
@@ -205,6 +218,7 @@ export class Claims {
    */
   async learnTaken(maxAgeMs: number): Promise<boolean> {
     const listed = await this.#taken.list(maxAgeMs)
+    if (listed) this.#deps.found?.(this.#taken.lenders)
     for (const cidr of this.#taken.own())
       if (this.#deps.ledger.get(cidr) === undefined) await this.#mutex.run(cidr, () => this.#reconcile(cidr))
     return listed
@@ -273,6 +287,30 @@ export class Claims {
       return false
     }
     this.#changed()
+    return true
+  }
+
+  /** For nodes that ask for addresses of a block of this node. The caller holds the block's mutex. Rejects as the store. */
+  async #lend(item: BlockObject): Promise<boolean> {
+    const { ledger, lend, mayWrite, log } = this.#deps
+    const { cidr } = item.spec
+    const owned = ledger.get(cidr)
+    if (lend === undefined || this.#closed || !this.#connection.connected || mayWrite?.() === false) return false
+    if (owned === undefined || owned.lostTo !== undefined || !this.isClear(cidr)) return false
+    if (sequenceOf(item) > owned.block.sequence) {
+      // of a copy of the disk, or by a write over the one of somebody else: first they are to be the same
+      await this.#reconcile(cidr)
+      throw new Conflict(`the IPAMBlock of ${cidr} was newer than the journal`)
+    }
+    try {
+      lend(cidr, wishesOf(item))
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
+      log.error({ err: error, cidr }, 'other nodes asked for addresses of this block: the journal cannot be written')
+      return false
+    }
+    const { block } = ledger.get(cidr)!
+    await this.#write(block, object => this.#deps.store.update('IPAMBlock', object), withoutWishes(item))
     return true
   }
 
@@ -475,13 +513,13 @@ export class Claims {
     }
     // the journal is written before the server
     if (sequenceOf(base) > owned.block.sequence) this.#deps.outdated?.(parseBlock(base))
-    const newest = owned.block.sequence > sequenceOf(base) ? owned.block.sequence : sequenceOf(base) + 1n
-    const block = { ...owned.block, sequence: newest }
+    const now = ledger.get(cidr) ?? owned
+    const newest = now.block.sequence > sequenceOf(base) ? now.block.sequence : sequenceOf(base) + 1n
+    const block = { ...now.block, sequence: newest }
     await this.#write(block, object => store.update('IPAMBlock', object), base)
     // a change made meanwhile has marked the block dirty again; the next round publishes it
-    if (ledger.get(cidr)?.block !== owned.block) return
-    if (newest !== owned.block.sequence || owned.lostTo !== undefined)
-      ledger.put([{ ...owned, block, lostTo: undefined }])
+    if (ledger.get(cidr)?.block !== now.block) return
+    if (newest !== now.block.sequence || now.lostTo !== undefined) ledger.put([{ ...now, block, lostTo: undefined }])
   }
 
   /** Writes a block as it is, over `base` where there is one. Rejects as the store. */

@@ -6,10 +6,10 @@ import type { IpPool } from '../api/pools.ts'
 export type Inputs = {
   pools: readonly IpPool[]
   reserved: readonly string[]
-  config: { autoAllocateBlocks: boolean; maxBlocksPerHost: number; ipCooldownSeconds: number }
+  config: { strictAffinity: boolean; autoAllocateBlocks: boolean; maxBlocksPerHost: number; ipCooldownSeconds: number }
 }
 
-const DEFAULT_CONFIG = { autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 }
+const DEFAULT_CONFIG = { strictAffinity: false, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 }
 
 /** The same of objects that were listed. */
 export function inputsOf(

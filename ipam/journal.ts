@@ -3,13 +3,14 @@
 // changed are written: an assignment costs one small row and one fsync.
 import { randomUUID } from 'node:crypto'
 import { type Database, DatabaseError, transaction } from '../lib/database.ts'
-import { type Block, emptyBlock, type Slot } from './block.ts'
+import { assign, type Block, emptyBlock, type Slot } from './block.ts'
 
 /**
  * A block of this node. `lostTo`: another node owns it by the API server, so no address
- * is assigned from it, and it is forgotten when its last address is released.
+ * is assigned from it, and it is forgotten when its last address is released. `lender`: it is one address, lent to this node from
+ * that block of another one.
  */
-export type OwnedBlock = { readonly block: Block; readonly lostTo?: string }
+export type OwnedBlock = { readonly block: Block; readonly lostTo?: string; readonly lender?: string }
 
 /** An address of `block` that was released, milliseconds since the epoch, and the pods that have had it. */
 export type Released = {
@@ -31,6 +32,10 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS ipam_resting (
     address TEXT PRIMARY KEY, cidr TEXT NOT NULL, released_ms INTEGER NOT NULL, pods TEXT NOT NULL
   ) STRICT;
+  CREATE TABLE IF NOT EXISTS ipam_borrowed (
+    cidr TEXT PRIMARY KEY, lender TEXT NOT NULL, lost_to TEXT, handle TEXT, secondary TEXT
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS ipam_lenders (cidr TEXT PRIMARY KEY) STRICT;
   CREATE TABLE IF NOT EXISTS ipam_journal (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
   DROP TABLE IF EXISTS ipam_inputs;
 `
@@ -75,8 +80,22 @@ export class Journal {
     }
   }
 
-  /** Every block, in the order in which they were claimed. */
+  /** Every block, in the order in which they were claimed, and then every borrowed address. */
   blocks(): OwnedBlock[] {
+    return [...this.#ownBlocks(), ...this.#borrowed()]
+  }
+
+  #borrowed(): OwnedBlock[] {
+    const rows = this.#db.prepare('SELECT cidr, lender, lost_to, handle, secondary FROM ipam_borrowed ORDER BY rowid')
+    return rows.all().map(({ cidr, lender, lost_to, handle, secondary }) => {
+      const empty = emptyBlock(String(cidr), 0n)
+      const holder = handle !== null && { handle: String(handle), secondary: JSON.parse(String(secondary)) }
+      const lostTo = lost_to === null ? undefined : String(lost_to)
+      return { block: holder === false ? empty : assign(empty, holder, 0), lostTo, lender: String(lender) }
+    })
+  }
+
+  #ownBlocks(): OwnedBlock[] {
     const rows = this.#db.prepare('SELECT cidr, free, sequence, lost_to FROM ipam_blocks ORDER BY rowid').all()
     const slotRows = this.#db.prepare('SELECT ordinal, handle, secondary, since FROM ipam_slots WHERE cidr = ?')
     return rows.map(row => {
@@ -112,6 +131,10 @@ export class Journal {
     transaction(this.#db, () => {
       for (const { before, after } of changes) {
         const { cidr, slots, free, sequence } = after.block
+        if (after.lender !== undefined) {
+          this.#saveBorrowed(after)
+          continue
+        }
         put.run(cidr, JSON.stringify(free), String(sequence), after.lostTo ?? null)
         if (before === 'unknown') this.#db.prepare('DELETE FROM ipam_slots WHERE cidr = ?').run(cidr)
         const had = before === 'unknown' ? undefined : before?.slots
@@ -125,12 +148,36 @@ export class Journal {
     })
   }
 
+  #saveBorrowed({ block, lender = '', lostTo }: OwnedBlock): void {
+    const [slot = null] = block.slots
+    const put = this.#db.prepare(
+      'INSERT OR REPLACE INTO ipam_borrowed (cidr, lender, lost_to, handle, secondary) VALUES (?, ?, ?, ?, ?)',
+    )
+    put.run(block.cidr, lender, lostTo ?? null, slot?.handle ?? null, slot && JSON.stringify(slot.secondary))
+  }
+
   /** Forgets a block with everything in it. */
   forget(cidr: string): void {
     transaction(this.#db, () => {
       this.#db.prepare('DELETE FROM ipam_blocks WHERE cidr = ?').run(cidr)
+      this.#db.prepare('DELETE FROM ipam_borrowed WHERE cidr = ?').run(cidr)
       this.#db.prepare('DELETE FROM ipam_resting WHERE cidr = ?').run(cidr)
     })
+  }
+
+  /** Blocks of other nodes of which this node has asked for an address, or has one. */
+  lenders(): string[] {
+    const rows = this.#db.prepare('SELECT cidr FROM ipam_lenders ORDER BY cidr').all()
+    return rows.map(({ cidr }) => String(cidr))
+  }
+
+  noteLender(cidr: string): void {
+    transaction(this.#db, () => this.#db.prepare('INSERT OR IGNORE INTO ipam_lenders (cidr) VALUES (?)').run(cidr))
+  }
+
+  /** Nothing of this node is in the block any more, nor asked for. */
+  forgetLender(cidr: string): void {
+    transaction(this.#db, () => this.#db.prepare('DELETE FROM ipam_lenders WHERE cidr = ?').run(cidr))
   }
 
   /** Notes when addresses were released. For the transaction that releases them. */

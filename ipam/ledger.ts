@@ -12,7 +12,7 @@ export class Ledger {
   readonly #held = new Map<string, Assigned[]>()
   /** Blocks whose last change is only in memory: it is written with the next one that can be. */
   readonly #unwritten = new Set<string>()
-  readonly #listeners = new Set<(cidr: string) => void>()
+  readonly #listeners = new Set<(cidr: string, isBorrowed: boolean) => void>()
 
   constructor(journal: LedgerJournal) {
     this.#journal = journal
@@ -22,7 +22,12 @@ export class Ledger {
 
   /** Every owned block, in the order of the claims. */
   blocks(): OwnedBlock[] {
-    return [...this.#blocks.values()]
+    return [...this.#blocks.values()].filter(({ lender }) => lender === undefined)
+  }
+
+  /** Every address that another node lent to this one, each as a block of one. */
+  borrowed(): OwnedBlock[] {
+    return [...this.#blocks.values()].filter(({ lender }) => lender !== undefined)
   }
 
   get(cidr: string): OwnedBlock | undefined {
@@ -64,7 +69,7 @@ export class Ledger {
       this.#blocks.set(after.block.cidr, after)
       this.#index(before, after)
     }
-    for (const { block } of changed) this.#tell(block.cidr)
+    for (const { block, lender } of changed) this.#tell(block.cidr, lender !== undefined)
   }
 
   forget(cidr: string): void {
@@ -73,17 +78,17 @@ export class Ledger {
     this.#unwritten.delete(cidr)
     this.#blocks.delete(cidr)
     this.#index(before, undefined)
-    this.#tell(cidr)
+    this.#tell(cidr, before?.lender !== undefined)
   }
 
-  /** Calls `listen` with the CIDR of each block that was claimed, changed or forgotten. */
-  onChange(listen: (cidr: string) => void): () => void {
+  /** Calls `listen` with the CIDR of each block, or borrowed address, that was got, changed or forgotten. */
+  onChange(listen: (cidr: string, isBorrowed: boolean) => void): () => void {
     this.#listeners.add(listen)
     return () => this.#listeners.delete(listen)
   }
 
-  #tell(cidr: string): void {
-    for (const listen of this.#listeners) listen(cidr)
+  #tell(cidr: string, isBorrowed: boolean): void {
+    for (const listen of this.#listeners) listen(cidr, isBorrowed)
   }
 
   #index(before: OwnedBlock | undefined, after: OwnedBlock | undefined): void {

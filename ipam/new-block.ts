@@ -1,16 +1,19 @@
 // Gets this node one more block: picks a free one by what is known of the others, and claims it. Blocks of other nodes are
 // not watched, so what is known may be out of date: a lost claim, or a pool without a free block, leads to a new list. Where none
 // is free and a pod waits, owners of empty blocks are asked for one; a spare one is never asked for.
+import type { Borrower } from '../api/address-wishes.ts'
 import type { IpPool } from '../api/pools.ts'
 import { isStoreError, type Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import { contains, type Family, familyOf, overlaps } from '../lib/ip.ts'
 import { blockSize } from './block.ts'
-import { type Asked, BlockRequests, inWords } from './block-requests.ts'
+import { BlockRequests } from './block-requests.ts'
+import type { Borrowing } from './borrowing.ts'
 import type { Claims } from './claims.ts'
 import type { Inputs } from './inputs.ts'
 import type { OwnedBlock } from './journal.ts'
 import type { Ledger } from './ledger.ts'
+import { type Asked, inWords, MOST_ASKED, type OwnerRound } from './owner-round.ts'
 import { pickBlock, reservedIn } from './pick.ts'
 import type { PoolHold } from './pool-hold.ts'
 import type { AssignRefusal } from './port.ts'
@@ -30,10 +33,14 @@ export type NewBlockDeps = {
   clock: Clock
   /** Blocks of the pools are scarce: an owner is asked for one. */
   asking: (family: Family) => void
+  round: OwnerRound
+  borrowing: Pick<Borrowing, 'ask'>
+  /** Whether a single address of another node can be used here: every node can be told the route to it. */
+  canBorrow: () => boolean
 }
 
-/** `exact`: this block and no other. `isNeeded`: a pod waits, so owners of empty blocks are asked for one. */
-type Wanted = { exact?: string; isNeeded: boolean }
+/** `exact`: this block and no other. `isNeeded`: a pod waits, so owners of empty blocks are asked for one. `borrower`: for a single address, where none has one. */
+type Wanted = { exact?: string; isNeeded: boolean; borrower?: Borrower }
 
 export class NewBlock {
   readonly #node: string
@@ -43,21 +50,27 @@ export class NewBlock {
   readonly #store: Pick<Store, 'pages'>
   readonly #asking: NewBlockDeps['asking']
   readonly #requests: BlockRequests
+  readonly #round: OwnerRound
+  readonly #borrowing: NewBlockDeps['borrowing']
+  readonly #canBorrow: () => boolean
   readonly #claiming = new Map<string, { isNeeded: boolean; outcome: Promise<AssignRefusal | undefined> }>()
 
-  constructor({ node, claims, ledger, hold, store, clock, asking }: NewBlockDeps) {
+  constructor({ node, claims, ledger, hold, store, clock, asking, round, borrowing, canBorrow }: NewBlockDeps) {
     this.#node = node
     this.#claims = claims
     this.#ledger = ledger
     this.#hold = hold
     this.#store = store
     this.#asking = asking
-    this.#requests = new BlockRequests({ node, store, clock })
+    this.#requests = new BlockRequests({ node, store, clock, round })
+    this.#round = round
+    this.#borrowing = borrowing
+    this.#canBorrow = canBorrow
   }
 
   /** From now on no owner is asked any more, and who waits for one hears at once. */
   close(): void {
-    this.#requests.close()
+    this.#round.close()
   }
 
   /**
@@ -90,7 +103,7 @@ export class NewBlock {
   async #claimOne(
     pools: readonly IpPool[],
     inputs: Inputs,
-    { exact, isNeeded }: Wanted,
+    { exact, isNeeded, borrower }: Wanted,
   ): Promise<AssignRefusal | undefined> {
     const family = familyOf(pools[0]!.spec.cidr)
     const before = this.#own().length
@@ -117,10 +130,16 @@ export class NewBlock {
         if (cidr === undefined) {
           const asked = isNeeded ? await this.#ask(pools, inputs) : []
           if (asked.some(({ answer }) => answer === 'given')) continue
+          const lenders = borrower === undefined ? [] : await this.#borrow(pools, inputs, borrower, asked)
+          if (lenders.some(({ answer }) => answer === 'given')) return undefined
           const none = `no free block is left in ${pools.map(pool => described(pool, inputs.reserved)).join(', ')}`
           return {
             refused: 'exhausted',
-            message: [none, ...asked.map(inWords)].join('; '),
+            message: [
+              none,
+              ...asked.map(each => inWords(each, 'block')),
+              ...lenders.map(each => inWords(each, 'address')),
+            ].join('; '),
             remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
           }
         }
@@ -153,14 +172,23 @@ export class NewBlock {
 
   /** Asks owners of blocks without pods, by the last list, until one has given its block back. Rejects as the store. */
   async #ask(pools: readonly IpPool[], { reserved }: Inputs): Promise<Asked[]> {
-    const useful = this.#claims.empty().filter(([cidr]) => {
-      const isWhole = reservedIn(reserved, cidr) < BigInt(blockSize(cidr))
-      return isWhole && pools.some(({ spec }) => contains(spec.cidr, cidr))
-    })
-    const asked = await this.#requests.ask(useful)
+    const asked = await this.#requests.ask(usefulOf(this.#claims.empty(), pools, reserved))
     if (asked.length > 0) this.#asking(familyOf(pools[0]!.spec.cidr))
     for (const { cidr, answer } of asked) if (answer === 'given') this.#claims.freed(cidr)
     return asked
+  }
+
+  /** Asks owners of blocks with a free address for it, by the last list. `before`: who was asked for a block. Rejects as the store, and with DatabaseError. */
+  async #borrow(
+    pools: readonly IpPool[],
+    { reserved, config }: Inputs,
+    borrower: Borrower,
+    before: readonly Asked[],
+  ): Promise<Asked[]> {
+    if (config.strictAffinity || !this.#canBorrow()) return []
+    const most = Math.max(1, MOST_ASKED - before.filter(({ answer }) => answer === 'silent').length)
+    const announced = pools.filter(({ spec }) => !spec.disableBGPExport)
+    return this.#borrowing.ask(usefulOf(this.#claims.withRoom(), announced, reserved), borrower, most)
   }
 
   #firstFree(pools: readonly IpPool[], inputs: Inputs): string | undefined {
@@ -204,6 +232,18 @@ export class NewBlock {
   #own(): OwnedBlock[] {
     return this.#ledger.blocks().filter(({ lostTo }) => lostTo === undefined)
   }
+}
+
+/** Blocks of the pools that are not wholly reserved. */
+function usefulOf(
+  blocks: readonly (readonly [cidr: string, affinity: string])[],
+  pools: readonly IpPool[],
+  reserved: readonly string[],
+) {
+  return blocks.filter(([cidr]) => {
+    const isWhole = reservedIn(reserved, cidr) < BigInt(blockSize(cidr))
+    return isWhole && pools.some(({ spec }) => contains(spec.cidr, cidr))
+  })
 }
 
 function described({ metadata, spec }: IpPool, reserved: readonly string[]): string {

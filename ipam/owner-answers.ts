@@ -1,7 +1,9 @@
 // Says that this node lives where somebody asks before it frees a block of it (`askOwner`). The answer is written also while
 // nothing else may be: without a Node object, and while the server is not believed. A block of this node at a server is
 // reason enough to keep it there. Who is asked to free what no pod of this node has (`askCollect`) looks before it answers, and
-// who is asked for an empty block (`askBlock`) gives it back instead of an answer, where it can.
+// who is asked for an empty block (`askBlock`) gives it back instead of an answer, where it can. Single addresses that other nodes ask
+// for (`api/address-wishes.ts`) are lent to them.
+import { wishesOf } from '../api/address-wishes.ts'
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
 import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
@@ -25,6 +27,8 @@ export type OwnerAnswersDeps = {
   collect?: () => Promise<unknown>
   /** Gives a block back as it is here, where nothing speaks against that; whether the server has it no more, as far as it says. */
   give(item: BlockObject): Promise<boolean>
+  /** Does what other nodes ask for in a block (`lending.ts`), and writes it as it is then. Whether it did: not while that cannot be told. */
+  lend(item: BlockObject): Promise<boolean>
   /** The server has the block as it was written, of which nothing changed but the question. */
   answered(written: BlockObject): void
 }
@@ -74,7 +78,7 @@ export class OwnerAnswers {
   }
 
   async #answerOnce(cidr: string): Promise<void> {
-    const { store, log, mine, answered, collect, give } = this.#deps
+    const { store, log, mine, answered, collect, give, lend } = this.#deps
     const item = await store.get('IPAMBlock', blockName(cidr))
     if (!isAsked(item) || !mine(item)) return
     if (isBlockWanted(item) && (await give(item))) {
@@ -83,7 +87,10 @@ export class OwnerAnswers {
     }
     const collected = isCollectAsked(item)
     if (collected) await collect?.()
-    answered(await store.update('IPAMBlock', answerAsked(item)))
+    const isWritten = wishesOf(item).size > 0 && (await lend(item))
+    const isOther = isOwnerAsked(item) || collected || isBlockWanted(item)
+    if (!isWritten && isOther) answered(await store.update('IPAMBlock', answerAsked(item)))
+    if (!isOther) return
     if (collected) log.info({ cidr }, 'somebody asked to free what no pod of this node has: it is freed')
     else if (isOwnerAsked(item)) log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
     else log.info({ cidr }, 'another node asked for this block, which is in use or was a moment ago: it stays')
@@ -91,5 +98,5 @@ export class OwnerAnswers {
 }
 
 function isAsked(item: BlockObject): boolean {
-  return isOwnerAsked(item) || isCollectAsked(item) || isBlockWanted(item)
+  return isOwnerAsked(item) || isCollectAsked(item) || isBlockWanted(item) || wishesOf(item).size > 0
 }

@@ -86,10 +86,14 @@ export type Allocator = {
   /** Who a handle is: the attributes it was assigned with. */
   holder(handle: string): AllocationAttributes | undefined
   blocks(): readonly OwnBlock[]
+  /** Addresses of blocks of other nodes that are this node's, as CIDRs: other nodes have routes to them here. */
+  borrowed(): readonly string[]
+  /** Addresses of blocks of this node that are another one's. */
+  lent(): readonly string[]
   /** Whether the journal has all blocks that the API server has for this node: a new one gets them from there. */
   readonly blocksKnown: boolean
   /**
-   * Called after a block is claimed or given back, and when all blocks of this node are known: felix and the speaker
+   * Called after a block is claimed or given back, an address is lent or borrowed or back, and when all blocks of this node are known: felix and the speaker
    * announce and withdraw by it.
    */
   onBlocks(listen: (blocks: readonly OwnBlock[]) => void): () => void

@@ -195,6 +195,11 @@ export class Resting {
   }
 }
 
+/** Whose an address is by the attributes of its allocation. */
+export function podNameOf({ namespace, pod }: { namespace?: string; pod?: string } = {}): PodName | undefined {
+  return namespace === undefined || pod === undefined ? undefined : { namespace, name: pod }
+}
+
 function isEqual(one: PodName, other: PodName): boolean {
   return one.name === other.name && one.namespace === other.namespace
 }

@@ -14,6 +14,9 @@ export class TakenBlocks {
   readonly #affinities = new Map<string, string | undefined>()
   /** Blocks of other nodes in which nobody had an address when they were listed. */
   #empty: ReadonlySet<string> = new Set()
+  /** The same with a free address. */
+  #withRoom: ReadonlySet<string> = new Set()
+  #lenders: readonly string[] = []
   #synced = false
   /** When all blocks were listed last, on the monotonic clock. */
   #listedMs: number | undefined
@@ -40,8 +43,22 @@ export class TakenBlocks {
 
   /** Blocks of other nodes in which nobody had an address when all were listed, with the affinity. */
   empty(): [cidr: string, affinity: string][] {
+    return this.#ofOthers(this.#empty)
+  }
+
+  /** Blocks of other nodes in which an address was free when all were listed, with the affinity. */
+  withRoom(): [cidr: string, affinity: string][] {
+    return this.#ofOthers(this.#withRoom)
+  }
+
+  /** Blocks of other nodes in which this node had an address when all were listed. */
+  get lenders(): readonly string[] {
+    return this.#lenders
+  }
+
+  #ofOthers(cidrs: ReadonlySet<string>): [cidr: string, affinity: string][] {
     const own = affinityOf(this.#deps.node)
-    return [...this.#empty].flatMap(cidr => {
+    return [...cidrs].flatMap(cidr => {
       const affinity = this.#affinities.get(cidr)
       return affinity === undefined || affinity === own ? [] : [[cidr, affinity]]
     })
@@ -69,12 +86,19 @@ export class TakenBlocks {
     const found = new Map<string, string | undefined>()
     // page by page, so that the allocations of 5,000 blocks are never in memory together
     const empty = new Set<string>()
+    const withRoom = new Set<string>()
+    const lenders: string[] = []
     for await (const page of store.pages('IPAMBlock'))
       for (const { spec } of page) {
         found.set(spec.cidr, spec.affinity)
         if (spec.allocations.every(index => index === null)) empty.add(spec.cidr)
+        if (spec.allocations.includes(null)) withRoom.add(spec.cidr)
+        const isOther = spec.affinity !== affinityOf(node)
+        if (isOther && spec.attributes.some(({ secondary }) => secondary?.['node'] === node)) lenders.push(spec.cidr)
       }
     this.#empty = empty
+    this.#withRoom = withRoom
+    this.#lenders = lenders
     this.#listedMs = clock.monotonicMs()
     const own = affinityOf(node)
     // of this node's blocks the watch is newer than the list

@@ -1,10 +1,9 @@
 // What this node's kernel should hold, worked out from what changed. Each input leads to few outputs:
-//
 //   endpoint, its sources ─┬─> link, address, neighbour, sysctl, elements of the pod filter for its interface
 //                          └─> pod route ───────┐
 //   floating address ──> tables of NAT; pod route, or learned inside an own block
 //   ownBlock ──┬─> block route ─────────────────┤
-//              └─> learned inside the block     ├─> one for each CIDR ──> route, condition
+//        lent ─┴─> learned inside the block     ├─> one for each CIDR ──> route, condition
 //   pool ──┬─> destination, tables of NAT       │
 //          └─> learned inside the pool          │
 //   learned ──┬─> learned route ────────────────┘
@@ -15,9 +14,8 @@
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
 //   node, config, uplinkMtu ──> tables of the pod filter and of NAT, link, address, sysctl of the host, route to the pods' gateway, all learned
 //
-// Work is proportional to what changed and to what depends on it, except that another node, another capability or
-// another need for VXLAN looks at all learned routes again. Nothing here remembers how a state was reached: any order
-// of events, a restart or a replay ends in the same place. A full calculation is this one, fed from empty.
+// Work is proportional to what changed and to what depends on it, except that another node, another capability or another need for VXLAN looks at
+// all learned routes again. Nothing here remembers how a state was reached: any order of events, a restart or a replay ends in the same place.
 import { isDeepStrictEqual } from 'node:util'
 import type { Condition } from '../../api/status.ts'
 import {
@@ -68,6 +66,7 @@ export class Calculator {
     learned: new Map(),
     remote: new Map(),
     ownBlock: new Map(),
+    lent: new Map(),
     pool: new Map(),
   }
   readonly #told: { readonly [K in InputKind]: Set<string> } = {
@@ -77,6 +76,7 @@ export class Calculator {
     learned: new Set(),
     remote: new Set(),
     ownBlock: new Set(),
+    lent: new Set(),
     pool: new Set(),
   }
   /** Whether something was told that is not worked out yet: each pass asks three things of one state. */
@@ -286,6 +286,7 @@ export class Calculator {
     for (const address of this.#told.floating)
       this.#floating.update(address, this.#items.floating.get(address), config.workloadRouteProtocol)
     if (this.#floatingKnown) this.#floating.wantTables()
+    for (const cidr of this.#told.lent) this.#learned.elsewhereChanged('lent', cidr, this.#items.lent.has(cidr))
     for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.has(cidr))
     const vteps = this.#updateVteps(before.node?.name, node?.name)
     this.#updateNodeAddresses(before.node?.name)

@@ -34,7 +34,11 @@ export class FloatingGroup {
 
   /** Takes in who has a floating address; undefined: nobody. */
   update(address: string, floating: FloatingAddress | undefined, routeProtocol: number): void {
-    this.#learned.elsewhereChanged(`${address}/${addressBits(familyOf(address))}`, floating?.at === 'elsewhere')
+    this.#learned.elsewhereChanged(
+      'floating',
+      `${address}/${addressBits(familyOf(address))}`,
+      floating?.at === 'elsewhere',
+    )
     const before = this.#here.get(address)
     const now = floating?.at === 'here' ? floating : undefined
     if (before === undefined && now === undefined) return

@@ -58,7 +58,7 @@ export class LearnedGroup {
   readonly #byHop = new Map<string, Hop>()
   readonly #ownBlocks = new PrefixIndex<true>()
   /** Single addresses that another node has, which may lie in own blocks: as CIDRs. */
-  readonly #elsewhere = new Set<string>()
+  readonly #elsewhere = { floating: new Set<string>(), lent: new Set<string>() }
   #dirty: State[] = []
   #here: Here | undefined
   #lackingIpip = 0
@@ -118,10 +118,11 @@ export class LearnedGroup {
   }
 
   /** Another node has this single address, a CIDR, although it may lie in an own block; or none has it any more. */
-  elsewhereChanged(dst: string, isElsewhere: boolean): void {
-    if (isElsewhere === this.#elsewhere.has(dst)) return
-    if (isElsewhere) this.#elsewhere.add(dst)
-    else this.#elsewhere.delete(dst)
+  elsewhereChanged(as: 'floating' | 'lent', dst: string, isElsewhere: boolean): void {
+    const addresses = this.#elsewhere[as]
+    if (isElsewhere === addresses.has(dst)) return
+    if (isElsewhere) addresses.add(dst)
+    else addresses.delete(dst)
     const state = this.#states.get(dst)
     if (state !== undefined) this.#lookAgain(state)
   }
@@ -186,7 +187,8 @@ export class LearnedGroup {
     const { nextHop } = learned
     if (prefix === undefined || hop === undefined)
       return noRoute(dst, 'Malformed', `prefix or next hop ${nextHop} cannot be read`, 'correct the announcing router')
-    const block = this.#elsewhere.has(dst) ? undefined : this.#ownBlocks.match(prefix)
+    const isElsewhere = this.#elsewhere.floating.has(dst) || this.#elsewhere.lent.has(dst)
+    const block = isElsewhere ? undefined : this.#ownBlocks.match(prefix)
     if (here.addresses.match(prefix) ?? block ?? here.subnetNames.has(dst))
       return noRoute(
         dst,

@@ -38,6 +38,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
   const [told, asked] = [[] as string[], [] as ((answer: readonly Assigned[] | AssignRefusal) => void)[]]
   const reports = new Map<string, readonly Condition[]>()
   let blocks: OwnBlock[] = []
+  let [borrowed, lent]: [readonly string[], readonly string[]] = [[], []]
   let blocksChanged: (all: readonly OwnBlock[]) => void = () => undefined
   let needed = tunnels
   const network = new NodeNetwork({
@@ -74,6 +75,8 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       rename: () => undefined,
       release: async () => [],
       blocks: () => blocks,
+      borrowed: () => borrowed,
+      lent: () => lent,
       blocksKnown: true,
       connection: { connected: true },
       onBlocks: listen => {
@@ -106,12 +109,32 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       blocks = cidrs.map(cidr => ({ cidr, pool: 'a', size: 64, used: 0 }))
       blocksChanged(blocks)
     },
+    lend: (now: { borrowed?: string[]; lent?: string[] }) => {
+      borrowed = now.borrowed ?? []
+      lent = now.lent ?? []
+      blocksChanged(blocks)
+    },
     need: (now: typeof needed) => {
       needed = now
       network.changed()
     },
   }
 }
+
+test('felix is told of borrowed addresses as of own blocks, and of what is lent of those', async t => {
+  const { take, own, lend } = await aNetwork(t)
+  own('10.0.0.0/26')
+  lend({ borrowed: ['10.0.9.1/32'], lent: ['10.0.0.5/32', '10.0.0.6/32'] })
+  lend({ lent: ['10.0.0.6/32'] })
+  await turns()
+  t.deepEqual(
+    take().filter(line => /^(ownBlock|lent) /.test(line)),
+    [
+      ...['ownBlock 10.0.0.0/26', 'ownBlock 10.0.9.1/32', 'lent 10.0.0.5/32', 'lent 10.0.0.6/32'],
+      ...['ownBlock 10.0.9.1/32 gone', 'lent 10.0.0.5/32 gone'],
+    ],
+  )
+})
 
 test('a node that has not seen its cluster tells felix its blocks, which it knows itself, and nothing is complete', async t => {
   const { network, take, own, reports } = await aNetwork(t)

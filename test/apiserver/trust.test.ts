@@ -255,6 +255,25 @@ test('a node asks for a block of another one by an annotation of it, which it do
   t.is((await call(server.url, path, n2, 'PATCH', wish(null))).code, 200)
 })
 
+test('a node asks for addresses of a block of another one in its own entry, and leaves those of others', async t => {
+  const { server, n1, n2 } = await withNodes(t)
+  const path = `${BLOCKS}/10-0-0-2-32`
+  await call(server.url, BLOCKS, n2, 'POST', block('10.0.0.2/32', 'host:n2'))
+  const wishes = (entries: object | null) => ({
+    metadata: { annotations: { 'margay.io/AddressesWanted': entries && JSON.stringify(entries) } },
+  })
+  const ask = async (token: string, entries: object | null) =>
+    (await call(server.url, path, token, 'PATCH', wishes(entries))).code
+  t.is(await ask(n1, { n1: { want: [] } }), 200)
+  t.is(await ask(n1, { n1: { want: [] }, n3: { want: [] } }), 403, 'in the name of another one')
+  t.is(await ask(n2, { n1: { want: [] }, n3: { want: [] } }), 200, 'the owner')
+  t.is(await ask(n1, { n1: { want: [] } }), 403)
+  t.is(await ask(n1, { n3: { want: [] } }), 200, 'it has its address, or wants none any more')
+  t.is(await ask(n1, null), 403)
+  const more = { ...wishes({ n1: {}, n3: { want: [] } }), spec: { unallocated: [] } }
+  t.is((await call(server.url, path, n1, 'PATCH', more)).code, 403)
+})
+
 test('a user of no known group is told so, and a token that is taken out of the file ends', async t => {
   const dir = await tempDir(t)
   const usersFile = join(dir, 'tokens.csv')

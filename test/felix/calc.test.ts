@@ -140,6 +140,26 @@ test('an announcement of an own block, of a part of it, of the own subnet or of 
   )
 })
 
+test('an address of an own block that is lent to another node has a route there, and no other part of the block has one', t => {
+  const lent = ['10.244.1.7/32']
+  const theirs = [...lent, '10.244.1.8/32', '10.244.1.0/27'].map(prefix => learned(prefix, '192.168.10.12'))
+  const input = { ...FULL, lent, learned: theirs, endpoints: [] }
+  const { routes, conditions } = desiredState(input)
+  t.deepEqual(
+    routes.filter(({ gateway }) => gateway !== undefined).map(({ dst }) => dst),
+    lent,
+  )
+  t.deepEqual(
+    conditions.map(({ reason }) => reason),
+    ['OwnPrefix', 'OwnPrefix'],
+  )
+  t.deepEqual(
+    desiredState({ ...input, lent: [] }).routes.filter(({ gateway }) => gateway !== undefined),
+    [],
+    'it came back, and its route is gone also where it is still announced',
+  )
+})
+
 test('a default route and an aggregate around own blocks are used: the longest prefix still finds the blocks', t => {
   const input = { ...FULL, learned: [learned('0.0.0.0/0', '192.168.10.1'), learned('10.0.0.0/8', '192.168.10.1')] }
   t.deepEqual(

@@ -114,6 +114,7 @@ export const call: fc.Arbitrary<Call> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('pool' as const), key: fc.constantFrom('p1', 'p2', 'p3'), value: orGone(pool) }),
   fc.record({ kind: fc.constant('ownBlock' as const), key: ownBlock, value: orGone(fc.constant(true as const)) }),
+  fc.record({ kind: fc.constant('lent' as const), key: prefix, value: orGone(fc.constant(true as const)) }),
   fc.record({ kind: fc.constant('endpoint' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(pod) }),
   fc.record({ kind: fc.constant('sources' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(sources) }),
   fc.record({ kind: fc.constant('floating' as const), key: floatingAddress, value: orGone(floating) }),

@@ -99,6 +99,7 @@ export function startFelix(
       },
     ],
     ownBlocks: [`10.244.${n}.0/26`],
+    lent: [],
     learned: [{ prefix: `10.244.${other}.0/26`, nextHop: `192.168.${other}0.1${other}`, encapsulations: [8] }],
     endpoints: [
       {

@@ -18,6 +18,7 @@ export type World = Settings & {
   pools: readonly Pool[]
   remotes: readonly RemoteNode[]
   ownBlocks: readonly string[]
+  lent: readonly string[]
   learned: readonly LearnedRoute[]
   endpoints: readonly Endpoint[]
 }
@@ -53,7 +54,7 @@ const toldKeys = new WeakMap<Told, Map<InputKind, Set<string>>>()
 /** Tells parts of a world: each list as the differences to the list told before. A pool goes by its CIDR. */
 export function tell(
   felix: Told,
-  { pools, remotes, ownBlocks, learned, endpoints, ...settings }: Partial<World>,
+  { pools, remotes, ownBlocks, lent, learned, endpoints, ...settings }: Partial<World>,
 ): void {
   felix.configure(settings)
   tellList(
@@ -70,6 +71,11 @@ export function tell(
     felix,
     'ownBlock',
     ownBlocks?.map(cidr => [cidr, true]),
+  )
+  tellList(
+    felix,
+    'lent',
+    lent?.map(cidr => [cidr, true]),
   )
   tellList(
     felix,
@@ -120,6 +126,7 @@ export const EMPTY: World = {
   pools: [],
   remotes: [],
   ownBlocks: [],
+  lent: [],
   learned: [],
   endpoints: [],
   uplinkMtu: 1500,

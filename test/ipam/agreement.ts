@@ -1,7 +1,8 @@
 // What several nodes over one store must agree in.
 import type { Store } from '../../datastore/port.ts'
-import { affinityOf, isPublished } from '../../ipam/block.ts'
+import { affinityOf, isPublished, parseBlock } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
+import { lentTo } from '../../ipam/lending.ts'
 import { overlaps } from '../../lib/ip.ts'
 import type { TestNode } from './world.ts'
 
@@ -19,8 +20,11 @@ export function twoOwners(nodes: readonly TestNode[]): string | undefined {
       const clash = note(owners, cidr, name)
       if (clash !== undefined) return clash
     }
+    const lent = allocator.lent()
     for (const held of allocator.held().values())
-      for (const { address } of held) {
+      for (const { address, block } of held) {
+        // the node that it is lent to has it
+        if (lent.includes(`${address}/${block.includes(':') ? 128 : 32}`)) continue
         const clash = note(addresses, address, name)
         if (clash !== undefined) return clash
       }
@@ -42,7 +46,19 @@ export async function disagreement(
   for (const { name, allocator, db } of nodes) {
     const published = objects.filter(({ spec }) => spec.affinity === affinityOf(name))
     const written = new Journal(db)
-    const journal = written.blocks()
+    const borrowed = written.blocks().filter(({ lender }) => lender !== undefined)
+    for (const { block, lender } of borrowed) {
+      const object = objects.find(({ spec }) => spec.cidr === lender)
+      const slot = object && lentTo(parseBlock(object), name).get(block.cidr)
+      if (slot?.handle !== block.slots[0]?.handle)
+        return `${name}: ${block.cidr} is borrowed, and ${lender} says ${slot?.handle}`
+    }
+    const journal = written.blocks().filter(({ lender }) => lender === undefined)
+    for (const object of objects) {
+      const lent = object.spec.affinity === affinityOf(name) ? [] : [...lentTo(parseBlock(object), name).keys()]
+      const unknown = lent.find(cidr => !borrowed.some(({ block }) => block.cidr === cidr))
+      if (unknown !== undefined) return `${name}: ${unknown} is lent to it, and its journal does not know`
+    }
     for (const { block } of journal) {
       const object = published.find(({ spec }) => spec.cidr === block.cidr)
       if (object === undefined || !isPublished(block, object, written))

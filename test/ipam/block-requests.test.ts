@@ -5,7 +5,7 @@ import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { Refused, type Store } from '../../datastore/port.ts'
 import { askBlock, isBlockWanted } from '../../ipam/block.ts'
 import { type Database, DatabaseError, openDatabase } from '../../lib/database.ts'
-import { aNode, aPod, aPool, assigned, converge, convergeAll, pass, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, assigned, converge, convergeAll, lendNothing, pass, type TestNode } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
@@ -13,6 +13,7 @@ test.after('calicoctl ipam check would find nothing in what the tests left', con
 async function twoNodes(over: (fake: FakeStore) => { here?: Store; there?: Store } = () => ({})) {
   const fake = createFakeStore()
   await fake.create('IPPool', aPool('p', '10.0.0.0/30', 31))
+  await lendNothing(fake)
   const { here = fake, there = fake } = over(fake)
   const nodes = [aNode(here, 'n1'), aNode(there, 'n2')] as const
   for (const node of nodes) {

@@ -8,7 +8,7 @@ import { aNode, aPod, aPool, assigned, converge, convergeAll, type TestNode } fr
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
-const config = { autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 }
+const config = { strictAffinity: true, autoAllocateBlocks: true, maxBlocksPerHost: 0, ipCooldownSeconds: 0 }
 const inputs = (part: Partial<Inputs>): Inputs => ({ pools: [], reserved: [], config, ...part })
 const nodes = (...names: string[]) => names.map(name => ({ name, labels: { name } }))
 const block = (cidr: string, node: string, used: number, size: number) =>

@@ -2,7 +2,7 @@
 import test from 'ava'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import type { Store, WatchEvent } from '../../datastore/port.ts'
-import { aNode, aPod, aPool, assigned, breaksByHand, converge, convergeAll } from './world.ts'
+import { aNode, aPod, aPool, assigned, breaksByHand, converge, convergeAll, lendNothing } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
@@ -58,6 +58,7 @@ test('changes of other nodes’ blocks are not told to a node, and all blocks ar
 
 test('a block that another node gave back is found when no other is free', async t => {
   const fake = await aStore('10.0.0.0/30', 31)
+  await lendNothing(fake)
   const [here, there] = [aNode(fake, 'n1'), aNode(fake, 'n2')]
   for (const node of [here, there]) node.start()
   await converge(fake, here, there)

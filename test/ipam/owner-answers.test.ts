@@ -21,6 +21,7 @@ function asking(refusal: Error) {
       mine: () => true,
       answered: () => undefined,
       give: async () => false,
+      lend: async () => false,
     },
     store: {
       get: async () => item,
@@ -76,6 +77,7 @@ test('who is asked to free what no pod has frees it before the answer, which tak
       mine: () => true,
       answered: () => undefined,
       give: async () => false,
+      lend: async () => false,
     },
     collect: async () => {
       steps.push('freed')

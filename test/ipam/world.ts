@@ -35,6 +35,7 @@ export function aNode(
   mayWrite?: () => boolean,
   sets?: Sets,
   reached?: (cidr: string) => Promise<void>,
+  withdrawn?: (cidr: string) => Promise<void>,
 ): TestNode {
   const clock = new ManualClock()
   const selects = { node: (selector: string) => selector === 'all()' || selector === name }
@@ -51,7 +52,15 @@ export function aNode(
     selects,
     sets,
     reached,
+    withdrawn,
   })
+  // `aPod` does not know where it will run
+  const assignNow = allocator.assignNow.bind(allocator)
+  allocator.assignNow = (request, within) =>
+    assignNow(
+      { ...request, attributes: { ...request.attributes, ...(request.attributes.node === 'n1' && { node: name }) } },
+      within,
+    )
   const world: TestNode = {
     name,
     clock,
@@ -69,12 +78,18 @@ export function aNode(
     },
     async restart() {
       await world.close()
-      const again = aNode(store, name, db, mayWrite, sets, reached)
+      const again = aNode(store, name, db, mayWrite, sets, reached, withdrawn)
       again.start()
       return again
     },
   }
   return world
+}
+
+/** From now on no node gives an address of its blocks to a pod of another one. */
+export async function lendNothing(store: Pick<Store, 'create'>): Promise<void> {
+  const input = { metadata: { name: 'default' }, spec: { strictAffinity: true } }
+  await store.create('IPAMConfiguration', kinds.IPAMConfiguration.schema.parse(input))
 }
 
 export function aPod(name: string): AssignRequest {

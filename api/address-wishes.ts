@@ -1,0 +1,79 @@
+// What nodes ask of the owner of a block of which they need single addresses: one annotation of the IPAMBlock, with an entry for
+// each node that asks. The owner alone writes the allocations; it does what an entry says and takes it out (`ipam/lending.ts`).
+import * as z from 'zod'
+import type { Resource } from './kinds.ts'
+
+/** Annotation of an IPAMBlock: JSON, node names and their `AddressWish`. */
+export const ADDRESSES_WANTED_ANNOTATION = 'margay.io/AddressesWanted'
+
+/** A node that asks for more at once is not believed: a pod asks for one address of a family. */
+const MOST_WANTED = 64
+
+const text = z.string().max(253)
+const attributes = z.object({ pod: text.optional(), namespace: text.optional(), containerID: text.optional() })
+const borrower = z.object({ handle: text.min(1), attributes })
+const addressWish = z.object({
+  /** When it was asked; each write of an entry differs from the one before. */
+  at: text,
+  /** Each of these needs an address. */
+  want: z.array(borrower).max(MOST_WANTED).default([]),
+  /** Who has an address now that was lent to the node before. */
+  hold: z
+    .array(borrower.extend({ address: text }))
+    .max(MOST_WANTED)
+    .default([]),
+  /** Addresses that were lent to the node, and that it has no more. */
+  free: z.array(text).default([]),
+})
+
+/** For whom an address is: `handle_id` and `secondary` of the allocation, but for what the owner writes itself. */
+export type Borrower = z.infer<typeof borrower>
+
+export type AddressWish = z.infer<typeof addressWish>
+
+/** What each node asks of the owner of a block. What cannot be read is nobody's wish. */
+export function wishesOf({ metadata }: Pick<Resource<'IPAMBlock'>, 'metadata'>): ReadonlyMap<string, AddressWish> {
+  const wishes = new Map<string, AddressWish>()
+  for (const [node, entry] of Object.entries(entriesOf(metadata.annotations?.[ADDRESSES_WANTED_ANNOTATION]))) {
+    const { data } = addressWish.safeParse(entry)
+    if (data !== undefined) wishes.set(node, data)
+  }
+  return wishes
+}
+
+/** The block with another wish of one node, or without it. */
+export function withWish(
+  item: Resource<'IPAMBlock'>,
+  node: string,
+  wish: AddressWish | undefined,
+): Resource<'IPAMBlock'> {
+  const { [ADDRESSES_WANTED_ANNOTATION]: before, ...annotations } = item.metadata.annotations ?? {}
+  const { [node]: _own, ...others } = entriesOf(before)
+  const entries = wish === undefined ? others : { ...others, [node]: wish }
+  const asked = Object.keys(entries).length > 0 && { [ADDRESSES_WANTED_ANNOTATION]: JSON.stringify(entries) }
+  return { ...item, metadata: { ...item.metadata, annotations: { ...annotations, ...asked } } }
+}
+
+/** The block without wishes. */
+export function withoutWishes(item: Resource<'IPAMBlock'>): Resource<'IPAMBlock'> {
+  const { [ADDRESSES_WANTED_ANNOTATION]: _asked, ...annotations } = item.metadata.annotations ?? {}
+  return { ...item, metadata: { ...item.metadata, annotations } }
+}
+
+/** Whether an annotation differs from what it was in the entry of this node alone. */
+export function changesOwnWish(before: string | undefined, after: string | undefined, node: string): boolean {
+  const rest = (value: string | undefined) => {
+    const { [node]: _own, ...others } = entriesOf(value)
+    return JSON.stringify(Object.entries(others).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+  }
+  return before !== after && rest(before) === rest(after)
+}
+
+function entriesOf(value: string | undefined): Record<string, unknown> {
+  try {
+    const parsed: unknown = JSON.parse(value ?? '{}')
+    return typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed) ? { ...parsed } : {}
+  } catch {
+    return {}
+  }
+}

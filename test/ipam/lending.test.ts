@@ -1,0 +1,207 @@
+// No block is free, and a block of another node has free addresses: single ones are lent by its owner, who alone writes the block.
+import test from 'ava'
+import { ADDRESSES_WANTED_ANNOTATION, wishesOf, withWish } from '../../api/address-wishes.ts'
+import type { Resource } from '../../api/kinds.ts'
+import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { type Store, Unreachable } from '../../datastore/port.ts'
+import { parseBlock } from '../../ipam/block.ts'
+import { Journal } from '../../ipam/journal.ts'
+import { lentOf } from '../../ipam/lending.ts'
+import type { Database } from '../../lib/database.ts'
+import { twoOwners } from './agreement.ts'
+import { aNode, aPod, aPool, assigned, converge, convergeAll, lendNothing, pass, type TestNode } from './world.ts'
+
+test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
+
+type Hooks = { here?: Store; there?: Store; steps?: string[]; db?: Database }
+
+/** Two blocks of four addresses: n1 has used its own up, n2 has one pod. */
+async function twoNodes(over: (fake: FakeStore) => Hooks = () => ({})) {
+  const fake = createFakeStore()
+  await fake.create('IPPool', aPool('p', '10.0.0.0/29', 30))
+  const { here = fake, there = fake, steps = [], db } = over(fake)
+  const noting = (what: string) => async (cidr: string) => {
+    steps.push(`${what} ${cidr}`)
+  }
+  const nodes: [TestNode, TestNode] = [
+    aNode(here, 'n1', db, undefined, undefined, noting('reached'), noting('withdrawn')),
+    aNode(there, 'n2'),
+  ]
+  for (const node of nodes) {
+    node.start()
+    await converge(fake, node)
+  }
+  for (const name of ['a', 'b', 'c', 'd']) await nodes[0].allocator.assign(aPod(name))
+  await nodes[1].allocator.assign(aPod('theirs'))
+  await converge(fake, ...nodes)
+  steps.length = 0
+  return { fake, nodes, here: nodes[0], there: nodes[1], steps }
+}
+
+const blockOf = async (fake: FakeStore, { allocator }: TestNode) =>
+  (await fake.list('IPAMBlock')).find(({ spec }) => spec.cidr === allocator.blocks()[0]!.cidr)!
+const lent = (item: Resource<'IPAMBlock'>, owner: string) =>
+  [...lentOf(parseBlock(item), owner)].map(([cidr, { handle, secondary }]) => [cidr, handle, secondary['node']])
+const closeAll = async (nodes: readonly TestNode[]) => {
+  for (const { close } of nodes) await close()
+}
+const addressOf = (answer: unknown) => (answer as { address: string }[])[0]!.address
+
+test('a pod on a node without a free address has one within a second, of the block of another node, which says whose it is', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  const { answer, ms } = await assigned(here, aPod('e'), [there])
+  t.false('refused' in answer, JSON.stringify(answer))
+  const address = addressOf(answer)
+  t.true(ms <= 1_000, `${ms} ms`)
+  const item = await blockOf(fake, there)
+  t.deepEqual(lent(item, 'n2'), [[`${address}/32`, aPod('e').handle, 'n1']])
+  const held = parseBlock(item).slots.find(slot => slot?.handle === aPod('e').handle)!
+  t.like(
+    held.secondary,
+    { pod: 'e', namespace: 'default', node: 'n1' },
+    'what calicoctl ipam show --show-borrowed tells',
+  )
+  t.deepEqual([here.allocator.borrowed(), there.allocator.lent()], [[`${address}/32`], [`${address}/32`]])
+  t.is(item.metadata.annotations?.[ADDRESSES_WANTED_ANNOTATION], undefined)
+  t.is(here.allocator.blocks().length, 1)
+  t.is(twoOwners(nodes), undefined)
+  await closeAll(nodes)
+})
+
+test('no pod has a borrowed address before other nodes know the way to it, and its owner hears that it is free after they have lost it', async t => {
+  const { fake, nodes, here, there, steps } = await twoNodes(fake => {
+    const steps: string[] = []
+    const update: Store['update'] = async (kind, object) => {
+      const free = wishesOf(object).get('n1')?.free ?? []
+      if (free.length > 0) steps.push(`free ${free}`)
+      return fake.update(kind, object)
+    }
+    return { here: { ...fake, update }, steps }
+  })
+  const { answer } = await assigned(here, aPod('e'), [there])
+  const address = addressOf(answer)
+  t.deepEqual(steps, [`reached ${address}/32`])
+  await here.allocator.release(aPod('e').handle)
+  t.deepEqual(here.allocator.borrowed(), [], 'it is announced no more')
+  await converge(fake, ...nodes)
+  t.deepEqual(steps.slice(1), [`withdrawn ${address}/32`, `free ${address}`])
+  t.deepEqual(lent(await blockOf(fake, there), 'n2'), [])
+  t.deepEqual([there.allocator.lent(), new Journal(here.db).lenders()], [[], []])
+  t.deepEqual(new Journal(here.db).blocks().length, 1)
+  await closeAll(nodes)
+})
+
+test('many pods at once have an address each, and those for which none is left are told who was asked', async t => {
+  const { nodes, here } = await twoNodes()
+  const answers = Promise.all(['e', 'f', 'g', 'h'].map(name => here.allocator.assign(aPod(name))))
+  await pass(nodes, 12_000)
+  const given = await answers
+  t.is(given.filter(answer => !('refused' in answer)).length, 3)
+  t.regex(JSON.stringify(given), /n2 was asked for an address of 10\.0\.0\.\d\/30 and lends none/)
+  t.is(twoOwners(nodes), undefined)
+  await closeAll(nodes)
+})
+
+test('with strictAffinity nothing is asked for or lent, and what was lent before goes back', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  await assigned(here, aPod('e'), [there])
+  await lendNothing(fake)
+  await converge(fake, ...nodes)
+  t.like((await assigned(here, aPod('f'), [there])).answer, { refused: 'exhausted' })
+  // one that has not heard of it asks all the same
+  const borrower = { handle: 'net.x.eth0', attributes: {} }
+  const wish = { at: 'now', want: [borrower], hold: [], free: [] }
+  await fake.update('IPAMBlock', withWish(await blockOf(fake, there), 'n9', wish))
+  await converge(fake, ...nodes)
+  t.deepEqual(
+    lent(await blockOf(fake, there), 'n2').map(([, handle]) => handle),
+    [aPod('e').handle],
+  )
+  await here.allocator.release(aPod('e').handle)
+  await converge(fake, ...nodes)
+  t.deepEqual(lent(await blockOf(fake, there), 'n2'), [])
+  t.is((await blockOf(fake, there)).metadata.annotations?.[ADDRESSES_WANTED_ANNOTATION], undefined)
+  await closeAll(nodes)
+})
+
+test('an address whose pod ends while the API server is away goes back later, also by the next agent', async t => {
+  let isAway = false
+  const { fake, nodes, here, there } = await twoNodes(fake => {
+    const away = <A extends unknown[], R>(call: (...args: A) => Promise<R>) => {
+      return (...args: A) => (isAway ? Promise.reject(new Unreachable('no answer')) : call(...args))
+    }
+    return { here: { ...fake, get: away(fake.get), update: away(fake.update) } as Store }
+  })
+  await assigned(here, aPod('e'), [there])
+  isAway = true
+  t.is((await here.allocator.release(aPod('e').handle)).length, 1, 'DEL waits for nobody')
+  await pass(nodes, 5_000)
+  t.is(lent(await blockOf(fake, there), 'n2').length, 1)
+  const again = await here.restart()
+  await pass([again, there], 5_000)
+  t.deepEqual(again.allocator.held().get(aPod('e').handle), undefined)
+  t.deepEqual(again.allocator.borrowed(), [])
+  isAway = false
+  await converge(fake, again, there)
+  t.deepEqual(lent(await blockOf(fake, there), 'n2'), [])
+  await closeAll([again, nodes[1]])
+})
+
+test('an owner that is away is waited for 2.5 s and named; what it lends too late the next pod has at once', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  await there.close()
+  const { answer, ms } = await assigned(here, aPod('e'))
+  t.regex(JSON.stringify(answer), /n2 did not answer within 2\.5 s whether it lends an address of 10\.0\.0\.\d\/30/)
+  t.true(ms >= 2_500 && ms <= 3_500, `${ms} ms`)
+  const { ms: againMs } = await assigned(here, aPod('e'))
+  t.true(againMs <= 200, `${againMs} ms`)
+  // the agent of n1 dies before it can take its wish back
+  await converge(fake, here)
+  const item = await blockOf(fake, there)
+  const { handle, attributes } = aPod('e')
+  const { pod, namespace, containerID } = attributes
+  const want = [{ handle, attributes: { pod, namespace, containerID } }]
+  t.is(wishesOf(item).size, 0, 'nobody waits any more')
+  await fake.update('IPAMBlock', withWish(item, 'n1', { at: 'before', want, hold: [], free: [] }))
+  const again = await there.restart()
+  await converge(fake, again)
+  t.is(lent(await blockOf(fake, again), 'n2').length, 1)
+  await pass([here, again], 40_000)
+  await closeAll([nodes[0], again])
+})
+
+test('an address that was lent after its asker had given up is for the next pod of that node, or goes back a minute later', async t => {
+  for (const isUsed of [true, false]) {
+    const gate = Promise.withResolvers<void>()
+    const { fake, nodes, here, there } = await twoNodes(fake => ({
+      there: {
+        ...fake,
+        // its answers take longer than anybody waits
+        update: async (kind, object) => {
+          const isAnswer = kind === 'IPAMBlock' && lent(object as Resource<'IPAMBlock'>, 'n2').length > 0
+          if (isAnswer) await gate.promise
+          return fake.update(kind, object)
+        },
+      },
+    }))
+    const { answer } = await assigned(here, aPod('e'), [there])
+    t.regex(JSON.stringify(answer), /n2 did not answer/)
+    gate.resolve()
+    await pass(nodes, 1_000)
+    if (isUsed) {
+      const { answer: next, ms } = await assigned(here, aPod('f'), [there])
+      t.false('refused' in next, JSON.stringify(next))
+      t.true(ms <= 200, `${ms} ms`)
+      await converge(fake, ...nodes)
+      t.deepEqual(
+        lent(await blockOf(fake, there), 'n2').map(([, handle]) => handle),
+        [aPod('f').handle],
+      )
+    } else {
+      await converge(fake, ...nodes)
+      t.deepEqual(lent(await blockOf(fake, there), 'n2'), [])
+    }
+    t.deepEqual(new Journal(here.db).lenders().length, isUsed ? 1 : 0)
+    await closeAll(nodes)
+  }
+})
