@@ -86,6 +86,14 @@ export class FloatingAddresses {
     return this.#held
   }
 
+  /** Those that lead to one interface, by its id, in the order of their texts. */
+  of(endpoint: string): FloatingTarget[] {
+    return this.#held.flatMap(address => {
+      const told = this.#told.get(address)
+      return told?.at === 'here' && told.endpoint === endpoint ? [{ address, to: told.to }] : []
+    })
+  }
+
   close(): void {
     this.#closed = true
     for (const cancel of this.#cancels) cancel()

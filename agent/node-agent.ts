@@ -441,7 +441,7 @@ export class NodeAgent {
       conditions: this.conditions(),
       peers: this.#network.peers().map(peerAnswer),
       blocks: [...this.allocator.blocks()],
-      endpoints: this.endpoints.live().map(endpointAnswer),
+      endpoints: this.endpoints.live().map(each => endpointAnswer(each, this.#floating.of(each.id))),
       learned: this.#network.learned().map(route => ({ ...route, encapsulations: [...route.encapsulations] })),
     }
   }

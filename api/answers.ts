@@ -77,6 +77,8 @@ const agentStatus = z.looseObject({
         interface: z.string(),
         addresses: z.array(z.string()),
         pod: z.object({ name: z.string(), namespace: z.string() }).optional(),
+        /** The floating addresses that lead to it, as a WorkloadEndpoint of Calico has them; absent where none does. */
+        ipNATs: z.array(z.object({ internalIP: z.string(), externalIP: z.string() })).optional(),
       }),
     )
     .optional(),

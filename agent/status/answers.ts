@@ -2,6 +2,7 @@
 import { type AgentStatus, MESH_PEER, type RuleCount } from '../../api/answers.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import type { PodEndpoint } from '../../cni/endpoints.ts'
+import type { FloatingTarget } from '../../felix/calc/floating.ts'
 import { parseRuleText } from '../../felix/policy/rule-text.ts'
 import type { PeerOrigin } from '../cluster/sessions.ts'
 
@@ -29,9 +30,13 @@ export function peerAnswer({ origin, ...peer }: PeerStatus & { origin?: PeerOrig
   }
 }
 
-/** A pod's interface as the operator knows it. */
-export function endpointAnswer({ id, interfaceName, addresses, pod }: PodEndpoint): EndpointAnswer {
-  return { id, interface: interfaceName, addresses: [...addresses], pod }
+/** A pod's interface as the operator knows it; `floating` leads to it. */
+export function endpointAnswer(
+  { id, interfaceName, addresses, pod }: PodEndpoint,
+  floating: readonly FloatingTarget[],
+): EndpointAnswer {
+  const ipNATs = floating.map(({ address, to }) => ({ internalIP: to, externalIP: address }))
+  return { id, interface: interfaceName, addresses: [...addresses], pod, ...(ipNATs.length > 0 && { ipNATs }) }
 }
 
 /** Packets that the pod filter dropped, in the order of its rules. */

@@ -95,6 +95,8 @@ test('a floating address leads to the older of two pods from each node, goes to 
   await isSo('the older one has it', firstHas, state)
 
   t.deepEqual((await first.checkAddresses()).findings, [], 'its route is no stray one')
+  t.deepEqual(first.status().endpoints?.[0]?.ipNATs, [{ internalIP: own[0], externalIP: ADDRESS }])
+  t.is(second.status().endpoints?.[0]?.ipNATs, undefined)
 
   // what is known goes on without the API server
   await first.close()

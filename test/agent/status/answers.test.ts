@@ -27,7 +27,10 @@ test("a pod's interface is told with its addresses and its pod", t => {
     ...{ addresses: ['10.0.0.1'], mac: '02:00:00:00:00:01', mtu: 1500, handle: 'h', createdMs: 0 },
     pod: { name: 'web', namespace: 'shop' },
   }
-  t.deepEqual(endpointAnswer(endpoint), {
-    ...{ id: 'c/eth0', interface: 'cali1', addresses: ['10.0.0.1'], pod: { name: 'web', namespace: 'shop' } },
+  const told = { id: 'c/eth0', interface: 'cali1', addresses: ['10.0.0.1'], pod: { name: 'web', namespace: 'shop' } }
+  t.deepEqual(endpointAnswer(endpoint, []), told)
+  t.deepEqual(endpointAnswer(endpoint, [{ address: '192.0.2.7', to: '10.0.0.1' }]), {
+    ...told,
+    ipNATs: [{ internalIP: '10.0.0.1', externalIP: '192.0.2.7' }],
   })
 })
