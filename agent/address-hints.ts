@@ -5,12 +5,16 @@ import type { Resource } from '../api/kinds.ts'
 import { type Family, familyOf, parseAddress } from '../lib/ip.ts'
 import type { AddressChoice } from './address-choice.ts'
 
-/** What the choice depends on besides the machine. `families`: those that the cluster has pools of. */
-export type AddressHints = { node: Resource<'Node'> | undefined; families: readonly Family[] }
+/**
+ * What the choice depends on besides the machine. `families`: those that the cluster has pools of. `ipv6Tunnelled`: all those of IPv6 ask
+ * for VXLAN, which carries it over IPv4 too.
+ */
+export type AddressHints = { node: Resource<'Node'> | undefined; families: readonly Family[]; ipv6Tunnelled?: boolean }
 
 /** What of that counts: the rest of a Node object, such as a kubelet's heartbeat, changes no address. */
 export type Hints = {
   uses: { [family in Family]: boolean }
+  ipv6Tunnelled: boolean
   /** The addresses in the node's annotations, and its InternalIPs. */
   annotations: { [family in Family]: string | undefined }
   internal: { [family in Family]: string | undefined }
@@ -55,13 +59,14 @@ export function* candidates(
 }
 
 /** What counts of what is told. */
-export function hintsOf({ node, families }: AddressHints): Hints {
+export function hintsOf({ node, families, ipv6Tunnelled = false }: AddressHints): Hints {
   const named = (family: Family) => {
     const address = parseAddress(node?.metadata.annotations?.[ANNOTATION[family]]?.split('/')[0] ?? '')
     return address !== undefined && familyOf(address) === family ? address : undefined
   }
   return {
     uses: { ipv4: families.includes('ipv4'), ipv6: families.includes('ipv6') },
+    ipv6Tunnelled,
     annotations: { ipv4: named('ipv4'), ipv6: named('ipv6') },
     internal: { ipv4: internalIp(node, 'ipv4'), ipv6: internalIp(node, 'ipv6') },
   }

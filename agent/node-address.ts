@@ -118,11 +118,15 @@ export class OwnAddress {
   /** Empty when there is one of each family that is in use. */
   refused(): Condition[] {
     if (this.#found !== undefined)
-      return FAMILIES.filter(family => this.#found?.[family] === undefined && this.#hints?.uses[family]).map(
-        noAddressOf,
-      )
+      return FAMILIES.filter(family => this.#found?.[family] === undefined && this.#lacks(family)).map(noAddressOf)
     const remedy = 'give --node-ip, or correct what the message names'
     return [unknown('NodeAddressKnown', { reason: 'NoAddress', message: this.#problem, remedy })]
+  }
+
+  /** Whether pods need an address of a family that this node does not have. */
+  #lacks(family: Family): boolean {
+    const { uses, ipv6Tunnelled } = this.#hints ?? {}
+    return uses?.[family] === true && !(family === 'ipv6' && ipv6Tunnelled)
   }
 
   /**
@@ -367,7 +371,7 @@ function noAddressOf(family: Family): Condition {
   return broken('FamiliesReachable', {
     reason: family === 'ipv4' ? 'NoIpv4Address' : 'NoIpv6Address',
     message: `there are ${name} pools and this node has no ${name} address, so its pods reach none of other nodes by ${name}`,
-    remedy: `give the uplink one ${name} address, or name one of the machine: ${OPTION[family]}`,
+    remedy: `give the uplink one ${name} address, or name one of the machine: ${OPTION[family]}${family === 'ipv6' ? '; or set vxlanMode of all IPv6 pools, which carries them over IPv4' : ''}`,
   })
 }
 

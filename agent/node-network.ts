@@ -314,7 +314,8 @@ export class NodeNetwork {
     const before = this.#own.found
     const pools = view.all('IPPool').filter(({ spec }) => spec.disabled !== true)
     const families = pools.map(({ spec }) => familyOf(spec.cidr))
-    const own = await this.#own.look({ node: view.ownNode, families })
+    const ipv6Tunnelled = !pools.some(({ spec }) => familyOf(spec.cidr) === 'ipv6' && spec.vxlanMode === 'Never')
+    const own = await this.#own.look({ node: view.ownNode, families, ipv6Tunnelled })
     if (this.#lastOwn !== undefined && !isDeepStrictEqual(own, before)) {
       this.#deps.store.dropConnections()
       view.retryNow()

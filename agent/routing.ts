@@ -14,7 +14,7 @@ import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
 import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { familyOf } from '../lib/ip.ts'
+import { familyOf, mappedIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import { BgpListener } from './bgp-listener.ts'
@@ -322,7 +322,7 @@ export class Routing {
     return {
       selected: ({ prefix, nextHop, interface: name, encapsulations }: SelectedRoute) => {
         this.#handedOver.delete(prefix)
-        const route = { prefix, nextHop, interface: name, encapsulations }
+        const route = { prefix, nextHop: mappedIpv4(nextHop) ?? nextHop, interface: name, encapsulations }
         this.#learned.set(prefix, route)
         this.#deps.learned(prefix, route)
       },

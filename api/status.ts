@@ -34,7 +34,8 @@ export const CONDITION_TYPES = {
   NodeAddressKnown: { vital: 'running', promise: 'this node has an address for its sessions and tunnels' },
   FamiliesReachable: {
     vital: false,
-    promise: 'this node has an address of each family of the pools, and one in common with every other node',
+    promise:
+      'this node has an address of each family of the pools, but of IPv6 where VXLAN carries them all over IPv4, and one in common with every other node',
   },
   DefaultRouteKept: { vital: false, promise: 'this node has the default route that it had' },
   NodeObjectKnown: { vital: 'running', promise: 'the cluster has the Node object of this node' },

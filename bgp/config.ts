@@ -97,6 +97,11 @@ export type PeerConfig = {
   addPath?: { send?: boolean; receive?: boolean }
   /** RFC 8950: IPv4 routes over IPv6 next hops. */
   extendedNextHop?: boolean
+  /**
+   * Over IPv4: IPv6 routes whose next hop is this speaker have its IPv4 address inside of IPv6 as next hop (as in RFC 4798 §2), and not
+   * an IPv6 address of the link. The peer must know a way to such an address.
+   */
+  mappedNextHop?: boolean
   gracefulRestart?: GracefulRestartConfig | false
   reflectorClient?: boolean
   nextHop?: 'auto' | 'self' | 'keep'

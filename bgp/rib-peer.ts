@@ -1,6 +1,6 @@
 // What the RIB is told of a session that came up: what the OPENs agreed on, and which addresses of this host the peer can
 // use as next hops. Pure.
-import { contains, type Family, familyOf, isLinkLocal } from '../lib/ip.ts'
+import { contains, type Family, familyOf, ipv4Mapped, isLinkLocal } from '../lib/ip.ts'
 import type { PeerConfig } from './config.ts'
 import type { Negotiated } from './fsm/negotiate.ts'
 import type { BgpConnection, LocalAddress } from './port.ts'
@@ -21,6 +21,8 @@ export function ribPeerOf(
     familyOf(localAddress) === family && !isLinkLocal(localAddress)
       ? localAddress
       : onLink.find(({ address }) => familyOf(address) === family && !isLinkLocal(address))?.address
+  const mapped =
+    config.mappedNextHop === true && familyOf(localAddress) === 'ipv4' ? ipv4Mapped(localAddress) : undefined
   const { localAs, remoteAs, peerType, routerId, families, receive, send, enhancedRefresh } = negotiated
   return {
     key,
@@ -34,8 +36,9 @@ export function ribPeerOf(
     interface: zone,
     nextHops: {
       ipv4: global('ipv4'),
-      ipv6: global('ipv6'),
-      linkLocal: shared ? onLink.find(({ address }) => isLinkLocal(address))?.address : undefined,
+      ipv6: mapped ?? global('ipv6'),
+      linkLocal:
+        shared && mapped === undefined ? onLink.find(({ address }) => isLinkLocal(address))?.address : undefined,
     },
     connected: shared ? networks : undefined,
     families,

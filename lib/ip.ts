@@ -51,7 +51,7 @@ export function formatSocketAddress({ address, port }: SocketAddress): string {
  */
 export function isHostAddress(address: string): boolean {
   if (familyOf(address) === 'ipv4') return !address.startsWith('0.') && Number.parseInt(address, 10) < 224
-  return address !== '::' && !/^ff[0-9a-f]{2}:|^::ffff:[0-9a-f]{1,4}:[0-9a-f]{1,4}$/.test(address)
+  return address !== '::' && !/^ff[0-9a-f]{2}:/.test(address) && !MAPPED.test(address)
 }
 
 /** Whether a canonical address is of the host itself: 127.0.0.0/8 or ::1. */
@@ -75,6 +75,18 @@ export function linkLocal(mac: string): string {
 export function isLinkLocalOctets(octets: Uint8Array, at = 0): boolean {
   return octets[at] === 0xfe && (octets[at + 1]! & 0xc0) === 0x80
 }
+
+/** An IPv4 address inside of IPv6 (RFC 4291 §2.5.5.2), canonical. */
+export function ipv4Mapped(address: string): string {
+  return parseAddress(`::ffff:${address}`)!
+}
+
+/** The IPv4 address inside of a canonical IPv6 one; undefined where there is none. */
+export function mappedIpv4(address: string): string | undefined {
+  return MAPPED.test(address) ? formatAddress(addressBytes(address).subarray(12)) : undefined
+}
+
+const MAPPED = /^::ffff:[0-9a-f]{1,4}:[0-9a-f]{1,4}$/
 
 /** The family of a canonical address or CIDR. */
 export function familyOf(text: string): Family {

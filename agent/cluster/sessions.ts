@@ -3,7 +3,7 @@
 import { durationSeconds } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
-import { unicastFamily } from '../../bgp/family.ts'
+import { FAMILIES, unicastFamily } from '../../bgp/family.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
 
@@ -40,6 +40,7 @@ export function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, re
     ...base(origin, own, far, restartTime),
     // Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster.
     passive: source !== undefined && far.address > source,
+    ...overIpv4(far.address),
   }
 }
 
@@ -65,7 +66,16 @@ export function namedSession(
   if (target === undefined) return undefined
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
   const session = { ...base(origin, mine, { ...target, asn }, spec.maxRestartTime), passive: false, ...options(spec) }
-  return isNode(target.address) ? session : outside(session, own)
+  return isNode(target.address) ? { ...session, ...overIpv4(target.address) } : outside(session, own)
+}
+
+/**
+ * What a session over IPv4 between nodes carries besides: IPv6 blocks, for nodes without IPv6 addresses and those whose IPv6 addresses
+ * do not reach each other. Their next hop is the IPv4 address, from which felix knows the tunnel. Where there is a session over IPv6
+ * too, its routes are preferred. Both ends always offer it: an address that comes or goes resets no session.
+ */
+function overIpv4(address: string): Pick<PeerConfig, 'families' | 'mappedNextHop'> | undefined {
+  return familyOf(address) === 'ipv4' ? { families: FAMILIES, mappedNextHop: true } : undefined
 }
 
 function outside(session: Session, { clusterId }: SessionEnd): Session {

@@ -26,7 +26,7 @@ export type PeerFacts = {
   /** 1 for a peer outside the AS and outside the confederation. */
   external: Uint8Array
   routerId: Uint32Array
-  /** Place of the peer among all peers by remote address (as a number, IPv4 first), then by key. */
+  /** Place of the peer among all peers by remote address (as a number, IPv6 first), then by key. */
   rank: Uint32Array
 }
 

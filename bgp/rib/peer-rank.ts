@@ -5,7 +5,10 @@ import type { RibPeerState } from './peer-state.ts'
 
 type Entry = { index: number; key: string; octets: Buffer }
 
-/** Keeps every peer's place in `rank`, by its index: lower address first, IPv4 before IPv6, then by key. */
+/**
+ * Keeps every peer's place in `rank`, by its index: lower address first, IPv6 before IPv4, then by key. Of two sessions with one router
+ * that over IPv6 has the IPv6 next hops, which need no way round over IPv4.
+ */
 export class PeerRank {
   readonly #rank: Uint32Array
   readonly #sorted: Entry[] = []
@@ -54,7 +57,7 @@ export class PeerRank {
 
 function compare(a: Entry, b: Entry): number {
   return (
-    a.octets.length - b.octets.length ||
+    b.octets.length - a.octets.length ||
     Buffer.compare(a.octets, b.octets) ||
     (a.key < b.key ? -1 : a.key > b.key ? 1 : 0)
   )

@@ -261,6 +261,8 @@ test('a node without an IPv6 address says so where the pools are IPv6, and is to
   const bare = await aFollower(t, { families: ['ipv6'] })
   t.is(await bare.look(), '192.0.2.11')
   t.like(bare.own.refused()[0], { type: 'FamiliesReachable', status: 'False', reason: 'NoIpv6Address' })
+  await bare.own.look({ node: undefined, families: ['ipv6'], ipv6Tunnelled: true })
+  t.deepEqual(bare.own.refused(), [], 'VXLAN carries all IPv6 over IPv4')
   const six = (text: string) => ({ ifindex: bare.ifindex, address: text, length: 64, scope: ROUTE_SCOPE.universe })
   await bare.kernel.addAddress(six('2001:db8::11'))
   await bare.change({})

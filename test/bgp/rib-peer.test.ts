@@ -47,3 +47,55 @@ test('the subnet decides, not the number of hops that a session may have', async
 test('with nextHop self the next hop is our address on a shared subnet, too', async t => {
   t.is(await nextHopAtThird('10.0.0.0/24', { nextHop: 'self' }), '10.0.0.1')
 })
+
+/** What 10.0.0.2 hears of an IPv6 network of 10.0.0.1, whose link has an IPv6 address too, over sessions of `local` to `remote`. */
+async function nextHopsHeard(
+  sessions: readonly { local: string; remote: string; config?: Partial<PeerConfig> }[],
+): Promise<{ selected: string | undefined; of: number }> {
+  const network = new MemoryNetwork()
+  const clock = new ManualClock()
+  const hops: string[] = []
+  const link = [
+    { interface: 'eth0', address: '10.0.0.1', cidr: '10.0.0.0/24' },
+    { interface: 'eth0', address: '2001:db8::1', cidr: '2001:db8::/64' },
+    { interface: 'eth0', address: 'fe80::1', cidr: 'fe80::/64' },
+  ]
+  const sink = { selected: (route: SelectedRoute) => void hops.push(route.nextHop), withdrawn: () => undefined }
+  const transports = [network.host('10.0.0.1', link), network.host('10.0.0.2')]
+  const [from, to] = transports.map(
+    (transport, i) =>
+      new Speaker(
+        { asn: 65000, routerId: `10.0.0.${i + 1}` },
+        { transport, clock, random: () => 1, sink: i === 1 ? sink : undefined },
+      ),
+  ) as [Speaker, Speaker]
+  const families = ['ipv4-unicast', 'ipv6-unicast'] as const
+  for (const { local, remote, config } of sessions) {
+    await to.listen({ address: remote, port: 179 })
+    from.setPeer({ address: remote, source: local, asn: 65000, families, ...config })
+    to.setPeer({ address: local, asn: 65000, passive: true, families })
+  }
+  from.announce({ prefix: '2001:db8:1::/64' })
+  await settle(80)
+  const candidates = to.explain('2001:db8:1::/64')?.candidates ?? []
+  await Promise.all([from.close(), to.close()])
+  await settle()
+  return { selected: hops.at(-1), of: candidates.length }
+}
+
+const OVER_IPV4 = { local: '10.0.0.1', remote: '10.0.0.2' }
+
+test('IPv6 routes over IPv4 have the IPv6 address of the link as next hop, or with mappedNextHop the IPv4 one inside of IPv6', async t => {
+  t.is((await nextHopsHeard([OVER_IPV4])).selected, '2001:db8::1')
+  t.is((await nextHopsHeard([{ ...OVER_IPV4, config: { mappedNextHop: true } }])).selected, '::ffff:a00:1')
+})
+
+test('of two sessions with one router that over IPv6 has the IPv6 routes, whichever comes first', async t => {
+  const overIpv4 = { ...OVER_IPV4, config: { mappedNextHop: true } }
+  const overIpv6 = { local: '2001:db8::1', remote: '2001:db8::2', config: { mappedNextHop: true } }
+  for (const sessions of [
+    [overIpv4, overIpv6],
+    [overIpv6, overIpv4],
+  ])
+    t.deepEqual(await nextHopsHeard(sessions), { selected: '2001:db8::1', of: 2 })
+})

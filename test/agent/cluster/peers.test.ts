@@ -95,7 +95,7 @@ test('a peer for another node or another rack is not ours', t => {
       .wanted.map(p => [p.name, p.address, p.port, p.families])
       .sort(),
     [
-      ['Mesh_192_168_10_10', '192.168.10.10', 179, ['ipv4-unicast']],
+      ['Mesh_192_168_10_10', '192.168.10.10', 179, ['ipv4-unicast', 'ipv6-unicast']],
       ['Node_fd00__1', 'fd00::1', 1179, ['ipv6-unicast']],
     ],
   )
@@ -358,8 +358,8 @@ test('nodes with an address of each family have a session of each, from the addr
   t.deepEqual(
     wanted.sort(),
     [
-      '192.168.10.10 from 192.168.10.9 ipv4-unicast',
-      '192.168.20.11 from 192.168.10.9 ipv4-unicast',
+      '192.168.10.10 from 192.168.10.9 ipv4-unicast,ipv6-unicast',
+      '192.168.20.11 from 192.168.10.9 ipv4-unicast,ipv6-unicast',
       '2001:db8::10 from 2001:db8::9 ipv6-unicast',
       '2001:db8:1::1 from 2001:db8::9 ipv6-unicast',
     ].sort(),
