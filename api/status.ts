@@ -9,6 +9,7 @@ type LocalKind =
   | 'Link'
   | 'Address'
   | 'Route'
+  | 'Rule'
   | 'Neighbour'
   | 'FdbEntry'
   | 'Sysctl'
@@ -65,7 +66,8 @@ export const CONDITION_TYPES = {
   ConnectionsCut: { vital: false, promise: 'established connections that policies deny are ended' },
   ForeignRoutesPass: {
     vital: false,
-    promise: 'no route of another program takes packets to pods (one that is more specific, or of a smaller metric)',
+    promise:
+      'no route of another program takes packets to pods (one that is more specific, or of a smaller metric), and no rule (`ip rule`)',
   },
   ForeignChainsPass: {
     vital: false,

@@ -231,7 +231,7 @@ export class Applier {
   }
 
   #changed(event: KernelEvent): boolean {
-    if (event.type === 'shaping') return false
+    if (event.type === 'shaping' || event.type === 'rule' || event.type === 'rule-gone') return false
     switch (event.type) {
       case 'overrun':
         // of nftables the kernel tells elsewhere

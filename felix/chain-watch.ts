@@ -2,12 +2,13 @@
 // each time: kube-proxy writes many times a second), and with every refresh. Of legacy iptables nobody tells a change, so
 // those chains are read every few seconds. Where such a chain drops, two rules of ours let pods pass in it (`foreign-accepts.ts`).
 import { isDeepStrictEqual } from 'node:util'
-import { broken, type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
+import { broken, type Condition, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews } from '../kernel/port/nftables.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { acceptChanges } from './foreign-accepts.ts'
 import { judge, type PodTraffic } from './foreign-chains.ts'
+import { ToldConditions } from './told-conditions.ts'
 
 export type ChainWatchDeps = {
   kernel: Pick<NftablesPort, 'forwardChains' | 'legacyForwardChains' | 'changeNftables'>
@@ -28,7 +29,7 @@ const PAUSE_MS = 5000
 
 export class ChainWatch {
   readonly #deps: ChainWatchDeps
-  #told: ReadonlyMap<string, Condition> = new Map()
+  readonly #told = new ToldConditions()
   #lookedMs = Number.NEGATIVE_INFINITY
   /** As they were at the last look. */
   #legacy: readonly ForwardChain[] = []
@@ -86,12 +87,7 @@ export class ChainWatch {
       const found = [...this.#legacy, ...chains].flatMap(each =>
         chainCondition(each, between, refused.get(nameOf(each))),
       )
-      const before = this.#told
-      this.#told = new Map(found.map(condition => [conditionKey(condition), condition]))
-      const changes = new Map<string, Condition | undefined>()
-      for (const [key, condition] of this.#told)
-        if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)
-      for (const key of before.keys()) if (!this.#told.has(key)) changes.set(key, undefined)
+      const changes = this.#told.take(found)
       if (changes.size > 0) onConditions(changes)
     } finally {
       this.#looking = false

@@ -15,6 +15,9 @@ export function changedObject(event: KernelEvent): string {
     case 'route':
     case 'route-gone':
       return `route ${routeKeyOf(event.route)}`
+    case 'rule':
+    case 'rule-gone':
+      return `rule ${event.rule.priority}`
     case 'neighbour':
     case 'neighbour-gone':
       return `neighbour ${event.neighbour.address}`

@@ -84,7 +84,7 @@ export class HostWays {
   async #ask({ address, source }: Question, names: ReadonlyMap<number, string>): Promise<Found> {
     if (isLinkLocal(address)) return this.#onLink(source, names)
     try {
-      const { type, ifindex } = await this.#kernel.lookupRoute(address, source)
+      const { type, ifindex } = await this.#kernel.lookupRoute(address, { source })
       const interfaceName = ifindex === undefined ? undefined : names.get(ifindex)
       return interfaceName === undefined ? ANY : { of: 'one', toHere: type !== 'unicast', interfaceName }
     } catch (error) {

@@ -2,9 +2,8 @@
 // changes memory only; one pass at a time touches the kernel, and what is told during a pass is applied together in the
 // next. Closing leaves the kernel as it is: pods outlive their agent.
 // Over 400 lines: everything that is told, every timer and every pass meet here, each in a few lines.
-import { isDeepStrictEqual } from 'node:util'
 import type { ReceiptKind } from '../api/policy-receipts.ts'
-import { type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
+import type { Condition, ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
@@ -39,6 +38,8 @@ import { RepairPace } from './repair-pace.ts'
 import { reversePathConditions } from './reverse-path.ts'
 import { Revocation } from './revocation.ts'
 import { RuleCounts } from './rule-counts.ts'
+import { RuleWatch } from './rule-watch.ts'
+import { ToldConditions } from './told-conditions.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
 
 export type FelixDeps = {
@@ -113,9 +114,10 @@ export class Felix {
   readonly #unsettled = new Set<string>()
   readonly #offload: FlowOffload | undefined
   readonly #chains: ChainWatch
+  readonly #rules: RuleWatch
   readonly #lasting = new Lasting(STOP_GRACE_MS)
   /** Conditions for what the last pass was refused. */
-  #refused: ReadonlyMap<string, Condition> = new Map()
+  readonly #refused = new ToldConditions()
   #refusals = 0
   #needed: TunnelsNeeded
   #toldMtu: ReturnType<Calculator['podMtu']> | undefined
@@ -166,6 +168,14 @@ export class Felix {
     this.#chains = new ChainWatch({
       ...{ kernel, clock: deps.clock, ownTable: deps.marks.nftTable, onConditions: deps.onConditions },
       traffic: () => this.#traffic(),
+    })
+    this.#rules = new RuleWatch({
+      ...{ kernel, clock: deps.clock, onConditions: deps.onConditions },
+      ownsInterface: name => this.#applier.ownsInterface(name),
+      wanted: () => {
+        const { route, destination } = this.#calculator.wanted()
+        return { routes: route.values(), pools: [...destination.keys()] }
+      },
     })
     this.#backlog = new Backlog(name => this.#applier.ownsInterface(name), deps.slice ?? SLICE)
   }
@@ -291,6 +301,7 @@ export class Felix {
     if (this.#monitor !== undefined || this.#closed) return
     this.#monitor = this.#kernel.monitor(event => {
       this.#repair(this.#applier.observe(event))
+      this.#rules.observe(event)
       if (this.#offload?.observeLink(event) === true) this.#kick()
       if (this.#bandwidth?.observeEvent(event) === true) this.#repair(changedObject(event))
       if (event.type === 'link') {
@@ -306,7 +317,9 @@ export class Felix {
     this.#every('refresh', REFRESH_MS, () => {
       this.#applier.invalidate()
       this.#chains.changed()
+      this.#rules.changed()
     })
+    this.#rules.changed()
     this.#every('settings', SETTINGS_MS, () => this.#applier.invalidateSettings())
     this.#every('legacy chains', SETTINGS_MS, () => void this.#chains.pollLegacy())
     this.#kick()
@@ -397,7 +410,7 @@ export class Felix {
   /** Ends after the pass under way; the kernel keeps what it has. */
   async close(): Promise<void> {
     this.#closed = true
-    for (const each of [this.#monitor, this.#tableMonitor, this.#chains, this.#revocation]) each?.close()
+    for (const each of [this.#monitor, this.#tableMonitor, this.#chains, this.#rules, this.#revocation]) each?.close()
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     await this.#running
@@ -436,6 +449,7 @@ export class Felix {
     const hosts = this.#calculator.hostRules
     if (hosts !== undefined) this.#policy?.setHostRules(hosts.settings, hosts.tunnels)
     if (differences.destination.size > 0) this.#chains.changed()
+    if (differences.route.size + differences.destination.size > 0) this.#rules.routesChanged()
     for (const [cidr, wanted] of differences.destination) this.#qos?.setPool(cidr, wanted === undefined ? 'out' : 'in')
     if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
     // every pass tries again what was refused: with many refusals, more passes only cost more
@@ -535,7 +549,6 @@ export class Felix {
   }
 
   #tellRefused(refused: readonly Refusal[]): void {
-    const before = this.#refused
     this.#refusals = refused.length
     const tables = tableConditions(this.#applier.lacking, refused)
     const hosts = this.#policy?.hostConditions() ?? []
@@ -543,15 +556,10 @@ export class Felix {
     const beside = [...hosts, ...ofPackets, ...(this.#offload?.conditions ?? [])]
     const paths = reversePathConditions(this.#kernel, this.#calculator.withSources)
     const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused), ...beside, ...paths]
-    if (conditions.length + before.size === 0) return
-    this.#refused = new Map(conditions.map(condition => [conditionKey(condition), condition]))
-    const changes = new Map<string, Condition | undefined>()
-    for (const [key, condition] of this.#refused)
-      if (!isDeepStrictEqual(condition, before.get(key))) changes.set(key, condition)
-    for (const key of before.keys()) if (!this.#refused.has(key)) changes.set(key, undefined)
+    const changes = this.#refused.take(conditions)
     if (changes.size > 0) this.#deps.onConditions(changes)
     // an old refusal must not delay what may be cured in a moment
-    if (this.#refused.keys().some(key => !before.has(key))) this.#retry.reset()
+    if (this.#refused.hasNew) this.#retry.reset()
   }
 
   /** What keeps pods from reaching each other, or leads their packets elsewhere, for longer than a moment. */

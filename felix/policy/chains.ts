@@ -131,7 +131,7 @@ export function deniedRules(named: NamedRule): { expressions: Steps; comment?: s
 }
 
 /** `meta mark set meta mark | 0x00010000`: what host endpoints ask later lets the packet pass. */
-const ACCEPTED_EARLY = 0x1_0000
+export const ACCEPTED_EARLY = 0x1_0000
 const MARK: Steps = changeMark({ set: true })
 /** `meta mark & 0x00010000 != 0`. */
 export const IS_ACCEPTED_EARLY: Steps = [

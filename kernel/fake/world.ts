@@ -21,7 +21,8 @@ import type {
   NftRuleset,
   NftTableName,
 } from '../port/nftables.ts'
-import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
+import { ROUTE_TABLE, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
+import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import type { FakeConntrack } from './conntrack.ts'
@@ -220,6 +221,17 @@ class FakeKernel implements Kernel {
     const errno = route === undefined ? ERRNO.ENETUNREACH : DROP_ERRNO[route.type]
     if (route === undefined || errno !== undefined) throw new KernelError(errno!, 'look up route', dst)
     return structuredClone(route)
+  }
+
+  /** Those that every kernel begins with; nobody writes others here. */
+  async rules(): Promise<RoutingRule[]> {
+    this.#open()
+    const { local, main, default: last } = ROUTE_TABLE
+    return (['ipv4', 'ipv6'] as const).flatMap(family => [
+      { family, priority: 0, action: 'lookup', table: local },
+      { family, priority: 32766, action: 'lookup', table: main },
+      ...(family === 'ipv4' ? [{ family, priority: 32767, action: 'lookup', table: last } as const] : []),
+    ])
   }
 
   async neighbours(ifindex?: number): Promise<Neighbour[]> {

@@ -25,6 +25,7 @@ import {
 } from '../netlink/route/neighbour.ts'
 import { IFLA, RTM } from '../netlink/route/numbers.ts'
 import { emitRoute, emitRouteDump, emitRouteLookup, isAbout, parseRoute, parseWay } from '../netlink/route/route.ts'
+import { emitRuleDump, parseRule } from '../netlink/route/rule.ts'
 import {
   emitBucket,
   emitBucketDeletion,
@@ -45,7 +46,8 @@ import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
-import type { Route, RouteChange, RouteFilter } from '../port/routes.ts'
+import type { LookedUp, Route, RouteChange, RouteFilter } from '../port/routes.ts'
+import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import { readOrAbsent, type SysctlFamily } from '../port/sysctls.ts'
 import { authorText } from './author.ts'
@@ -62,6 +64,8 @@ const NAME_LENGTH = 15
 const ABSENT: readonly number[] = [ERRNO.ENOENT, ERRNO.ESRCH, ERRNO.ENXIO, ERRNO.ENODEV, ERRNO.EADDRNOTAVAIL]
 /** Requests that are done where there is nothing to remove. */
 const REMOVALS: readonly number[] = [RTM.delAddr, RTM.delNeigh, RTM.delQdisc, RTM.delTfilter]
+/** This kernel has one table for all packets of the family. */
+const NO_RULES: readonly number[] = [ERRNO.EAFNOSUPPORT, ERRNO.EOPNOTSUPP]
 /** Shows the settings of the network namespace of whoever reads it. */
 const SYSCTL_FOLDER = '/proc/sys/net'
 /** Room for the refusals of some 10,000 changes of one transaction. */
@@ -182,13 +186,25 @@ class LinuxKernel implements Kernel {
     })
   }
 
-  async lookupRoute(dst: string, source?: string): Promise<Route> {
-    const body = (w: NlWriter) => emitRouteLookup(w, dst, source)
+  async lookupRoute(dst: string, packet: LookedUp = {}): Promise<Route> {
+    const body = (w: NlWriter) => emitRouteLookup(w, dst, packet)
     const { answer, reply } = await this.#requests.read({ type: RTM.getRoute, body })
     check(answer, 'look up route', dst)
     const route = reply && parseWay(reply)
     if (route !== undefined) return route
     throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
+  }
+
+  async rules(): Promise<RoutingRule[]> {
+    const all: RoutingRule[] = []
+    for (const family of [AF.inet, AF.inet6]) {
+      const request: Request = { type: RTM.getRule, body: w => emitRuleDump(w, family) }
+      const { answer, objects } = await this.#requests.dump(request, parseRule)
+      if (NO_RULES.includes(answer.errno)) continue
+      check(answer, 'list', 'rules')
+      for (const rule of objects) all.push(rule)
+    }
+    return all
   }
 
   async neighbours(ifindex = 0): Promise<Neighbour[]> {

@@ -8,6 +8,7 @@ import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
 import type { NflogPort } from './nflog.ts'
 import type { NftablesPort } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
+import type { RoutingRule, RulePort } from './rules.ts'
 import type { ShapingPort } from './shaping.ts'
 import type { SysctlFamily, SysctlPort } from './sysctls.ts'
 
@@ -25,6 +26,7 @@ type Change =
   | { type: 'link' | 'link-gone'; link: Link }
   | { type: 'address' | 'address-gone'; address: Address }
   | { type: 'route' | 'route-gone'; route: Route }
+  | { type: 'rule' | 'rule-gone'; rule: RoutingRule }
   | { type: 'neighbour' | 'neighbour-gone'; neighbour: Neighbour }
   | { type: 'fdb' | 'fdb-gone'; entry: FdbEntry }
   /** A queueing discipline or a filter of a link came, changed or went. The kernel tells of none that goes with its link. */
@@ -47,6 +49,7 @@ export type KernelMonitor = { close(): void }
 export type Kernel = LinkPort &
   AddressPort &
   RoutePort &
+  RulePort &
   NeighbourPort &
   ShapingPort &
   SysctlPort &
@@ -54,7 +57,7 @@ export type Kernel = LinkPort &
   NflogPort &
   ConntrackPort & {
     /**
-     * Calls `listen` for every change of links, addresses, routes, neighbours, forwarding entries and some settings from
+     * Calls `listen` for every change of links, addresses, routes, rules, neighbours, forwarding entries and some settings from
      * now on, one's own included. The
      * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
      */

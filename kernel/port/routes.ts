@@ -68,16 +68,29 @@ export type RouteFilter = {
  */
 export type RouteChange = { verb: 'replace' | 'add' | 'delete'; route: Route }
 
+/** What a packet that is looked up has beside its destination. */
+export type LookedUp = {
+  /** Of this host, where the packet comes in by no interface. */
+  source?: string | undefined
+  /** The interface that it comes in by. */
+  ifindex?: number | undefined
+  mark?: number | undefined
+  tos?: number | undefined
+  /** Of IP. */
+  protocol?: number | undefined
+  sourcePort?: number | undefined
+  destinationPort?: number | undefined
+}
+
 export type RoutePort = {
   routes(filter?: RouteFilter): Promise<Route[]>
   /** Many changes in few system calls; the result at `i` is the refusal of change `i`, or undefined. */
   changeRoutes(changes: readonly RouteChange[]): Promise<(KernelError | undefined)[]>
   /**
-   * The route that a packet to the address `dst` would take (RTM_GETROUTE with fib match), by the kernel's rules for packets from
-   * `source`, an address of this host, where that is given. Rejects where none would: ENETUNREACH (no route), EINVAL (blackhole,
-   * or over IPv4 no address of this host), EHOSTUNREACH (unreachable), EACCES (prohibit).
+   * The route that a packet to the address `dst` would take (RTM_GETROUTE with fib match), by the kernel's rules. Rejects where none
+   * would: ENETUNREACH (no route), EINVAL (blackhole, or over IPv4 a source that cannot be), EHOSTUNREACH (unreachable), EACCES (prohibit).
    */
-  lookupRoute(dst: string, source?: string): Promise<Route>
+  lookupRoute(dst: string, packet?: LookedUp): Promise<Route>
 }
 
 /** The metric of a route that names none: IPv6 has no metric 0 for users (IP6_RT_PRIO_USER in net/ipv6.h). */

@@ -1,20 +1,12 @@
 // Other programs and the routes of a node, on the real kernel: `ip route flush` beside very many foreign routes and while routes
-// come and go in storms, and whom an event names.
-import { once } from 'node:events'
+// come and go in storms, routes that take packets, and whom an event names.
 import { setTimeout } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import test, { type ExecutionContext } from 'ava'
-import type { Condition } from '../../api/status.ts'
-import { Felix } from '../../felix/loop.ts'
-import { nodeMarks } from '../../felix/marks.ts'
-import { netnsPath, spawnInNetns } from '../../kernel/netns.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
+import test from 'ava'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
-import { systemClock } from '../../lib/clock.ts'
-import { silentLog } from '../../lib/log.ts'
-import { isRoot, openNetns, sweep } from './netns.ts'
-import { addLink, eventually, setUpNode, table } from './node-kernel.ts'
-import { BARE_POOL, LEARNED, learned, tell, WITHOUT_IPIP } from './worlds.ts'
+import { dualStack, type OnNode, onNode } from './foreign-node.ts'
+import { isRoot, sweep } from './netns.ts'
+import { eventually, table } from './node-kernel.ts'
 
 const MANY = 100_000
 const FLUSHES = 40
@@ -26,66 +18,6 @@ const PAUSE_MS = 25
 const MOST_PROCESSOR_MS = 60
 const ATTEMPTS = 3
 const STATIC = { table: 254, type: 'unicast', protocol: ROUTE_PROTOCOL.static, scope: ROUTE_SCOPE.link } as const
-
-type Healed = { name: string; by: string | undefined }
-type OnNode = {
-  kernel: Kernel
-  felix: Felix
-  healed: Healed[]
-  /** What is not well now, by its key. */
-  conditions: ReadonlyMap<string, Condition>
-  /** Resolves when so many more objects are healed. */
-  heals(count: number): Promise<void>
-  /** Runs a program to its end; returns its process id. */
-  run(program: string, args: readonly string[], input?: string): Promise<number>
-}
-
-async function onNode(t: ExecutionContext, body: (node: OnNode) => Promise<void>): Promise<void> {
-  const { name, kernel, otherProgram, close } = await openNetns()
-  const healed: Healed[] = []
-  const conditions = new Map<string, Condition>()
-  let wake = () => {}
-  await setUpNode(otherProgram)
-  for (const { interfaceName } of WITHOUT_IPIP.endpoints) await addLink(otherProgram, interfaceName)
-  const felix = new Felix(kernel, {
-    ...{ clock: systemClock, log: silentLog, marks: nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' }) },
-    onConditions: changes => {
-      for (const [key, condition] of changes)
-        if (condition === undefined) conditions.delete(key)
-        else conditions.set(key, condition)
-    },
-    onHealed: (object, by) => {
-      healed.push({ name: `${object.kind} ${object.name}`, by })
-      wake()
-    },
-  })
-  try {
-    felix.start()
-    tell(felix, WITHOUT_IPIP)
-    for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
-    await felix.inSync()
-    await body({
-      ...{ kernel: otherProgram, felix, healed, conditions },
-      async heals(count) {
-        const until = healed.length + count
-        while (healed.length < until)
-          await new Promise<void>(resolve => {
-            wake = resolve
-          })
-      },
-      async run(program, args, input) {
-        const child = spawnInNetns(netnsPath(name), program, args, { stdio: ['pipe', 'ignore', 'inherit'] })
-        child.stdin?.end(input)
-        const [code] = await once(child, 'exit')
-        t.is(code, 0, `${program} ${args.join(' ')}`)
-        return child.pid!
-      },
-    })
-  } finally {
-    await felix.close()
-    await close()
-  }
-}
 
 /** What `ip route flush` does, without reading the table first. */
 async function flush({ kernel, heals }: OnNode, routes: readonly Route[]): Promise<void> {
@@ -173,7 +105,7 @@ else {
         ['nft', ['flush', 'chain', 'inet', 'margay', 'from_pod'], 'NftTable inet margay', /^nft \(process \d+\)$/],
       ] as const
       for (const [program, args, name, by] of cases) {
-        let found: Healed | undefined
+        let found: (typeof healed)[number] | undefined
         // a pass of the heal before may see it before the event that says who did it
         for (let attempt = 0; attempt < 10 && found?.by === undefined; attempt++) {
           healed.length = 0
@@ -214,15 +146,9 @@ else {
   test.serial(
     'routes of another program before and behind ours, whatever their next hop, take no packets: ours leads again, and was never away',
     t =>
-      onNode(t, async ({ kernel, felix, run }) => {
-        const { index } = (await kernel.link('eth0'))!
-        await kernel.addAddress({ ifindex: index, address: 'fd01::11', length: 64, scope: 0 })
-        tell(felix, {
-          ...{ node: { ...WITHOUT_IPIP.node, ipv6: 'fd01::11/64' } },
-          pools: [...WITHOUT_IPIP.pools, { ...BARE_POOL, cidr: 'fd02::/48' }],
-          learned: [...LEARNED, learned('fd02::/122', 'fd01::12')],
-        })
-        await felix.inSync()
+      onNode(t, async node => {
+        const { kernel, felix, run } = node
+        await dualStack(node)
         const right = await table(kernel)
         const ways = async () =>
           Promise.all(['10.244.2.1', '10.244.1.5', 'fd02::1'].map(dst => kernel.lookupRoute(dst)))

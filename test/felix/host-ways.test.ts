@@ -2,7 +2,7 @@ import test from 'ava'
 import { HostWays } from '../../felix/host-ways.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import type { Route, RouteType } from '../../kernel/port/routes.ts'
+import type { LookedUp, Route, RouteType } from '../../kernel/port/routes.ts'
 
 const OWN = new Map([
   ['192.0.2.1', [1]],
@@ -17,7 +17,7 @@ const LINKS = ['lo', 'eth0', 'eth1'].map((name, i) => ({ name, index: i + 1 }))
 function aKernel(routes: Record<string, [RouteType, number?]>, asked: string[] = []) {
   return {
     links: async () => LINKS,
-    lookupRoute: async (dst: string, source?: string) => {
+    lookupRoute: async (dst: string, { source }: LookedUp = {}) => {
       const question = source === undefined ? dst : `${dst} from ${source}`
       asked.push(question)
       const found = routes[question] ?? routes[dst]

@@ -31,6 +31,7 @@ const READS = new Set([
   'addresses',
   'routes',
   'lookupRoute',
+  'rules',
   'neighbours',
   'neighbour',
   'fdb',

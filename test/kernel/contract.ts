@@ -314,7 +314,7 @@ export function kernelContract(test: TestFn, open: () => World): void {
     t.deepEqual(await refusals(node, [...routes, unreachable].map(add)), [])
     t.like(await node.lookupRoute('10.2.0.1'), { dst: '10.2.0.1/32', ifindex, table: 254 })
     await node.addAddress({ ifindex, address: '10.4.0.1', length: 32, scope: ROUTE_SCOPE.universe })
-    t.like(await node.lookupRoute('10.2.0.1', '10.4.0.1'), { dst: '10.2.0.1/32', ifindex, table: 254 })
+    t.like(await node.lookupRoute('10.2.0.1', { source: '10.4.0.1' }), { dst: '10.2.0.1/32', ifindex, table: 254 })
     for (const [dst, errno] of [
       ['10.2.0.2', ERRNO.EINVAL],
       ['fd00:2::1', ERRNO.EINVAL],
@@ -324,6 +324,28 @@ export function kernelContract(test: TestFn, open: () => World): void {
     ] as const)
       t.is((await refusal(t, node.lookupRoute(dst))).errno, errno, dst)
   })
+
+  promise(
+    'the rules that choose tables begin as those of the local, the main and the default table',
+    async (t, { node }) => {
+      const told = (await node.rules()).map(({ family, priority, action, table }) => ({
+        family,
+        priority,
+        action,
+        table,
+      }))
+      t.deepEqual(
+        told,
+        [
+          ['ipv4', 0, 255],
+          ['ipv4', 32766, 254],
+          ['ipv4', 32767, 253],
+          ['ipv6', 0, 255],
+          ['ipv6', 32766, 254],
+        ].map(([family, priority, table]) => ({ family, priority, action: 'lookup', table }) as (typeof told)[number]),
+      )
+    },
+  )
 
   promise('a permanent neighbour and a proxied address are set, set again, listed and removed', async (t, { node }) => {
     const ifindex = await upPair(node)

@@ -1,4 +1,4 @@
-// What the kernel multicasts about links, addresses, routes, neighbours, forwarding entries, shaping and settings.
+// What the kernel multicasts about links, addresses, routes, rules, neighbours, forwarding entries, shaping and settings.
 import type { KernelEvent, KernelMonitor } from '../../port/kernel.ts'
 import type { Message } from '../message.ts'
 import { NETLINK } from '../numbers.ts'
@@ -9,6 +9,7 @@ import { parseFdb, parseNeighbour } from './neighbour.ts'
 import { parseNetconf } from './netconf.ts'
 import { GROUP, RTM } from './numbers.ts'
 import { parseRoute } from './route.ts'
+import { parseRule } from './rule.ts'
 import { shapingIfindex } from './shaping.ts'
 
 /** Room for some 10,000 events while the process is busy. */
@@ -61,6 +62,11 @@ function parseEvent(message: Message): KernelEvent | undefined {
     case RTM.delRoute: {
       const route = parseRoute(message)
       return route && { type: message.type === RTM.newRoute ? 'route' : 'route-gone', route }
+    }
+    case RTM.newRule:
+    case RTM.delRule: {
+      const rule = parseRule(message)
+      return rule && { type: message.type === RTM.newRule ? 'rule' : 'rule-gone', rule }
     }
     case RTM.newNeigh:
     case RTM.delNeigh: {

@@ -1,6 +1,6 @@
 // The registry of rtnetlink: every number of the kernel's headers that the codecs of this folder use, under the kernel's
 // own words. Sources: linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h,
-// linux/netconf.h, linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h.
+// linux/netconf.h, linux/fib_rules.h, linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h.
 
 export const RTM = {
   newLink: 16,
@@ -16,6 +16,9 @@ export const RTM = {
   newNeigh: 28,
   delNeigh: 29,
   getNeigh: 30,
+  newRule: 32,
+  delRule: 33,
+  getRule: 34,
   newQdisc: 36,
   delQdisc: 37,
   getQdisc: 38,
@@ -32,8 +35,10 @@ export const GROUP = {
   tc: 4,
   ipv4Addr: 5,
   ipv4Route: 7,
+  ipv4Rule: 8,
   ipv6Addr: 9,
   ipv6Route: 11,
+  ipv6Rule: 19,
   ipv4Netconf: 24,
   ipv6Netconf: 25,
 } as const
@@ -63,17 +68,42 @@ export const IFA_F = { nodad: 0x2, tentative: 0x40 } as const
 export const RTA = {
   dst: 1,
   src: 2,
+  iif: 3,
   oif: 4,
   gateway: 5,
   priority: 6,
   prefsrc: 7,
   metrics: 8,
   table: 15,
+  mark: 16,
   via: 18,
+  ipProto: 27,
+  sport: 28,
+  dport: 29,
 } as const
 export const RTAX = { mtu: 2 } as const
 export const RTM_F = { cloned: 0x200, lookupTable: 0x1000, fibMatch: 0x2000 } as const
 export const RTNH_F = { onlink: 0x4 } as const
+
+/** FRA_*; those of `mark` and `mask` are FRA_FWMARK and FRA_FWMASK, of `users` FRA_UID_RANGE, of `protocol` FRA_IP_PROTO. */
+export const FRA = {
+  destination: 1,
+  source: 2,
+  iifname: 3,
+  goto: 4,
+  priority: 6,
+  mark: 10,
+  suppressedLength: 14,
+  table: 15,
+  mask: 16,
+  oifname: 17,
+  l3mdev: 19,
+  users: 20,
+  protocol: 22,
+  sourcePorts: 23,
+  destinationPorts: 24,
+} as const
+export const FIB_RULE = { invert: 0x2 } as const
 
 export const NDA = { dst: 1, lladdr: 2, ifindex: 8 } as const
 export const NTF = { self: 0x2, proxy: 0x8 } as const

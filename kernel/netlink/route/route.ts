@@ -2,7 +2,7 @@
 // type u8 | flags u32. Hazards: a metric of 0 in a deletion means any metric, so IPv6's default is always spelt out
 // there; IPv6 dumps dropping routes with `lo` as their device.
 import { addressBits, addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
-import { defaultMetric, drops, type Route, type RouteFilter, type RouteType } from '../../port/routes.ts'
+import { defaultMetric, drops, type LookedUp, type Route, type RouteFilter, type RouteType } from '../../port/routes.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
 import { RTA, RTAX, RTM_F, RTNH_F } from './numbers.ts'
@@ -55,15 +55,21 @@ export function emitRoute(w: NlWriter, route: Route, { forDelete = false }: { fo
   if (route.mtu !== undefined) w.nest(RTA.metrics, () => w.attrU32(RTAX.mtu, route.mtu!))
 }
 
-/** RTM_GETROUTE for the way to one address, of packets from `source` where that is given. */
-export function emitRouteLookup(w: NlWriter, dst: string, source?: string): void {
+/** RTM_GETROUTE for the way to one address, of such packets. */
+export function emitRouteLookup(w: NlWriter, dst: string, packet: LookedUp): void {
+  const { source, ifindex, mark, tos, protocol, sourcePort, destinationPort } = packet
   const family = familyOf(dst)
   // IPv6 takes no second flag here, and tells the table without it
   const flags = family === 'ipv4' ? RTM_F.fibMatch | RTM_F.lookupTable : RTM_F.fibMatch
   const bits = addressBits(family)
-  emitHeader(w, family === 'ipv4' ? AF.inet : AF.inet6, [bits, source === undefined ? 0 : bits], 0, 0, 0, 0, flags)
+  emitHeader(w, family === 'ipv4' ? AF.inet : AF.inet6, [bits, source === undefined ? 0 : bits], 0, 0, 0, 0, flags, tos)
   w.attrAddress(RTA.dst, dst)
   if (source !== undefined) w.attrAddress(RTA.src, source)
+  if (ifindex !== undefined) w.attrU32(RTA.iif, ifindex)
+  if (mark !== undefined) w.attrU32(RTA.mark, mark)
+  if (protocol !== undefined) w.attrU8(RTA.ipProto, protocol)
+  if (sourcePort !== undefined) w.nest(RTA.sport, () => w.u16be(sourcePort))
+  if (destinationPort !== undefined) w.nest(RTA.dport, () => w.u16be(destinationPort))
 }
 
 function emitHeader(
@@ -75,8 +81,9 @@ function emitHeader(
   scope: number,
   type: number,
   flags: number,
+  tos = 0,
 ): void {
-  w.u8(family).u8(length).u8(sourceLength).u8(0)
+  w.u8(family).u8(length).u8(sourceLength).u8(tos)
   w.u8(table > 255 ? 0 : table)
     .u8(protocol)
     .u8(scope)
