@@ -1,12 +1,14 @@
 // How long a new pod's interface takes to have all that felix writes, in a kernel that already holds the neighbours and
-// forwarding entries of many other nodes: from the link's creation until felix says that the endpoint is applied.
-// Medians, in ms. Needs root.
+// forwarding entries of many other nodes: from the link's creation until felix says that the endpoint is applied; and how long
+// a route is away that somebody else removes, beside very many of another program. Medians, in ms. Needs root.
+import { setTimeout } from 'node:timers/promises'
 import { podElements, podFilterPrograms } from '../felix/calc/pod-filter.ts'
 import { Felix } from '../felix/loop.ts'
 import { nodeMarks } from '../felix/marks.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { addNetns, netnsPath, removeNetns } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route, type RouteChange } from '../kernel/port/routes.ts'
 import { NftTables } from '../kernel/reconcile/nft-tables.ts'
 import { nftElementKey } from '../kernel/reconcile/objects.ts'
 import { systemClock } from '../lib/clock.ts'
@@ -16,6 +18,11 @@ import type { Row } from './row.ts'
 const PODS = 30
 /** Elements of pods in the pod filter while one more pod's are measured. */
 const FILTERED = [0, 500]
+/** Routes of another program while one of ours is removed again and again. */
+const FOREIGN = [0, 100_000]
+const REMOVALS = 40
+/** What is undone more than twenty times a second is repaired more slowly. */
+const PAUSE_MS = 100
 
 export async function benchFelixKernel(): Promise<Row[]> {
   const rows: Row[] = []
@@ -31,7 +38,75 @@ export async function benchFelixKernel(): Promise<Row[]> {
       value: await filtered(pods),
       unit: 'ms',
     })
+  for (const foreign of FOREIGN) {
+    const { awayMs, usedMs } = await removed(foreign)
+    const beside = `${foreign} routes of another program beside it`
+    rows.push({ name: `felix: a route that was removed is back, ${beside}`, value: awayMs, unit: 'ms' })
+    rows.push({ name: `felix: processor for a route that was removed, ${beside}`, value: usedMs, unit: 'ms' })
+  }
   return rows
+}
+
+/** From the removal of one route until the kernel tells that it is there again. */
+async function removed(foreign: number): Promise<{ awayMs: number; usedMs: number }> {
+  using host = openKernel()
+  const name = `margay-bench-${process.pid}`
+  addNetns(name)
+  try {
+    using kernel = host.inside(netnsPath(name))
+    using other = host.inside(netnsPath(name))
+    await addUplink(kernel)
+    const { index } = (await kernel.link('eth0'))!
+    const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
+    const felix = new Felix(kernel, { clock: systemClock, log: silentLog, marks, onConditions: () => {} })
+    tell(felix, 0)
+    felix.set('pool', 'pods', { cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Never', disableBgpExport: false })
+    felix.set('learned', '10.2.0.0/26', { prefix: '10.2.0.0/26', nextHop: '192.168.0.2', encapsulations: [] })
+    await other.changeRoutes(Array.from({ length: foreign }, (_, n) => foreignRoute(n, index)))
+    felix.start()
+    await felix.inSync()
+    const [ours] = await other.routes({ table: ROUTE_TABLE.main, dst: '10.2.0.0/26' })
+    const [away, used]: [number[], number[]] = [[], []]
+    for (let n = 0; n < REMOVALS; n++) {
+      const [startMs, before] = [performance.now(), process.cpuUsage()]
+      await removedOnce(other, ours!)
+      away.push(performance.now() - startMs)
+      // what is read back belongs to it
+      await felix.applied()
+      const { user, system } = process.cpuUsage(before)
+      used.push((user + system) / 1000)
+      await setTimeout(PAUSE_MS)
+    }
+    await felix.close()
+    const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[REMOVALS >> 1]!
+    return { awayMs: median(away), usedMs: median(used) }
+  } finally {
+    removeNetns(name)
+  }
+}
+
+async function removedOnce(other: Kernel, route: Route): Promise<void> {
+  const { promise: isBack, resolve } = Promise.withResolvers<void>()
+  const monitor = other.monitor(event => {
+    if (event.type === 'route' && event.route.dst === route.dst) resolve()
+  })
+  await other.changeRoutes([{ verb: 'delete', route }])
+  await isBack
+  monitor.close()
+}
+
+function foreignRoute(n: number, ifindex: number): RouteChange {
+  const dst = `20.${n >> 16}.${(n >> 8) & 255}.${n & 255}/32`
+  const { main: table } = ROUTE_TABLE
+  const route = {
+    dst,
+    table,
+    type: 'unicast',
+    protocol: ROUTE_PROTOCOL.static,
+    scope: ROUTE_SCOPE.link,
+    ifindex,
+  } as const
+  return { verb: 'add', route }
 }
 
 /** The time for the elements of one pod more, which is a part of what a new pod takes. */
@@ -70,9 +145,7 @@ async function once(nodes: number): Promise<{ fullMs: number; podMs: number }> {
   addNetns(name)
   try {
     using kernel = host.inside(netnsPath(name))
-    await addVeth(kernel, 'eth0')
-    const { index } = (await kernel.link('eth0'))!
-    await kernel.addAddress({ ifindex: index, address: '192.168.0.1', length: 16, scope: 0 })
+    await addUplink(kernel)
     const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
     const felix = new Felix(kernel, { clock: systemClock, log: silentLog, marks, onConditions: () => {} })
     tell(felix, nodes)
@@ -120,6 +193,12 @@ async function podAdded(kernel: Kernel, felix: Felix, n: number): Promise<number
   })
   await felix.applied(`pod${n}`)
   return performance.now() - startMs
+}
+
+async function addUplink(kernel: Kernel): Promise<void> {
+  await addVeth(kernel, 'eth0')
+  const { index } = (await kernel.link('eth0'))!
+  await kernel.addAddress({ ifindex: index, address: '192.168.0.1', length: 16, scope: 0 })
 }
 
 async function addVeth(kernel: Kernel, name: string): Promise<void> {
