@@ -41,7 +41,7 @@ export class FloatingFlows {
     this.#deps = deps
   }
 
-  /** Takes in what an earlier run left in its tables, before felix writes them. Rejects with `KernelError`. */
+  /** Takes in what an earlier run left in its tables, before felix writes them: nothing where they cannot be read. */
   async adopt(): Promise<void> {
     const { table } = this.#deps
     if (table === undefined) return
@@ -59,8 +59,10 @@ export class FloatingFlows {
     try {
       return (await this.#deps.kernel.nftables(of, { only }))?.elements
     } catch (error) {
-      if (error instanceof KernelError && lacksNftables(error)) return undefined
-      throw error
+      if (!(error instanceof KernelError)) throw error
+      if (!lacksNftables(error))
+        this.#deps.log.warn({ err: error }, 'connections to floating addresses of an earlier run are not cut')
+      return undefined
     }
   }
 

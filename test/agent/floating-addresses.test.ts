@@ -3,7 +3,7 @@ import test from 'ava'
 import type { NodeAgent } from '../../agent/node-agent.ts'
 import { handleCni } from '../../cni/handle.ts'
 import { ROUTE_PROTOCOL, ROUTE_TABLE } from '../../kernel/port/routes.ts'
-import { aPool, aResource } from '../datastore/objects.ts'
+import { aNode, aPool, aResource } from '../datastore/objects.ts'
 import { aCluster, eventually, learnedRoutes, type Machine, startAgent } from './machines.ts'
 
 const ADDRESS = '10.99.0.7'
@@ -43,8 +43,13 @@ test('a floating address leads to the older of two pods from each node, goes to 
       'FelixConfiguration',
       aResource('FelixConfiguration', { metadata: { name: 'default' }, spec: { floatingIPs } }),
     )
-  store.inject('Namespace', aResource('Namespace', { metadata: { name: 'shop' } }))
-  await store.create('IPPool', aPool('floating', { cidr: '10.99.0.0/24', disabled: true }))
+  const namespace = (labels: object) =>
+    store.inject('Namespace', aResource('Namespace', { metadata: { name: 'shop', labels } }))
+  namespace({ tenant: 'a' })
+  await store.create(
+    'IPPool',
+    aPool('floating', { cidr: '10.99.0.0/24', disabled: true, namespaceSelector: "tenant == 'a'" }),
+  )
   pod('web-0', 'n1', '2026-01-01T00:00:00Z', `["${ADDRESS}"]`)
   pod('web-1', 'n2', '2026-01-01T00:00:01Z', `["${ADDRESS}"]`)
   const first = await startAgent(t, m1, store, network)
@@ -152,6 +157,18 @@ test('a floating address leads to the older of two pods from each node, goes to 
   await isSo('and is none any more', [{ [ADDRESS]: own[1] }, []], async () => [
     ...[await translated(m2), reasons(second)],
   ])
+  namespace({ tenant: 'b' })
+  await isSo('it is for other namespaces', [...nothing, ['shop/web-1 NotForNamespace']], async () => [
+    ...[await translated(m2), await ownRoute(m2), await floatingRoutes(m2), reasons(second)],
+  ])
+  namespace({ tenant: 'a' })
+  const tunnel = { 'projectcalico.org/IPv4VXLANTunnelAddr': '10.99.0.20' }
+  await store.create(
+    'Node',
+    aNode('n3', { annotations: { 'projectcalico.org/IPv4Address': '192.0.2.13/24', ...tunnel } }),
+  )
+  pod('web-1', 'n2', '2026-01-01T00:00:01Z', '["10.99.0.20"]')
+  await isSo('it is that of a tunnel', ['shop/web-1 InUse'], async () => reasons(second))
   pod('web-1', 'n2', '2026-01-01T00:00:01Z', '["10.244.200.1", "2001:db8::7"]')
   await isSo('it asks for what nobody may have', [...nothing, ['shop/web-1 GivenToPods']], async () => [
     ...[await translated(m2), await ownRoute(m2), await floatingRoutes(m2), reasons(second)],

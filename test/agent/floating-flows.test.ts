@@ -11,7 +11,7 @@ function bench(left: Readonly<Record<string, string>> = {}) {
   let flows: Flow[] = []
   let applied = Promise.resolve()
   const [clock, asked] = [new ManualClock(), [] as string[][]]
-  const refusal: { next?: KernelError } = {}
+  const refusal: { next?: KernelError; reading?: KernelError } = {}
   const cutter = new FloatingFlows({
     ...{ clock, log: silentLog, table: 'floating', applied: () => applied },
     kernel: {
@@ -28,6 +28,7 @@ function bench(left: Readonly<Record<string, string>> = {}) {
         return gone.map(() => undefined)
       },
       async nftables({ family }) {
+        if (refusal.reading !== undefined) throw refusal.reading
         if (family !== 'ip') return undefined
         const elements = Object.entries(left).map(([key, data]) => ({ key: [key], data: [data] }))
         return { elements: [{ set: 'targets', elements }] } as unknown as NftRuleset
@@ -79,6 +80,15 @@ test('what an earlier run translated and nothing does any more is cut, and what 
   it.opened('192.0.2.8', '10.0.0.2')
   it.cutter.follow([to('192.0.2.8', '10.0.0.2')])
   t.deepEqual(await it.flows(), ['192.0.2.8 10.0.0.2'])
+})
+
+test('a table that others wrote what cannot be read into keeps no agent from starting', async t => {
+  const it = bench({ '192.0.2.7': '10.0.0.1' })
+  it.refusal.reading = new KernelError(ERRNO.EBADMSG, 'list', 'table')
+  await it.cutter.adopt()
+  it.opened('192.0.2.7', '10.0.0.1')
+  it.cutter.follow([])
+  t.deepEqual(await it.flows(), ['192.0.2.7 10.0.0.1'])
 })
 
 test('nothing is cut before the kernel translates otherwise, and what the kernel refuses is tried again', async t => {

@@ -26,7 +26,8 @@ const OTHER = { ipv4: '10.244.1.6', ipv6: 'fd00:1::6' } as const
 const FLOATING = { ipv4: '10.244.9.7', ipv6: 'fd00:9::7' } as const
 const NODE = { ipv4: '192.168.10.11', ipv6: '2001:db8:1::11' } as const
 const OUTSIDE = { ipv4: '203.0.113.9', ipv6: '2001:db8:9::9' } as const
-const FAR_POD = '10.244.2.5'
+const FAR_POD = { ipv4: '10.244.2.5', ipv6: 'fd00:2::5' } as const
+const FAR_NODE = '192.168.20.12'
 const PORT = 7777
 const FAMILIES = ['ipv4', 'ipv6'] as const
 /** What comes at once where all is well. */
@@ -34,10 +35,15 @@ const LONG_MS = 20_000
 /** How long nothing is waited for. */
 const SHORT_MS = 300
 
+const BLOCKS = [
+  { prefix: '10.244.2.0/26', nextHop: FAR_NODE, encapsulations: [8] },
+  { prefix: 'fd00:2::/122', nextHop: FAR_NODE, encapsulations: [8] },
+]
+
 const WORLD: Partial<World> = {
   pools: [
     { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: false, natOutgoing: true },
-    { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'Never', disableBgpExport: false, natOutgoing: true },
+    { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false, natOutgoing: true },
   ],
 }
 
@@ -67,6 +73,7 @@ else {
     const fresh = startFelix(a, {
       world: {
         ...WORLD,
+        learned: BLOCKS,
         endpoints: [
           { ...made, id: 'pod' },
           { ...second, id: 'other' },
@@ -137,7 +144,11 @@ else {
       peer: { name: 'eth0', netns: netnsPath(world.name) },
     })
     net.router.kernel.writeSysctl('ipv6', ['conf', 'all', 'forwarding'], '1')
-    for (const name of ['all', 'eth0']) a.pod.kernel.writeSysctl('ipv6', ['conf', name, 'disable_ipv6'], '0')
+    for (const { pod } of [a, b])
+      for (const name of ['all', 'eth0']) pod.kernel.writeSysctl('ipv6', ['conf', name, 'disable_ipv6'], '0')
+    await b.felix.close()
+    b.felix = startFelix(b, { world: WORLD, addresses: [FAR_POD.ipv6] })
+    b.felix.set('learned', 'fd00:1::/122', { prefix: 'fd00:1::/122', nextHop: NODE.ipv4, encapsulations: [8] })
     const commands: readonly (readonly [{ name: string }, string])[] = [
       [net.router, 'link set out up'],
       [net.router, 'addr add 203.0.113.1/24 dev out'],
@@ -158,13 +169,14 @@ else {
       [b.host, 'addr add 2001:db8:2::12/64 dev eth0 nodad'],
       [b.host, '-6 route add default via 2001:db8:2::1'],
       [a.pod, `addr add ${POD.ipv6}/128 dev eth0 nodad`],
+      [b.pod, `addr add ${FAR_POD.ipv6}/128 dev eth0 nodad`],
       [other, `addr add ${OTHER.ipv4}/32 dev eth0`],
       [other, `addr add ${OTHER.ipv6}/128 dev eth0 nodad`],
       [other, 'route add 169.254.1.1 dev eth0'],
       [other, 'route add default via 169.254.1.1 dev eth0'],
     ]
     for (const [{ name }, command] of commands) await run(systemProgram('ip'), ['-n', name, ...command.split(' ')])
-    for (const { name } of [a.pod, other])
+    for (const { name } of [a.pod, b.pod, other])
       for (const command of [
         'route add fe80::ecee:eeff:feee:eeee dev eth0',
         'route add default via fe80::ecee:eeff:feee:eeee dev eth0',
@@ -196,7 +208,7 @@ else {
           ['outside', world, OUTSIDE[family], OUTSIDE[family]],
           ['the node itself', a.host, family === 'ipv4' ? '0.0.0.0' : '::', undefined],
           ['another pod of the node', other, OTHER[family], OTHER[family]],
-          ...(family === 'ipv4' ? ([['a pod of another node', b.pod, FAR_POD, FAR_POD]] as const) : []),
+          ['a pod of another node', b.pod, FAR_POD[family], FAR_POD[family]],
           [
             'another node',
             b.host,
@@ -204,12 +216,8 @@ else {
             family === 'ipv4' ? '10.244.2.1' : '2001:db8:2::12',
           ],
         ] as const
-        if (family === 'ipv4')
-          b.felix.set('learned', `${FLOATING.ipv4}/32`, {
-            prefix: `${FLOATING.ipv4}/32`,
-            nextHop: NODE.ipv4,
-            encapsulations: [8],
-          })
+        const prefix = `${FLOATING[family]}/${addressBits(family)}`
+        b.felix.set('learned', prefix, { prefix, nextHop: NODE.ipv4, encapsulations: [8] })
         await b.felix.inSync()
         using pod = openPort(a.pod, POD[family], PORT)
         for (const [who, where, address, seen] of senders) {
@@ -347,12 +355,12 @@ else {
     await lead([...BOTH, address])
     b.felix.set('learned', `${address}/32`, { prefix: `${address}/32`, nextHop: NODE.ipv4, encapsulations: [8] })
     using pod = openPort(a.pod, POD.ipv4, PORT)
-    using from = openPort(b.pod, FAR_POD)
+    using from = openPort(b.pod, FAR_POD.ipv4)
     await b.felix.inSync()
     t.is(await ask(from, pod, address, SHORT_MS), undefined, 'before it is known whose it is, it is of the block')
     b.felix.set('floating', address, { at: 'elsewhere' })
     await b.felix.inSync()
-    t.is((await ask(from, pod, address))?.address, FAR_POD)
+    t.is((await ask(from, pod, address))?.address, FAR_POD.ipv4)
     b.felix.set('floating', address, undefined)
     b.felix.set('learned', `${address}/32`, undefined)
     await lead(BOTH)
