@@ -33,7 +33,7 @@ async function ended(t: ExecutionContext, command: readonly string[], more: read
   const confined = [systemProgram('setpriv'), '--bounding-set=-all,+sys_admin', '--inh-caps=-all', '--']
   const argv = [`--net=${netns.path}`, '--', ...confined, process.execPath, ...words, ...given, ...more]
   return await new Promise(resolve => {
-    execFile(systemProgram('nsenter'), argv, { timeout: 20_000 }, (error, stdout, stderr) =>
+    execFile(systemProgram('nsenter'), argv, { timeout: 90_000 }, (error, stdout, stderr) =>
       resolve({ code: Number(error?.code ?? 0), said: stdout + stderr }),
     )
   })

@@ -130,7 +130,7 @@ test('margay-bgp leaves the administrator’s routes as they are while BIRD anno
     const announcing = async () => {
       const bird = startBird(name, folder, BIRD_ANNOUNCES)
       children.push(bird)
-      await eventually('a route of BIRD is in the kernel', ours, 20_000)
+      await eventually('a route of BIRD is in the kernel', ours, 60_000)
       return bird
     }
     // of an earlier run: it goes when margay-bgp has heard everything, and from then on routes are removed at once
@@ -142,7 +142,7 @@ test('margay-bgp leaves the administrator’s routes as they are while BIRD anno
     const leftOver = async () => (await routeTo(otherProgram, '10.251.0.0/24')) !== undefined
     await eventually('the route of the earlier run is gone', async () => !(await leftOver()), 40_000)
     first.kill('SIGKILL')
-    await eventually('the route of BIRD is gone with it', async () => !(await ours()), 20_000)
+    await eventually('the route of BIRD is gone with it', async () => !(await ours()), 60_000)
     t.deepEqual(await theirs(), before, 'after BIRD announced them')
 
     // a peer that neither reads nor closes does not hold up the end
