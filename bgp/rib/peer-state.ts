@@ -18,6 +18,8 @@ type PeerFamily = {
   /** Cancels the running timer: restart time, wait for End-of-RIB, or long-lived stale time. */
   timer?: Cancel
   longLivedSeconds: number
+  /** When the restart time of its stale paths is over, on the monotonic clock. */
+  staleUntilMs: number
 }
 
 export class RibPeerState {
@@ -72,7 +74,7 @@ export class RibPeerState {
   family(family: AddressFamily): PeerFamily {
     let found = this.families.get(family)
     if (found === undefined) {
-      found = { received: 0, stale: 0, warned: false, longLivedSeconds: 0 }
+      found = { received: 0, stale: 0, warned: false, longLivedSeconds: 0, staleUntilMs: 0 }
       this.families.set(family, found)
     }
     return found

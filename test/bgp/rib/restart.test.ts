@@ -74,6 +74,36 @@ test('a second restart removes what is still stale from the first one', t => {
   t.deepEqual(held(), ['10.1.0.0/16'])
 })
 
+test('a peer that restarts again before its first UPDATE keeps its routes to the end of the first restart time', t => {
+  const { world, a, held } = established()
+  world.lost(a, retained)
+  for (let i = 0; i < 3; i++) {
+    world.clock.advance(30_000)
+    world.up(aPeer(1, { gracefulRestart: restarting }))
+    world.lost(a, retained)
+    world.settle()
+    t.is(held().length, 2, `after ${i + 2} restarts`)
+    t.is(world.rib.counts('p1')?.stale, 2)
+  }
+  world.clock.advance(29_999)
+  world.settle()
+  t.is(held().length, 2)
+  world.clock.advance(1)
+  world.settle()
+  t.deepEqual(held(), [])
+  t.is(world.clock.pending, 0)
+})
+
+test('an End-of-RIB alone takes stale routes back, also where the session ends right after it', t => {
+  const { world, a, held } = established()
+  world.lost(a, retained)
+  world.up(aPeer(1, { gracefulRestart: restarting }))
+  world.send(a, {})
+  world.lost(a, retained)
+  world.settle()
+  t.deepEqual(held(), [])
+})
+
 test('after the restart time a long-lived route is marked, is preferred least, and goes only to peers with the capability', t => {
   const { world, a, held } = established()
   const c = aPeer(3, { longLived: [{ family: 'ipv4-unicast', forwarding: true }] })
