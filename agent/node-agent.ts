@@ -100,6 +100,8 @@ export type NodeAgentDeps = {
   lost: (message: string) => never
   /** Tells the plugin and the next agent that pods are served. Absent: they are told nothing. */
   served?: Pick<ServedFile, 'agoMs' | 'touch'>
+  /** Of the machine (random(4)). Absent: all is of one boot. */
+  bootId?: string
 }
 
 /** How often the data directory is looked at when nothing is written. */
@@ -388,6 +390,7 @@ export class NodeAgent {
     const { kernel, clock } = this.#deps
     const { allocator: ipam, endpoints } = this
     return {
+      bootId: this.#deps.bootId ?? '',
       ...{ node: this.#options.nodeName, ipam, kernel, endpoints, limiter: this.#limiter, clock },
       oldFlows: this.#oldFlows,
       pins: this.#pins,

@@ -7,7 +7,7 @@ import type { Transport } from '../bgp/port.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import type { Store } from '../datastore/port.ts'
 import { vtepMac } from '../felix/calc/tunnels.ts'
-import type { LearnedRoute } from '../felix/input.ts'
+import type { LearnedRoute, OwnBlock } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import type { NodeAllocator } from '../ipam/allocator.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
@@ -83,7 +83,7 @@ export class NodeNetwork {
   readonly #kernelReady: KernelReady
   #facts: KernelFacts = { capabilities: { ipip: false, vxlan: false }, hadRoutes: false }
   /** Own blocks and borrowed addresses, and what is lent of them. */
-  #blocks: readonly string[] = []
+  #ownBlocks: ReadonlyMap<string, OwnBlock> = new Map()
   #lent: readonly string[] = []
   /** Other Nodes that claimed what this node has, and when that was last confirmed. */
   readonly #rivals = new Set<string>()
@@ -302,7 +302,7 @@ export class NodeNetwork {
     this.#describe(own)
     this.#feed.open({ address: own.ipv4?.address, ipv6Address: own.ipv6?.address })
     this.#routing ??= this.#openRouting()
-    const blocks = [...this.#blocks, ...this.#deps.floating().map(hostPrefix)]
+    const blocks = [...this.#ownBlocks.keys(), ...this.#deps.floating().map(hostPrefix)]
     await this.#feed.flush(this.#routing, { blocks, own: this.#alsoOwn(own) })
     this.#announces.resolve()
     felix.complete('datastore')
@@ -371,25 +371,25 @@ export class NodeNetwork {
 
   /** What belongs to this node besides its blocks: its subnet, and pods whose address lies in no block of it. */
   #alsoOwn({ ipv4, ipv6 }: NodeAddress): string[] {
-    const outside = this.#deps.podAddresses().filter(pod => !this.#blocks.some(block => contains(block, pod)))
+    const outside = this.#deps.podAddresses().filter(pod => !this.#ownBlocks.keys().some(each => contains(each, pod)))
     const subnets = [ipv4, ipv6].flatMap(of => (of === undefined ? [] : [`${of.address}/${of.length}`]))
     return [...subnets, ...outside.map(hostPrefix)]
   }
 
   #tellBlocks(): void {
     const { allocator, felix } = this.#deps
-    const blocks = [...allocator.blocks().map(({ cidr }) => cidr), ...allocator.borrowed()]
+    const blocks = new Map<string, OwnBlock>([
+      ...allocator.blocks().map(({ cidr, subnetOf }) => [cidr, subnetOf === undefined ? 'plain' : 'subnet'] as const),
+      ...allocator.borrowed().map(cidr => [cidr, 'plain'] as const),
+    ])
     const lent = allocator.lent()
-    if (isDeepStrictEqual([blocks, lent], [this.#blocks, this.#lent])) return
-    for (const [kind, before, now] of [
-      ['ownBlock', this.#blocks, blocks],
-      ['lent', this.#lent, lent],
-    ] as const) {
-      const [had, has] = [new Set(before), new Set(now)]
-      for (const cidr of had.difference(has)) felix.set(kind, cidr, undefined)
-      for (const cidr of has.difference(had)) felix.set(kind, cidr, true)
-    }
-    this.#blocks = blocks
+    if (isDeepStrictEqual([[...blocks], lent], [[...this.#ownBlocks], this.#lent])) return
+    for (const cidr of this.#ownBlocks.keys()) if (!blocks.has(cidr)) felix.set('ownBlock', cidr, undefined)
+    for (const [cidr, is] of blocks) if (this.#ownBlocks.get(cidr) !== is) felix.set('ownBlock', cidr, is)
+    const [had, has] = [new Set(this.#lent), new Set(lent)]
+    for (const cidr of had.difference(has)) felix.set('lent', cidr, undefined)
+    for (const cidr of has.difference(had)) felix.set('lent', cidr, true)
+    this.#ownBlocks = blocks
     this.#lent = lent
     this.changed()
   }

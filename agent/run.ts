@@ -72,6 +72,7 @@ export async function run(flags: Flags): Promise<void> {
   const store = reach(flags, levels.room('datastore'))
   const kernel = openKernel({ sysctlFolder: flags.sysctlDir })
   const transport = new TcpTransport({ ...sockets, portHolder })
+  const boot = bootClock()
   const agent = new NodeAgent(
     {
       ...{
@@ -94,7 +95,8 @@ export async function run(flags: Flags): Promise<void> {
       log,
       levels,
       lost,
-      served: new ServedFile(servedPath(path), bootClock()),
+      served: new ServedFile(servedPath(path), boot),
+      bootId: boot.bootId,
     },
   )
   await agent.start()
@@ -102,6 +104,7 @@ export async function run(flags: Flags): Promise<void> {
   const routes = {
     ...agentRoutes(agent),
     'POST /cni': (request: IncomingMessage, response: ServerResponse) => answerCni(request, response, cni),
+    'POST /ipam': (request: IncomingMessage, response: ServerResponse) => answerCni(request, response, cni, 'another'),
   }
   const socket = await serveSocket(path, routes, log, { lock })
   log.info({ socket: path }, 'agent answers')

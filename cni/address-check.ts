@@ -2,6 +2,7 @@
 // way is not a fault: a pod is looked at under its lock, where no ADD or DEL of it runs, and what belongs to no pod is named
 // only where it is so before and after all pods were looked at.
 import type { ObjectRef } from '../api/status.ts'
+import { gatewayHandle } from '../ipam/port.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
 import { isUnused } from './collect.ts'
@@ -10,6 +11,7 @@ import { type PodEndpoint, whom } from './endpoints.ts'
 import { CniError } from './error.ts'
 import { formatMismatch, hostFacts, inspect, type Mismatch } from './inspect.ts'
 import { INTERFACE_PREFIX } from './interface-name.ts'
+import { pluginPods } from './ipam/handle.ts'
 
 export type AddressFinding = {
   object: ObjectRef
@@ -108,7 +110,7 @@ function isAboutAddresses({ kind, object }: Mismatch): boolean {
   return kind === 'netns' || kind === 'address' || kind === 'route'
 }
 
-function nameOf({ pod, containerID }: PodEndpoint): string {
+function nameOf({ pod, containerID }: Pick<PodEndpoint, 'pod' | 'containerID'>): string {
   return pod === undefined ? `container ${containerID}` : `pod ${pod.namespace}/${pod.name}`
 }
 
@@ -122,6 +124,9 @@ async function ofNoPod(deps: CniDeps): Promise<AddressFinding[]> {
     rows.flatMap(row => row.addresses.map(address => ({ address, row }))),
     ({ address }) => address,
   )
+  const theirs = pluginPods(ipam).flatMap(pod =>
+    (ipam.held().get(pod.handle) ?? []).map(({ address, block }) => ({ address, block, pod })),
+  )
   const leaked = [...ipam.held()].flatMap(([handle, held]): AddressFinding[] => {
     if (!isUnused(handle, deps)) return []
     const { namespace, pod } = ipam.holder(handle) ?? {}
@@ -133,14 +138,29 @@ async function ofNoPod(deps: CniDeps): Promise<AddressFinding[]> {
         'margayctl ipam release --from-report; it is released too with the next start of the agent or GC of the runtime',
     }))
   })
-  const twice = [...owners].flatMap(([address, those]): AddressFinding[] =>
-    those.length < 2
+  const twice = [...owners].flatMap(([address, those]): AddressFinding[] => {
+    const pods = [
+      ...those.map(({ row }) => row),
+      ...theirs.filter(their => their.address === address).map(({ pod }) => pod),
+    ]
+    if (pods.length < 2) return []
+    return [
+      {
+        ...{ object: { kind: 'Address', name: address }, addresses: [address] },
+        fault: `is that of several pods: ${pods.map(nameOf).join(', ')}`,
+        remedy: 'restart these pods',
+      },
+    ]
+  })
+  // of another plugin's interface nothing here is known but the address, and that its block must have a gateway
+  const stranded = theirs.flatMap(({ address, block, pod }): AddressFinding[] =>
+    ipam.held().has(gatewayHandle(pod.network, block))
       ? []
       : [
           {
             ...{ object: { kind: 'Address', name: address }, addresses: [address] },
-            fault: `is that of several pods: ${those.map(({ row }) => nameOf(row)).join(', ')}`,
-            remedy: 'restart these pods',
+            fault: `is that of ${nameOf(pod)}, and nobody has the gateway of its block ${block} reserved`,
+            remedy: `somebody released it by hand: restart the pods of network ${pod.network} on this node`,
           },
         ],
   )
@@ -169,5 +189,5 @@ async function ofNoPod(deps: CniDeps): Promise<AddressFinding[]> {
       },
     ]
   })
-  return [...leaked, ...twice, ...strange, ...astray]
+  return [...leaked, ...twice, ...stranded, ...strange, ...astray]
 }

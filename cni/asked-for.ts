@@ -18,17 +18,30 @@ export function askedFor(
   delegate?: string,
 ): { addresses?: string[]; mac?: string } {
   const runtime = typed(json, 'runtimeConfig', 'object') ?? {}
-  refuseOthers(runtime, delegate === undefined ? [] : ['ipRanges'])
-  const cni = typed(typed(json, 'args', 'object') ?? {}, 'cni', 'object') ?? {}
-  const lists = [listOf(runtime, 'ips'), listOf(cni, 'ips'), (args['IP'] ?? '').split(',').filter(ip => ip !== '')]
-  const addresses = lists.find(list => list.length > 0)?.map(addressOf)
-  const twice = addresses?.find((address, i) => addresses.findIndex(of(familyOf(address))) !== i)
-  if (twice !== undefined) throw badField('ips', addresses, `one address of each family at most: ${twice} is one more`)
+  const refused = Object.keys(CAPABILITIES).filter(name => delegate === undefined || name !== 'ipRanges')
+  refuseOthers(runtime, refused)
+  const addresses = addressesOf(json, runtime, args)
   const asked: unknown = field(runtime, 'mac') || args['MAC'] || undefined
   const mac = typeof asked === 'string' ? parseUnicastMac(asked) : undefined
   if (asked !== undefined && mac === undefined)
     throw badField('mac', asked, 'a unicast MAC address such as 02:00:5e:10:00:01')
   return { addresses: delegate === undefined ? addresses : undefined, mac }
+}
+
+/** The addresses alone, for another plugin, to which all else in `runtimeConfig` is said. Throws `CniError`. */
+export function addressesAsked(json: Json, args: Readonly<Record<string, string>>): string[] | undefined {
+  const runtime = typed(json, 'runtimeConfig', 'object') ?? {}
+  refuseOthers(runtime, ['ipRanges'])
+  return addressesOf(json, runtime, args)
+}
+
+function addressesOf(json: Json, runtime: Json, args: Readonly<Record<string, string>>): string[] | undefined {
+  const cni = typed(typed(json, 'args', 'object') ?? {}, 'cni', 'object') ?? {}
+  const lists = [listOf(runtime, 'ips'), listOf(cni, 'ips'), (args['IP'] ?? '').split(',').filter(ip => ip !== '')]
+  const addresses = lists.find(list => list.length > 0)?.map(addressOf)
+  const twice = addresses?.find((address, i) => addresses.findIndex(of(familyOf(address))) !== i)
+  if (twice === undefined) return addresses
+  throw badField('ips', addresses, `one address of each family at most: ${twice} is one more`)
 }
 
 /** In lower case with colons: six octets that the kernel takes for an interface (is_valid_ether_addr), also with `-` between them. Not those of the host's side, whose link-local address is the pod's gateway. */
@@ -61,10 +74,10 @@ const UNICAST_MAC = /^[0-9a-f][02468ace](?:(:[0-9a-f]{2}){5}|(-[0-9a-f]{2}){5})$
 
 const of = (family: string) => (address: string) => familyOf(address) === family
 
-function refuseOthers(runtime: Json, taken: readonly string[]): void {
+function refuseOthers(runtime: Json, names: readonly string[]): void {
   for (const [name, row] of Object.entries(CAPABILITIES)) {
     const value = field(runtime, name as CapabilityName)
-    if ('instead' in row && !taken.includes(name) && asksForSomething(value))
+    if ('instead' in row && names.includes(name) && asksForSomething(value))
       throw badField(`runtimeConfig.${name}`, value, row.instead)
   }
 }

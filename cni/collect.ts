@@ -6,6 +6,7 @@ import { addressBits, familyOf } from '../lib/ip.ts'
 import { adopt } from './adopt.ts'
 import type { CniDeps } from './deps.ts'
 import { whom } from './endpoints.ts'
+import { collectPlugins } from './ipam/collect.ts'
 import { releaseAddresses, takeDown } from './take-down.ts'
 
 /** Returns the ids of the endpoints and the handles that were collected. The agent calls it when it starts. */
@@ -34,13 +35,13 @@ export async function collectHandles(
   valid: ReadonlySet<string> = new Set(),
 ): Promise<readonly string[]> {
   const { ipam, kernel, endpoints } = deps
+  const released = await collectPlugins(deps)
   const orphan = (handle: string): boolean => isUnused(handle, deps) && !valid.has(handle)
-  if (![...ipam.held().keys()].some(orphan)) return []
+  if (![...ipam.held().keys()].some(orphan)) return released
   await adopt(deps) // a pod without a row has its addresses
   const inUse = new Set(endpoints.all().flatMap(({ addresses }) => addresses))
   const routes = await kernel.routes({ table: ROUTE_TABLE.main })
   const routed = new Set(routes.filter(({ type }) => type === 'unicast').map(({ dst }) => dst))
-  const released: string[] = []
   for (const [handle, held] of [...ipam.held()]) {
     if (!orphan(handle)) continue // asked again: an ADD may have begun meanwhile
     if (held.some(({ address }) => inUse.has(address) || routed.has(`${address}/${addressBits(familyOf(address))}`)))
@@ -52,7 +53,7 @@ export async function collectHandles(
 }
 
 /**
- * Whether no row and no running ADD uses a handle. Of all but tunnels: a handle of Calico, whose blocks a node may have, names no
+ * Whether no row and no running ADD uses a handle. Of all but tunnels and what other plugins have: a handle of Calico, whose blocks a node may have, names no
  * container that we could ask for. Calico also gives addresses of a block to pods of other nodes, of which nothing is known here.
  */
 export function isUnused(

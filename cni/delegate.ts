@@ -4,12 +4,13 @@ import { contains, type Family, familyOf, isHostAddress, isLinkLocal, isLoopback
 import { jsonFault } from '../lib/json-fault.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { badField, field, isObject, typed } from './fields.ts'
+import { IPAM_PROGRAM } from './keys.ts'
 import { parseResult } from './result.ts'
 
 /** What the other plugin gave: at most one address of each family, canonical, without length. */
 export type Delegated = { addresses: readonly string[]; dns?: Readonly<Record<string, unknown>> }
 
-const OWN: readonly string[] = ['', 'margay', 'calico-ipam']
+const OWN: readonly string[] = ['', 'margay', IPAM_PROGRAM, 'calico-ipam']
 const DHCP = 'dhcp'
 /** A file's name; plugin.c takes no other. */
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/

@@ -21,6 +21,8 @@ export type NotReady = { code: number; msg: string; details: string }
 
 export type CniDeps = {
   node: string
+  /** Of this boot of the machine: another one's pods are gone. */
+  bootId: string
   ipam: Allocator
   /** Of the namespace that the agent runs in. */
   kernel: HostKernel

@@ -5,6 +5,7 @@ import { DelegateNeeded, type DelegateWork, workFor } from './delegate-work.ts'
 import type { CniDeps } from './deps.ts'
 import { endpointId } from './endpoints.ts'
 import { CNI_CODE, CniError, emitError } from './error.ts'
+import { answerAnother } from './ipam/verbs.ts'
 import type { Unpin } from './pins.ts'
 import {
   type CheckRequest,
@@ -14,9 +15,11 @@ import {
   parseRequest,
   type RawRequest,
   versionOf,
+  type Whose,
 } from './request.ts'
 import { CNI_VERSIONS, emitResult } from './result.ts'
-import { addInTurn, type Caller } from './verbs/add.ts'
+import type { Caller } from './turn.ts'
+import { addInTurn } from './verbs/add.ts'
 import { check } from './verbs/check.ts'
 import { del } from './verbs/del.ts'
 import { type Collected, gc } from './verbs/gc.ts'
@@ -31,8 +34,9 @@ export async function handleCni(
   raw: RawRequest,
   deps: CniDeps,
   gone: Promise<unknown> = new Promise(() => undefined),
+  whose: Whose = 'our',
 ): Promise<CniAnswer> {
-  const answer = await heldAnswer(raw, deps, { octets: raw.stdin.length, gone })
+  const answer = await heldAnswer(raw, deps, { octets: raw.stdin.length, gone }, whose)
   if (raw.netns !== undefined && answer.delegate !== undefined) deps.pins.expect(raw.netns)
   const unpin = MOUNTED_FOR.includes(raw.env['CNI_COMMAND'] ?? '') ? deps.pins.toRelease() : []
   return unpin.length === 0 ? answer : { ...answer, unpin }
@@ -41,11 +45,11 @@ export async function handleCni(
 /** Verbs after which a namespace may have no user any more. */
 const MOUNTED_FOR = ['ADD', 'DEL', 'GC']
 
-async function heldAnswer(raw: RawRequest, deps: CniDeps, caller: Caller): Promise<CniAnswer> {
+async function heldAnswer(raw: RawRequest, deps: CniDeps, caller: Caller, whose: Whose): Promise<CniAnswer> {
   using _ = raw.netns === undefined ? undefined : deps.pins.hold(raw.netns)
   try {
-    const request = parseRequest(raw)
-    const done = await perform(request, deps, caller)
+    const request = parseRequest(raw, whose)
+    const done = await (whose === 'our' ? perform : answerAnother)(request, deps, caller)
     return typeof done === 'string' ? { exitCode: 0, stdout: done } : { exitCode: 0, stdout: '', delegate: done }
   } catch (error) {
     const told = asCniError(error)

@@ -1,10 +1,10 @@
-// HTTP endpoint POST /cni on the agent's unix socket. The socket's mode (0600) decides who may connect; the size and the
+// HTTP endpoints POST /cni and POST /ipam on the agent's unix socket. The socket's mode (0600) decides who may connect; the size and the
 // form of a request are checked here.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Cancel } from '../lib/clock.ts'
 import type { CniDeps } from './deps.ts'
 import { handleCni } from './handle.ts'
-import type { RawRequest } from './request.ts'
+import type { RawRequest, Whose } from './request.ts'
 
 /** The plugin sends at most 4 MiB of configuration; JSON in JSON doubles it at worst. */
 const MOST_BODY = 16 * 1024 * 1024
@@ -13,10 +13,15 @@ const MOST_BODY = 16 * 1024 * 1024
 const SIGN_OF_LIFE_MS = 2_000
 
 /**
- * Answers `POST /cni`: the head at once, a space every two seconds, then the answer as JSON. Never rejects: a malformed
+ * Answers a request of the plugin, about `whose` configuration its name and so the path says: the head at once, a space every two seconds, then the answer as JSON. Never rejects: a malformed
  * request gets 400, a too large one 413.
  */
-export async function answerCni(request: IncomingMessage, response: ServerResponse, deps: CniDeps): Promise<void> {
+export async function answerCni(
+  request: IncomingMessage,
+  response: ServerResponse,
+  deps: CniDeps,
+  whose: Whose = 'our',
+): Promise<void> {
   const chunks: Buffer[] = []
   let size = 0
   try {
@@ -45,7 +50,7 @@ export async function answerCni(request: IncomingMessage, response: ServerRespon
   stop = deps.clock.after(SIGN_OF_LIFE_MS, signOfLife)
   const gone = Promise.withResolvers<void>()
   response.once('close', gone.resolve)
-  const answer = await handleCni(raw, deps, gone.promise)
+  const answer = await handleCni(raw, deps, gone.promise, whose)
   stop()
   response.end(JSON.stringify(answer))
 }

@@ -1,4 +1,4 @@
-// Installs the plugin where runtimes look for it: one static program, and a network configuration, which comes last since a
+// Installs the plugin where runtimes look for it: one static program under its two names, and a network configuration, which comes last since a
 // runtime starts to use the plugin when it sees one. The files are written by `runtime-files.ts`, each as a whole.
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, mkdirSync, readFileSync, statSync } from 'node:fs'
@@ -13,6 +13,7 @@ import {
   foreignNetworks,
   isOurConflist,
 } from './conflist.ts'
+import { IPAM_PROGRAM } from './keys.ts'
 import { confFiles, contentOf, type FileLabels, removeFile, removeLeftovers, replaceFile } from './runtime-files.ts'
 
 export type InstallOptions = {
@@ -48,10 +49,12 @@ export class ForeignNetwork extends Error {
 
 /** The plugin's name in its folder, and its `type` in configurations. */
 const PLUGIN_NAME = 'margay'
+/** Ours, and that of the same program as the IPAM plugin of others. */
+const NAMES = [PLUGIN_NAME, IPAM_PROGRAM]
 /** Octets that every version of the plugin has in it, and no other program. */
 const PLUGIN_MARK = 'Margay: a routed network for containers'
 /**
- * Writes `margay` and the configuration. Throws `ForeignNetwork`, what the file system throws and what `pluginProgram` throws;
+ * Writes `margay`, `margay-ipam` and the configuration. Throws `ForeignNetwork`, what the file system throws and what `pluginProgram` throws;
  * each file is the old one or the new one then.
  */
 export function installPlugin(options: InstallOptions): Installed {
@@ -60,8 +63,10 @@ export function installPlugin(options: InstallOptions): Installed {
   const program = programIn(options.pluginDir)
   const plugin = join(binDir, PLUGIN_NAME)
   mkdirSync(binDir, { recursive: true })
-  removeLeftovers(plugin)
-  replaceFile(plugin, program, { mode: 0o755, labels })
+  for (const path of NAMES.map(name => join(binDir, name))) {
+    removeLeftovers(path)
+    replaceFile(path, program, { mode: 0o755, labels })
+  }
   if (confDir === undefined) return { plugin, leftOut: [], removed: [] }
   const there = (options.chain ?? CHAINED_PLUGINS).filter(name => isProgram(join(binDir, name)))
   const { leftOut, ...chain } = chainOf(there, asked(binDir))
@@ -92,7 +97,7 @@ export function uninstallPlugin(options: Pick<InstallOptions, 'binDir' | 'confDi
   if (confDir !== undefined)
     for (const path of new Set([join(confDir, confName), ...ownConfs(confDir)]))
       remove(path, content => isOurConflist(content.toString()))
-  remove(join(binDir, PLUGIN_NAME), content => content.includes(PLUGIN_MARK))
+  for (const name of NAMES) remove(join(binDir, name), content => content.includes(PLUGIN_MARK))
   return removed
 }
 

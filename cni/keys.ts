@@ -1,6 +1,9 @@
 // All that a runtime can say to us: verbs, variables, CNI_ARGS and the keys of a configuration, a row each. The parser reads no
 // key without a row (`KeyName`), and docs/cni.md is written from the rows.
 
+/** The plugin's second name, under which it is the IPAM plugin of others (`ipam/`). plugin.c knows both. */
+export const IPAM_PROGRAM = 'margay-ipam'
+
 export type CniVerb = 'ADD' | 'DEL' | 'CHECK' | 'GC' | 'STATUS' | 'VERSION'
 
 type Needed = 'CNI_CONTAINERID' | 'CNI_NETNS' | 'CNI_IFNAME' | 'CNI_PATH'
@@ -67,7 +70,7 @@ export const KEYS = {
   ipam: { is: 'object', absent: 'an empty one', means: 'which addresses' },
   'ipam.type': {
     ...{
-      is: '`""`, `margay` or `calico-ipam`, or the name of another plugin, but `dhcp`',
+      is: '`""`, `margay`, `margay-ipam` or `calico-ipam`, or the name of another plugin, but `dhcp`',
       absent: '`margay`',
       means: 'who gives the addresses: IPPools, or that plugin (below)',
     },
@@ -114,10 +117,50 @@ export const KEYS = {
   },
 } as const satisfies Readonly<Record<string, Key>>
 
+/** `blocks`: of how many the addresses of a network may be on a node. `needsGateway`: without `isGateway` or `isDefaultGateway` it is refused. */
+export type Delegating = { blocks: 'one' | 'any'; needsGateway?: true; does: string }
+
+/**
+ * The plugins that may name margay-ipam in `ipam.type`, by what their sources make of what they are given (containernetworking/plugins
+ * 1.1.1): each wants a gateway, and none of them a single address (ptp deletes the route to the subnet that the kernel makes of an
+ * address, and fails where there is none).
+ */
+export const DELEGATING: Readonly<Record<string, Delegating>> = {
+  bridge: {
+    ...{ blocks: 'one', needsGateway: true },
+    does: 'with `isGateway` or `isDefaultGateway`, or it is refused: the bridge has the gateway’s address, and its containers find each other on it. It has one address, so a network has one block of each family on a node, and a full one refuses ADD',
+  },
+  ptp: {
+    blocks: 'any',
+    does: 'the host’s end of each pair has the gateway’s address; a network gets as many blocks as it needs',
+  },
+}
+
+/** Of a configuration of another plugin that asks margay-ipam for addresses, beside `cniVersion`, `name`, `dns`, `args` and the keys of `ipam` above. */
+export const IPAM_KEYS = {
+  type: { is: 'name', absent: 'refused', means: 'the plugin that asks: it must have a row above' },
+  isGateway: {
+    is: '`true`',
+    absent: '`isDefaultGateway` must be',
+    means: 'of `bridge`: it has the address of the gateway',
+  },
+  isDefaultGateway: { is: '`true`', absent: '`isGateway` must be', means: 'the same, with a default route' },
+  'ipam.routes': {
+    ...{ is: 'list of objects with `dst`', absent: 'none' },
+    means:
+      'goes into the result as it is. The plugin that asks makes them, through the gateway where a route has no `gw`',
+  },
+} as const satisfies Readonly<Record<string, Key>>
+
 type Segment<K> = K extends `${infer A}.${infer B}` ? A | Segment<B> : K
 
 /** What the parser may look up. */
-export type KeyName = Segment<keyof typeof KEYS> | keyof typeof KEYS | 'containerID' | 'ifname'
+export type KeyName =
+  | Segment<keyof typeof KEYS | keyof typeof IPAM_KEYS>
+  | keyof typeof KEYS
+  | keyof typeof IPAM_KEYS
+  | 'containerID'
+  | 'ifname'
 
 /** The keys below `ipam` that are refused, with what must be in their place. */
 export function refusedOfIpam(): [key: KeyName, instead: string][] {

@@ -5,6 +5,7 @@
  *
  *   cc -O1 -ffreestanding -fno-pie -fno-stack-protector -static -nostdlib -s -o margay cni/plugin.c   (see compile.ts)
  *
+ * It has two names: executed as margay-ipam it is the IPAM plugin of others (ipam/), which goes to the agent under another path.
  * Over the socket it speaks HTTP/1.0: the answer ends with the connection. Before the answer the agent writes a space
  * every two seconds. While an agent starts again, ADD and DEL wait for it and STATUS is fine: see `wait_for_agent`. The agent
  * may run where processes and programs of the host are not seen: a namespace that has no name below /run/netns gets one here,
@@ -59,6 +60,8 @@ typedef unsigned long size;
 #define MOST_DIGITS 20
 
 #define DEFAULT_SOCKET "/run/margay/agent.sock"
+/* As `IPAM_PROGRAM` in keys.ts. */
+#define IPAM_NAME "margay-ipam"
 /* After the socket's path: where the agent says when it last served pods. agent/served-file.ts writes it. */
 #define SERVED ".served"
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
@@ -582,6 +585,8 @@ static Slice field(Slice value, const char *name)
 /* What is known of the request so far. Absent fields of the configuration are absent slices. */
 typedef struct {
   char **environment;
+  /* Whether another plugin executes this one for addresses. */
+  int is_ipam;
   Slice command, config, version;
   /* Index in SUPPORTED: the version that errors are told in. */
   int told;
@@ -1069,7 +1074,8 @@ static int ask(const Request *request, Slice input, Answer *answer)
   put_body(&w, request, input);
   length = w.count;
   open_writer(&w, fd, SILENCE_MS);
-  put(&w, "POST /cni HTTP/1.0\r\nHost: agent\r\nContent-Type: application/json\r\nContent-Length: ");
+  put(&w, request->is_ipam ? "POST /ipam" : "POST /cni");
+  put(&w, " HTTP/1.0\r\nHost: agent\r\nContent-Type: application/json\r\nContent-Length: ");
   put_number(&w, length);
   put(&w, "\r\n\r\n");
   put_body(&w, request, input);
@@ -1299,7 +1305,7 @@ static void find_delegate(Request *request)
     if (name.end - name.at == LONGEST_TYPE) return;
     bytes[name.end++ - name.at] = (u8)c;
   }
-  if (name.at == name.end || equal(name, text("margay")) || equal(name, text("calico-ipam")) || equal(name, text("dhcp"))) return;
+  if (name.at == name.end || equal(name, text("margay")) || equal(name, text(IPAM_NAME)) || equal(name, text("calico-ipam")) || equal(name, text("dhcp"))) return;
   request->delegate = name;
 }
 
@@ -1633,15 +1639,25 @@ static int print_version(Slice input)
   return printed(flush(&w), 0);
 }
 
-/* The whole program; returns its exit code. */
-static int run(char **environment)
+/* Whether a path ends with the name of the IPAM plugin. */
+static int is_ipam_path(const char *path)
 {
-  Request request = { 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, NEWEST, 0, 0, { 0, 0 }, { 0, 0 }, { 0 } };
+  Slice rest = text(path), name = rest;
+  for (; rest.at < rest.end; rest.at++)
+    if (*rest.at == '/') name.at = rest.at + 1;
+  return equal(name, text(IPAM_NAME));
+}
+
+/* The whole program, executed as `path`; returns its exit code. */
+static int run(const char *path, char **environment)
+{
+  Request request = { 0, 0, { 0, 0 }, { 0, 0 }, { 0, 0 }, NEWEST, 0, 0, { 0, 0 }, { 0, 0 }, { 0 } };
   Answer answer = no_answer;
   Slice input, socket;
   Writer w;
   int error;
   request.environment = environment;
+  request.is_ipam = is_ipam_path(path);
   request.command = variable(environment, "CNI_COMMAND");
   if (request.command.at == 0) return print_purpose();
   error = read_input(&input);
@@ -1674,9 +1690,11 @@ static int run(char **environment)
     say(&w, "agentSocket must be an absolute path of at most 107 bytes");
     return end_error(&w);
   }
-  find_delegate(&request);
-  error = find_netns(&request);
-  if (error >= 0) return error;
+  if (!request.is_ipam) { /* it enters no namespace, and gives the addresses itself */
+    find_delegate(&request);
+    error = find_netns(&request);
+    if (error >= 0) return error;
+  }
   if (ask(&request, input, &answer) == 0) return finish(&request, input, &answer);
   error = report_fault(&request);
   if (error < 0) {
@@ -1701,6 +1719,6 @@ void start(long *stack)
   system_call(SYS_rt_sigaction, SIGPIPE, (long)ignore, 0, 8, 0);
   /* a runtime that ignores it has the kernel forget the exit codes of other plugins */
   system_call(SYS_rt_sigaction, SIGCHLD, (long)usual, 0, 8, 0);
-  system_call(SYS_exit_group, run((char **)(stack + 1 + *stack + 1)), 0, 0, 0, 0);
+  system_call(SYS_exit_group, run(*stack > 0 ? (char *)stack[1] : "", (char **)(stack + 1 + *stack + 1)), 0, 0, 0, 0);
 }
 #endif

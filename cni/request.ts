@@ -2,10 +2,11 @@
 // 2).
 import { type Family, familyOf } from '../lib/ip.ts'
 import { jsonFault } from '../lib/json-fault.ts'
-import { askedFor, dnsOf } from './asked-for.ts'
+import { addressesAsked, askedFor, dnsOf } from './asked-for.ts'
 import { type Delegated, delegateIfAny, delegateOf, parseDelegated, podCidrsIn } from './delegate.ts'
 import { CNI_CODE, CniError } from './error.ts'
 import { badField, field, isObject, typed } from './fields.ts'
+import { type Behind, behindOf } from './ipam/delegating.ts'
 import { type CniVerb, type KeyName, refusedOfIpam, VERBS } from './keys.ts'
 import { pinPath } from './netns.ts'
 import { atLeast, CNI_VERSIONS, type PrevResult, parseResult } from './result.ts'
@@ -34,6 +35,8 @@ export type NetConf = {
   /** The plugin that gives the addresses in our place, and of which families it shall give those of the node's podCIDR. */
   delegate?: string
   usesPodCidr?: readonly Family[]
+  /** Of the configuration of another plugin, which executes us for its addresses: what it needs beside them. */
+  behind?: Behind
   prevResult?: PrevResult
 }
 
@@ -63,16 +66,19 @@ export type CniRequest = AddRequest | DelRequest | CheckRequest | GcRequest | St
  */
 export type RawRequest = { env: Readonly<Record<string, string>>; stdin: string; netns?: number; delegated?: string }
 
+/** Whose configuration a request has: ours, or that of another plugin, which asks for addresses (`ipam/`). */
+export type Whose = 'our' | 'another'
+
 /** Checks everything that needs no look at the node. Throws `CniError`. */
-export function parseRequest({ env, stdin, netns: number, delegated }: RawRequest): CniRequest {
+export function parseRequest({ env, stdin, netns: number, delegated }: RawRequest, whose: Whose = 'our'): CniRequest {
   const verb = parseVerb(env['CNI_COMMAND'])
   if (verb === 'VERSION') return { verb, cniVersion: versionOf(stdin) }
   const missing = VERBS[verb].needs.filter(name => (env[name] ?? '') === '')
   if (missing.length > 0)
     throw environment(`required env variables [${missing.join(',')}] missing`, `the runtime must set them for ${verb}`)
   const json = parseStdin(stdin)
-  if (verb === 'STATUS') return { verb, conf: parseConf(verb, json, {}) }
-  if (verb === 'GC') return { verb, conf: parseConf(verb, json, {}), valid: parseValid(json) }
+  if (verb === 'STATUS') return { verb, conf: parseConf(verb, json, {}, whose) }
+  if (verb === 'GC') return { verb, conf: parseConf(verb, json, {}, whose), valid: parseValid(json) }
   const args = parseArgs(env['CNI_ARGS'] ?? '', verb)
   const containerID = env['CNI_CONTAINERID'] ?? ''
   const ifname = env['CNI_IFNAME'] ?? ''
@@ -81,7 +87,7 @@ export function parseRequest({ env, stdin, netns: number, delegated }: RawReques
   const sandbox = env['CNI_NETNS'] ?? ''
   if (verb !== 'DEL') checkNetns(sandbox)
   const netns = number === undefined ? sandbox : pinPath(number)
-  const common = { containerID, ifname, conf: parseConf(verb, json, args), pod: podOf(args) }
+  const common = { containerID, ifname, conf: parseConf(verb, json, args, whose), pod: podOf(args) }
   if (verb === 'DEL') return { verb, ...common, netns: netns === '' ? undefined : netns }
   if (verb === 'CHECK' && common.conf.prevResult === undefined)
     throw new CniError(CNI_CODE.config, 'CHECK needs a prevResult', 'the runtime must hand over the result of ADD')
@@ -128,7 +134,12 @@ function parseStdin(stdin: string): Record<string, unknown> {
   )
 }
 
-function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<Record<string, string>>): NetConf {
+function parseConf(
+  verb: CniVerb,
+  json: Record<string, unknown>,
+  args: Readonly<Record<string, string>>,
+  whose: Whose,
+): NetConf {
   const name = field(json, 'name')
   if (typeof name !== 'string' || !NAME.test(name))
     throw new CniError(
@@ -150,10 +161,10 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
       `config version does not allow ${verb}`,
       `the configuration has cniVersion "${cniVersion}": ${verb} exists since ${VERBS[verb].since}`,
     )
-  const said = field(json, 'ipam')
-  const usesPodCidr = podCidrsIn(said)
+  const isOurs = whose === 'our'
+  const usesPodCidr = isOurs ? podCidrsIn(field(json, 'ipam')) : []
   const common = {
-    ...{ cniVersion, name, families: [], ifServed: [], delegate: delegateIfAny(json) },
+    ...{ cniVersion, name, families: [], ifServed: [], delegate: isOurs ? delegateIfAny(json) : undefined },
     ...(usesPodCidr.length > 0 && { usesPodCidr }),
   }
   // DEL, GC and STATUS ignore the other fields, so a bad one cannot block clean-up
@@ -163,6 +174,11 @@ function parseConf(verb: CniVerb, json: Record<string, unknown>, args: Readonly<
   // what ADD took or refused is decided: a later version that refuses more finds no fault with pods that run
   if (verb === 'CHECK') return { ...common, prevResult }
   const ipam = typed(json, 'ipam', 'object') ?? {}
+  if (!isOurs) {
+    refuseRanges(ipam)
+    const own = { ...familiesOf(ipam), pools: poolsOf(ipam), addresses: addressesAsked(json, args) }
+    return { ...common, ...own, dns: dnsOf(json, undefined), behind: behindOf(json, ipam) }
+  }
   const asked = askedFor(json, args, delegateOf(ipam))
   if (common.delegate === undefined) refuseRanges(ipam)
   return {

@@ -7,7 +7,7 @@ import { CNI_CODE, CniError } from './error.ts'
 export type ResultInterface = { name: string; mac?: string; mtu?: number; sandbox?: string }
 /** `interface`: which one of its own result. */
 export type ResultIp = { address: string; gateway?: string; interface?: number }
-export type ResultRoute = { dst: string; gw?: string; priority?: number }
+export type ResultRoute = { dst: string; gw?: string } & { [K in RouteNumber]?: number }
 export type CniResult = {
   interfaces: readonly ResultInterface[]
   ips: readonly ResultIp[]
@@ -16,6 +16,9 @@ export type CniResult = {
 }
 
 type Json = Readonly<Record<string, unknown>>
+/** Fields of a route since 1.1.0. */
+type RouteNumber = 'mtu' | 'advmss' | 'priority' | 'table' | 'scope'
+const ROUTE_NUMBERS: readonly RouteNumber[] = ['mtu', 'advmss', 'priority', 'table', 'scope']
 
 /** `whole`: as it came. */
 export type PrevResult = Omit<CniResult, 'dns'> & { whole: Json }
@@ -53,8 +56,10 @@ export function emitResult(own: CniResult, version: string, prevResult?: PrevRes
 function appended({ interfaces, ips, routes, dns }: CniResult, before: Json): Json {
   const all = (key: string, ours: readonly unknown[]): unknown[] => [...list(before[key], key), ...ours]
   const at = list(before['interfaces'], 'interfaces').length
+  const everyInterface = all('interfaces', interfaces)
   return {
-    interfaces: all('interfaces', interfaces),
+    // that of an IPAM plugin has none (SPEC 1.1.0, section 5)
+    ...(everyInterface.length > 0 && { interfaces: everyInterface }),
     ips: all(
       'ips',
       ips.map(ip => (ip.interface === undefined ? ip : { ...ip, interface: at + ip.interface })),
@@ -64,12 +69,12 @@ function appended({ interfaces, ips, routes, dns }: CniResult, before: Json): Js
   }
 }
 
-/** Before 1.1.0 interfaces have no MTU, and routes no priority. */
+/** Before 1.1.0 interfaces have no MTU, and routes no numbers. */
 function older({ interfaces, routes, ...rest }: CniResult): CniResult {
   return {
     ...rest,
     interfaces: interfaces.map(({ mtu: _mtu, ...each }) => each),
-    routes: routes.map(({ priority: _priority, ...each }) => each),
+    routes: routes.map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) })),
   }
 }
 
@@ -129,8 +134,8 @@ const INTERFACE: Types = {
   ...{ name: 'string', mac: 'string', mtu: 'number', sandbox: 'string', socketPath: 'string', pciID: 'string' },
 }
 const ROUTE: Types = {
-  ...{ dst: 'string', gw: 'string', mtu: 'number', advmss: 'number', priority: 'number', table: 'number' },
-  scope: 'number',
+  ...{ dst: 'string', gw: 'string' },
+  ...Object.fromEntries(ROUTE_NUMBERS.map(name => [name, 'number'])),
 }
 
 /** An object whose fields have their types, where they are there: numbers are whole and not negative. */
@@ -172,10 +177,13 @@ function parseIp(value: unknown, where: string, interfaces: number): ResultIp {
   }
 }
 
-function parseRoute(value: unknown, where: string): ResultRoute {
-  const { dst, gw } = record(value, ROUTE, where)
+/** Throws `CniError` that names the field that is wrong. */
+export function parseRoute(value: unknown, where: string): ResultRoute {
+  const fields = record(value, ROUTE, where)
+  const { dst, gw } = fields
   if (typeof dst !== 'string' || parseCidr(dst) === undefined) throw wrong(`${where}.dst`, 'a CIDR', dst)
-  return { dst, ...(typeof gw === 'string' && { gw }) }
+  const numbers = ROUTE_NUMBERS.filter(name => typeof fields[name] === 'number').map(name => [name, fields[name]])
+  return { dst, ...(typeof gw === 'string' && { gw }), ...Object.fromEntries(numbers) }
 }
 
 function object(value: unknown, where: string): Record<string, unknown> {

@@ -122,6 +122,9 @@ export type Settings = {
   uplinkMtu: number
 }
 
+/** `subnet`: another plugin may have given an interface of this host an address of it with the length of the block (`ipam/subnet.ts`). */
+export type OwnBlock = 'plain' | 'subnet'
+
 /** What exists many times: the value of one item of each kind. */
 export type Inputs = {
   /** Key: the endpoint's id. */
@@ -135,7 +138,7 @@ export type Inputs = {
   /** Key: the node's name. */
   remote: RemoteNode
   /** A block that this node owns. Key: its CIDR. */
-  ownBlock: true
+  ownBlock: OwnBlock
   /** An address of an own block that another node has. Key: its CIDR. */
   lent: true
   /** Key: the pool's name. */

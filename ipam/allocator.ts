@@ -10,7 +10,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, type Block, freeSlot, type Holder, isEmpty, nextFree, rename } from './block.ts'
+import { assign, type Block, freeSlot, type Holder, isEmpty, rename } from './block.ts'
 import { Borrowing } from './borrowing.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
@@ -35,13 +35,18 @@ import {
   type AssignRequest,
   type AwaitsBlock,
   BLOCK_PATIENCE_MS,
+  gatewayHandle,
   type OwnBlock,
+  PLUGIN_HANDLE,
+  PLUGIN_TYPE,
+  type SubnetRequest,
 } from './port.ts'
 import { addressTaken, unreachable } from './refusals.ts'
 import { type PodName, podNameOf, REST_MS, Resting, type Sets } from './resting.ts'
 import { type Room, reservedAside, roomFor } from './room.ts'
 import { Scarcity } from './scarcity.ts'
 import { type SpareRefusal, SpareRefusals } from './spare-refusals.ts'
+import { isSubnetSize, type Places, placesIn, subnetOf } from './subnet.ts'
 import { hasPods } from './urgency.ts'
 
 export type AllocatorDeps = {
@@ -80,9 +85,11 @@ const SCARCE: SpareRefusal = {
   remedy: 'add an IPPool, or release addresses: margayctl ipam show --show-blocks',
 }
 
+type Place = Places & { owned: OwnedBlock; pool: IpPool }
+
 /** What to do for one family of a request: take a slot of an own block, get a block first, or wait for other nodes to know one. */
 type Plan =
-  | { owned: OwnedBlock; ordinal: number; pool: IpPool }
+  | Place
   | { claim: readonly IpPool[]; exact?: string }
   | { reached: Promise<void>; block: string }
   | AssignRefusal
@@ -124,7 +131,7 @@ export class NodeAllocator implements Allocator {
     })
     const outdated = (block: Block) => {
       lender.keepLent(block)
-      this.#restUnknown(block)
+      this.#takeUnknown(block)
     }
     const round = new OwnerRound(deps)
     this.#borrowing = new Borrowing({ ...deps, ledger: this.#ledger, round })
@@ -229,12 +236,16 @@ export class NodeAllocator implements Allocator {
 
   blocks(): readonly OwnBlock[] {
     const pools = this.#inputs.current?.pools ?? []
-    return this.#own().map(({ block }) => ({
-      cidr: block.cidr,
-      pool: poolOf(pools, block.cidr)?.metadata.name ?? '',
-      used: block.slots.length - block.free.length,
-      size: block.slots.length,
-    }))
+    return this.#own().map(({ block }) => {
+      const network = subnetOf(block)
+      return {
+        cidr: block.cidr,
+        pool: poolOf(pools, block.cidr)?.metadata.name ?? '',
+        used: block.slots.length - block.free.length,
+        size: block.slots.length,
+        ...(network !== undefined && { subnetOf: network }),
+      }
+    })
   }
 
   borrowed(): readonly string[] {
@@ -416,19 +427,32 @@ export class NodeAllocator implements Allocator {
     return held.filter(({ block }) => this.#ledger.get(block)?.lender === undefined)
   }
 
-  /** Addresses that pods had of whom an old journal knows nothing: other nodes may have them in their sets. */
-  #restUnknown(block: Block): void {
-    const now = this.#ledger.get(block.cidr)?.block
+  /**
+   * `block` is newer than the journal. What it has for other plugins' pods and their gateways, of which the kernel says nothing, is theirs
+   * still; addresses that other pods had rest, since nodes may have them in their sets.
+   */
+  #takeUnknown(block: Block): void {
+    const owned = this.#ledger.get(block.cidr)
+    if (owned === undefined) return
     const unknown = block.slots.flatMap((slot, ordinal) => {
-      if (slot === null || now?.slots[ordinal] !== null) return []
-      const address = addressAt(block.cidr, ordinal)
-      const released = [{ address, family: familyOf(address), block: block.cidr }]
-      return [{ released, pod: podNameOf(slot.secondary) }]
+      const here = owned.block.slots[ordinal]
+      const isTheirs = slot?.handle.startsWith(PLUGIN_HANDLE) === true && here?.handle !== slot.handle
+      return slot !== null && (here === null || isTheirs) ? [{ slot, ordinal, isTheirs }] : []
     })
-    this.#ledger.put([], () => {
-      for (const { released, pod } of unknown) this.#resting.persist(released, pod)
+    const theirs = unknown.filter(({ isTheirs }) => isTheirs)
+    let taken = owned.block
+    for (const { slot, ordinal } of theirs)
+      taken = assign({ ...taken, slots: taken.slots.with(ordinal, null) }, slot, ordinal)
+    const rest = unknown
+      .filter(({ isTheirs }) => !isTheirs)
+      .map(({ slot, ordinal }) => {
+        const address = addressAt(block.cidr, ordinal)
+        return { released: [{ address, family: familyOf(address), block: block.cidr }], pod: podNameOf(slot.secondary) }
+      })
+    this.#ledger.put(theirs.length === 0 ? [] : [{ ...owned, block: taken }], () => {
+      for (const { released, pod } of rest) this.#resting.persist(released, pod)
     })
-    for (const { released, pod } of unknown) this.#resting.begin(released, pod)
+    for (const { released, pod } of rest) this.#resting.begin(released, pod)
   }
 
   #podOf(handle: string): PodName | undefined {
@@ -455,32 +479,49 @@ export class NodeAllocator implements Allocator {
   #plan(request: AssignRequest, family: Family, inputs: Inputs): Plan {
     const pod = podNameOf(request.attributes)
     const choice = choiceOf(request, family)
-    const pools = poolsFor(inputs.pools, choice, this.#deps.selects)
-    if ('refused' in pools) return pools
+    const found = poolsFor(inputs.pools, choice, this.#deps.selects)
+    if ('refused' in found) return found
+    const { subnet } = request
+    const pools = found.filter(({ spec }) => subnet === undefined || isSubnetSize(spec.cidr, spec.blockSize))
+    if (pools.length === 0) return SMALL_BLOCKS
     const waitsFor = (cidr: string) => (request.use === 'Tunnel' ? undefined : this.#newBlocks?.waitsFor(cidr))
-    if (choice.address !== undefined) return this.#planExact(choice.address, pools[0]!, pod, waitsFor)
+    const borrowed = request.use === 'Tunnel' ? [] : this.#borrowing.fresh()
+    const blocks = subnet === undefined ? [...this.#own(), ...borrowed] : this.#ofSubnet(subnet, family)
+    if (choice.address !== undefined)
+      return this.#planExact(choice.address, pools[0]!, { pod, waitsFor, subnet, blocks, inputs })
     const unreserved = reservedAside(inputs)
     const { ipCooldownSeconds: cooldownSeconds } = inputs.config
     for (const pool of pools) {
       let early: { reached: Promise<void>; block: string } | undefined
       for (const state of ['free', 'late'] as const)
-        for (const owned of [...this.#own(), ...(request.use === 'Tunnel' ? [] : this.#borrowing.fresh())]) {
+        for (const owned of blocks) {
           if (!contains(pool.spec.cidr, owned.block.cidr) || !this.#claims.isClear(owned.block.cidr)) continue
-          const ordinal = nextFree(
+          const places = placesIn(
             owned.block,
+            subnet?.network,
             address =>
               !this.#inUse.has(address) &&
               unreserved(address) &&
               this.#resting.state(address, { pod, cooldownSeconds }) === state,
           )
-          if (ordinal === undefined) continue
+          if (places === undefined) continue
           const waits = waitsFor(owned.block.cidr)
-          if (waits === undefined) return { owned, ordinal, pool }
+          if (waits === undefined) return { owned, ...places, pool }
           early ??= { reached: waits, block: owned.block.cidr }
         }
       if (early !== undefined) return early
     }
-    return { claim: pools }
+    const [only] = blocks
+    if (subnet?.blocks !== 'one' || only === undefined || subnetOf(only.block) !== subnet.network)
+      return { claim: pools }
+    return this.#restingToo(fullSubnet(subnet.network, only.block.cidr))!
+  }
+
+  /** The blocks that a network has for itself, in the order of their claims, and those that it may take. */
+  #ofSubnet({ network, blocks }: SubnetRequest, family: Family): OwnedBlock[] {
+    const own = this.#own().filter(({ block }) => familyOf(block.cidr) === family)
+    const its = own.filter(({ block }) => subnetOf(block) === network)
+    return blocks === 'one' && its.length > 0 ? its.slice(0, 1) : [...its, ...own.filter(one => !its.includes(one))]
   }
 
   /** What a refusal must say where addresses are free that no pod may have yet. */
@@ -497,12 +538,10 @@ export class NodeAllocator implements Allocator {
   }
 
   /** An address that was asked for by name may be a reserved one, or in its cool-down: both keep automatic choices away. */
-  #planExact(
-    address: string,
-    pool: IpPool,
-    pod: PodName | undefined,
-    waitsFor: (cidr: string) => Promise<void> | undefined,
-  ): Plan {
+  #planExact(address: string, pool: IpPool, { pod, waitsFor, subnet, blocks, inputs }: Exact): Plan {
+    const [only] = blocks
+    const isOnly = subnet?.blocks === 'one' && only !== undefined && subnetOf(only.block) === subnet.network
+    if (isOnly && !contains(only.block.cidr, address)) return addressTaken(unfit(address, only.block, subnet))
     const owned = this.#own().find(({ block }) => contains(block.cidr, address))
     const block = owned?.block.cidr ?? blockOf(pool, address)
     if (owned !== undefined && this.#claims.isClear(block)) {
@@ -512,7 +551,14 @@ export class NodeAllocator implements Allocator {
           `${address} was another pod's less than ${REST_MS / 1000} s ago, or is so by the API server, and nodes may have it in sets of policies`,
         )
       const reached = waitsFor(block)
-      if (ordinal !== undefined) return reached === undefined ? { owned, ordinal, pool } : { reached, block }
+      if (ordinal !== undefined) {
+        const unreserved = reservedAside(inputs)
+        const usable = (other: string) =>
+          unreserved(other) && this.#resting.state(other, { pod, cooldownSeconds: 0 }) !== 'rests'
+        const places = blocks.includes(owned) ? placesIn(owned.block, subnet?.network, usable, address) : undefined
+        if (places === undefined) return addressTaken(unfit(address, owned.block, subnet))
+        return reached === undefined ? { owned, ...places, pool } : { reached, block }
+      }
       const holder = owned.block.slots[indexOf(block, address) ?? 0]
       return addressTaken(`${address} is held by ${holder?.handle ?? 'somebody'}`)
     }
@@ -522,10 +568,15 @@ export class NodeAllocator implements Allocator {
     return { claim: [pool], exact: block }
   }
 
-  #record(request: AssignRequest, places: readonly { owned: OwnedBlock; ordinal: number }[], within: () => void): void {
+  #record(request: AssignRequest, places: readonly Place[], within: () => void): void {
     const holder = this.#holder(request.handle, request.attributes)
-    const changed = places.map(({ owned, ordinal }) => ({ ...owned, block: assign(owned.block, holder, ordinal) }))
-    const addresses = places.map(({ owned, ordinal }) => addressAt(owned.block.cidr, ordinal))
+    const changed = places.map(({ owned, ordinal, gateway }) => {
+      const block = gateway === undefined ? owned.block : this.#asSubnet(owned.block, request.subnet!.network, gateway)
+      return { ...owned, block: assign(block, holder, ordinal) }
+    })
+    const addresses = places.flatMap(({ owned, ordinal, gateway }) =>
+      [ordinal, gateway].flatMap(each => (each === undefined ? [] : addressAt(owned.block.cidr, each))),
+    )
     this.#ledger.put(changed, () => {
       this.#resting.persistEnd(addresses)
       within()
@@ -534,7 +585,12 @@ export class NodeAllocator implements Allocator {
     for (const address of addresses) this.#resting.end(address, pod)
   }
 
-  #holder(handle: string, attributes: AssignRequest['attributes']): Holder {
+  #asSubnet(block: Block, network: string, gateway: number): Block {
+    const attributes = { node: this.#deps.node, type: PLUGIN_TYPE.gateway, network }
+    return assign(block, this.#holder(gatewayHandle(network, block.cidr), attributes), gateway)
+  }
+
+  #holder(handle: string, attributes: Readonly<Record<string, string | undefined>>): Holder {
     const timestamp = new Date(this.#deps.clock.wallMs()).toISOString()
     return { handle, secondary: { ...textsOf(attributes), timestamp } }
   }
@@ -679,13 +735,49 @@ export class NodeAllocator implements Allocator {
   }
 
   #blocksKey(): string {
-    const cidrs = this.#own().map(({ block }) => block.cidr)
+    const cidrs = this.#own().map(({ block }) => `${block.cidr} ${subnetOf(block) === undefined ? '' : 'subnet'}`)
     return `${this.blocksKnown} ${cidrs.join(' ')}; ${this.borrowed().join(' ')}; ${this.lent().join(' ')}`
   }
 }
 
-function textsOf(attributes: AssignRequest['attributes']): Record<string, string> {
-  return Object.fromEntries(Object.entries(attributes).filter(([, value]) => value !== undefined))
+function textsOf(attributes: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(attributes).flatMap(([key, value]) => (value === undefined ? [] : [[key, value]])),
+  )
+}
+
+/** What an address that is asked for by name is judged by. `blocks`: those of which the request may have one. */
+type Exact = {
+  pod: PodName | undefined
+  waitsFor: (cidr: string) => Promise<void> | undefined
+  subnet: SubnetRequest | undefined
+  blocks: readonly OwnedBlock[]
+  inputs: Inputs
+}
+
+/** Why a free address of a block of this node is not for a request. */
+function unfit(address: string, block: Block, subnet: SubnetRequest | undefined): string {
+  const owner = subnetOf(block)
+  if (owner !== undefined && owner !== subnet?.network)
+    return `${address} lies in block ${block.cidr}, which network ${owner} has for itself on this node`
+  if (owner === undefined)
+    return `${address} lies in block ${block.cidr}, of which pods of other networks have addresses`
+  return `no pod of network ${owner} can have ${address}: its block is ${block.cidr}, without the first address and the broadcast`
+}
+
+const SMALL_BLOCKS: AssignRefusal = {
+  refused: 'no-pool',
+  message: 'the blocks of the pools that serve the pod have no room for a gateway and a container',
+  remedy: 'name an IPPool with a blockSize of 30 or less, of IPv6 126 or less',
+}
+
+function fullSubnet(network: string, block: string): AssignRefusal {
+  return {
+    refused: 'exhausted',
+    message: `network ${network} has block ${block} on this node, and no address of it is free for this pod`,
+    remedy:
+      'a bridge has one address, so its containers are of one block: make an IPPool with larger blocks for a new network, or use the plugin ptp',
+  }
 }
 
 function choiceOf({ pools, use, tunnel, attributes, addresses }: AssignRequest, family: Family): Choice {
@@ -693,9 +785,12 @@ function choiceOf({ pools, use, tunnel, attributes, addresses }: AssignRequest, 
   return { pools: pools?.[family], use, tunnel, family, namespace: attributes.namespace, address }
 }
 
-/** For whom a single address may be borrowed; undefined: it must be a certain one, or not of a pod. */
-function borrowerOf({ handle, attributes, use }: AssignRequest, exact: string | undefined): Borrower | undefined {
-  if (use === 'Tunnel' || exact !== undefined) return undefined
+/** For whom a single address may be borrowed; undefined: it must be a certain one, one of a subnet, or not of a pod. */
+function borrowerOf(
+  { handle, attributes, use, subnet }: AssignRequest,
+  exact: string | undefined,
+): Borrower | undefined {
+  if (use === 'Tunnel' || subnet !== undefined || exact !== undefined) return undefined
   const { pod, namespace, containerID } = attributes
   return { handle, attributes: { pod, namespace, containerID } }
 }

@@ -10,6 +10,7 @@ import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import { blockSize } from './block.ts'
 import type { Inputs } from './inputs.ts'
 import { lowWater, poolsFor, reservedOrdinals, type Unclaimed, unclaimedIn, usablePools } from './pick.ts'
+import { isSubnet } from './subnet.ts'
 
 /** A block: whose it is, since when, and the ordinals of its addresses that nobody has. */
 export type ClaimedBlock = { cidr: string; node: string | undefined; since: string; unallocated: readonly number[] }
@@ -43,10 +44,11 @@ export function freeIn(cidr: string, unallocated: readonly number[], reserved: r
   return isReserved === undefined ? unallocated.length : unallocated.filter(ordinal => !isReserved(ordinal)).length
 }
 
-/** What the forecast needs of a block. */
+/** What the forecast needs of a block. What is free in the subnet of another plugin's network is for its pods alone. */
 export function claimedBlock({ metadata, spec }: Resource<'IPAMBlock'>): ClaimedBlock {
   const node = spec.affinity?.startsWith('host:') ? spec.affinity.slice('host:'.length) : undefined
-  const unallocated = spec.allocations.flatMap((index, ordinal) => (index === null ? [ordinal] : []))
+  const isFree = isSubnet(spec) ? () => false : (index: number | null) => index === null
+  const unallocated = spec.allocations.flatMap((index, ordinal) => (isFree(index) ? [ordinal] : []))
   return { cidr: spec.cidr, node, since: metadata.creationTimestamp ?? '', unallocated }
 }
 

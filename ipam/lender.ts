@@ -11,6 +11,7 @@ import { lend, withLent } from './lending.ts'
 import { usablePools } from './pick.ts'
 import { podNameOf, type Resting } from './resting.ts'
 import { reservedAside } from './room.ts'
+import { subnetOf } from './subnet.ts'
 
 export type LenderDeps = {
   node: string
@@ -64,9 +65,10 @@ export class Lender {
 
   /** Which addresses of a block may go to pods of other nodes; undefined: none. */
   #usableIn(cidr: string): ((address: string, borrower: Borrower) => boolean) | undefined {
-    const { resting, inUse, isAwaited } = this.#deps
+    const { ledger, resting, inUse, isAwaited } = this.#deps
     const inputs = this.#deps.inputs()
     if (inputs === undefined || inputs.config.strictAffinity || isAwaited(cidr)) return undefined
+    if (subnetOf(ledger.get(cidr)!.block) !== undefined) return undefined
     if (!usablePools(inputs.pools).some(({ spec }) => contains(spec.cidr, cidr))) return undefined
     const unreserved = reservedAside(inputs)
     const { ipCooldownSeconds: cooldownSeconds } = inputs.config

@@ -5,6 +5,7 @@ import { type IpPool, POOL_FINALIZER } from '../api/pools.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import { overlaps } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { isPods } from './subnet.ts'
 
 const ATTEMPTS = 5
 
@@ -25,7 +26,7 @@ export async function releaseEmptyPool(
   for await (const page of store.pages('IPAMBlock'))
     for (const { spec } of page) {
       // the address of a node's tunnel stays when its pool goes
-      const used = spec.attributes.some(({ secondary }) => secondary?.['type'] === undefined)
+      const used = spec.attributes.some(({ secondary }) => isPods(secondary))
       if ((used || spec.attributes.length === 0) && overlaps(spec.cidr, pool.spec.cidr)) return spec.cidr
     }
   if (await releasePool(store, name, uid)) log.info({ pool: name }, 'a deleted pool has no block any more: it goes')

@@ -7,8 +7,27 @@ export type AllocationAttributes = {
   namespace?: string
   node: string
   containerID?: string
-  /** Tunnel addresses carry Calico's word for them, such as `ipipTunnelAddress`. */
+  /** Tunnel addresses carry Calico's word for them, such as `ipipTunnelAddress`; those of other plugins one of `PLUGIN_TYPE`. */
   type?: string
+  /** Of a pod of another plugin: the boot of the machine (random(4)), which its network does not outlive. */
+  boot?: string
+}
+
+/** The type that an address has in the attributes of its block, where no interface of ours in the kernel says who has it. */
+export const PLUGIN_TYPE = { pod: 'ipamPluginPod', gateway: 'ipamPluginGateway' } as const
+
+/** What the handles of both begin with: no other handle has a slash. */
+export const PLUGIN_HANDLE = 'ipam/'
+
+export function gatewayHandle(network: string, blockCidr: string): string {
+  return `${PLUGIN_HANDLE}${network}/${blockCidr}`
+}
+
+/** A network whose pods get addresses of blocks that nobody else gets any of, each with a gateway (`subnet.ts`). */
+export type SubnetRequest = {
+  network: string
+  /** Of how many blocks of a family: of the first one alone, where all pods must have one gateway. */
+  blocks: 'one' | 'any'
 }
 
 export type AssignRequest = {
@@ -23,6 +42,7 @@ export type AssignRequest = {
   pools?: Readonly<Partial<Record<Family, readonly string[]>>>
   /** Exact addresses that are asked for, one of each family at most: all are given, or the request is refused. */
   addresses?: readonly string[]
+  subnet?: SubnetRequest
   use: 'Workload' | 'Tunnel'
   /** Of a tunnel: pools with this encapsulation are used where there are some. */
   tunnel?: 'ipip' | 'vxlan'
@@ -46,8 +66,8 @@ export type AwaitsBlock = {
 /** How long an ADD waits for a new block before it is told to come again. */
 export const BLOCK_PATIENCE_MS = 10_000
 
-/** `pool` is the name of the pool that the block belongs to now; '' when no known one holds it. */
-export type OwnBlock = { cidr: string; pool: string; used: number; size: number }
+/** `pool` is the name of the pool that the block belongs to now; '' when no known one holds it. `subnetOf`: the network that has it for itself. */
+export type OwnBlock = { cidr: string; pool: string; used: number; size: number; subnetOf?: string }
 
 /** The node's allocator: the only writer of its own blocks. Every answer is on disk before it is given. */
 export type Allocator = {

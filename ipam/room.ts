@@ -5,11 +5,12 @@ import { freeIn } from './forecast.ts'
 import type { Inputs } from './inputs.ts'
 import type { OwnedBlock } from './journal.ts'
 import { poolsFor, reservedBy, type Selects } from './pick.ts'
+import { subnetOf } from './subnet.ts'
 
 export type Room = {
   family: Family
   pools: readonly IpPool[]
-  /** All blocks of this family, and those of them that lie in `pools`. */
+  /** All blocks of this family, and those of them that lie in `pools` and that no network has for itself. */
   owned: readonly OwnedBlock[]
   serving: readonly OwnedBlock[]
   /** Free addresses of `serving` that a pod may have now. */
@@ -27,7 +28,9 @@ export function roomFor(
   const found = poolsFor(inputs.pools, { use: 'Workload', family }, selects)
   const pools = 'refused' in found ? [] : found
   const owned = own.filter(({ block }) => familyOf(block.cidr) === family)
-  const serving = owned.filter(({ block }) => pools.some(({ spec }) => contains(spec.cidr, block.cidr)))
+  const serving = owned.filter(
+    ({ block }) => pools.some(({ spec }) => contains(spec.cidr, block.cidr)) && subnetOf(block) === undefined,
+  )
   const free = serving.reduce(
     (sum, { block }) => sum + freeIn(block.cidr, block.free, inputs.reserved) - restingIn(block.cidr),
     0,

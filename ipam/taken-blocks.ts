@@ -4,6 +4,7 @@ import type { Resource } from '../api/kinds.ts'
 import type { Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import { affinityOf } from './block.ts'
+import { isSubnet } from './subnet.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -92,7 +93,7 @@ export class TakenBlocks {
       for (const { spec } of page) {
         found.set(spec.cidr, spec.affinity)
         if (spec.allocations.every(index => index === null)) empty.add(spec.cidr)
-        if (spec.allocations.includes(null)) withRoom.add(spec.cidr)
+        if (spec.allocations.includes(null) && !isSubnet(spec)) withRoom.add(spec.cidr)
         const isOther = spec.affinity !== affinityOf(node)
         if (isOther && spec.attributes.some(({ secondary }) => secondary?.['node'] === node)) lenders.push(spec.cidr)
       }

@@ -5,6 +5,7 @@
 import type { Resource } from '../api/kinds.ts'
 import { type Block, isPublished, type Owner, type Slot } from './block.ts'
 import type { OwnedBlock } from './journal.ts'
+import { isPods } from './subnet.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -20,26 +21,26 @@ export function urgencyOf(owned: OwnedBlock | undefined, item: BlockObject | und
   const { block } = owned
   const { spec } = item
   if (isPublished(block, item, owner)) return 'published'
-  const publishedPods = spec.attributes.some(({ secondary }) => secondary?.['type'] === undefined)
-  if (!publishedPods || !sameTunnels(block, spec)) return 'now'
+  const publishedPods = spec.attributes.some(({ secondary }) => isPods(secondary))
+  if (!publishedPods || !sameUnseen(block, spec)) return 'now'
   return hasPods(block) ? 'in use' : 'emptied'
 }
 
 /** Whether a pod has an address of the block; the address of a tunnel is none of a pod. */
 export function hasPods({ slots }: Block): boolean {
-  return slots.some(slot => slot !== null && tunnelOf(slot) === undefined)
+  return slots.some(slot => slot !== null && isPods(slot.secondary))
 }
 
-/** The kernel does not say which addresses tunnels had. */
-function sameTunnels({ slots }: Block, { allocations, attributes }: BlockObject['spec']): boolean {
+/** The kernel does not say which addresses tunnels and pods of other plugins had. */
+function sameUnseen({ slots }: Block, { allocations, attributes }: BlockObject['spec']): boolean {
   return slots.every((slot, ordinal) => {
     const held = attributes[allocations[ordinal] ?? -1]
     const published = held?.secondary?.['type'] === undefined ? undefined : held.handle_id
-    return published === (slot === null ? undefined : tunnelOf(slot))
+    return published === (slot === null ? undefined : unseenOf(slot))
   })
 }
 
-/** The handle of a tunnel's address. */
-function tunnelOf({ handle, secondary }: Slot): string | undefined {
+/** The handle of an address that no interface of a pod of ours shows. */
+function unseenOf({ handle, secondary }: Slot): string | undefined {
   return secondary['type'] === undefined ? undefined : handle
 }

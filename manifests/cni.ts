@@ -2,7 +2,7 @@
 import { ADDRESS_ANNOTATIONS } from '../api/address-annotations.ts'
 import { CAPABILITIES, ownCapabilities } from '../cni/capabilities.ts'
 import { CNI_ERRORS } from '../cni/error.ts'
-import { ARGS, KEYS, VARIABLES, VERBS } from '../cni/keys.ts'
+import { ARGS, DELEGATING, IPAM_KEYS, KEYS, VARIABLES, VERBS } from '../cni/keys.ts'
 
 export function cniText(): string {
   const verbs = Object.entries(VERBS).map(
@@ -15,6 +15,10 @@ export function cniText(): string {
     'instead' in key
       ? `| \`${path}\` | refused | | ${key.instead} |`
       : `| \`${path}\` | ${key.is} | ${key.absent} | ${key.means} |`,
+  )
+  const delegating = Object.entries(DELEGATING).map(([type, { does }]) => `| \`${type}\` | ${does} |`)
+  const ipamKeys = Object.entries(IPAM_KEYS).map(
+    ([path, { is, absent, means }]) => `| \`${path}\` | ${is} | ${absent} | ${means} |`,
   )
   const own = ownCapabilities()
   const capabilities = Object.entries(CAPABILITIES).map(
@@ -69,6 +73,31 @@ Where \`ipam.type\` names one, such as \`host-local\` or \`static\`, the plugin 
 - Other nodes hear nothing of such addresses: routes to them are of whoever gave the ranges. Nor are they masqueraded, unless an IPPool holds them; such a pool must give none itself (\`disabled\`). An address of a block of this node is refused, and is never given by Margay as well.
 - ADD that is called again asks for no other address; where ADD fails, the other plugin is told DEL. DEL reaches it also while the agent is away, and fails then, so that it is called again. GC tells it DEL for each interface that it deletes. GC and STATUS go to it too, and a plugin that does not know them is fine.
 - \`dhcp\` is refused: a pod’s interface is routed, and no DHCP server of a LAN hears it. Annotations that name pools or families are not used, and \`ipAddrs\` is refused.
+
+## Addresses for other plugins: margay-ipam
+The program is installed under a second name too, \`margay-ipam\`, under which it is an IPAM plugin: a plugin that makes interfaces in another way names it in \`ipam.type\`, and its containers get addresses of IPPools, which other nodes have routes to.
+\`\`\`json
+{ "cniVersion": "1.0.0", "name": "backend", "type": "bridge", "bridge": "backend0", "isGateway": true,
+  "ipam": { "type": "margay-ipam", "ipv4_pools": ["backend"], "routes": [ { "dst": "0.0.0.0/0" } ] } }
+\`\`\`
+| plugin | |
+|---|---|
+${delegating.join('\n')}
+
+Any other \`type\` is refused (code 2): nothing is known of the way back to its containers.
+
+| key | value | without it | meaning |
+|---|---|---|---|
+${ipamKeys.join('\n')}
+
+Of the keys above \`agentSocket\`, \`dns\`, \`args.cni.ips\`, \`runtimeConfig.ips\`, and below \`ipam\` \`assign_ipv4\`, \`assign_ipv6\`, \`ipv4_pools\` and \`ipv6_pools\` are the same here, and so are CNI_ARGS, the annotations of addresses, and the keys that are refused below \`ipam\`. All else in \`runtimeConfig\` but \`ipRanges\`, which is refused, is the other plugin’s.
+- **The result** has an address of each family with the length of its block, a gateway out of that block, \`routes\` as the configuration has them, and \`dns\`. Without a default route in it, or \`isDefaultGateway\` of \`bridge\`, a container reaches its own block alone.
+- **Blocks of its own:** a network has blocks of each node for itself, each with one address for the gateway; neither Margay’s own pods nor other networks get addresses of them. \`blockSize\` must be 30 or less (IPv6: 126), and the first address, and the last one of IPv4, are nobody’s. A pool of its own, with \`assignmentMode: Manual\`, keeps them apart. Two networks must not have one \`bridge\`.
+- **The route** \`blackhole BLOCK proto 80\` of such a block has the metric 1024 on its node: the route to the subnet that the kernel makes of the bridge’s address, which has 0, comes first. ADD answers when that is so.
+- **An address lives** until DEL, until a GC of the runtime that does not list the container (and that the other plugin hands on: since containernetworking-plugins 1.6), or until the machine boots. ADD again gives the same; DEL again is fine. The gateway stays with the network until no container has an address of the block and no interface of the node has the gateway’s, which GC and a start of the agent look for.
+- **CHECK** compares the addresses that are reserved with prevResult; what the other plugin made it checks itself. \`margayctl ipam check\` counts such addresses as those of their pods. STATUS is that of the node.
+- **Policies do not hold** for these containers, nor does the pod filter: their interfaces are not Margay’s ([threats.md](threats.md#containers-of-other-plugins)). They are masqueraded like other pods of the pool where it has \`natOutgoing\`.
+- **Every such ADD and DEL writes the IPAMBlock** within seconds: where the journal of the node is lost, the object alone says who has an address.
 
 ## Capabilities
 A runtime fills in \`runtimeConfig\` for the \`capabilities\` of a plugin's configuration. The installed configuration has those with a yes. One that is refused counts where it asks for something: null, an empty list and zeros do not.

@@ -3,6 +3,7 @@
 import type { AddressesAnswer } from '../../api/answers.ts'
 import { type AddressCheck, checkAddresses } from '../../cni/address-check.ts'
 import type { CniDeps } from '../../cni/deps.ts'
+import { pluginPods } from '../../cni/ipam/handle.ts'
 import type { NodeAllocator } from '../../ipam/allocator.ts'
 
 /** Rejects with `KernelError`. */
@@ -21,9 +22,10 @@ function heldAnswer(
   { findings, looked, unlooked }: AddressCheck,
 ): AddressesAnswer {
   const rows = new Map(endpoints.all().map(row => [row.handle, row]))
+  const plugins = new Map(pluginPods(allocator).map(pod => [pod.handle, pod]))
   const addresses = [...allocator.held()].flatMap(([handle, held]) => {
-    const row = rows.get(handle)
-    const type = allocator.holder(handle)?.type
+    const row = rows.get(handle) ?? plugins.get(handle)
+    const type = plugins.has(handle) ? undefined : allocator.holder(handle)?.type
     const use = type !== undefined ? 'tunnel' : row !== undefined || endpoints.knows(handle) ? 'pod' : 'nobody'
     const owner = type ?? (row?.pod === undefined ? row?.containerID : `${row.pod.namespace}/${row.pod.name}`) ?? ''
     return held.map(({ address, block }) => ({

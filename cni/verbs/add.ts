@@ -1,6 +1,5 @@
 // ADD creates an interface that works, or leaves nothing behind.
-import { ADDRESS_ANNOTATIONS } from '../../api/address-annotations.ts'
-import { type Assigned, type AssignRefusal, type AwaitsBlock, BLOCK_PATIENCE_MS } from '../../ipam/port.ts'
+import type { Assigned } from '../../ipam/port.ts'
 import { GATEWAY, HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
@@ -14,11 +13,12 @@ import { CNI_CODE, CniError, GIVE_SYS_ADMIN } from '../error.ts'
 import { formatMismatch, hostFacts, inspect, inspectPodSide, type Mismatch, POD_LIMIT } from '../inspect.ts'
 import { aliasOf, handleOf, hostInterfaceNames } from '../interface-name.ts'
 import { inodeOf, isSameNetns } from '../netns.ts'
-import { type PodAnnotations, withAnnotations } from '../pod-annotations.ts'
+import { confOfPod } from '../pod-conf.ts'
 import { createPair, randomMac, writePodSide } from '../pod-side.ts'
-import { type AddRequest, addressesFit, type NetConf, type PodName } from '../request.ts'
+import type { AddRequest, NetConf } from '../request.ts'
 import type { CniResult } from '../result.ts'
 import { releaseAddresses, takeDown } from '../take-down.ts'
+import { assignOrWait, type Caller, inTurn } from '../turn.ts'
 
 /** How long the kernel may take to make an IPv6 address its own, and how often it is asked. */
 const SETTLE_MS = 3_000
@@ -26,56 +26,15 @@ const SETTLE_INTERVAL_MS = 5
 /** How long the host side may take; it waits for one pass of felix at most two times. */
 const HOST_SIDE_MS = 10_000
 
-/** No address is free until the API server has given this node one more block. */
-class BlockNeeded extends Error {
-  readonly #block: AwaitsBlock
-  constructor(block: AwaitsBlock) {
-    super('no address is free')
-    this.#block = block
-  }
-
-  awaits(deadlineMs: number): Promise<AssignRefusal | undefined> {
-    return this.#block.awaits(deadlineMs)
-  }
-}
-
-/** Of a request: the octets of its configuration, and what resolves when nobody waits for the answer any more. */
-export type Caller = { octets: number; gone: Promise<unknown> }
-
-/**
- * ADD, alone for this pod and in its turn (`Limiter`). While it waits for its turn or for a block it holds neither the lock nor a
- * place among the requests that run: DEL and CHECK never wait for that. A DEL of the same interface ends it then, and so does
- * the end of the plugin.
- */
-export async function addInTurn(request: AddRequest, deps: CniDeps, { octets, gone }: Caller): Promise<CniResult> {
-  const { clock, endpoints, limiter } = deps
+export function addInTurn(request: AddRequest, deps: CniDeps, caller: Caller): Promise<CniResult> {
   const { name } = request.conf
-  const deadline = clock.monotonicMs() + BLOCK_PATIENCE_MS
-  using admission = limiter.admit(octets)
-  using del = endpoints.untilAbandoned(endpointId(name, request))
-  const abandoned = Promise.race([del.promise.then(() => OVERTAKEN), gone.then(() => GIVEN_UP)])
-  const ends = Promise.race([admission.late, abandoned.then(refusalError)])
-  for (;;)
-    try {
-      return await limiter.runAdd(endpoints.whomOf(name, request), admission, ends, () => add(request, deps))
-    } catch (error) {
-      if (!(error instanceof BlockNeeded)) throw error
-      const refusal = await Promise.race([error.awaits(deadline), abandoned])
-      if (refusal !== undefined) throw refusalError(refusal)
-    }
+  const turn = { id: endpointId(name, request), whom: deps.endpoints.whomOf(name, request) }
+  return inTurn(turn, deps, caller, () => add(request, deps))
 }
-
-const OVERTAKEN: AssignRefusal = {
-  refused: 'unreachable',
-  message: 'DEL came while this ADD was waiting for its turn or for a block of addresses',
-  remedy: 'nothing was made; the runtime calls ADD again when it wants the interface',
-}
-
-const GIVEN_UP: AssignRefusal = { ...OVERTAKEN, message: 'the plugin ended while this ADD was waiting' }
 
 /**
  * Called again for the same container and interface it gives the same result while everything is there; what is incomplete
- * is created again with the same address. Rejects with `CniError`, `KernelError` or `BlockNeeded`, and then nothing is
+ * is created again with the same address. Rejects with `CniError`, `KernelError` or what `inTurn` waits for, and then nothing is
  * left behind.
  */
 async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
@@ -98,10 +57,10 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
       'ADD was called again and the interface is not as it should be: it is created again',
     )
   }
-  const conf = await confOfPod(request, before, deps)
+  const handle = handleOf(request.conf.name, request)
+  const conf = await confOfPod(request, handle, deps)
   const delegated = delegatedTo(request, before, endpoints)
   using pod = enter(kernel, request)
-  const handle = handleOf(conf.name, request)
   const keeps = before?.handle === handle && before.delegate?.type === conf.delegate
   if (before !== undefined) await takeDown(before, deps, keeps ? 'keep addresses' : undefined)
   if ((await pod.link(ifname)) !== undefined)
@@ -166,61 +125,28 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   return resultOf(endpoint, hostMac, request)
 }
 
-/** With addresses of ours, on disk with them. Throws `CniError` or `BlockNeeded`. */
+/** With addresses of ours, on disk with them. Throws as `assignOrWait`. */
 function assignFor(place: Place, { families, ifServed, pools, addresses }: NetConf, deps: CniDeps): PodEndpoint {
   const withAddresses = (assigned: readonly Assigned[]): PodEndpoint => ({
     ...place,
     addresses: assigned.map(({ address }) => address),
   })
-  const assigned = deps.ipam.assignNow(
+  const assigned = assignOrWait(
+    deps,
     {
       ...{ handle: place.handle, attributes: attributesOf(place, deps) },
       ...{ families, ifServed, pools, addresses, use: 'Workload' },
     },
     given => deps.endpoints.persist(withAddresses(given)),
   )
-  if ('awaits' in assigned) throw new BlockNeeded(assigned)
-  if ('refused' in assigned) throw refusalError(assigned)
   return withAddresses(assigned)
 }
 
-/**
- * The configuration with what the Pod and its Namespace ask in its place. They ask for the interface that Kubernetes knows, the
- * first of the container: the others have addresses of their own networks. Rejects with `CniError`.
- */
-async function confOfPod(request: AddRequest, before: PodEndpoint | undefined, deps: CniDeps): Promise<NetConf> {
-  const { conf, pod, containerID } = request
-  const id = endpointId(conf.name, request)
-  const others = deps.endpoints.live().filter(other => other.containerID === containerID && other.id !== id)
-  const isFirst = others.every(({ createdMs }) => before !== undefined && before.createdMs <= createdMs)
-  const asked = pod === undefined || !isFirst ? conf : withAnnotations(conf, pod, await annotationsOf(pod, deps))
-  if (conf.delegate !== undefined && asked.addresses !== undefined)
-    throw new CniError(
-      CNI_CODE.field,
-      `annotation ${ADDRESS_ANNOTATIONS.ipAddrs.annotation}: addresses of this network are given by ${conf.delegate}`,
-      'take the annotation away, or let ipam.type be "margay"',
-    )
-  if (addressesFit(asked)) return asked
-  throw new CniError(
-    CNI_CODE.field,
-    `invalid value of ips: ${JSON.stringify(asked.addresses)}`,
-    `the family of one is not assigned: set ipam.assign_ipv4 or assign_ipv6, or name it in the annotation ${ADDRESS_ANNOTATIONS.ipFamilies.annotation}`,
-  )
-}
-
-async function annotationsOf(pod: PodName, { annotations }: CniDeps): Promise<PodAnnotations> {
-  return annotations(pod).catch((error: Error) => {
-    throw new CniError(
-      CNI_CODE.tryLater,
-      `pod ${pod.namespace}/${pod.name} is refused: ${error.message}`,
-      'nothing was made, and the runtime asks again; the condition ApiServerConnected of margayctl node status says why it is not told',
-      { cause: error },
-    )
-  })
-}
-
 /** Before the interface is there, so that none of the pod's own is among them. Rejects with `CniError`. */
-async function forgetOldFlows({ addresses }: PodEndpoint, { oldFlows }: CniDeps): Promise<void> {
+export async function forgetOldFlows(
+  { addresses }: Pick<PodEndpoint, 'addresses'>,
+  { oldFlows }: CniDeps,
+): Promise<void> {
   await oldFlows.prepare(addresses).catch((error: unknown) => {
     if (!(error instanceof KernelError)) throw error
     throw new CniError(
@@ -363,10 +289,6 @@ function refuseOwnNetns({ netns, sandbox }: AddRequest): void {
     `CNI_NETNS ${sandbox} is the host's own network namespace`,
     "the runtime must make one for the container; CNI_NETNS_OVERRIDE=1 allows the host's",
   )
-}
-
-function refusalError({ refused, message, remedy }: AssignRefusal): CniError {
-  return new CniError(refused === 'unreachable' ? CNI_CODE.tryLater : CNI_CODE.noAddress, message, remedy)
 }
 
 /** What this interface adds to the result. */

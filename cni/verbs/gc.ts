@@ -4,12 +4,10 @@ import { collectHandles } from '../collect.ts'
 import type { CniDeps } from '../deps.ts'
 import { endpointId, type PodEndpoint, whom } from '../endpoints.ts'
 import { CNI_CODE, CniError } from '../error.ts'
+import { isYoung } from '../gc-list.ts'
 import { handleOf } from '../interface-name.ts'
 import type { GcRequest } from '../request.ts'
 import { takeDown } from '../take-down.ts'
-
-/** How old the list may be: what is younger stays while its namespace lives, until another GC. An ADD alone may take 20 s. */
-const LIST_AGE_MS = 60_000
 
 /** The interfaces that it deleted, and one error that names every failure, after all were tried. */
 export type Collected = { deleted: readonly PodEndpoint[]; failure?: CniError }
@@ -17,9 +15,6 @@ export type Collected = { deleted: readonly PodEndpoint[]; failure?: CniError }
 export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<Collected> {
   const stay = new Set(valid.map(attachment => endpointId(conf.name, attachment)))
   const arrivedMs = deps.clock.wallMs()
-  // one of the future: the clock was set back since
-  const isYoung = ({ createdMs }: PodEndpoint): boolean =>
-    createdMs > arrivedMs - LIST_AGE_MS && createdMs < deps.clock.wallMs() + LIST_AGE_MS
   const failures: string[] = []
   const deleted: PodEndpoint[] = []
   const attempt = async (what: string, body: () => Promise<unknown>): Promise<void> => {
@@ -38,7 +33,7 @@ export async function gc({ conf, valid }: GcRequest, deps: CniDeps): Promise<Col
         const endpoint = deps.endpoints.get(network, row)
         if (endpoint === undefined) return
         // the link ends with the namespace of the pod
-        if (isYoung(endpoint) && (await deps.kernel.link(endpoint.interfaceName)) !== undefined) return
+        if (isYoung(endpoint, arrivedMs, deps) && (await deps.kernel.link(endpoint.interfaceName)) !== undefined) return
         await takeDown(endpoint, deps)
         deleted.push(endpoint)
       }),

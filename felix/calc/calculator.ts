@@ -287,7 +287,7 @@ export class Calculator {
       this.#floating.update(address, this.#items.floating.get(address), config.workloadRouteProtocol)
     if (this.#floatingKnown) this.#floating.wantTables()
     for (const cidr of this.#told.lent) this.#learned.elsewhereChanged('lent', cidr, this.#items.lent.has(cidr))
-    for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.has(cidr))
+    for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.get(cidr))
     const vteps = this.#updateVteps(before.node?.name, node?.name)
     this.#updateNodeAddresses(before.node?.name)
     for (const prefix of this.#told.learned) this.#learned.update(prefix, this.#items.learned.get(prefix))

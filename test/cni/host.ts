@@ -55,6 +55,7 @@ export async function aHost(
   const endpoints = new EndpointStore(db)
   const base = {
     node: 'n1',
+    bootId: 'boot',
     ipam: node.allocator,
     kernel,
     endpoints,

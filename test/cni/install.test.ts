@@ -19,10 +19,11 @@ function installed(t: ExecutionContext): { folder: string; plugin: string; conf:
   return { folder, plugin, conf, socket }
 }
 
-test('the plugin is one executable file, and nothing else lies beside it', t => {
+test('the plugin is one executable file under two names, and nothing else lies beside it', t => {
   const { folder, plugin } = installed(t)
-  t.deepEqual(readdirSync(join(folder, 'bin')), ['margay'])
-  t.is(statSync(plugin).mode & 0o777, 0o755)
+  t.deepEqual(readdirSync(join(folder, 'bin')), ['margay', 'margay-ipam'])
+  for (const path of [plugin, `${plugin}-ipam`]) t.is(statSync(path).mode & 0o777, 0o755)
+  t.deepEqual(readFileSync(`${plugin}-ipam`), readFileSync(plugin))
 })
 
 test('an older plugin in the place is replaced, and one whose mode was changed gets its mode back', t => {

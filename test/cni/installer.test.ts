@@ -78,13 +78,17 @@ test('a configuration of another network under our name is never written over, w
   t.deepEqual(readdirSync(host.binDir), [])
 })
 
+/** Those of the program. */
+const NAMES = ['margay', 'margay-ipam']
+const programs = (host: { binDir: string }) => NAMES.map(name => join(host.binDir, name))
+
 test('a configuration of ours under an older name goes when there is a new one, and with the removal', t => {
   const host = aHost(t)
   host.install()
   host.install({ confName: '20-margay.conflist', socket: '/new' })
   t.deepEqual(readdirSync(host.confDir), ['20-margay.conflist'])
   t.regex(readFileSync(join(host.confDir, '20-margay.conflist'), 'utf8'), /"\/new"/)
-  t.deepEqual(uninstallPlugin(host), [join(host.confDir, '20-margay.conflist'), join(host.binDir, 'margay')])
+  t.deepEqual(uninstallPlugin(host), [join(host.confDir, '20-margay.conflist'), ...programs(host)])
 })
 
 test('with force both configurations are there', t => {
@@ -156,7 +160,7 @@ test('what was installed is removed, the configuration first, and nothing else',
   writeFileSync(join(host.confDir, '99-loopback.conf'), '{"type":"loopback"}')
   host.install()
   const removed = uninstallPlugin(host)
-  t.deepEqual(removed, [join(host.confDir, '10-margay.conflist'), join(host.binDir, 'margay')])
+  t.deepEqual(removed, [join(host.confDir, '10-margay.conflist'), ...programs(host)])
   t.deepEqual(readdirSync(host.binDir), ['portmap'])
   t.deepEqual(readdirSync(host.confDir), ['99-loopback.conf'])
   t.deepEqual(uninstallPlugin(host), [])
@@ -164,10 +168,10 @@ test('what was installed is removed, the configuration first, and nothing else',
 
 test('files of others under our names are not removed', t => {
   const host = aHost(t)
-  aPlugin(host, 'margay')
+  for (const name of NAMES) aPlugin(host, name)
   writeFileSync(join(host.confDir, '10-margay.conflist'), FOREIGN)
   t.deepEqual(uninstallPlugin(host), [])
-  t.deepEqual([readdirSync(host.binDir), readdirSync(host.confDir)], [['margay'], ['10-margay.conflist']])
+  t.deepEqual([readdirSync(host.binDir), readdirSync(host.confDir)], [NAMES, ['10-margay.conflist']])
 })
 
 test('removing where nothing was ever installed is fine', t => {
@@ -216,8 +220,8 @@ for (const [how, what] of [
       t.true([OLD_CONF, now[1]].includes(step.conf))
       // the configuration comes last
       if (step.conf === now[1]) t.true(step.plugin === now[0])
-      if (how === 'full') t.deepEqual(step.names, ['margay', '10-margay.conflist'])
-      t.deepEqual(step.repaired, [...now, 'margay', '10-margay.conflist'])
+      if (how === 'full') t.deepEqual(step.names, [...NAMES, '10-margay.conflist'])
+      t.deepEqual(step.repaired, [...now, ...NAMES, '10-margay.conflist'])
     }
   })
 
@@ -253,5 +257,5 @@ test('two installers at once both finish, and each file is whole', async t => {
     ['', ''],
   )
   t.deepEqual(typesIn(host), ['margay'])
-  t.deepEqual([readdirSync(host.binDir), readdirSync(host.confDir)], [['margay'], ['10-margay.conflist']])
+  t.deepEqual([readdirSync(host.binDir), readdirSync(host.confDir)], [NAMES, ['10-margay.conflist']])
 })

@@ -109,6 +109,7 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
   const { felix, hostSide } = felixFor(kernel, endpoints, systemClock, { onLink: link => repair.linkChanged(link) })
   const deps: CniDeps = {
     ...base,
+    bootId: 'boot',
     ipam,
     kernel,
     endpoints,
@@ -180,7 +181,9 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
         '',
       ),
     async startAgent() {
-      server = createServer((request, response) => void answerCni(request, response, deps))
+      server = createServer((request, response) => {
+        void answerCni(request, response, deps, request.url === '/ipam' ? 'another' : 'our')
+      })
       await new Promise<void>(resolve => server?.listen(socket, resolve))
     },
     async stopAgent() {

@@ -25,6 +25,7 @@ static unsigned long seed, state;
 static u8 input[2000], reply[4000], out[MOST], request_bytes[MOST];
 static u8 served[100];
 static size input_length, input_read, reply_length, reply_read, out_length, request_length, served_length, served_read, boot_read;
+static const char *program;
 static int calm, write_failed, answered, mounted, running, endless, killed, passed_on;
 static size delegate_read, config_length;
 static u8 config[MOST];
@@ -144,6 +145,7 @@ long system_call(long number, long a, long b, long c, long d, long e)
     return 0;
   case SYS_clone:
     check(!running, "one other plugin runs at a time");
+    check(!is_ipam_path(program), "the IPAM plugin executes nothing");
     if (!calm && random_below(9) == 0) return -ENOMEM;
     delegate_read = 0;
     running = 1;
@@ -201,6 +203,7 @@ long system_call(long number, long a, long b, long c, long d, long e)
     check(strncmp(name, PIN, sizeof PIN - 1) == 0 && *digit != 0, "it changes names of namespaces alone");
     while (is_digit((u8)*digit)) digit++;
     check(*digit == 0, "such a name is a number");
+    check(number != SYS_mount || !is_ipam_path(program), "the IPAM plugin mounts nothing");
     if (number == SYS_mount && !calm && random_below(4) == 0) return -EPERM;
     if (number == SYS_umount2 && !mounted) return -EINVAL;
     if (number != SYS_unlinkat) mounted = number == SYS_mount;
@@ -237,6 +240,7 @@ static const char *const variables[] = {
   "CNI_COMMAND=ADD", "CNI_COMMAND=DEL", "CNI_COMMAND=VERSION", "CNI_COMMAND=STATUS", "CNI_COMMAND=GC", "CNI_COMMAND=CHECK", "CNI_COMMAND=\xff\"\\",
   "CNI_CONTAINERID=c", "CNI_NETNS=/x", "CNI_NETNS=/run/netns/x", "CNI_NETNS=/var/run/netns/../y", "CNI_NETNS=/proc/1/ns/net", "CNI_NETNS=/\x01", "CNI_IFNAME=eth0", "CNI_PATH=", "CNI_PATH=/bin", "CNI_PATH=/a:b:/c/", "CNI_", "CNI_=", "=", "", "CNI_ARGS=a=b;\"\x1f", "HOME=/root",
 };
+static const char *const programs[] = { "/opt/cni/bin/margay", "/opt/cni/bin/margay-ipam", "margay-ipam", "margay-ipam/", "" };
 #define COUNT(array) (unsigned)(sizeof array / sizeof array[0])
 
 /* A text of the list with random changes; returns its length. */
@@ -303,7 +307,8 @@ static void one_case(void)
   calls = 0;
   clock_ms = 1000;
   __asan_poison_memory_region(room, ROOM);
-  exit_code = run(environment);
+  program = programs[random_below(COUNT(programs))];
+  exit_code = run(program, environment);
   check(exit_code >= 0 && exit_code <= 255, "the exit code is one");
   check(!running, "it leaves no process behind");
   if (write_failed == 0 && out_length > 0 && !answered && !passed_on) {

@@ -113,7 +113,11 @@ export const call: fc.Arbitrary<Call> = fc.oneof(
     value: orGone(remote),
   }),
   fc.record({ kind: fc.constant('pool' as const), key: fc.constantFrom('p1', 'p2', 'p3'), value: orGone(pool) }),
-  fc.record({ kind: fc.constant('ownBlock' as const), key: ownBlock, value: orGone(fc.constant(true as const)) }),
+  fc.record({
+    kind: fc.constant('ownBlock' as const),
+    key: ownBlock,
+    value: orGone(fc.constantFrom('plain' as const, 'subnet' as const)),
+  }),
   fc.record({ kind: fc.constant('lent' as const), key: prefix, value: orGone(fc.constant(true as const)) }),
   fc.record({ kind: fc.constant('endpoint' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(pod) }),
   fc.record({ kind: fc.constant('sources' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(sources) }),

@@ -70,7 +70,7 @@ export function tell(
   tellList(
     felix,
     'ownBlock',
-    ownBlocks?.map(cidr => [cidr, true]),
+    ownBlocks?.map(cidr => [cidr, 'plain']),
   )
   tellList(
     felix,

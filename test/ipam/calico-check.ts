@@ -138,8 +138,11 @@ export async function checkAgent(
     if (performance.now() > deadlineMs) throw new Error(`${node}: ${problems.join('; ')}`)
     try {
       await allocator.flush()
-      const held = endpoints.live().flatMap(({ id, addresses }) => addresses.map(address => [address, id] as const))
-      problems = await calicoProblemsOf(store, [{ name: node, addresses: held }], Date.now())
+      const pods = endpoints.live().flatMap(({ id, addresses }) => addresses.map(address => [address, id] as const))
+      // of pods and gateways of other plugins calicoctl hears from Pods alone
+      const plugins = [...allocator.held()].filter(([handle]) => handle.startsWith('ipam/'))
+      const theirs = plugins.flatMap(([handle, held]) => held.map(({ address }) => [address, handle] as const))
+      problems = await calicoProblemsOf(store, [{ name: node, addresses: [...pods, ...theirs] }], Date.now())
     } catch (error) {
       if (isStoreError(error)) return
       throw error

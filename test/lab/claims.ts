@@ -121,6 +121,23 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     for (const { what, ms } of healing) t.true(ms < healMs(), `${what}: ${ms} ms`)
   })
 
+  about(
+    'containers of bridge and ptp with margay-ipam reach pods and each other on all nodes with their first packet',
+    (t, seen) => {
+      if (seen.plugins === undefined) {
+        t.log('skipped: Debian’s containernetworking-plugins are not installed')
+        t.pass()
+        return
+      }
+      const { tried, lost, routes } = seen.plugins
+      t.deepEqual(lost, [])
+      t.is(tried, 5 * 10 * 2)
+      // the bridge's own route comes before that of the block
+      const [bridge = ''] = routes.filter(line => line.includes('dev br0')).map(line => line.split(' ')[0])
+      t.true(routes.includes(`blackhole ${bridge} proto 80 metric 1024`), routes.join('\n'))
+    },
+  )
+
   about('a connection that lasts passes the hooks by, and a policy that denies it ends it', (t, { offload }) => {
     if (offload === undefined) {
       t.log('skipped: this kernel has no flowtables')

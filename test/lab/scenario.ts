@@ -9,6 +9,7 @@ import type { PairRow } from '../../lab/measure.ts'
 import { runProgram, until } from '../../lab/program.ts'
 import { ETHERTYPE, ethernet, IP_PROTOCOL, ipv4, listenUdp, sendPacket, udp, vxlan } from '../felix/frames.ts'
 import { type Offload, offload } from './offload.ts'
+import { type PluginPings, plugins } from './plugins.ts'
 
 export type Observations = {
   /** Which kind of tunnel this kernel's nodes use between LANs. */
@@ -26,6 +27,8 @@ export type Observations = {
   forged: { fromPod: string[]; fromRouter: string[]; heard: number }
   /** How long each thing that was broken by hand took to be as before. */
   healing: { what: string; ms: number }[]
+  /** Undefined where Debian's plugins are not there. */
+  plugins: PluginPings | undefined
   /** Undefined where the kernel has no flowtables. */
   offload: Offload | undefined
   restart: { pings: RestartPings[]; deleted: string[] }
@@ -58,6 +61,7 @@ export async function observe(lab: Lab, options: ScenarioOptions): Promise<Obser
     healing: await breakThings(lab, options),
     offload: await offload(lab, options),
     restart: await killAndRestart(lab, options),
+    plugins: await plugins(lab),
     removed: await removePod(lab),
     moved: await moveNode(lab, options),
   }

@@ -1,0 +1,113 @@
+// margay-ipam under Debian's bridge, ptp and macvlan: they execute it as they are, on a node of its own.
+import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { checkAddresses } from '../../cni/address-check.ts'
+import { systemProgram } from '../../lib/system-program.ts'
+import { addressOf, type PluginAnswer, type Result, resultOf, type TestNode, withNode } from './node.ts'
+
+/** Debian's package containernetworking-plugins. */
+const PLUGINS = '/usr/lib/cni'
+const isThere = process.getuid?.() === 0 && existsSync(join(PLUGINS, 'bridge'))
+const withPlugins = isThere ? test.serial : test.serial.skip
+
+type Conf = Record<string, unknown> & { type: string }
+
+const DEFAULT = { routes: [{ dst: '0.0.0.0/0' }] }
+const bridge = (ipam: object = DEFAULT, more: object = {}): Conf => ({
+  ...{ cniVersion: '1.0.0', name: 'br', type: 'bridge', bridge: 'br0', isGateway: true, hairpinMode: true },
+  ...{ ipam: { type: 'margay-ipam', ...ipam }, ...more },
+})
+const ptp = (ipam: object = DEFAULT): Conf => ({
+  ...{ cniVersion: '1.0.0', name: 'p2p', type: 'ptp' },
+  ipam: { type: 'margay-ipam', ...ipam },
+})
+
+/** Executes the plugin that a configuration names, on the node, as a runtime does. */
+function call(node: TestNode, verb: string, env: Record<string, string>, conf: Conf): Promise<PluginAnswer> {
+  const all = {
+    CNI_COMMAND: verb,
+    CNI_CONTAINERID: 'c1',
+    CNI_IFNAME: 'eth0',
+    CNI_ARGS: '',
+    CNI_PATH: `${dirname(node.plugin)}:${PLUGINS}`,
+  }
+  const args = [`--net=${node.netns}`, join(PLUGINS, conf.type)]
+  return new Promise(resolve => {
+    const child = execFile(systemProgram('nsenter'), args, { env: { ...all, ...env } }, (error, stdout, stderr) => {
+      const code = error === null ? 0 : Number(error.code ?? -1)
+      resolve({ code, stdout, stderr, json: stdout === '' ? undefined : JSON.parse(stdout) })
+    })
+    child.stdin?.end(JSON.stringify({ ...conf, agentSocket: node.socket }))
+  })
+}
+
+async function added(
+  t: ExecutionContext,
+  node: TestNode,
+  id: string,
+  conf: Conf,
+): Promise<{ netns: string; result: Result }> {
+  const netns = node.pod()
+  return { netns, result: resultOf(t, await call(node, 'ADD', { CNI_CONTAINERID: id, CNI_NETNS: netns }, conf)) }
+}
+
+async function pings(t: ExecutionContext, node: TestNode, from: string, to: string): Promise<void> {
+  const ping = await node.exec(from, 'ping', '-c1', '-W10', to)
+  t.is(ping.code, 0, `${from} ${to} ${ping.stdout}`)
+}
+
+const handles = (node: TestNode): string[] => [...node.ipam.held().keys()].sort()
+
+withPlugins(
+  'containers on a bridge have addresses of one block, whose gateway the bridge is, and reach each other and Margay’s pods',
+  t =>
+    withNode(async node => {
+      const own = node.pod()
+      const ours = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'own', CNI_NETNS: own }))
+      const a = await added(t, node, 'a', bridge())
+      const b = await added(t, node, 'b', bridge())
+      for (const { result } of [a, b]) t.regex(result.ips[0]!.address, /^10\.244\.0\.\d+\/26$/)
+      t.is(a.result.ips[0]!.gateway, b.result.ips[0]!.gateway)
+      const addresses = await node.kernel.addresses((await node.kernel.link('br0'))!.index)
+      t.like(
+        addresses.find(({ address }) => address.startsWith('10.')),
+        { address: a.result.ips[0]!.gateway, length: 26 },
+      )
+      for (const [from, to] of [
+        [a.netns, addressOf(b.result)],
+        [b.netns, addressOf(a.result)],
+        [a.netns, addressOf(ours)],
+        [own, addressOf(a.result)],
+        [node.netns, addressOf(a.result)],
+        [a.netns, a.result.ips[0]!.gateway],
+      ] as const)
+        await pings(t, node, from, to)
+      t.deepEqual(await checkAddresses(node.deps), { findings: [], looked: 1, unlooked: [] })
+      for (const id of ['a', 'b', 'b'])
+        t.is((await call(node, 'DEL', { CNI_CONTAINERID: id, CNI_NETNS: '' }, bridge())).code, 0)
+      t.is((await node.run('DEL', { CNI_CONTAINERID: 'own', CNI_NETNS: own })).code, 0)
+      t.deepEqual(handles(node), [`ipam/br/${node.ipam.blocks().find(({ subnetOf }) => subnetOf === 'br')!.cidr}`])
+    }),
+)
+
+withPlugins('containers of ptp have addresses with a gateway, and reach each other and Margay’s pods', t =>
+  withNode(async node => {
+    const own = node.pod()
+    const ours = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'own', CNI_NETNS: own }))
+    const a = await added(t, node, 'a', ptp())
+    const b = await added(t, node, 'b', ptp())
+    for (const [from, to] of [
+      [a.netns, addressOf(b.result)],
+      [a.netns, addressOf(ours)],
+      [own, addressOf(a.result)],
+      [node.netns, addressOf(a.result)],
+      [a.netns, a.result.ips[0]!.gateway],
+    ] as const)
+      await pings(t, node, from, to)
+    for (const id of ['a', 'b'])
+      t.is((await call(node, 'DEL', { CNI_CONTAINERID: id, CNI_NETNS: id === 'a' ? a.netns : b.netns }, ptp())).code, 0)
+    t.is((await node.run('DEL', { CNI_CONTAINERID: 'own', CNI_NETNS: own })).code, 0)
+  }),
+)
