@@ -293,8 +293,8 @@ export class NodeNetwork {
     if (!view.synced || !allocator.blocksKnown) return
     const own = await this.#lookForOwn()
     if (own === undefined || this.#closed) return
-    const { ipip, vxlanIpv4 } = felix.tunnelsNeeded()
-    this.#tunnels.need({ ipip, vxlan: vxlanIpv4 })
+    const { ipip, vxlanIpv4: vxlan } = felix.tunnelsNeeded()
+    this.#tunnels.need(own.ipv4 === undefined ? { ipip: false, vxlan: false } : { ipip, vxlan })
     if (this.#mayBeGiven) this.#tunnels.retryNow()
     this.#mayBeGiven = false
     // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it

@@ -206,6 +206,7 @@ export const felixConfiguration = z.looseObject({
     /** Absent or 0: what the uplink leaves; absent in an object for one node: that of the cluster. */
     ipipMTU: z.int().min(0).optional(),
     vxlanMTU: z.int().min(0).optional(),
+    vxlanMTUV6: z.int().min(0).optional(),
     vxlanPort: z.int().min(1).max(65535).default(4789),
     vxlanVNI: z.int().min(1).max(16777215).default(4096),
     /** Absent: 3, or that of the cluster. */

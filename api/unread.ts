@@ -70,8 +70,8 @@ export const UNREAD: readonly UnreadGroup[] = [
     'nothing: margayctl and the metrics tell it',
   ),
   felix(
-    'ipipEnabled vxlanEnabled vxlanMTUV6',
-    'the modes of the IPPools say which tunnels there are, and vxlanMTU is for both families',
+    'ipipEnabled vxlanEnabled',
+    'the modes of the IPPools say which tunnels there are',
     'nothing: a second record of the same fact could differ',
   ),
   felix(

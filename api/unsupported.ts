@@ -201,7 +201,7 @@ export const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; 
   },
   FelixConfiguration: {
     fields: [
-      ...['ipipMTU', 'vxlanMTU', 'deviceRouteProtocol'],
+      ...['ipipMTU', 'vxlanMTU', 'vxlanMTUV6', 'deviceRouteProtocol'],
       ...['natOutgoingExclusions', 'natPortRange', 'natOutgoingAddress'],
       ...['prometheusMetricsEnabled', 'prometheusMetricsHost', 'prometheusMetricsPort'],
       ...['prometheusMetricsCAFile', 'prometheusMetricsCertFile', 'prometheusMetricsKeyFile'],

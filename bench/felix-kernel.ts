@@ -118,7 +118,12 @@ async function filtered(pods: number): Promise<number> {
   try {
     using kernel = host.inside(netnsPath(name))
     const tables = new NftTables(kernel)
-    for (const [key, program] of podFilterPrograms(marks, { ipip: true, vxlan: true, vxlanPort: 4789 }))
+    for (const [key, program] of podFilterPrograms(marks, {
+      ipip: true,
+      vxlan: true,
+      vxlanOverIpv6: false,
+      vxlanPort: 4789,
+    }))
       tables.wantTable(key, program)
     const want = (n: number) => {
       const pod = { interfaceName: `cali${n}`, addresses: [`10.1.${n >> 8}.${n & 255}`], mac: '02:00:00:00:00:01' }

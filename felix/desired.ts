@@ -11,7 +11,7 @@ import type {
 } from '../kernel/reconcile/objects.ts'
 
 export type TunnelDevice = {
-  name: 'tunl0' | 'vxlan.calico'
+  name: 'tunl0' | 'vxlan.calico' | 'vxlan-v6.calico'
   kind: 'ipip' | 'vxlan'
   /** Held as a /32 on the device. tunl0 carries packets without one, until IPAM has given it. */
   address?: string

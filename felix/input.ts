@@ -103,6 +103,8 @@ export type Settings = {
     vxlanVni: number
     ipipMtu: number
     vxlanMtu: number
+    /** Of the device of VXLAN over IPv6; absent or 0, as the others: what the uplink leaves. */
+    vxlanOverIpv6Mtu?: number
     workloadRouteProtocol: number
     /** Absent: no connection is carried past the hooks of the kernel. */
     offload?: OffloadSettings

@@ -3,7 +3,7 @@ import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import type { ShaperMarks } from '../kernel/reconcile/shaper.ts'
 import type { PodFilterMarks } from './calc/pod-filter.ts'
-import { IPIP_DEVICE, VXLAN_DEVICE } from './calc/tunnels.ts'
+import { IPIP_DEVICE, VXLAN_DEVICE, VXLAN_DEVICE_V6 } from './calc/tunnels.ts'
 import type { PolicyMarks } from './enforcer.ts'
 import type { OffloadMarks } from './flow-offload.ts'
 
@@ -31,7 +31,7 @@ export function nodeMarks({
     table: ROUTE_TABLE.main,
     protocol: routeProtocol,
     interfacePrefix,
-    vxlanDevice: VXLAN_DEVICE,
+    vxlanDevices: [VXLAN_DEVICE, VXLAN_DEVICE_V6],
     ipipDevice: IPIP_DEVICE,
     nftTable: NFT_TABLE,
   }
@@ -60,9 +60,14 @@ export function bandwidthMarks({ interfacePrefix }: Marks): ShaperMarks | undefi
 }
 
 /** What names the table of the flowtable; undefined where the marks say of none. */
-export function offloadMarks({ nftTable, interfacePrefix, ipipDevice, vxlanDevice }: Marks): OffloadMarks | undefined {
+export function offloadMarks({
+  nftTable,
+  interfacePrefix,
+  ipipDevice,
+  vxlanDevices = [],
+}: Marks): OffloadMarks | undefined {
   if (nftTable === undefined || interfacePrefix === undefined) return undefined
-  const tunnels = [ipipDevice, vxlanDevice].filter(name => name !== undefined)
+  const tunnels = [...(ipipDevice === undefined ? [] : [ipipDevice]), ...vxlanDevices]
   return { table: `${nftTable}${OFFLOAD_END}`, podPrefix: interfacePrefix, tunnels }
 }
 

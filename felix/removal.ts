@@ -88,7 +88,7 @@ function isOurs({ name, kind }: Link, ownership: Ownership): boolean {
   if (ownership.ownsInterface(name)) return kind === 'veth'
   const shaped = bandwidthMarks(ownership.marks)?.linkPrefix
   if (shaped !== undefined && name.startsWith(shaped)) return kind === 'ifb'
-  return name === ownership.marks.vxlanDevice && kind === 'vxlan'
+  return ownership.ownsVxlan(name) && kind === 'vxlan'
 }
 
 async function addressesOf(kernel: RemovalKernel, ifindex: number): Promise<number> {

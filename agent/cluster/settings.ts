@@ -46,6 +46,7 @@ export function felixSettings(
     vxlanVni: spec.vxlanVNI,
     ipipMtu: mine?.ipipMTU ?? spec.ipipMTU ?? 0,
     vxlanMtu: mine?.vxlanMTU ?? spec.vxlanMTU ?? 0,
+    vxlanOverIpv6Mtu: mine?.vxlanMTUV6 ?? spec.vxlanMTUV6 ?? 0,
     logLimit: logLimit(spec),
     ...(keepsConnections(object, own) && { keepConnections: true as const }),
     ...(spec.nftablesFlowTableOffload === 'All' && {

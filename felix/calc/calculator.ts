@@ -8,7 +8,7 @@
 //          └─> learned inside the pool          │
 //   learned ──┬─> learned route ────────────────┘
 //             └─> condition of the prefix or of the far node
-//   remote ──┬─> VTEP ──> neighbour, fdb of vxlan.calico; condition of the node
+//   remote ──┬─> VTEP ──> neighbour, fdb of a VXLAN device; condition of the node
 //            ├─> learned with this next hop
 //            └─> address of a node in the pod filter and in the tables of NAT
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
@@ -34,19 +34,20 @@ import type { Endpoint, InputKind, Inputs, Settings, ThisNode } from '../input.t
 import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
-import { addressOf, FilterGroup } from './filter-group.ts'
+import { addressesOf, FilterGroup } from './filter-group.ts'
 import { FloatingGroup } from './floating-group.ts'
 import { GATEWAY_DST, gatewayRoute } from './gateway.ts'
 import { HostSysctls } from './host-sysctls.ts'
 import { LearnedGroup } from './learned.ts'
 import { MasqueradeGroup } from './masquerade-group.ts'
-import { mtus, type TunnelsNeeded, tunnelsNeeded } from './mtu.ts'
+import { mtus, type TunnelsNeeded } from './mtu.ts'
+import { ALL_ALIKE, ANY, NO_TUNNELS, type Others, tunnelsNeeded } from './needs.ts'
 import { NodeAddresses } from './node-addresses.ts'
 import { Output } from './output.ts'
 import type { PodFilterMarks, TunnelFacts } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
-import { IPIP_DEVICE, ownAddresses, tunnelDevices, VXLAN_DEVICE } from './tunnels.ts'
+import { IPIP_DEVICE, ownAddresses, TUNNEL_DEVICES, tunnelDevices, VXLAN_DEVICE, VXLAN_DEVICE_V6 } from './tunnels.ts'
 import { VtepEntries } from './vtep-entries.ts'
 import { nodeAddresses, type VtepChange, VtepGroup } from './vteps.ts'
 
@@ -87,7 +88,7 @@ export class Calculator {
   #learnedUsable = false
   #learnedUsed = false
   #floatingKnown = false
-  #needed = tunnelsNeeded({ ipip: false, vxlanIpv4: false, vxlanIpv6: false })
+  #needed = NO_TUNNELS
   #own = { ipip: false, vxlan: false, vxlanAddress: false }
 
   readonly #outputs = {
@@ -239,12 +240,12 @@ export class Calculator {
 
   /**
    * The MTU of pods that have none of their own, as of everything told so far; and what it would be if every other node
-   * had IP-in-IP, which depends on configuration alone.
+   * had IP-in-IP and an IPv4 address, which depends on configuration and this node alone.
    */
   podMtu(): { now: number; byConfiguration: number } {
     this.#update()
-    const allHaveIpip = this.#needs({ someLackIpip: false })
-    return { now: mtus(this.#needed, this.#settings).pod, byConfiguration: mtus(allHaveIpip, this.#settings).pod }
+    const alike = this.#needs(ALL_ALIKE)
+    return { now: mtus(this.#needed, this.#settings).pod, byConfiguration: mtus(alike, this.#settings).pod }
   }
 
   /** The rtm_protocol of the routes to pods. */
@@ -253,9 +254,12 @@ export class Calculator {
   }
 
   /** What holds on host endpoints, where that is known, and the tunnels that this node may have. */
-  get hostRules(): { settings: NonNullable<Settings['config']['hosts']>; tunnels: TunnelFacts } | undefined {
+  get hostRules():
+    | { settings: NonNullable<Settings['config']['hosts']>; tunnels: Omit<TunnelFacts, 'vxlanOverIpv6'> }
+    | undefined {
     const { hosts, vxlanPort } = this.#settings.config
-    return hosts && { settings: hosts, tunnels: { ...this.#needs({ someLackIpip: true }), vxlanPort } }
+    const { ipip, vxlan, vxlanOverIpv6 } = this.#needs(ANY)
+    return hosts && { settings: hosts, tunnels: { ipip, vxlan: vxlan || vxlanOverIpv6, vxlanPort } }
   }
 
   endpoint(id: string): Endpoint | undefined {
@@ -291,7 +295,7 @@ export class Calculator {
     const vteps = this.#updateVteps(before.node?.name, node?.name)
     this.#updateNodeAddresses(before.node?.name)
     for (const prefix of this.#told.learned) this.#learned.update(prefix, this.#items.learned.get(prefix))
-    const needed = this.#needs({ someLackIpip: this.#learned.someLackIpip })
+    const needed = this.#needs({ someLackIpip: this.#learned.someLackIpip, someLackIpv4: this.#vteps.someLackIpv4 })
     this.#updateHere(before.node, needed)
     this.#learned.recalculate()
 
@@ -308,12 +312,14 @@ export class Calculator {
 
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
     // a tunnel that may come with the next learned block has its rules before it is there
-    const possible = this.#needs({ someLackIpip: true })
+    const possible = this.#needs(ANY)
     this.#filter.updateHere(node, possible, config.vxlanPort)
     if (node !== undefined && this.#learnedUsable) this.#masquerade.update({ nat: config.nat, tunnels: possible })
     this.#needed = needed
-    const hasVxlan = this.#outputs.link.wanted().has(VXLAN_DEVICE)
-    this.#vtepEntries.update(vteps, hasVxlan ? { ipv6: needed.vxlanIpv6 } : undefined)
+    const links = this.#outputs.link.wanted()
+    const devices = [VXLAN_DEVICE, VXLAN_DEVICE_V6].filter(name => links.has(name))
+    const from = { ipv4: node?.ipv4, ipv6: node?.ipv6 }
+    this.#vtepEntries.update(vteps, { devices, from, ipv6: needed.vxlanIpv6 })
     this.#updateHostSysctls()
     for (const keys of Object.values(this.#told)) keys.clear()
   }
@@ -338,8 +344,7 @@ export class Calculator {
       const remote = this.#items.remote.get(each)
       const here = each === node?.name
       this.#filter.updateTunnelsOf(each, here ? undefined : remote)
-      const ipv6 = here ? node.ipv6?.split('/')[0] : remote?.ipv6Address
-      const all = [here ? addressOf(node) : remote?.address, ipv6].filter(address => address !== undefined)
+      const all = here ? addressesOf(node) : [remote?.address, remote?.ipv6Address].filter(each => each !== undefined)
       for (const address of this.#nodeAddresses.update(each, all)) {
         this.#filter.addressChanged(address)
         this.#masquerade.addressChanged(address)
@@ -347,15 +352,8 @@ export class Calculator {
     }
   }
 
-  /** `someLackIpip`: a node behind a block of an IP-in-IP pool has no IP-in-IP. The same needs are the same object. */
-  #needs({ someLackIpip }: { someLackIpip: boolean }): TunnelsNeeded {
-    const { capabilities } = this.#settings
-    const asksIpip = this.#pools.asksFor('ipip', 'ipv4')
-    const standIn = asksIpip && (!capabilities.ipip || someLackIpip)
-    const ipip = capabilities.ipip && asksIpip
-    const vxlanIpv4 = capabilities.vxlan && (this.#pools.asksFor('vxlan', 'ipv4') || standIn)
-    const vxlanIpv6 = capabilities.vxlan && this.#pools.asksFor('vxlan', 'ipv6')
-    return tunnelsNeeded({ ipip, vxlanIpv4, vxlanIpv6 })
+  #needs(others: Others): TunnelsNeeded {
+    return tunnelsNeeded(this.#pools, this.#settings, others)
   }
 
   #updateHere(before: ThisNode | undefined, needed: TunnelsNeeded): void {
@@ -372,10 +370,10 @@ export class Calculator {
     const devices = node === undefined ? [] : tunnelDevices(needed, node, this.#settings)
     const addresses = ownAddresses(devices)
     const { link, address } = this.#outputs
-    for (const name of [IPIP_DEVICE, VXLAN_DEVICE]) link.want(name, undefined)
+    for (const name of TUNNEL_DEVICES) link.want(name, undefined)
     for (const device of devices) link.want(device.name, device)
     for (const [key, { interfaceName }] of [...address.wanted()])
-      if (interfaceName === IPIP_DEVICE || interfaceName === VXLAN_DEVICE) address.want(key, undefined)
+      if (TUNNEL_DEVICES.has(interfaceName)) address.want(key, undefined)
     for (const each of addresses) address.want(addressKey(each), each)
   }
 
@@ -387,6 +385,7 @@ export class Calculator {
       uplinkTwoWay: this.#masquerade.leavesPodAddressToNodes,
       ipip: links.has(IPIP_DEVICE),
       vxlan: links.has(VXLAN_DEVICE),
+      vxlanOverIpv6: links.has(VXLAN_DEVICE_V6),
       vxlanIpv6: this.#needed.vxlanIpv6,
       ipipAddressed: node?.ipipTunnelAddress !== undefined,
       ipv6: node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6,

@@ -1,5 +1,5 @@
 // The part of the pod filter that is no pod's own: its tables, and the addresses of all nodes, this one's too.
-import { nftElementKey } from '../../kernel/reconcile/objects.ts'
+import { type NamedNftElement, nftElementKey } from '../../kernel/reconcile/objects.ts'
 import type { Desired } from '../desired.ts'
 import type { RemoteNode, ThisNode } from '../input.ts'
 import type { TunnelsNeeded } from './mtu.ts'
@@ -21,7 +21,7 @@ export class FilterGroup {
   readonly #outputs: Outputs
   readonly #nodes: Nodes
   readonly #farTunnels = new NodeAddresses()
-  #own: string | undefined
+  #own: ReadonlyMap<string, NamedNftElement> = new Map()
   #node: ThisNode | undefined
   #tunnels: TunnelsNeeded | undefined
   #vxlanPort: number | undefined
@@ -59,16 +59,16 @@ export class FilterGroup {
     this.#vxlanPort = vxlanPort
     const { nftTable, nftElement } = this.#outputs
     for (const [key, program] of podFilterPrograms(this.#marks, { ...tunnels, vxlanPort })) nftTable.want(key, program)
-    const address = addressOf(node)
-    const own = address === undefined ? undefined : thisNodeElement(this.#marks, address)
-    const key = own && nftElementKey(own)
-    if (this.#own !== undefined && this.#own !== key) nftElement.want(this.#own, undefined)
-    if (key !== undefined) nftElement.want(key, own)
-    this.#own = key
+    const marks = this.#marks
+    const own = addressesOf(node).map(address => thisNodeElement(marks, address))
+    const before = this.#own
+    this.#own = new Map(own.map(element => [nftElementKey(element), element]))
+    for (const key of before.keys()) if (!this.#own.has(key)) nftElement.want(key, undefined)
+    for (const [key, element] of this.#own) nftElement.want(key, element)
   }
 }
 
-/** The IPv4 address of a node without its mask, where it has one. */
-export function addressOf({ ipv4 }: ThisNode): string | undefined {
-  return ipv4?.split('/')[0]
+/** The addresses of this node without their masks: one of a family, or of both. */
+export function addressesOf({ ipv4, ipv6 }: ThisNode): string[] {
+  return [ipv4, ipv6].flatMap(subnet => subnet?.split('/')[0] ?? [])
 }

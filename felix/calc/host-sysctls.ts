@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type NamedSysctl, sysctlKey } from '../../kernel/reconcile/objects.ts'
 import type { Output } from './output.ts'
-import { IPIP_DEVICE, tunnelNames, VXLAN_DEVICE } from './tunnels.ts'
+import { IPIP_DEVICE, tunnelNames, VXLAN_DEVICE, VXLAN_DEVICE_V6 } from './tunnels.ts'
 
 const FORWARD_IPV4: NamedSysctl = { family: 'ipv4', path: ['ip_forward'], value: '1' }
 const FORWARD_IPV6: NamedSysctl = { family: 'ipv6', path: ['conf', 'all', 'forwarding'], value: '1' }
@@ -21,7 +21,8 @@ export type HostSettings = {
   /** Whether this node has the tunnel. */
   ipip: boolean
   vxlan: boolean
-  /** Whether that of VXLAN carries IPv6. */
+  vxlanOverIpv6: boolean
+  /** Whether that of VXLAN over IPv4 carries IPv6, as the one over IPv6 always does. */
   vxlanIpv6: boolean
   /** Whether the device of IP-in-IP has an address; that of VXLAN always has one. */
   ipipAddressed: boolean
@@ -45,7 +46,7 @@ export class HostSysctls {
    * (`fib_validate_source`). The same again costs nothing.
    */
   want(settings: HostSettings): void {
-    const { uplink, uplinkTwoWay, ipip, vxlan, vxlanIpv6, ipipAddressed, ipv6 } = settings
+    const { uplink, uplinkTwoWay, ipip, vxlan, vxlanOverIpv6, vxlanIpv6, ipipAddressed, ipv6 } = settings
     if (isDeepStrictEqual(settings, this.#settings)) return
     this.#settings = settings
     const before = this.#ofDevices
@@ -56,6 +57,7 @@ export class HostSysctls {
       ...[...uplinks, ...tunnels].map(forwardFrom),
       ...twoWay.map(device => (device === IPIP_DEVICE && !ipipAddressed ? filterNot(device) : filterLoosely(device))),
       ...(vxlan && vxlanIpv6 ? carryIpv6(VXLAN_DEVICE) : []),
+      ...(vxlanOverIpv6 ? carryIpv6(VXLAN_DEVICE_V6) : []),
     ])
     this.#output.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
     this.#output.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)

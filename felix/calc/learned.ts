@@ -14,7 +14,7 @@ import type { ConditionCounts } from './conditions.ts'
 import { can, chooseWay, type NoWay, poolEncapsulation, TUNNEL_TYPE, type Way } from './encapsulation.ts'
 import type { RouteClaims } from './route-claims.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './tunnels.ts'
-import type { Vtep } from './vteps.ts'
+import { type Vtep, vxlanDeviceTo } from './vteps.ts'
 
 /** What the route of an announcement depends on besides itself. */
 type LearnedContext = {
@@ -212,10 +212,11 @@ export class LearnedGroup {
     const onLink = !overIpv4 && (learned.interface !== undefined || here.subnets.match(hop) !== undefined)
     const vtep = this.#context.vtepOf(nextHop)
     const announced = learned.encapsulations
-    const farVtep = prefix.family === 'ipv4' ? vtep?.vtep !== undefined : vtep !== undefined
+    const isReached = vtep !== undefined && vxlanDeviceTo(vtep, here.node) !== undefined
+    const farVtep = prefix.family === 'ipv4' ? vtep?.vtep !== undefined : isReached
     const way = chooseWay({ family: prefix.family, pool, onLink, announced, own: here.own, farVtep })
     if (way.way === 'none') return noWay(dst, learned, pool, way, vtep)
-    const route = this.#route(dst, way.way, learned, uplinkTo(nextHop, here.node), vtep)
+    const route = this.#route(dst, way.way, learned, here.node, vtep)
     if (way.way !== 'vxlan' || way.instead === undefined) return { route }
     return { route, condition: standIn(learned, way.instead, vtep) }
   }
@@ -224,15 +225,16 @@ export class LearnedGroup {
     dst: string,
     way: 'direct' | 'ipip' | 'vxlan',
     { nextHop, interface: through }: LearnedRoute,
-    uplink: string,
+    node: ThisNode,
     vtep: Vtep | undefined,
   ): NamedRoute {
     // one literal each, and the spread first: there may be hundreds of thousands
     const protocol = this.#context.routeProtocol
-    if (way === 'direct') return { ...LEARNED, dst, protocol, gateway: nextHop, interfaceName: through ?? uplink }
+    if (way === 'direct')
+      return { ...LEARNED, dst, protocol, gateway: nextHop, interfaceName: through ?? uplinkTo(nextHop, node) }
     if (way === 'vxlan' && familyOf(dst) === 'ipv6')
       // a link-local gateway is on the link by itself
-      return { ...LEARNED, dst, protocol, gateway: linkLocal(vtep!.mac), interfaceName: VXLAN_DEVICE }
+      return { ...LEARNED, dst, protocol, gateway: linkLocal(vtep!.mac), interfaceName: vxlanDeviceTo(vtep!, node) }
     const [gateway, interfaceName] = way === 'ipip' ? [nextHop, IPIP_DEVICE] : [vtep?.vtep, VXLAN_DEVICE]
     return { ...LEARNED, dst, protocol, gateway, interfaceName, onlink: true }
   }

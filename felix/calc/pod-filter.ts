@@ -39,8 +39,8 @@ import {
 /** `table`: the name of both tables; `interfacePrefix`: what the names of the pods' interfaces begin with. */
 export type PodFilterMarks = { table: string; interfacePrefix: string }
 
-/** `ipip`, `vxlan`: this node may have such a tunnel. Without one, its packets are some other program's. */
-export type TunnelFacts = { ipip: boolean; vxlan: boolean; vxlanPort: number }
+/** `ipip`, `vxlan`, `vxlanOverIpv6`: this node may have such a tunnel. Without one, its packets are some other program's. */
+export type TunnelFacts = { ipip: boolean; vxlan: boolean; vxlanOverIpv6: boolean; vxlanPort: number }
 
 /** `iifname . address` of every pod. */
 const POD_IPV4 = 'pod_ipv4'
@@ -53,8 +53,8 @@ const NODES = 'nodes'
 const NODES_OF = { ipv4: NODES, ipv6: 'nodes_ipv6' } as const
 /** Addresses of the tunnel devices of other nodes: what a node sends to pods through a tunnel comes from there. */
 const NODE_TUNNELS = 'node_tunnels'
-/** The address of this node that its tunnels end at. */
-const THIS_NODE = 'this_node'
+/** The address of this node that its tunnels over a family end at. */
+const THIS_NODE = { ipv4: 'this_node', ipv6: 'this_node_ipv6' } as const
 
 /** Before connection tracking (-200) and after the reassembly of fragments (-400). */
 const RAW = -300
@@ -92,7 +92,8 @@ export function podFilterPrograms(
         inet.set(NODES_OF.ipv4, 'ipv4_addr'),
         inet.set(NODES_OF.ipv6, 'ipv6_addr'),
         inet.set(NODE_TUNNELS, 'ipv4_addr'),
-        inet.set(THIS_NODE, 'ipv4_addr'),
+        inet.set(THIS_NODE.ipv4, 'ipv4_addr'),
+        inet.set(THIS_NODE.ipv6, 'ipv6_addr'),
       ],
       chains: [
         ...FAMILIES.flatMap(family => [inet.chain(FOREIGN[family]), inet.chain(ERROR[family])]),
@@ -205,21 +206,29 @@ function errorRules({ drop, rule }: Table, family: Family): NftRule[] {
  * own address when it masquerades, and a Service can lead them here from anywhere.
  */
 function forwardRules(drop: Drop, { vxlanPort }: TunnelFacts): NftRule[] {
-  const guard = (name: string, match: readonly NftExpression[]) =>
+  const guard = (family: Family, name: string, match: readonly NftExpression[]) =>
     drop('forward', `forwarded ${name} that no node sent`, [
       ...match,
-      ...destination('ipv4', 'in', NODES),
-      ...source('ipv4', 'not in', NODES),
+      ...destination(family, 'in', NODES_OF[family]),
+      ...source(family, 'not in', NODES_OF[family]),
     ])
-  return [guard('IP-in-IP', isIpip()), guard('VXLAN', isUdp('dport', vxlanPort))]
+  return [
+    guard('ipv4', 'IP-in-IP', isIpip()),
+    ...FAMILIES.map(family => guard(family, 'VXLAN', isUdp('dport', vxlanPort))),
+  ]
 }
 
-function tunnelRules(drop: Drop, { ipip, vxlan, vxlanPort }: TunnelFacts): NftRule[] {
-  const guard = (name: string, match: readonly NftExpression[]) => [
-    drop('input', `${name} that no node sent`, [...source('ipv4', 'not in', NODES), ...match]),
-    drop('input', `${name} to another address`, [...destination('ipv4', 'not in', THIS_NODE), ...match]),
+function tunnelRules(drop: Drop, { ipip, vxlan, vxlanOverIpv6, vxlanPort }: TunnelFacts): NftRule[] {
+  const guard = (family: Family, name: string, match: readonly NftExpression[]) => [
+    drop('input', `${name} that no node sent`, [...source(family, 'not in', NODES_OF[family]), ...match]),
+    drop('input', `${name} to another address`, [...destination(family, 'not in', THIS_NODE[family]), ...match]),
   ]
-  return [...(ipip ? guard('IP-in-IP', isIpip()) : []), ...(vxlan ? guard('VXLAN', isUdp('dport', vxlanPort)) : [])]
+  const isVxlan = isUdp('dport', vxlanPort)
+  return [
+    ...(ipip ? guard('ipv4', 'IP-in-IP', isIpip()) : []),
+    ...(vxlan ? guard('ipv4', 'VXLAN', isVxlan) : []),
+    ...(vxlanOverIpv6 ? guard('ipv6', 'VXLAN', isVxlan) : []),
+  ]
 }
 
 /** The elements that let a pod send under its own addresses, and under the link-local address that its MAC gives it. */
@@ -281,7 +290,7 @@ export function nodeTunnelElement({ table }: PodFilterMarks, address: string): N
 }
 
 export function thisNodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {
-  return { family: 'inet', table, set: THIS_NODE, words: [address] }
+  return { family: 'inet', table, set: THIS_NODE[familyOf(address)], words: [address] }
 }
 
 function tableOf(family: NftFamily, table: string) {

@@ -9,8 +9,12 @@ import { mtus, type TunnelsNeeded } from './mtu.ts'
 
 export const IPIP_DEVICE = 'tunl0'
 export const VXLAN_DEVICE = 'vxlan.calico'
+/** VXLAN over IPv6, for nodes of which one has no IPv4 address: a device sends over one family alone. */
+export const VXLAN_DEVICE_V6 = 'vxlan-v6.calico'
 
-/** The names of the devices that are needed. */
+export const TUNNEL_DEVICES: ReadonlySet<string> = new Set([IPIP_DEVICE, VXLAN_DEVICE, VXLAN_DEVICE_V6])
+
+/** The names of the devices over IPv4 that are needed. */
 export function tunnelNames({ ipip, vxlan }: Pick<TunnelsNeeded, 'ipip' | 'vxlan'>): string[] {
   return [...(ipip ? [IPIP_DEVICE] : []), ...(vxlan ? [VXLAN_DEVICE] : [])]
 }
@@ -37,18 +41,12 @@ export function tunnelDevices(
       address: node.ipipTunnelAddress,
       mtu: mtu.ipip,
     })
-  const local = node.ipv4?.split('/')[0]
-  if (local !== undefined && (needed.vxlanIpv6 || (needed.vxlanIpv4 && node.vxlanTunnelAddress !== undefined)))
-    devices.push({
-      name: VXLAN_DEVICE,
-      kind: 'vxlan',
-      address: node.vxlanTunnelAddress,
-      mtu: mtu.vxlan,
-      mac: node.vxlanTunnelMac ?? vtepMac(node.name),
-      vni: config.vxlanVni,
-      port: config.vxlanPort,
-      local,
-    })
+  const { vxlanVni: vni, vxlanPort: port } = config
+  const vxlan = { kind: 'vxlan', mac: node.vxlanTunnelMac ?? vtepMac(node.name), vni, port } as const
+  const [ipv4, ipv6] = [node.ipv4, node.ipv6].map(subnet => subnet?.split('/')[0])
+  if (needed.vxlan && (needed.vxlanIpv6 || node.vxlanTunnelAddress !== undefined))
+    devices.push({ ...vxlan, name: VXLAN_DEVICE, address: node.vxlanTunnelAddress, mtu: mtu.vxlan, local: ipv4 })
+  if (needed.vxlanOverIpv6) devices.push({ ...vxlan, name: VXLAN_DEVICE_V6, mtu: mtu.vxlanOverIpv6, local: ipv6 })
   return devices
 }
 

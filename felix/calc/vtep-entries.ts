@@ -1,39 +1,40 @@
-// What vxlan.calico holds of the other nodes: where the frames for each VTEP go, as permanent entries, so that no question is asked
-// and no answer of anybody is believed. They are wanted while the device is.
+// What the VXLAN devices hold of the other nodes: where the frames for each VTEP go, as permanent entries, so that no question is
+// asked and no answer of anybody is believed. They are wanted while the device is that leads there.
 import { isDeepStrictEqual } from 'node:util'
 import { fdbKey, type NamedFdbEntry, type NamedNeighbour, neighbourKey } from '../../kernel/reconcile/objects.ts'
 import { linkLocal } from '../../lib/ip.ts'
 import type { Desired } from '../desired.ts'
+import type { ThisNode } from '../input.ts'
 import type { Output } from './output.ts'
-import { VXLAN_DEVICE } from './tunnels.ts'
-import type { Vtep, VtepChange, VtepGroup } from './vteps.ts'
+import { TUNNEL_DEVICES, VXLAN_DEVICE } from './tunnels.ts'
+import { type Vtep, type VtepChange, type VtepGroup, vxlanDeviceTo } from './vteps.ts'
 
 type Vteps = Pick<VtepGroup, 'all' | 'get'>
 type Outputs = { readonly [K in 'neighbour' | 'fdb']: Output<Desired[K]> }
-/** Which packets of pods the device carries besides those of IPv4. */
-type Carried = { ipv6: boolean }
+/** The devices that are wanted, this node’s addresses, and whether packets of pods are carried besides those of IPv4. */
+type Carried = { devices: readonly string[]; from: Pick<ThisNode, 'ipv4' | 'ipv6'>; ipv6: boolean }
 
 export class VtepEntries {
   readonly #vteps: Vteps
   readonly #outputs: Outputs
-  /** As of the last update; undefined while the device is not wanted. */
-  #carried: Carried | undefined
+  /** As of the last update. */
+  #carried: Carried = { devices: [], from: {}, ipv6: false }
 
   constructor(vteps: Vteps, outputs: Outputs) {
     this.#vteps = vteps
     this.#outputs = outputs
   }
 
-  /** Takes in the nodes whose VTEP changed, and what the device carries; undefined: it is not wanted. */
-  update(changes: readonly VtepChange[], carried: Carried | undefined): void {
+  /** Takes in the nodes whose VTEP changed, and what is carried from here. */
+  update(changes: readonly VtepChange[], carried: Carried): void {
     const { neighbour, fdb } = this.#outputs
     if (!isDeepStrictEqual(carried, this.#carried)) {
       this.#carried = carried
       for (const [key, { interfaceName }] of [...neighbour.wanted()])
-        if (interfaceName === VXLAN_DEVICE) neighbour.want(key, undefined)
+        if (TUNNEL_DEVICES.has(interfaceName)) neighbour.want(key, undefined)
       for (const key of [...fdb.wanted().keys()]) fdb.want(key, undefined)
-      if (carried !== undefined) for (const vtep of this.#vteps.all()) this.#want(vtep, carried, 'present')
-    } else if (carried !== undefined) {
+      for (const vtep of this.#vteps.all()) this.#want(vtep, carried, 'present')
+    } else {
       // an entry may have passed from one node to another, and back: first all go, then those that hold now come
       for (const { before, now } of changes)
         for (const vtep of [before, now]) if (vtep !== undefined) this.#want(vtep, carried, 'absent')
@@ -57,12 +58,16 @@ export class VtepEntries {
  * A VTEP without an address for what is carried has no entries.
  */
 function entriesOf(
-  { vtep, mac, address }: Vtep,
-  { ipv6 }: Carried,
+  far: Vtep,
+  { devices, from, ipv6 }: Carried,
 ): { neighbours: NamedNeighbour[]; fdb: NamedFdbEntry[] } {
-  const hops = [vtep, ipv6 ? linkLocal(mac) : undefined].filter(hop => hop !== undefined)
+  const interfaceName = vxlanDeviceTo(far, from)
+  if (interfaceName === undefined || !devices.includes(interfaceName)) return { neighbours: [], fdb: [] }
+  const { vtep, mac, address, ipv6Address } = far
+  const [hop, dst] = interfaceName === VXLAN_DEVICE ? [vtep, address] : [undefined, ipv6Address]
+  const hops = [hop, ipv6 ? linkLocal(mac) : undefined].filter(each => each !== undefined)
   return {
-    neighbours: hops.map(hop => ({ interfaceName: VXLAN_DEVICE, address: hop, mac, permanent: true })),
-    fdb: hops.length === 0 ? [] : [{ interfaceName: VXLAN_DEVICE, mac, dst: address }],
+    neighbours: hops.map(each => ({ interfaceName, address: each, mac, permanent: true })),
+    fdb: hops.length === 0 || dst === undefined ? [] : [{ interfaceName, mac, dst }],
   }
 }

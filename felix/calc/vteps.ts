@@ -2,15 +2,16 @@
 // several that claim one, the first by precedence has it. Only nodes that share a claim, directly or through others, are
 // looked at when one of them changes.
 import { broken, type Condition } from '../../api/status.ts'
-import type { RemoteNode } from '../input.ts'
+import type { TunnelDevice } from '../desired.ts'
+import type { RemoteNode, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
-import { vtepMac } from './tunnels.ts'
+import { VXLAN_DEVICE, VXLAN_DEVICE_V6, vtepMac } from './tunnels.ts'
 
 /**
- * `address`: of the node, where the packets go. `ipv6Address`: its other one, under which it may announce its blocks. `vtep`: of the
- * tunnel device; a node that needs VXLAN for IPv6 alone has none.
+ * `address` and `ipv6Address`: of the node, one of which is there: where the packets go, and under which it announces its blocks.
+ * `vtep`: of the tunnel device; a node that needs VXLAN for IPv6 alone has none.
  */
-export type Vtep = { node: string; address: string; ipv6Address?: string; vtep?: string; mac: string }
+export type Vtep = { node: string; address?: string; ipv6Address?: string; vtep?: string; mac: string }
 
 /** The VTEP that a node had and has. */
 export type VtepChange = { name: string; before: Vtep | undefined; now: Vtep | undefined }
@@ -23,6 +24,7 @@ export class VtepGroup {
   readonly #granted = new Map<string, Vtep>()
   readonly #byAddress = new Map<string, Vtep>()
   readonly #refused = new Map<string, Condition>()
+  readonly #lackIpv4 = new Set<string>()
 
   constructor(conditions: ConditionCounts) {
     this.#conditions = conditions
@@ -33,13 +35,19 @@ export class VtepGroup {
     const affected = this.#related(name)
     this.#withdraw(name)
     const { address, ipv6Address, vxlanTunnelAddress: vtep, vxlanTunnelMac, precedence = '' } = remote ?? {}
-    if (address !== undefined && (vtep !== undefined || vxlanTunnelMac !== undefined)) {
+    const hasAddress = address !== undefined || ipv6Address !== undefined
+    if (hasAddress && (vtep !== undefined || vxlanTunnelMac !== undefined)) {
       this.#precedence.set(name, `${precedence} ${name}`)
       this.#wish({ node: name, address, ipv6Address, vtep, mac: (vxlanTunnelMac ?? vtepMac(name)).toLowerCase() })
       for (const other of this.#related(name)) affected.add(other)
     }
     const key = (each: string) => this.#precedence.get(each) ?? each
     return this.#grant([...affected].sort((a, b) => (key(a) < key(b) ? -1 : 1)))
+  }
+
+  /** Whether some node takes VXLAN over IPv6 alone. */
+  get someLackIpv4(): boolean {
+    return this.#lackIpv4.size > 0
   }
 
   /** The VTEP of the node with an address of either family. */
@@ -88,6 +96,7 @@ export class VtepGroup {
 
   #wish(wish: Vtep): void {
     this.#wishes.set(wish.node, wish)
+    if (wish.address === undefined) this.#lackIpv4.add(wish.node)
     for (const claim of claimsOf(wish)) {
       const names = this.#claimants.get(claim) ?? new Set()
       this.#claimants.set(claim, names.add(wish.node))
@@ -98,6 +107,7 @@ export class VtepGroup {
     const wish = this.#wishes.get(name)
     if (wish === undefined) return
     this.#wishes.delete(name)
+    this.#lackIpv4.delete(name)
     this.#precedence.delete(name)
     for (const claim of claimsOf(wish)) {
       const names = this.#claimants.get(claim)
@@ -121,6 +131,18 @@ export class VtepGroup {
 function claimsOf(wish: Vtep): string[] {
   const { vtep, mac } = wish
   return [...nodeAddresses(wish), ...(vtep === undefined ? [] : [vtep]), mac]
+}
+
+/**
+ * The device that leads to the tunnel end of another node: the one over IPv4 where both nodes have such an address, else the one
+ * over IPv6 where both have that. Both ends decide alike.
+ */
+export function vxlanDeviceTo(
+  { address, ipv6Address }: Vtep,
+  { ipv4, ipv6 }: Pick<ThisNode, 'ipv4' | 'ipv6'>,
+): TunnelDevice['name'] | undefined {
+  if (address !== undefined && ipv4 !== undefined) return VXLAN_DEVICE
+  return ipv6Address !== undefined && ipv6 !== undefined ? VXLAN_DEVICE_V6 : undefined
 }
 
 /** The addresses of the node of a VTEP. */

@@ -68,14 +68,15 @@ export class LinkTable {
         this.#held.set(link.name, link)
       }
     }
-    const { vxlanDevice } = this.#ownership.marks
-    const stray = vxlanDevice === undefined ? undefined : this.#links.byName(vxlanDevice)
-    if (stray === undefined || this.#wanted.has(stray.name)) return outcome
-    if (!mayRemove) outcome.withheld.push(named(stray.name))
-    else {
-      const result = await this.#attempt(stray.name, () => this.#remove(stray))
-      if (typeof result === 'object') outcome.refused.push({ ...named(stray.name), ...result })
-      else outcome.written.push(named(stray.name))
+    for (const name of this.#ownership.marks.vxlanDevices ?? []) {
+      const stray = this.#wanted.has(name) ? undefined : this.#links.byName(name)
+      if (stray === undefined) continue
+      if (!mayRemove) outcome.withheld.push(named(name))
+      else {
+        const result = await this.#attempt(name, () => this.#remove(stray))
+        if (typeof result === 'object') outcome.refused.push({ ...named(name), ...result })
+        else outcome.written.push(named(name))
+      }
     }
     return outcome
   }

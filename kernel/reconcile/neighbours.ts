@@ -51,11 +51,11 @@ export function neighbourTable(kernel: Kernel, links: LinkView, ownership: Owner
   )
 }
 
-/** Where the VXLAN device sends the frames of each far tunnel endpoint. */
+/** Where the VXLAN devices send the frames of each far tunnel endpoint. */
 export function fdbTable(kernel: Kernel, links: LinkView, ownership: Ownership): KernelTable<NamedFdbEntry> {
-  const { vxlanDevice } = ownership.marks
+  const { vxlanDevices = [] } = ownership.marks
   const listInterface = async (interfaceName: string): Promise<[string, NamedFdbEntry][]> => {
-    const link = interfaceName === vxlanDevice ? await links.find(interfaceName) : undefined
+    const link = ownership.ownsVxlan(interfaceName) ? await links.find(interfaceName) : undefined
     if (link === undefined) return []
     return (await kernel.fdb(link.index)).map(({ mac, dst }) => {
       const value = { interfaceName, mac, dst }
@@ -67,9 +67,9 @@ export function fdbTable(kernel: Kernel, links: LinkView, ownership: Ownership):
       kind: 'fdb',
       same: (wanted, seen) => wanted.dst === seen.dst,
       interfaceOf: ({ interfaceName }) => interfaceName,
-      owns: ({ interfaceName }) => interfaceName === vxlanDevice,
+      owns: ({ interfaceName }) => ownership.ownsVxlan(interfaceName),
       mayTake: () => false,
-      list: async () => (vxlanDevice === undefined ? [] : listInterface(vxlanDevice)),
+      list: async () => (await Promise.all(vxlanDevices.map(listInterface))).flat(),
       listInterface,
       look(objects) {
         return lookEach(links, objects, async ({ interfaceName, mac }, ifindex) => {

@@ -15,8 +15,8 @@ export type Marks = {
   protocol: number
   /** Interfaces whose names begin so are ours alone, with every neighbour of theirs and every route without a gateway. */
   interfacePrefix?: string
-  /** The name of the VXLAN device that is ours alone, with everything on it. */
-  vxlanDevice?: string
+  /** The names of the VXLAN devices that are ours alone, with everything on them. */
+  vxlanDevices?: readonly string[]
   /** The name of the IP-in-IP device: the kernel's own, which others may use too. */
   ipipDevice?: string
   /** The name of the tables of nftables that are ours alone, one for each family in use. */
@@ -56,20 +56,25 @@ export class Ownership {
     return interfacePrefix !== undefined && name.startsWith(interfacePrefix)
   }
 
+  /** Whether a name is that of one of our VXLAN devices. */
+  ownsVxlan(name: string): boolean {
+    return this.marks.vxlanDevices?.includes(name) === true
+  }
+
   /** Whether every neighbour on an interface is ours. */
   ownsNeighboursOf(interfaceName: string): boolean {
-    return interfaceName === this.marks.vxlanDevice || this.ownsInterface(interfaceName)
+    return this.ownsVxlan(interfaceName) || this.ownsInterface(interfaceName)
   }
 
   /**
-   * Whether a single address on an interface is ours: all on the VXLAN device; those within our destinations on the
+   * Whether a single address on an interface is ours: all on a VXLAN device of ours; those within our destinations on the
    * IP-in-IP device, where IPVS may keep others; on `lo` only the pods' gateway that an earlier version put there.
    */
   ownsAddress({ interfaceName, address, length, scope }: NamedAddress): boolean {
     if (familyOf(address) !== 'ipv4' || length !== addressBits('ipv4')) return false
     if (interfaceName === 'lo') return address === GATEWAY.ipv4 && scope === ROUTE_SCOPE.link
     if (interfaceName === this.marks.ipipDevice) return this.isDestination(address)
-    return interfaceName === this.marks.vxlanDevice
+    return this.ownsVxlan(interfaceName)
   }
 
   /** Why a route is ours; undefined when it is another owner's. */

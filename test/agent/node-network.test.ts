@@ -63,7 +63,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
         if (uplinkMtu !== undefined) told.push(`uplink ${uplinkMtu}`)
       },
       complete: what => void told.push(`complete ${what}`),
-      tunnelsNeeded: () => ({ ...needed, vxlanIpv4: needed.vxlan, vxlanIpv6: false }),
+      tunnelsNeeded: () => ({ ...needed, vxlanIpv4: needed.vxlan, vxlanIpv6: false, vxlanOverIpv6: false }),
       applied: async () => undefined,
     },
     allocator: {

@@ -523,7 +523,7 @@ else {
     'the kernel takes every change of the ranges of two pods in one transaction, whatever they were, and a restart writes none',
     async t => {
       const marks = { table: 'walk', interfacePrefix: 'cali' }
-      const programs = podFilterPrograms(marks, { ipip: false, vxlan: false, vxlanPort: 4789 })
+      const programs = podFilterPrograms(marks, { ipip: false, vxlan: false, vxlanOverIpv6: false, vxlanPort: 4789 })
       const run = () => {
         const tables = new NftTables(host().kernel)
         for (const [key, program] of programs) tables.wantTable(key, program)

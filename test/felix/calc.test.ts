@@ -1,19 +1,16 @@
 // What one node wants of its kernel, line by line as `ip` prints it.
 import test from 'ava'
-import type { Condition } from '../../api/status.ts'
 import { vtepMac } from '../../felix/calc/tunnels.ts'
-import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
+import { desiredState, lines, said } from './wanted.ts'
 import {
   calculated,
   EMPTY,
   endpoint,
   FULL,
-  IPV6_OVER_IPV4,
   learned,
   N3,
   N4,
   tell,
-  VXLAN_POOL,
   WITHOUT_IPIP,
   WORLDS,
   type World,
@@ -226,84 +223,6 @@ test('VXLAN is needed for an IPIP pool only when one side lacks IP-in-IP', t => 
   t.deepEqual(needed({ pools: [], learned: FULL.learned }), { ipip: false, vxlan: false })
 })
 
-test('an IPv6 block that is announced over IPv4 goes through the VXLAN device, also within a LAN', t => {
-  t.deepEqual(
-    lines(IPV6_OVER_IPV4).filter(line => line.startsWith('fd00')),
-    [
-      'fd00:10:2::/122 via fe80::6400:ff:fe00:2 dev vxlan.calico proto 80',
-      'fd00:10:3::/122 via fe80::6400:ff:fe00:3 dev vxlan.calico proto 80',
-      'fd00:10:5::/122 via 2001:db8:10::15 dev eth0 proto 80',
-      'fd00:10:6::/122 via fe80::6400:ff:fe00:6 dev vxlan.calico proto 80',
-    ],
-  )
-  const { neighbours, fdb, addresses, sysctls } = desiredState(IPV6_OVER_IPV4)
-  t.deepEqual(
-    neighbours.map(({ address, mac }) => `${address} ${mac}`),
-    ['2', '3', '5', '6'].map(n => `fe80::6400:ff:fe00:${n} 66:00:00:00:00:0${n}`),
-  )
-  t.is(fdb.length, 4)
-  t.deepEqual(addresses, [])
-  t.deepEqual(
-    sysctls.filter(({ family }) => family === 'ipv6').map(({ path, value }) => `${path.join('/')} ${value}`),
-    [
-      'conf/all/forwarding 1',
-      'conf/vxlan.calico/accept_dad 0',
-      'conf/vxlan.calico/accept_ra 0',
-      'conf/vxlan.calico/disable_ipv6 0',
-      'conf/vxlan.calico/forwarding 1',
-    ],
-  )
-})
-
-test('a cluster of IPv6 pools alone needs no IPv4 tunnel address for its VXLAN device', t => {
-  const calculator = calculated(IPV6_OVER_IPV4)
-  t.deepEqual(calculator.tunnelsNeeded(), { ipip: false, vxlan: true, vxlanIpv4: false, vxlanIpv6: true })
-  t.deepEqual(calculator.podMtu(), { now: 1450, byConfiguration: 1450 })
-  t.deepEqual(
-    desiredState(IPV6_OVER_IPV4).tunnels.map(({ name, mtu }) => `${name} ${mtu}`),
-    ['vxlan.calico 1450'],
-  )
-})
-
-test('an IPv6 block has no route where the pool asks for no tunnel and the way is over IPv4, and the condition says what to set', t => {
-  const [pool] = IPV6_OVER_IPV4.pools
-  const { routes, conditions } = desiredState({ ...IPV6_OVER_IPV4, pools: [{ ...pool!, vxlan: 'Never' }] })
-  t.deepEqual(
-    routes.filter(({ gateway }) => gateway !== undefined).map(({ dst }) => dst),
-    ['fd00:10:5::/122'],
-  )
-  const found = conditions.find(({ object }) => object?.name === 'fd00:10:2::/122')
-  t.like(found, { type: 'BlocksReachable', reason: 'NextHopNotOnLink' })
-  t.regex(found?.message ?? '', /over IPv4 alone, and pool fd00:10::\/32 asks for no VXLAN/)
-  t.regex(found?.remedy ?? '', /^set vxlanMode of the pool/)
-})
-
-test('an IPv4 block of a node whose VXLAN carries IPv6 alone has no route through it', t => {
-  const [, second] = IPV6_OVER_IPV4.remotes
-  const { routes, conditions } = desiredState({
-    ...IPV6_OVER_IPV4,
-    node: { ...IPV6_OVER_IPV4.node, vxlanTunnelAddress: '10.245.1.1' },
-    pools: [...IPV6_OVER_IPV4.pools, VXLAN_POOL],
-    learned: [learned('10.245.3.0/26', second!.address!)],
-  })
-  t.false(routes.some(({ dst }) => dst === '10.245.3.0/26'))
-  t.deepEqual(conditions.map(said), ['BlocksReachable Route 10.245.3.0/26 VtepUnknown'])
-})
-
-test('a node that goes takes the neighbours, the forwarding entry and the routes of its IPv6 blocks along', t => {
-  const calculator = calculated(IPV6_OVER_IPV4)
-  calculator.set('remote', 'n3', undefined)
-  const { neighbour, fdb, route } = calculator.step()
-  t.deepEqual(
-    [...neighbour.entries(), ...fdb.entries(), ...route.entries()],
-    [
-      ['vxlan.calico fe80::6400:ff:fe00:3', undefined],
-      ['vxlan.calico 66:00:00:00:00:03', undefined],
-      ['fd00:10:3::/122', undefined],
-    ],
-  )
-})
-
 test('a VTEP MAC comes from the node name alone, is local and unicast', t => {
   t.is(vtepMac('n1'), vtepMac('n1'))
   t.regex(vtepMac('n1'), /^66(:[0-9a-f]{2}){5}$/)
@@ -331,46 +250,3 @@ test('a hundred thousand learned routes all get their route', t => {
     100_000,
   )
 })
-
-/** What a world leads to, in lists sorted by key. */
-function desiredState(world: World) {
-  const { link, address, route, neighbour, fdb, sysctl, condition } = calculated(world).wanted()
-  return {
-    podLinks: values(link).filter(({ kind }) => kind === undefined),
-    tunnels: values(link).filter(({ kind }) => kind !== undefined),
-    addresses: values(address),
-    routes: values(route),
-    neighbours: values(neighbour),
-    fdb: values(fdb),
-    sysctls: values(sysctl),
-    conditions: values(condition),
-  }
-}
-
-function values<V>(map: ReadonlyMap<string, V>): V[] {
-  return [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value)
-}
-
-/** A condition in one line. */
-function said({ type, object, reason }: Condition): string {
-  return `${type} ${object?.kind} ${object?.name} ${reason}`
-}
-
-/** Routes as `ip route` words them, sorted. */
-function lines(input: World): string[] {
-  return desiredState(input).routes.map(line).toSorted()
-}
-
-function line({ dst, type, gateway, interfaceName, protocol, scope, onlink, metric }: NamedRoute): string {
-  const proto = { 3: 'boot' }[protocol] ?? protocol
-  return [
-    type === 'blackhole' ? 'blackhole ' : '',
-    dst,
-    gateway === undefined ? '' : ` via ${gateway}`,
-    interfaceName === undefined ? '' : ` dev ${interfaceName}`,
-    ` proto ${proto}`,
-    scope === 253 ? ' scope link' : '',
-    metric === undefined ? '' : ` metric ${metric}`,
-    onlink === true ? ' onlink' : '',
-  ].join('')
-}

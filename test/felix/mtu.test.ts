@@ -2,7 +2,7 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { mtus } from '../../felix/calc/mtu.ts'
-import { calculated, EMPTY, FULL, IPIP_POOL, learned, N4, VXLAN_POOL, type World } from './worlds.ts'
+import { calculated, EMPTY, FULL, IPIP_POOL, IPV6_ALONE, learned, N4, VXLAN_POOL, type World } from './worlds.ts'
 
 const config = (part: Partial<World['config']>) => ({ ...EMPTY.config, ...part })
 const podMtu = (world: Partial<World>) => calculated({ ...EMPTY, ...world }).podMtu()
@@ -22,6 +22,14 @@ test('a configured MTU of a tunnel device is the MTU of the pods too', t => {
   t.is(podMtu({ pools: [IPIP_POOL], config: config({ vxlanMtu: 1300 }) }).now, 1480)
 })
 
+test('VXLAN over IPv6 costs 20 octets more than over IPv4, and has a configured MTU of its own', t => {
+  const of = (part: Partial<World['config']>) => calculated({ ...IPV6_ALONE, config: config(part) })
+  t.is(of({}).podMtu().now, 1430)
+  const configured = of({ vxlanMtu: 1300, vxlanOverIpv6Mtu: 1400 })
+  t.is(configured.wanted().link.get('vxlan-v6.calico')?.mtu, 1400)
+  t.is(configured.podMtu().now, 1400)
+})
+
 test('a node without IP-in-IP makes pods smaller, and the part that is by configuration stays', t => {
   const world = { pools: [IPIP_POOL], learned: [learned('10.244.4.0/26', N4.address, [8])] }
   t.deepEqual(podMtu(world), { now: 1450, byConfiguration: 1480 })
@@ -32,14 +40,13 @@ test('property: a packet of a pod fits the uplink and every device that is neede
   const configured = fc.oneof(fc.constant(0), size)
   fc.assert(
     fc.property(
-      fc.boolean(),
-      fc.boolean(),
+      fc.record({ ipip: fc.boolean(), vxlan: fc.boolean(), vxlanOverIpv6: fc.boolean() }),
       size,
-      configured,
-      configured,
-      (ipip, vxlan, uplinkMtu, ipipMtu, vxlanMtu) => {
-        const found = mtus({ ipip, vxlan }, { uplinkMtu, config: config({ ipipMtu, vxlanMtu }) })
-        const limits = [uplinkMtu, ...(ipip ? [found.ipip] : []), ...(vxlan ? [found.vxlan] : [])]
+      fc.record({ ipipMtu: configured, vxlanMtu: configured, vxlanOverIpv6Mtu: configured }),
+      (needed, uplinkMtu, given) => {
+        const found = mtus(needed, { uplinkMtu, config: config(given) })
+        const devices = (['ipip', 'vxlan', 'vxlanOverIpv6'] as const).filter(device => needed[device])
+        const limits = [uplinkMtu, ...devices.map(device => found[device])]
         return limits.every(limit => found.pod <= limit) && limits.includes(found.pod)
       },
     ),

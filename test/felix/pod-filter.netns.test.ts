@@ -156,7 +156,10 @@ else {
       // a node with IP-in-IP guards that too; this kernel may have none, so its rules alone are written
       await a.felix.close()
       const tables = new NftTables(a.host.kernel)
-      const programs = podFilterPrograms({ table: 'margay', interfacePrefix: 'cali' }, { ...TUNNELS, ipip: true })
+      const programs = podFilterPrograms(
+        { table: 'margay', interfacePrefix: 'cali' },
+        { ...TUNNELS, ipip: true, vxlanOverIpv6: false },
+      )
       for (const [key, program] of programs) tables.wantTable(key, program)
       t.deepEqual((await tables.put()).refused, [])
       const inner = ipv4({ from: '10.244.2.9', to: POD }, IP_PROTOCOL.udp, udp(5000, PORT))

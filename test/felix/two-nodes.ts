@@ -147,18 +147,23 @@ function ipv6World(n: number): Partial<World> {
   }
 }
 
-async function wire(from: TestNetns, name: string, to: TestNetns, peer: string, mac?: string): Promise<void> {
+export async function wire(from: TestNetns, name: string, to: TestNetns, peer: string, mac?: string): Promise<void> {
   await from.kernel.createLink({ kind: 'veth', name, mac, peer: { name: peer, netns: netnsPath(to.name) } })
   await to.kernel.setLink(peer, { up: true })
   await from.kernel.setLink(name, { up: true })
 }
 
-async function give({ kernel }: TestNetns, name: string, address: string, length: number): Promise<void> {
+export async function give({ kernel }: TestNetns, name: string, address: string, length: number): Promise<void> {
   const { index } = (await kernel.link(name))!
   await kernel.addAddress({ ifindex: index, address, length, scope: 0 })
 }
 
-async function route({ kernel }: TestNetns, dst: string, gateway: string | undefined, name: string): Promise<void> {
+export async function route(
+  { kernel }: TestNetns,
+  dst: string,
+  gateway: string | undefined,
+  name: string,
+): Promise<void> {
   const { index } = (await kernel.link(name))!
   const scope = gateway === undefined ? 253 : 0
   const made = { dst, table: 254, type: 'unicast', protocol: 3, scope, gateway, ifindex: index } as const

@@ -184,6 +184,27 @@ export const IPV6_OVER_IPV4: World = {
   ],
 }
 
+/** IPv6 pods and nodes of IPv6 alone: n2 on the LAN, n3 behind the router. n6 behind the router has an IPv4 address too. */
+export const IPV6_ALONE: World = {
+  ...EMPTY,
+  node: { name: 'n1', ipv6: '2001:db8:10::11/64', uplink: 'eth0', vxlanTunnelMac: '66:00:00:00:00:01' },
+  pools: IPV6_OVER_IPV4.pools,
+  remotes: [
+    { name: 'n2', ipv6Address: '2001:db8:10::12', vxlanTunnelMac: '66:00:00:00:00:02' },
+    { name: 'n3', ipv6Address: '2001:db8:20::13', vxlanTunnelMac: '66:00:00:00:00:03' },
+    { ...bareRemote('n6', '192.168.20.16', 6), ipv6Address: '2001:db8:20::16' },
+  ],
+  ownBlocks: ['fd00:10:1::/122'],
+  learned: [
+    learned('fd00:10:2::/122', '2001:db8:10::12', [8]),
+    learned('fd00:10:3::/122', '2001:db8:20::13', [8]),
+    learned('fd00:10:6::/122', '2001:db8:20::16', [8]),
+  ],
+}
+
+/** The same cluster as a node with addresses of both families sees it. */
+export const IPV6_BESIDE_BOTH: World = { ...IPV6_ALONE, node: IPV6_OVER_IPV4.node }
+
 export const WORLDS: Readonly<Record<string, World>> = {
   empty: EMPTY,
   pools: { ...EMPTY, pools: FULL.pools, ownBlocks: FULL.ownBlocks },
@@ -192,6 +213,8 @@ export const WORLDS: Readonly<Record<string, World>> = {
   withoutIpip: WITHOUT_IPIP,
   full: FULL,
   ipv6OverIpv4: IPV6_OVER_IPV4,
+  ipv6Alone: IPV6_ALONE,
+  ipv6BesideBoth: IPV6_BESIDE_BOTH,
 }
 
 /** The updates that lead from one world to another: one for each part that differs. */

@@ -37,11 +37,11 @@ test('what an object for one node says replaces those fields of the cluster that
 
 test('MTUs and route protocol of one node replace those of the cluster, port and VNI of the tunnels do not', t => {
   const config = (name: string, spec: object) => aResource('FelixConfiguration', { metadata: { name }, spec })
-  const cluster = config('default', { vxlanMTU: 1300, ipipMTU: 1400, deviceRouteProtocol: 80 })
+  const cluster = config('default', { vxlanMTU: 1300, vxlanMTUV6: 1290, ipipMTU: 1400, deviceRouteProtocol: 80 })
   const own = config('node.n1', { vxlanMTU: 0, deviceRouteProtocol: 4, vxlanPort: 4790, vxlanVNI: 5 })
   const { hosts: _, ...settings } = felixSettings(cluster, own)
   t.deepEqual(settings, {
-    ...{ vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 1400, vxlanMtu: 0 },
+    ...{ vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 1400, vxlanMtu: 0, vxlanOverIpv6Mtu: 1290 },
     workloadRouteProtocol: 4,
     nat: { keepAddressTo: 'pools', bgpPorts: [179] },
     logLimit: undefined,

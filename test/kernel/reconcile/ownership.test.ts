@@ -8,7 +8,7 @@ const AGENT: Marks = {
   table: ROUTE_TABLE.main,
   protocol: ROUTE_PROTOCOL.blocks,
   interfacePrefix: 'cali',
-  vxlanDevice: 'vxlan.calico',
+  vxlanDevices: ['vxlan.calico', 'vxlan-v6.calico'],
   ipipDevice: 'tunl0',
 }
 
@@ -81,7 +81,7 @@ test('addresses: all of the VXLAN device, those of a pool on tunl0, the old gate
   ownership.setDestinations(['10.1.0.0/16'])
   const owns = (interfaceName: string, address: string, length = 32, scope: number = ROUTE_SCOPE.universe) =>
     ownership.ownsAddress({ interfaceName, address, length, scope })
-  t.true(owns('vxlan.calico', '10.9.0.1'))
+  for (const device of ['vxlan.calico', 'vxlan-v6.calico']) t.true(owns(device, '10.9.0.1'))
   t.false(owns('vxlan.calico', '10.9.0.1', 24))
   t.false(owns('vxlan.calico', 'fe80::1', 128))
   t.true(owns('tunl0', '10.1.0.1'))
@@ -95,7 +95,7 @@ test('addresses: all of the VXLAN device, those of a pool on tunl0, the old gate
 test('neighbours: all of pods’ interfaces and of the VXLAN device', t => {
   const ownership = new Ownership(AGENT)
   t.true(ownership.ownsNeighboursOf('cali1'))
-  t.true(ownership.ownsNeighboursOf('vxlan.calico'))
+  for (const device of ['vxlan.calico', 'vxlan-v6.calico']) t.true(ownership.ownsNeighboursOf(device))
   for (const name of ['eth0', 'tunl0', 'lo', 'xcali1']) t.false(ownership.ownsNeighboursOf(name))
 })
 
