@@ -151,9 +151,10 @@ function sendersOf(rule: RoutingRule, { routes, own, ownsInterface }: Traffic): 
   const some: Record<Sender['sort'], Sender[]> = { host: [], pods: [], nodes: [] }
   if (asked.source === undefined) some.host.push({ sort: 'host' })
   const add = (sort: Sender['sort'], of: string, interfaceName?: string) => {
-    const source = addressIn(of, asked.source)
     const comesIn = asked.inInterface === undefined || asked.inInterface === (interfaceName ?? 'lo')
-    if (source === undefined || !comesIn || some[sort].length >= SOME) return
+    // of very many routes the comparison of addresses is most of the work
+    const source = comesIn && some[sort].length < SOME ? addressIn(of, asked.source) : undefined
+    if (source === undefined) return
     some[sort].push({ sort, source, ...(interfaceName !== undefined && { interfaceName }) })
   }
   for (const address of own) add('host', address)

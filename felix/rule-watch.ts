@@ -11,6 +11,7 @@ import type { NamedRoute } from '../kernel/reconcile/objects.ts'
 import { routeText } from '../kernel/reconcile/routes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains, type Family, familyOf, overlaps } from '../lib/ip.ts'
+import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import {
   isAskedFor,
   leadsSame,
@@ -162,10 +163,12 @@ export class RuleWatch {
   async #traffic(family: Family): Promise<Traffic> {
     const { ownsInterface, wanted, kernel } = this.#deps
     const { routes, pools } = wanted()
-    const isToPods = ({ dst, type }: NamedRoute) =>
-      type === 'unicast' &&
-      familyOf(dst) === family &&
-      pools.some(pool => familyOf(pool) === family && overlaps(pool, dst))
+    const index = new PrefixIndex<true>()
+    for (const prefix of pools.map(parsePrefix)) if (prefix !== undefined) index.set(prefix, true)
+    const isToPods = ({ dst, type }: NamedRoute) => {
+      const prefix = type === 'unicast' ? parsePrefix(dst) : undefined
+      return prefix?.family === family && index.match(prefix) === true
+    }
     const own = (await kernel.addresses()).filter(({ address, scope }) => familyOf(address) === family && scope === 0)
     return { routes: [...routes].filter(isToPods), own: own.map(({ address }) => address), ownsInterface }
   }
