@@ -1,5 +1,7 @@
 // Who has something in a block, from the object alone. Pure.
+import { wishesOf } from '../api/address-wishes.ts'
 import type { Resource } from '../api/kinds.ts'
+import { addressAt } from '../lib/ip.ts'
 
 export type Owners = {
   /** The nodes that may use the block or an address of it. */
@@ -10,8 +12,13 @@ export type Owners = {
 
 const HOST = 'host:'
 
-/** A block of nobody with nothing in it has no nodes. One that belongs to something else than a node is unclear. */
-export function ownersOf({ spec }: Resource<'IPAMBlock'>): Owners {
+/**
+ * A block of nobody with nothing in it has no nodes. One that belongs to something else than a node is unclear. An address that was lent
+ * to a node, and that it asked to be freed, is that node's no more: its owner may be gone before it did so.
+ */
+export function ownersOf(block: Resource<'IPAMBlock'>): Owners {
+  const { spec } = block
+  const wishes = wishesOf(block)
   const { affinity } = spec
   const nodes = new Set<string>()
   if (affinity?.startsWith(HOST)) nodes.add(affinity.slice(HOST.length))
@@ -21,7 +28,8 @@ export function ownersOf({ spec }: Resource<'IPAMBlock'>): Owners {
     if (index === null) continue
     const node = spec.attributes[index]?.secondary?.['node'] ?? owner
     if (node === undefined || node === '') return { nodes: [], unclear: `address ${ordinal} of it names no node` }
-    nodes.add(node)
+    const isReturned = node !== owner && wishes.get(node)?.free.includes(addressAt(spec.cidr, ordinal))
+    if (!isReturned) nodes.add(node)
   }
   return { nodes: [...nodes] }
 }

@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
+import { withWish } from '../../api/address-wishes.ts'
 import { Chores } from '../../controllers/chores.ts'
 import { Collector } from '../../controllers/collector.ts'
 import { Nodes } from '../../controllers/nodes.ts'
@@ -185,6 +186,25 @@ test('what is not of a node that is gone stays: borrowed addresses, blocks of ot
     { block: '10-0-0-2-31', why: 'it belongs to virtual:load-balancer' },
     { block: '10-0-0-4-31', why: 'address 0 of it names no node' },
   ])
+  await program.chores.close()
+})
+
+test('a block of a gone node with an address that it lent goes once the borrower has asked to free that, and not before', async t => {
+  const store = await cluster()
+  await store.create('IPAMBlock', used('10.0.0.0/31', { attributes: [{ handle_id: 'h', secondary: { node: 'n2' } }] }))
+  const program = leader(store)
+  await settled()
+  await store.delete('Node', 'n1')
+  await pass(1_000, program)
+  const wish = { at: 'now', want: [], hold: [], free: ['10.0.0.0'] }
+  const write = async (node: string) =>
+    store.update('IPAMBlock', withWish(await store.get('IPAMBlock', '10-0-0-0-31'), node, wish))
+  await write('n3')
+  await pass(1_000, program)
+  t.is((await cidrsOf(store)).length, 1, 'another node cannot say that')
+  await write('n2')
+  await pass(1_000, program)
+  t.deepEqual(await cidrsOf(store), [])
   await program.chores.close()
 })
 

@@ -1,19 +1,35 @@
 // A node of the exhaustive tests of claims, and the server that it reaches: every call waits until somebody chooses that it
 // lands and that its answer is heard. Each step carries which losses of blocks lie behind it (`claim-world.ts` says why).
+import { type AddressWish, wishesOf } from '../../api/address-wishes.ts'
 import type { Kind, Resource } from '../../api/kinds.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { isStoreError, type Store, type WatchEvent, type WatchHandlers } from '../../datastore/port.ts'
-import { epochOf, isBlockWanted, parseBlock } from '../../ipam/block.ts'
+import { epochOf, isBlockWanted, isEmpty, parseBlock, release } from '../../ipam/block.ts'
+import { Borrowing } from '../../ipam/borrowing.ts'
 import { Claims } from '../../ipam/claims.ts'
 import type { OwnedBlock } from '../../ipam/journal.ts'
 import { Ledger } from '../../ipam/ledger.ts'
+import { lend, lentOf } from '../../ipam/lending.ts'
+import { OwnerRound } from '../../ipam/owner-round.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import { addressAt } from '../../lib/ip.ts'
 import { silentLog } from '../../lib/log.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
-/** What a node may still begin, how often. `pods`: one at a time. */
-export type Plan = { claims: number; pods: number; gives: number; asks: number; ticks: number }
+/**
+ * What a node may still begin, how often. `pods`: one at a time. `wants`: asks for an address of another one's block; `looks`: at the
+ * object of such a block.
+ */
+export type Plan = {
+  claims: number
+  pods: number
+  gives: number
+  asks: number
+  wants: number
+  looks: number
+  ticks: number
+}
 
 /** How often each node lost a block, as far as that lies behind something. */
 type Past = readonly number[]
@@ -26,6 +42,7 @@ class Disk {
   readonly epoch: string
   complete = false
   readonly #blocks = new Map<string, OwnedBlock>()
+  readonly #lenders = new Set<string>()
 
   constructor(epoch: string) {
     this.epoch = epoch
@@ -45,6 +62,18 @@ class Disk {
 
   forget(cidr: string): void {
     this.#blocks.delete(cidr)
+  }
+
+  lenders(): string[] {
+    return [...this.#lenders].toSorted()
+  }
+
+  noteLender(cidr: string): void {
+    this.#lenders.add(cidr)
+  }
+
+  forgetLender(cidr: string): void {
+    this.#lenders.delete(cidr)
   }
 }
 
@@ -111,6 +140,7 @@ export class Node {
   store!: Store
   ledger!: Ledger
   claims!: Claims
+  borrowing!: Borrowing
   /** What the watch has sent and the node has not heard. */
   events: Heard[] = []
   /** All that it has heard and begun, in that order. */
@@ -121,6 +151,9 @@ export class Node {
   isClaiming = false
   hasPod = false
   hasAsked = false
+  isLooking = false
+  /** It may write into blocks of others at any time. */
+  readonly isBorrower: boolean
   readonly #i: number
   #own: readonly string[] = []
   #life = 0
@@ -130,6 +163,7 @@ export class Node {
     this.name = NAMES[i]!
     this.#i = i
     this.left = { ...plan }
+    this.isBorrower = plan.wants > 0
     this.disk = new Disk(`${this.name}.0`)
   }
 
@@ -139,15 +173,38 @@ export class Node {
     this.#life++
     this.events = []
     this.isClaiming = false
+    this.isLooking = false
     for (const call of this.calls)
       if (call.state !== 'stray') call.state = call.state === 'sent' && call.isWrite ? 'stray' : 'over'
     this.ledger = new Ledger(this.disk)
     this.store = this.#reach(server)
+    const { ledger, name, clock, store } = this
+    const deps = { node: name, journal: this.disk, store, ledger, clock, log: silentLog }
+    const round = new OwnerRound(deps)
+    this.borrowing = new Borrowing({ ...deps, round, collect: async () => this.collect() })
     this.claims = new Claims({
-      ...{ node: this.name, journal: this.disk, store: this.store, answers: this.store },
-      ...{ ledger: this.ledger, clock: this.clock, log: silentLog, spares: () => true },
+      ...{ ...deps, answers: store, spares: () => true },
+      lend: (cidr, wishes) => this.#lend(cidr, wishes),
+      found: lenders => this.borrowing.found(lenders),
     })
     this.claims.start(() => undefined)
+    if (this.isBorrower) this.borrowing.start(() => undefined)
+  }
+
+  /** As `Lender`, with every free address. */
+  #lend(cidr: string, wishes: ReadonlyMap<string, AddressWish>): void {
+    const { ledger, name } = this
+    const owned = ledger.get(cidr)!
+    const isHeld = (handle: string) => ledger.held().has(handle)
+    const { block } = lend(owned.block, wishes, { owner: name, usable: () => true, isHeld, timestamp: '' })
+    if (block !== owned.block) ledger.put([{ ...owned, block }])
+  }
+
+  /** Frees borrowed addresses that no pod has. */
+  collect(): void {
+    if (this.hasPod) return
+    for (const row of this.ledger.borrowed())
+      if (!isEmpty(row.block)) this.ledger.put([{ ...row, block: release(row.block, this.handle).block }])
   }
 
   /** Another machine of the same name: without journal and pods. */
@@ -191,9 +248,19 @@ export class Node {
     return used as unknown as Store
   }
 
-  /** The blocks whose addresses it gives to pods. */
+  /** The handle of its pod. */
+  get handle(): string {
+    return `pod of ${this.name}`
+  }
+
+  /** The addresses that its pods have or may get, as CIDRs. */
   own(): string[] {
-    return this.ledger.blocks().flatMap(({ block, lostTo }) => (lostTo === undefined ? [block.cidr] : []))
+    const ofBlocks = this.ledger.blocks().flatMap(({ block, lostTo }) => {
+      const lent = lentOf(block, this.name)
+      const all = block.slots.map((_slot, ordinal) => `${addressAt(block.cidr, ordinal)}/32`)
+      return lostTo === undefined ? all.filter(cidr => !lent.has(cidr)) : []
+    })
+    return [...ofBlocks, ...this.borrowing.announced().map(({ block }) => block.cidr)]
   }
 
   /** Counts what was lost since the last time, and returns what was got. */
@@ -245,7 +312,9 @@ function textOfEvent(event: WatchEvent<'IPAMBlock'>): string {
 /** A block as nodes see it, but for the version. */
 function textOfBlock(item: BlockObject): string {
   const { slots, sequence, free } = parseBlock(item)
-  return `${item.spec.cidr} ${item.spec.affinity} ${epochOf(item)} ${sequence} ${slots.map(slot => slot?.handle)} ${free} ${isBlockWanted(item)}`
+  const wishes = [...wishesOf(item)].map(([node, { at: _at, ...wish }]) => `${node} ${JSON.stringify(wish)}`)
+  const holders = slots.map(slot => `${slot?.handle} ${slot?.secondary['node']}`)
+  return `${item.spec.cidr} ${item.spec.affinity} ${epochOf(item)} ${sequence} ${holders} ${free} ${isBlockWanted(item)} ${wishes.toSorted()}`
 }
 
 /** All promises that can go on have. */

@@ -6,9 +6,21 @@
 // Hazard: steps that do not touch each other have no order. That a node lost a block before another one got it is certain only
 // where a chain of writes, answers and events leads from the one to the other; each step carries which losses lie behind it.
 import { createHash } from 'node:crypto'
+import { wishesOf } from '../../api/address-wishes.ts'
 import { blockName } from '../../api/names.ts'
 import { isStoreError, Unreachable } from '../../datastore/port.ts'
-import { affinityOf, askBlock, assign, epochOf, isEmpty, isPublished, nextFree, release } from '../../ipam/block.ts'
+import {
+  affinityOf,
+  askBlock,
+  assign,
+  epochOf,
+  isEmpty,
+  isPublished,
+  nextFree,
+  parseBlock,
+  release,
+} from '../../ipam/block.ts'
+import { lentTo } from '../../ipam/lending.ts'
 import { overlaps } from '../../lib/ip.ts'
 import { type Call, drained, merged, NAMES, Node, type Plan, Server } from './claim-node.ts'
 
@@ -74,17 +86,36 @@ export class World {
   }
 
   /** What a node may begin by itself. */
-  #begun({ left, isClaiming, ledger, clock }: Node): Begun[] {
+  #begun(node: Node): Begun[] {
+    const { left, isClaiming, ledger, clock } = node
     const ofBlocks = this.#blocks.flatMap((cidr, b): Begun[] => {
       const owned = ledger.get(cidr)
       if (owned === undefined && !isClaiming)
         return [...(left.claims > 0 ? [['claim', b] as const] : []), ...(left.asks > 0 ? [['ask', b] as const] : [])]
       if (owned === undefined) return []
-      if (!isEmpty(owned.block)) return [['end', b]]
+      if (owned.block.slots.some(slot => slot?.handle === node.handle)) return [['end', b]]
+      if (!isEmpty(owned.block)) return []
       const words = [...(left.pods > 0 ? ['start'] : []), ...(left.gives > 0 ? ['give'] : [])]
       return owned.lostTo === undefined ? words.map(word => [word, b]) : []
     })
-    return left.ticks > 0 && clock.pending > 0 ? [...ofBlocks, ['tick', 0]] : ofBlocks
+    const borrowing = this.#blocks.flatMap((cidr, b): Begun[] => {
+      if (ledger.get(cidr) !== undefined) return []
+      const row = ledger.borrowed().find(({ lender }) => lender === cidr)
+      const looks: Begun[] =
+        left.looks > 0 && node.disk.lenders().includes(cidr) && !node.isLooking ? [['look', b]] : []
+      // those that a list would have
+      const isListed = this.#server.items.some(
+        ({ spec }) => spec.cidr === cidr && spec.affinity !== affinityOf(node.name),
+      )
+      if (row === undefined) return isListed && left.wants > 0 && !node.isLooking ? [...looks, ['want', b]] : looks
+      const isUsable = left.pods > 0 && !node.hasPod && node.borrowing.fresh().includes(row)
+      return [
+        ...looks,
+        ...(isUsable ? [['use', b] as const] : []),
+        ...(isEmpty(row.block) ? [] : [['leave', b] as const]),
+      ]
+    })
+    return [...ofBlocks, ...borrowing, ...(left.ticks > 0 && clock.pending > 0 ? [['tick', 0] as const] : [])]
   }
 
   /** One choice happens, and what follows from it at once. */
@@ -153,6 +184,26 @@ export class World {
         node.isClaiming = true
         this.#whileClaiming(node, this.#ask(node, cidr))
         return
+      case 'want':
+        node.left.wants--
+        node.disk.noteLender(cidr)
+        node.borrowing.want(cidr, { handle: node.handle, attributes: {} })
+        this.#look(node, cidr)
+        return
+      case 'look':
+        node.left.looks--
+        this.#look(node, cidr)
+        return
+      case 'use':
+      case 'leave': {
+        node.hasPod = word === 'use'
+        if (word === 'use') node.left.pods--
+        const row = node.ledger.borrowed().find(({ lender }) => lender === cidr)!
+        const holder = { handle: node.handle, secondary: { node: node.name } }
+        const block = word === 'use' ? assign(row.block, holder, 0) : release(row.block, node.handle).block
+        node.ledger.put([{ ...row, block }])
+        return
+      }
       case 'give':
         node.left.gives--
         void node.claims.giveBack(cidr)
@@ -160,13 +211,13 @@ export class World {
       case 'start': {
         node.left.pods--
         node.hasPod = true
-        const holder = { handle: `pod of ${node.name}`, secondary: { node: node.name } }
+        const holder = { handle: node.handle, secondary: { node: node.name } }
         node.ledger.put([{ block: assign(owned!.block, holder, nextFree(owned!.block)!) }])
         return
       }
       case 'end':
         node.hasPod = false
-        node.ledger.put([{ ...owned, block: release(owned!.block, `pod of ${node.name}`).block }])
+        node.ledger.put([{ ...owned, block: release(owned!.block, node.handle).block }])
         return
       case 'tick':
         node.left.ticks--
@@ -175,6 +226,18 @@ export class World {
       default:
         throw new Error(`no such choice: ${word}`)
     }
+  }
+
+  #look(node: Node, cidr: string): void {
+    const { borrowing } = node
+    node.isLooking = true
+    const ended = () => {
+      if (node.borrowing === borrowing) node.isLooking = false
+    }
+    borrowing.settle(cidr).then(ended, (error: unknown) => {
+      if (!isStoreError(error)) throw error
+      ended()
+    })
   }
 
   #whileClaiming(node: Node, work: Promise<unknown>): void {
@@ -215,6 +278,8 @@ export class World {
 
   /** What is wrong when the network is well for a while: all that was under way ended, and no stray lands. */
   async settledFaults(): Promise<string[]> {
+    // as before a claim: a machine that was replaced finds what was lent to the one before
+    for (const { claims } of this.#nodes) void claims.learnTaken(Number.NEGATIVE_INFINITY).catch(ignoreStoreErrors)
     for (let round = 0; round < 30; round++) {
       const ends = () => this.choices().must.find(text => /^(land|answer|hear) /.test(text))
       for (let next = ends(); next !== undefined; next = ends()) await this.take(next)
@@ -237,12 +302,30 @@ export class World {
       return claims.isClear(block.cidr) ? [] : [`${name} gives no address of ${block.cidr}`]
     })
     const unknown = items.filter(({ spec }) => !here.includes(spec.cidr))
+    for (const item of this.#server.items) {
+      const lent = item.spec.affinity === affinityOf(name) ? new Map() : lentTo(parseBlock(item), name)
+      const rows = ledger.borrowed().filter(({ lender }) => lender === item.spec.cidr)
+      for (const { block } of rows)
+        if (lent.get(block.cidr)?.handle !== block.slots[0]?.handle)
+          faults.push(`${name} has ${block.cidr}, and its owner says otherwise`)
+      for (const cidr of lent.keys())
+        if (!rows.some(({ block }) => block.cidr === cidr)) faults.push(`${cidr} is lent to ${name}, who does not know`)
+      if (wishesOf(item).has(name)) faults.push(`${name} waits for the owner of ${item.spec.cidr}`)
+    }
     return [...faults, ...unknown.map(({ spec }) => `${name} does not know that it has ${spec.cidr}`)]
   }
 
   /** How many blocks nodes have. */
   get owned(): number {
-    return this.#nodes.reduce((sum, node) => sum + node.own().length, 0)
+    return this.#nodes.reduce(
+      (sum, { ledger }) => sum + ledger.blocks().filter(({ lostTo }) => lostTo === undefined).length,
+      0,
+    )
+  }
+
+  /** How many addresses of other nodes' blocks nodes have. */
+  get borrowed(): number {
+    return this.#nodes.reduce((sum, { ledger }) => sum + ledger.borrowed().length, 0)
   }
 
   /** The same for two worlds at the same point, but for the names of nodes. */
@@ -260,14 +343,18 @@ export class World {
   }
 }
 
+function ignoreStoreErrors(error: unknown): void {
+  if (!isStoreError(error)) throw error
+}
+
 /** Whether nothing of a call gets to the server any more. */
 function isOver({ state }: Call): boolean {
   return state === 'over' || state === 'landed'
 }
 
 /** Whether a node may write into a block of another one, which hears of that. */
-function mayAsk({ left, hasAsked, isClaiming, calls }: Node): boolean {
-  return left.asks > 0 || (hasAsked && (isClaiming || !calls.every(isOver)))
+function mayAsk({ left, hasAsked, isClaiming, isBorrower, calls }: Node): boolean {
+  return isBorrower || left.asks > 0 || (hasAsked && (isClaiming || !calls.every(isOver)))
 }
 
 const ORDERS = [

@@ -60,13 +60,22 @@ async function explore({ blocks, plans, begun = [] }: Scene, faults: number) {
   return count
 }
 
-const NOTHING: Plan = { claims: 0, pods: 0, gives: 0, asks: 0, ticks: 0 }
+const NOTHING: Plan = { claims: 0, pods: 0, gives: 0, asks: 0, wants: 0, looks: 0, ticks: 0 }
 const CLAIMS = { ...NOTHING, claims: 1 }
 const BLOCKS = ['10.0.0.0/31', '10.0.0.2/31']
 /** One has the addresses of the other. */
 const TWO_SIZES = ['10.0.0.0/30', '10.0.0.2/31']
 /** The first node has the first block, and has heard so. */
 const HAS_ONE = ['claim 0 0', 'land 0 0', 'answer 0 0', 'hear 0 0']
+
+const WANTS = { ...NOTHING, wants: 1 }
+/** The second node has written that it needs an address of it. */
+const HAS_ASKED = ['want 1 0', 'land 1 0', 'answer 1 0', 'land 1 1', 'answer 1 1']
+/** The first one has lent it one, the second has read that, and a pod of it has the address. */
+const HAS_BORROWED = [
+  ...[...HAS_ASKED, 'hear 0 0', 'land 0 1', 'answer 0 1', 'land 0 2', 'answer 0 2'],
+  ...['look 1 0', 'land 1 2', 'answer 1 2', 'use 1 0'],
+]
 
 const scenes: readonly Scene[] = [
   {
@@ -117,6 +126,29 @@ const scenes: readonly Scene[] = [
     title: 'of two nodes that claim a block which was asked for and is given one has it at the most',
     ...{ blocks: BLOCKS, plans: [CLAIMS, { ...CLAIMS, asks: 1 }, CLAIMS], faults: [0, 1] },
     begun: [...HAS_ONE, 'ask 1 0', 'land 1 0', 'answer 1 0', 'land 1 1'],
+  },
+  {
+    title:
+      'of two nodes that ask the owner of a block for an address no two ever have the same, nor one of them and the owner',
+    ...{ blocks: BLOCKS, plans: [CLAIMS, WANTS, { ...WANTS, looks: 1 }], faults: [0, 1] },
+    begun: [...HAS_ONE, ...HAS_ASKED, 'want 2 0', 'land 2 0', 'answer 2 0'],
+  },
+  {
+    title: 'an address that is asked for is had by one node at a time, whatever is lost and whoever crashes',
+    ...{ blocks: BLOCKS, plans: [CLAIMS, { ...WANTS, looks: 1 }, NOTHING], faults: [1, 2] },
+    begun: [...HAS_ONE, ...HAS_ASKED],
+  },
+  {
+    title:
+      'a borrowed address goes back when its pod is gone, and is had by one node at a time, whatever is lost and whoever crashes',
+    ...{ blocks: BLOCKS, plans: [CLAIMS, { ...WANTS, pods: 1, looks: 3 }, NOTHING], faults: [1, 2] },
+    begun: [...HAS_ONE, ...HAS_BORROWED, 'leave 1 0'],
+  },
+  {
+    title:
+      'an address whose return may still land is had by one node at a time, while the same node asks for one again',
+    ...{ blocks: BLOCKS, plans: [CLAIMS, { ...WANTS, wants: 2, pods: 1, looks: 4 }, NOTHING], faults: [1, 2] },
+    begun: [...HAS_ONE, ...HAS_BORROWED, 'leave 1 0', 'look 1 0', 'land 1 3', 'answer 1 3', 'fail 1 4'],
   },
   {
     title: 'of two blocks of different sizes over the same addresses no two nodes ever have one each',

@@ -147,7 +147,7 @@ test('an address whose pod ends while the API server is away goes back later, al
   await closeAll([again, nodes[1]])
 })
 
-test('an owner that is away is waited for 2.5 s and named; what it lends too late the next pod has at once', async t => {
+test('an owner that is away is waited for 2.5 s and named, not asked again for half a minute, and answers when it is back', async t => {
   const { fake, nodes, here, there } = await twoNodes()
   await there.close()
   const { answer, ms } = await assigned(here, aPod('e'))
