@@ -84,7 +84,7 @@ The program is installed under a second name too, \`margay-ipam\`, under which i
 |---|---|
 ${delegating.join('\n')}
 
-Any other \`type\` is refused (code 2): nothing is known of the way back to its containers.
+Any other \`type\` is refused (code 2). Containers of \`macvlan\` and \`ipvlan\` are on the LAN of the uplink, which does not know blocks of addresses, and which the node itself cannot reach them through: other nodes would send what is for them to this one, where it ends. Give them addresses of the LAN, by \`host-local\` or \`static\`.
 
 | key | value | without it | meaning |
 |---|---|---|---|

@@ -18,7 +18,7 @@ export function behindOf(json: Json, ipam: Json): Behind {
     throw badField(
       'type',
       type,
-      `one of ${Object.keys(DELEGATING).join(', ')}: others have no way back from other nodes`,
+      `one of ${Object.keys(DELEGATING).join(', ')}: of others, such as macvlan and ipvlan, no way leads back from other nodes; addresses of a LAN are for host-local or static`,
     )
   const isGateway = field(json, 'isGateway')
   if (row.needsGateway && isGateway !== true && field(json, 'isDefaultGateway') !== true)

@@ -1,4 +1,4 @@
-// margay-ipam under Debian's bridge, ptp and macvlan: they execute it as they are, on a node of its own.
+// margay-ipam under Debian's bridge and ptp: they execute it as they are, on a node of its own. Over several nodes: test/lab/plugins.ts.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'

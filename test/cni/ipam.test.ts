@@ -79,6 +79,7 @@ for (const cniVersion of CNI_VERSIONS)
 const REFUSED: readonly (readonly [what: string, asked: Asked, msg: RegExp, details: RegExp])[] = [
   ['a bridge without gateway', { conf: { isGateway: false } }, /isGateway: false/, /no way to its containers/],
   ['a plugin of which nothing is known', { conf: { type: 'tap' } }, /type: "tap"/, /one of bridge, ptp/],
+  ['a plugin of the LAN', { conf: { type: 'macvlan' } }, /type: "macvlan"/, /host-local or static/],
   ['no type', { conf: { type: undefined } }, /type: ""/, /one of bridge, ptp/],
   ['a subnet of its own', { ipam: { subnet: '10.1.0.0/24' } }, /ipam\.subnet/, /make an IPPool/],
   ['routes that are none', { ipam: { routes: [{ dst: 'x' }] } }, /ipam\.routes: \{"dst":"x"\}/, /CIDR as dst/],
@@ -141,6 +142,17 @@ test('an interface of ours and one of another plugin with the same network, cont
   t.not(own.ips[0]!.address.split('/')[0], other.ips[0].address.split('/')[0])
   t.is((await ask(host, 'DEL')).exitCode, 0)
   t.deepEqual(pods(host), ['br.c1.eth0'])
+})
+
+test('an ADD whose agent was killed before it answered has the same addresses from the next one, which DEL frees', async t => {
+  const host = await aHost()
+  const result = await given(host)
+  await host.close() // what is in memory alone is gone
+  const next = await aHost(host.db, host.world, undefined, { pools: [], takesOver: true })
+  t.deepEqual((await given(next)).ips, result.ips)
+  t.is((await ask(next, 'DEL')).exitCode, 0)
+  t.deepEqual(pods(next), [])
+  await next.close()
 })
 
 test('DEL frees the addresses, twice as well, and without the pod that ADD named', async t => {

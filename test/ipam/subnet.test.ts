@@ -7,7 +7,7 @@ import type { Assigned, AssignRefusal, AssignRequest } from '../../ipam/port.ts'
 import { gatewayHandle, PLUGIN_TYPE } from '../../ipam/port.ts'
 import { placesIn, subnetOf } from '../../ipam/subnet.ts'
 import { indexOf } from '../../lib/ip.ts'
-import { aNode, aPod, aPool, converge, convergeAll, drained, type TestNode } from './world.ts'
+import { aNode, aPod, aPool, assigned, converge, convergeAll, drained, type TestNode } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
@@ -183,6 +183,28 @@ test('pods of other plugins, and their gateway, of whom an old copy of the journ
   t.is(held.get(behind('gone', 'one').handle), undefined)
   t.is(held.get(behind('a', 'one').handle)?.[0]?.address, first.address)
 })
+
+for (const [what, theirs, asking] of [
+  ['free addresses of a subnet are lent to no other node', behind('theirs', 'any'), aPod('one-more')],
+  ['a network borrows no single address', aPod('theirs'), behind('a', 'any')],
+] as const)
+  test(what, async t => {
+    const store = createFakeStore()
+    await store.create('IPPool', aPool('p', '10.0.0.0/28', 29))
+    const [here, there] = [aNode(store, 'n1'), aNode(store, 'n2')] as const
+    for (const node of [here, there]) {
+      node.start()
+      await converge(store, node)
+    }
+    given(await there.allocator.assign(theirs))
+    for (let i = 0; i < 8; i++) given(await here.allocator.assign(aPod(`own${i}`)))
+    await converge(store, here, there)
+    const { answer } = await assigned(here, asking, [there])
+    t.is(refused(answer), 'exhausted', JSON.stringify(answer))
+    t.deepEqual(there.allocator.lent(), [])
+    await there.close()
+    await here.close()
+  })
 
 test('of IPv6 the last address of a block is one like others', t => {
   const block = emptyBlock('fd00::/126', 1n)
