@@ -60,6 +60,11 @@ export type GracefulRestartConfig = {
   longLivedSeconds?: number
   /** N bit (RFC 8538). Default true. */
   notification?: boolean
+  /**
+   * Routes that are still stale stay to the end of the first restart time when the peer restarts again before its End-of-RIB; RFC
+   * 4724 §4.2 has them removed then. For peers that keep what they forward, whatever their programs do. Default false.
+   */
+  keepOverRestarts?: boolean
 }
 
 export type Role = 'provider' | 'rs' | 'rs-client' | 'customer' | 'peer'

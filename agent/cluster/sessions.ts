@@ -37,7 +37,7 @@ const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 
 export function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime?: string): Session {
   const source = addressOf(own, far.address)
   return {
-    ...base(origin, own, far, restartTime),
+    ...base(origin, own, far, { restartTime, isNode: true }),
     // Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster.
     passive: source !== undefined && far.address > source,
     ...overIpv4(far.address),
@@ -65,8 +65,9 @@ export function namedSession(
   const target = parseSocketAddress(spec.peerIP ?? '', BGP_PORT)
   if (target === undefined) return undefined
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
-  const session = { ...base(origin, mine, { ...target, asn }, spec.maxRestartTime), passive: false, ...options(spec) }
-  return isNode(target.address) ? { ...session, ...overIpv4(target.address) } : outside(session, own)
+  const how = { restartTime: spec.maxRestartTime, isNode: isNode(target.address) }
+  const session = { ...base(origin, mine, { ...target, asn }, how), passive: false, ...options(spec) }
+  return how.isNode ? { ...session, ...overIpv4(target.address) } : outside(session, own)
 }
 
 /**
@@ -92,7 +93,12 @@ function outside(session: Session, { clusterId }: SessionEnd): Session {
 
 type BgpPeer = Resource<'BGPPeer'>
 
-function base(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Session {
+function base(
+  origin: PeerOrigin,
+  own: SessionEnd,
+  far: FarEnd,
+  { restartTime, isNode }: { restartTime: string | undefined; isNode: boolean },
+): Session {
   const { address, asn, port } = far
   const restartSeconds = restartTime === undefined ? RESTART_SECONDS : Math.ceil(durationSeconds(restartTime))
   return {
@@ -105,7 +111,11 @@ function base(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: str
     // nodes and top-of-rack routers may be hops away; ttlSecurity narrows it where asked for
     multihop: 255,
     families: [unicastFamily(familyOf(address))],
-    gracefulRestart: { restartSeconds: Math.min(restartSeconds, MOST_RESTART_SECONDS), notification: true },
+    gracefulRestart: {
+      ...{ restartSeconds: Math.min(restartSeconds, MOST_RESTART_SECONDS), notification: true },
+      // a node's kernel goes on forwarding, also while its agent ends a second time before it has told all
+      keepOverRestarts: isNode,
+    },
     nextHop: 'auto',
     group: PEER_GROUP.cluster,
     import: 'accept',

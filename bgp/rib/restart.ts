@@ -81,14 +81,15 @@ export class Restart {
   /**
    * The session of a peer that restarts may end again before its first UPDATE, as where its process is ended while it begins.
    * Nothing was taken back then: the earlier restart goes on, to its own end. RFC 4724 §4.2 would have such paths removed, so
-   * that they cannot stay for ever, and each pod of that node would lose packets until it is back.
+   * that they cannot stay for ever, and each pod of that node would lose packets until it is back. With `keepOverRestarts` so
+   * it is until the End-of-RIB.
    */
   #retain(peer: RibPeerState, family: AddressFamily, how: Extract<PeerDown, { retain: true }>): void {
     const table = this.#deps.tables[family]
     const counts = peer.family(family)
     counts.longLivedSeconds = how.longLivedSeconds?.[family] ?? 0
     const nowMs = this.#deps.clock.monotonicMs()
-    const goesOn = counts.stale > 0 && peer.messagesIn === 0
+    const goesOn = counts.stale > 0 && (peer.messagesIn === 0 || keepsOverRestarts(peer))
     if (!goesOn) counts.staleUntilMs = nowMs + how.staleSeconds * 1000
     table.eachOf(peer.index, (slot, marks) => {
       if ((marks & MARK.stale) === 0) {
@@ -97,6 +98,8 @@ export class Restart {
         // RFC 4724 §4.2: paths that are still stale from an earlier restart are removed, unless they are long-lived
       } else if (counts.longLivedSeconds === 0 && !goesOn) table.remove(slot, peer)
     })
+    // a peer without routes is forgotten: what waited for it would end its next session
+    if (counts.stale === 0) return
     const ms = Math.max(0, counts.staleUntilMs - nowMs)
     if (ms === 0) this.#expire(peer, family)
     else counts.timer = this.#deps.clock.after(ms, () => this.#expire(peer, family))
@@ -128,4 +131,8 @@ export class Restart {
     })
     return count
   }
+}
+
+function keepsOverRestarts({ peer: { config } }: RibPeerState): boolean {
+  return typeof config.gracefulRestart === 'object' && config.gracefulRestart.keepOverRestarts === true
 }

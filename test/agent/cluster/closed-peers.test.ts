@@ -61,7 +61,7 @@ test('with nodeMeshPassword the mesh has no sessions, and BGPPeers have theirs',
   t.regex(refused[0]!.message, /nodeMeshPassword is not supported: the node-to-node mesh has no sessions/)
 })
 
-test('timers of BGPPeer and BGPConfiguration become those of the session', t => {
+test('timers of BGPPeer and BGPConfiguration become those of the session, and routes of nodes alone stay over restarts one after the other', t => {
   const config = settings({ nodeMeshMaxRestartTime: '5m' })
   const { wanted } = all({
     config,
@@ -69,11 +69,11 @@ test('timers of BGPPeer and BGPConfiguration become those of the session', t => 
   })
   t.like(
     wanted.find(({ name }) => name === 'Global_10_0_0_1'),
-    { timers: { keepaliveSeconds: 20 }, gracefulRestart: { restartSeconds: 90, notification: true } },
+    { timers: { keepaliveSeconds: 20 }, gracefulRestart: { restartSeconds: 90, notification: true, keepOverRestarts: false } },
   )
   t.like(
     wanted.find(({ name }) => name === 'Mesh_192_168_10_10'),
-    { gracefulRestart: { restartSeconds: 300, notification: true }, timers: undefined },
+    { gracefulRestart: { restartSeconds: 300, notification: true, keepOverRestarts: true }, timers: undefined },
   )
 })
 

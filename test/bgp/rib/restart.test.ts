@@ -104,6 +104,48 @@ test('an End-of-RIB alone takes stale routes back, also where the session ends r
   t.deepEqual(held(), [])
 })
 
+test('the restart time of a session that ended without routes ends no later session of the peer, whose routes are replaced and not doubled', t => {
+  const { world, a, b, held } = established()
+  const again = aPeer(1, { gracefulRestart: restarting })
+  world.lost(a, retained)
+  world.up(again)
+  world.send(again, {})
+  world.lost(again, retained)
+  world.settle()
+  t.deepEqual(held(), [])
+  t.is(world.clock.pending, 0, 'nothing is waited for')
+  world.up(again)
+  world.send(again, { announce: ['10.1.0.0/16'] })
+  world.settle()
+  world.clock.advance(120_000)
+  world.settle()
+  t.is(world.rib.counts('p1')?.received, 1)
+  world.lost(again, retained)
+  world.up(again)
+  world.send(again, { announce: ['10.1.0.0/16'], attributes: someAttributes([65001, 65009]) })
+  world.settle()
+  t.is(world.rib.explain('10.1.0.0/16')?.candidates.length, 1)
+  t.deepEqual([...world.held(b).keys()], ['10.1.0.0/16'])
+})
+
+test('a node that restarts again before its End-of-RIB keeps its routes to the end of the first restart time, whatever it told', t => {
+  const { world, a, held } = established()
+  const config = { gracefulRestart: { restartSeconds: 120, keepOverRestarts: true } }
+  const again = aPeer(1, { config, gracefulRestart: restarting })
+  world.lost(a, retained)
+  for (let i = 0; i < 3; i++) {
+    world.clock.advance(30_000)
+    world.up(again)
+    world.send(again, { announce: ['10.1.0.0/16'] })
+    world.lost(again, retained)
+    world.settle()
+    t.is(held().length, 2, `after ${i + 2} restarts`)
+  }
+  world.clock.advance(30_000)
+  world.settle()
+  t.deepEqual(held(), [])
+})
+
 test('after the restart time a long-lived route is marked, is preferred least, and goes only to peers with the capability', t => {
   const { world, a, held } = established()
   const c = aPeer(3, { longLived: [{ family: 'ipv4-unicast', forwarding: true }] })
