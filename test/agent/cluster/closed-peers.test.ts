@@ -69,7 +69,10 @@ test('timers of BGPPeer and BGPConfiguration become those of the session, and ro
   })
   t.like(
     wanted.find(({ name }) => name === 'Global_10_0_0_1'),
-    { timers: { keepaliveSeconds: 20 }, gracefulRestart: { restartSeconds: 90, notification: true, keepOverRestarts: false } },
+    {
+      timers: { keepaliveSeconds: 20 },
+      gracefulRestart: { restartSeconds: 90, notification: true, keepOverRestarts: false },
+    },
   )
   t.like(
     wanted.find(({ name }) => name === 'Mesh_192_168_10_10'),
