@@ -110,7 +110,7 @@ export function planPod(prefix: string, node: string, number: number): PodPlan {
   return { name, node, netns: prefix + name, containerId }
 }
 
-/** Whether a packet between pods of two nodes arrives: those of IPv6 go through no tunnel, and the router knows no pod. */
+/** Whether a packet between pods of two nodes arrives: the IPv6 pools of the labs ask for no tunnel, and the router knows no pod. */
 export function reaches(from: Pick<NodePlan, 'lan'>, to: Pick<NodePlan, 'lan'>, address: string): boolean {
   return familyOf(address) === 'ipv4' || from.lan.name === to.lan.name
 }

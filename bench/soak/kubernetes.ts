@@ -171,7 +171,7 @@ export class KubernetesWorld implements World {
       nodes.map(({ name, lan }) => aPod(`target-${name}`, name, { ...TARGET, lan: lan.name }, echo)),
     )
     await this.#serve(SERVICE, 'IPv4', TARGET)
-    // IPv6 of pods passes no router: `reaches`
+    // over IPv6 pods are reached on their LAN alone: `reaches`
     for (const lan of lans) await this.#serve(serviceOf(lan), 'IPv6', { ...TARGET, lan: lan.name })
     for (const node of this.nodes)
       await this.#lab.reached(`target-${node} to run`, 120, async () => {
