@@ -10,7 +10,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, type Block, freeSlot, type Holder, isEmpty, rename } from './block.ts'
+import { assign, type Block, freeSlot, type Holder, isEmpty, isLent, rename } from './block.ts'
 import { Borrowing } from './borrowing.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
@@ -106,7 +106,7 @@ export class NodeAllocator implements Allocator {
   readonly #refusals: SpareRefusals
   readonly #scarcity: Scarcity
   /** Addresses that pods have, whatever the blocks say: they are held as soon as their block is here. */
-  readonly #inUse = new InUse()
+  readonly #inUse: InUse
   readonly #resting: Resting
   readonly #newBlocks: NewBlocks | undefined
   #cancelRest: Cancel = () => undefined
@@ -121,6 +121,7 @@ export class NodeAllocator implements Allocator {
   constructor(deps: AllocatorDeps) {
     this.#deps = deps
     this.#ledger = new Ledger(deps.journal)
+    this.#inUse = new InUse(deps.node)
     const held = new Set([...this.#ledger.held().values()].flat().map(({ address }) => address))
     this.#resting = new Resting(deps.clock, deps.journal, address => held.has(address), deps.sets)
     this.#inputs = new InputWatch(deps.caches)
@@ -228,7 +229,7 @@ export class NodeAllocator implements Allocator {
   }
 
   holder(handle: string): AllocationAttributes | undefined {
-    const [held] = this.#ledger.held().get(handle) ?? []
+    const [held] = [...this.#heldBy(handle), ...(this.#ledger.held().get(handle) ?? [])]
     const block = held && this.#ledger.get(held.block)?.block
     const slot = block?.slots[indexOf(block.cidr, held!.address) ?? 0]
     return slot ? { ...slot.secondary, node: slot.secondary['node'] ?? this.#deps.node } : undefined
@@ -319,7 +320,7 @@ export class NodeAllocator implements Allocator {
     within?: (assigned: readonly Assigned[]) => void,
   ): readonly Assigned[] | AssignRefusal | AwaitsBlock {
     if (this.#closed) return unreachable(STOPPING)
-    const held = this.#ledger.held().get(request.handle) ?? []
+    const held = this.#heldBy(request.handle)
     const inputs = this.#inputs.current
     const families = familiesOf(request, held, family => this.#refusalOf(request, family, inputs))
     if ('refused' in families) return families
@@ -380,7 +381,7 @@ export class NodeAllocator implements Allocator {
 
   isServed(request: AssignRequest): boolean {
     const inputs = this.#inputs.current
-    const held = this.#ledger.held().get(request.handle) ?? []
+    const held = this.#heldBy(request.handle)
     return held.every(({ address, family }) => {
       const pools =
         inputs && poolsFor(inputs.pools, { ...choiceOf(request, family), tunnel: undefined }, this.#deps.selects)
@@ -390,14 +391,14 @@ export class NodeAllocator implements Allocator {
   }
 
   rename(handles: ReadonlyMap<string, string>): void {
-    const held = [...handles.keys()].flatMap(handle => this.#ledger.held().get(handle) ?? [])
+    const held = [...handles.keys()].flatMap(handle => this.#heldBy(handle))
     const cidrs = new Set(held.map(({ block }) => block))
     const changed = [...cidrs].flatMap(cidr => this.#ledger.get(cidr) ?? [])
     this.#ledger.put(changed.map(owned => ({ ...owned, block: rename(owned.block, handles) })))
   }
 
   async release(handle: string, within?: () => void): Promise<readonly string[]> {
-    const held = this.#ledger.held().get(handle) ?? []
+    const held = this.#heldBy(handle)
     const pod = this.#podOf(handle)
     const changed = this.#without(handle)
     if (held.length === 0) {
@@ -416,10 +417,20 @@ export class NodeAllocator implements Allocator {
   }
 
   releaseUnwritten(handle: string): void {
-    const held = this.#ledger.held().get(handle) ?? []
+    const held = this.#heldBy(handle)
     const pod = this.#podOf(handle)
     this.#ledger.putUnwritten(this.#without(handle))
     this.#resting.begin(this.#ofOwnBlocks(held), pod)
+  }
+
+  /** What a handle holds on this node: where an address is lent to another one, a container there may have the same handle. */
+  #heldBy(handle: string): readonly Assigned[] {
+    const held = this.#ledger.held().get(handle) ?? []
+    return held.filter(({ address, block: cidr }) => {
+      const block = this.#ledger.get(cidr)?.block
+      const slot = block?.slots[indexOf(cidr, address) ?? 0]
+      return !slot || !isLent(slot, this.#deps.node)
+    })
   }
 
   /** A borrowed address rests where it comes from. */
@@ -461,7 +472,7 @@ export class NodeAllocator implements Allocator {
 
   /** The blocks in which a handle has addresses, as they are without it: what another pod has by the kernel is that one's. */
   #without(handle: string): OwnedBlock[] {
-    const held = this.#ledger.held().get(handle) ?? []
+    const held = this.#heldBy(handle)
     this.#inUse.forget(handle)
     return [...new Set(held.map(({ block }) => block))].map(cidr => {
       const owned = this.#ledger.get(cidr)!

@@ -50,9 +50,12 @@ export function assign(block: Block, holder: Holder, ordinal: number): Block {
   }
 }
 
-/** Frees every slot of a handle. The same object comes back when it holds none: the caller then skips the write. */
-export function release(block: Block, handle: string): { block: Block; freed: readonly number[] } {
-  const freed = slotsOf(block, handle)
+/**
+ * Frees every slot of a handle, but for those that are lent to another node than `owner`: a container there may have the same handle.
+ * The same object comes back when it holds none: the caller then skips the write.
+ */
+export function release(block: Block, handle: string, owner?: string): { block: Block; freed: readonly number[] } {
+  const freed = slotsOf(block, handle).filter(ordinal => owner === undefined || !isLent(block.slots[ordinal]!, owner))
   if (freed.length === 0) return { block, freed }
   const slots = [...block.slots]
   for (const ordinal of freed) slots[ordinal] = null
@@ -75,6 +78,12 @@ export function handOver(block: Block, ordinal: number, { handle, secondary }: H
 export function rename(block: Block, handles: ReadonlyMap<string, string>): Block {
   const slots = block.slots.map(slot => slot && { ...slot, handle: handles.get(slot.handle) ?? slot.handle })
   return { ...block, slots, sequence: block.sequence + 1n }
+}
+
+/** Whether a slot of a block of `owner` is another node's. */
+export function isLent({ secondary }: Holder, owner: string): boolean {
+  const node = secondary['node']
+  return node !== undefined && node !== owner
 }
 
 /** The slots that a handle holds. */

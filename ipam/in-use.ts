@@ -3,7 +3,12 @@
 import { assign, type Block, freeSlot, type Holder, release } from './block.ts'
 
 export class InUse {
+  readonly #node: string
   readonly #holders = new Map<string, Holder>()
+
+  constructor(node: string) {
+    this.#node = node
+  }
 
   has(address: string): boolean {
     return this.#holders.has(address)
@@ -23,7 +28,7 @@ export class InUse {
 
   /** The block without `handles`, and with its free slots given to those who use their addresses. The same one where nothing changes. */
   holdIn(block: Block, handles: readonly string[] = []): Block {
-    let held = handles.reduce((rest, handle) => release(rest, handle).block, block)
+    let held = handles.reduce((rest, handle) => release(rest, handle, this.#node).block, block)
     for (const [address, holder] of this.#holders) {
       const ordinal = freeSlot(held, address)
       if (ordinal !== undefined) held = assign(held, holder, ordinal)

@@ -39,7 +39,6 @@ export class Lender {
     const { block, freed, given } = lend(owned.block, wishes, {
       owner: node,
       usable: this.#usableIn(cidr),
-      isHeld: handle => ledger.held().has(handle),
       timestamp: new Date(clock.wallMs()).toISOString(),
     })
     if (block === owned.block) return

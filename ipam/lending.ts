@@ -3,15 +3,13 @@
 // long as the IPAMBlock at the server says that it is lent to it (`borrowing.ts`).
 import type { AddressWish, Borrower } from '../api/address-wishes.ts'
 import { addressAt, addressBits, familyOf, indexOf } from '../lib/ip.ts'
-import { assign, type Block, freeAt, handOver, nextFree, type Slot } from './block.ts'
+import { assign, type Block, freeAt, handOver, isLent, nextFree, type Slot } from './block.ts'
 
 export type Lending = {
   /** The node that has the block. */
   owner: string
   /** Whether a free address may go to this pod of another node; undefined: none is lent. */
   usable: ((address: string, borrower: Borrower) => boolean) | undefined
-  /** Whether something here has this handle. */
-  isHeld: (handle: string) => boolean
   timestamp: string
 }
 
@@ -53,7 +51,7 @@ export function lend(block: Block, wishes: ReadonlyMap<string, AddressWish>, len
       const { usable } = lending
       // asked once more: it has its address
       if (now.slots.some(slot => slot?.handle === borrower.handle && nodeOf(slot) === node)) continue
-      if (usable === undefined || lending.isHeld(borrower.handle)) continue
+      if (usable === undefined) continue
       const ordinal = nextFree(now, address => usable(address, borrower))
       if (ordinal === undefined) continue
       now = assign(now, holder(borrower), ordinal)
@@ -100,11 +98,6 @@ export function lentTo(block: Block, node: string): ReadonlyMap<string, Slot> {
 /** One address as a CIDR. */
 function cidrOf(address: string): string {
   return `${address}/${addressBits(familyOf(address))}`
-}
-
-function isLent(slot: Slot, owner: string): boolean {
-  const node = nodeOf(slot)
-  return node !== undefined && node !== owner
 }
 
 function nodeOf({ secondary }: Slot): string | undefined {

@@ -195,8 +195,7 @@ export class Node {
   #lend(cidr: string, wishes: ReadonlyMap<string, AddressWish>): void {
     const { ledger, name } = this
     const owned = ledger.get(cidr)!
-    const isHeld = (handle: string) => ledger.held().has(handle)
-    const { block } = lend(owned.block, wishes, { owner: name, usable: () => true, isHeld, timestamp: '' })
+    const { block } = lend(owned.block, wishes, { owner: name, usable: () => true, timestamp: '' })
     if (block !== owned.block) ledger.put([{ ...owned, block }])
   }
 

@@ -102,6 +102,21 @@ test('many pods at once have an address each, and those for which none is left a
   await closeAll(nodes)
 })
 
+test('a pod of the owner with the handle of a borrower’s pod has an address of its own, and its end frees no other', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  const theirs = addressOf((await assigned(here, aPod('e'), [there])).answer)
+  const own = addressOf((await assigned(there, aPod('e'), [here])).answer)
+  t.not(own, theirs)
+  t.is(twoOwners(nodes), undefined)
+  t.deepEqual(await there.allocator.release(aPod('e').handle), [own])
+  await converge(fake, ...nodes)
+  t.deepEqual(
+    lent(await blockOf(fake, there), 'n2').map(([cidr]) => cidr),
+    [`${theirs}/32`],
+  )
+  await closeAll(nodes)
+})
+
 test('with strictAffinity nothing is asked for or lent, and what was lent before goes back', async t => {
   const { fake, nodes, here, there } = await twoNodes()
   await assigned(here, aPod('e'), [there])
