@@ -59,25 +59,40 @@ export type FloatingWorld = {
 /** Why a pod does not have an address that it asks for. */
 export type FloatingRefusal = { address: string; reason: string; message: string; remedy: string }
 
-/** `holders`: the key of the pod that has each address. `refused`: by the key of the pod. */
-export type FloatingDecision = {
-  holders: ReadonlyMap<string, string>
-  refused: ReadonlyMap<string, readonly FloatingRefusal[]>
+/** The key of the pod that has an address: of those that ask for it the first by precedence that may. */
+export function floatingHolder(
+  address: string,
+  asking: Iterable<FloatingClaim>,
+  world: FloatingWorld,
+): string | undefined {
+  // thousands may ask for one address, and whether they may is a matter of their namespaces
+  const may = new Map<string, boolean>()
+  let first: FloatingClaim | undefined
+  for (const claim of asking) {
+    if (claim.unusable !== undefined || (first !== undefined && first.precedence < claim.precedence)) continue
+    const { namespace } = claim
+    if (!may.has(namespace)) may.set(namespace, refusalOf(address, claim, world) === undefined)
+    if (may.get(namespace) === true) first = claim
+  }
+  return first?.key
 }
 
-/** Gives each address to the first pod by precedence that may have it. */
-export function decideFloating(claims: Iterable<FloatingClaim>, world: FloatingWorld): FloatingDecision {
-  const holders = new Map<string, string>()
-  const refused = new Map<string, FloatingRefusal[]>()
-  for (const claim of [...claims].sort((a, b) => (a.precedence < b.precedence ? -1 : 1))) {
-    if (claim.unusable !== undefined) continue
-    for (const address of claim.addresses) {
-      const refusal = refusalOf(address, claim, world) ?? takenBy(holders.get(address), address)
-      if (refusal === undefined) holders.set(address, claim.key)
-      else refused.set(claim.key, [...(refused.get(claim.key) ?? []), { address, ...refusal }])
-    }
-  }
-  return { holders, refused }
+/** Why a pod that asks for an address, of which `holder` is the key of the pod that has it, does not have it. */
+export function floatingRefusal(
+  address: string,
+  claim: FloatingClaim,
+  world: FloatingWorld,
+  holder: string | undefined,
+): FloatingRefusal | undefined {
+  if (claim.key === holder) return undefined
+  const cause = refusalOf(address, claim, world) ?? takenBy(holder, address)
+  return cause && { address, ...cause }
+}
+
+/** Where floating addresses can be: CIDRs. */
+export function floatingRanges({ pools, reserved }: Pick<FloatingWorld, 'pools' | 'reserved'>): string[] {
+  const disabled = pools.filter(({ spec }) => spec.disabled && usesOf(spec).includes('Workload'))
+  return [...disabled.map(({ spec }) => spec.cidr), ...reserved]
 }
 
 type Cause = Omit<FloatingRefusal, 'address'>

@@ -1,10 +1,12 @@
 import test from 'ava'
 import fc from 'fast-check'
 import {
-  decideFloating,
   type FloatingClaim,
+  type FloatingRefusal,
   type FloatingWorld,
   floatingClaim,
+  floatingHolder,
+  floatingRefusal,
 } from '../../../agent/cluster/floating.ts'
 import { aPool } from '../../datastore/objects.ts'
 
@@ -18,6 +20,22 @@ function claim(name: string, text: string, { created, deleted, spec, status }: S
     spec: { nodeName: 'n1', ...spec },
     ...(status && { status }),
   } as never)
+}
+
+/** Who has which of the addresses that are asked for, and why others have them not. */
+function decideFloating(claims: readonly FloatingClaim[], world: FloatingWorld) {
+  const holders = new Map<string, string>()
+  const refused = new Map<string, FloatingRefusal[]>()
+  for (const address of [...new Set(claims.flatMap(({ addresses }) => addresses))].sort()) {
+    const asking = claims.filter(({ addresses }) => addresses.includes(address))
+    const holder = floatingHolder(address, asking, world)
+    if (holder !== undefined) holders.set(address, holder)
+    for (const each of asking) {
+      const refusal = floatingRefusal(address, each, world, holder)
+      if (refusal !== undefined) refused.set(each.key, [...(refused.get(each.key) ?? []), refusal])
+    }
+  }
+  return { holders, refused }
 }
 
 const WORLD: FloatingWorld = {
