@@ -47,7 +47,9 @@ const MOST_LOOK_MS = 400
 /** For so long an address waits for a pod: the runtime repeats an ADD that was too late for it. */
 const FRESH_MS = 60_000
 /** How often the blocks with addresses of this node are looked at: they may have been taken from their owner. */
-const LOOK_EVERY_MS = 300_000
+const LOOK_EVERY_MS = 60_000
+/** For so long after the last wish a block is looked at: its owner may have lent an address before it heard that nobody wants one. */
+const FORGET_MS = 300_000
 /** When it is looked whether an owner has done what was written, which nobody waits for. */
 const LOOK_ONCE_MS = 2_000
 /** How often one look at a block begins anew because it changed meanwhile. */
@@ -67,6 +69,8 @@ export class Borrowing {
   /** Addresses without a pod to which nobody has a route here any more. */
   readonly #quiet = new Set<string>()
   readonly #leaving = new Set<string>()
+  /** When a wish was written last, or a block looked at first, on the monotonic clock. */
+  readonly #wishedMs = new Map<string, number>()
   /** Ends the waits for a look at a block. */
   readonly #looks = new Map<string, Cancel>()
   readonly #stopListening: () => void
@@ -218,8 +222,8 @@ export class Borrowing {
       for (const [cidr, slot] of unknown) this.#adopt(lender, cidr, slot)
       return
     }
-    if (wants.size === 0 && lent.size === 0 && this.#rows(lender).length === 0 && entry === undefined)
-      this.#forget(lender)
+    const isOver = wants.size === 0 && lent.size === 0 && this.#rows(lender).length === 0 && entry === undefined
+    if (isOver && this.#isQuiet(lender)) this.#forget(lender)
   }
 
   /** Writes this node's entry, over the version that was decided on. Rejects as the store. */
@@ -234,8 +238,9 @@ export class Borrowing {
     const hold = [...wish.hold, ...unknown.map(([cidr, slot]) => ({ address: addressOf(cidr), ...borrowerOf(slot) }))]
     const isNothing = wish.want.length === 0 && hold.length === 0 && wish.free.length === 0
     const entry = isNothing ? undefined : { at: new Date(clock.wallMs()).toISOString(), ...wish, hold }
-    await store.update('IPAMBlock', withWish(item, node, entry))
     const lender = item.spec.cidr
+    this.#wishedMs.set(lender, clock.monotonicMs())
+    await store.update('IPAMBlock', withWish(item, node, entry))
     this.#looks.get(lender)?.()
     if (!this.#closed)
       this.#looks.set(
@@ -346,7 +351,15 @@ export class Borrowing {
     this.#queue.add(lender)
   }
 
+  #isQuiet(lender: string): boolean {
+    const nowMs = this.#deps.clock.monotonicMs()
+    const sinceMs = this.#wishedMs.get(lender) ?? nowMs
+    this.#wishedMs.set(lender, sinceMs)
+    return nowMs - sinceMs >= FORGET_MS
+  }
+
   #forget(lender: string): void {
+    this.#wishedMs.delete(lender)
     if (
       this.#wants
         .get(lender)

@@ -86,6 +86,7 @@ test('no pod has a borrowed address before other nodes know the way to it, and i
   await converge(fake, ...nodes)
   t.deepEqual(steps.slice(1), [`withdrawn ${address}/32`, `free ${address}`])
   t.deepEqual(lent(await blockOf(fake, there), 'n2'), [])
+  for (let time = 0; time < 3; time++) await converge(fake, ...nodes)
   t.deepEqual([there.allocator.lent(), new Journal(here.db).lenders()], [[], []])
   t.deepEqual(new Journal(here.db).blocks().length, 1)
   await closeAll(nodes)
@@ -115,6 +116,28 @@ test('a pod of the owner with the handle of a borrower’s pod has an address of
     [`${theirs}/32`],
   )
   await closeAll(nodes)
+})
+
+test('an address that its owner lent as the wish was taken back is found, and goes back', async t => {
+  const { fake, here, there } = await twoNodes()
+  await there.close()
+  t.like((await assigned(here, aPod('e'))).answer, { refused: 'exhausted' })
+  await converge(fake, here)
+  // the owner had it in its journal before, and publishes that when it is back
+  const item = await blockOf(fake, there)
+  const ordinal = item.spec.unallocated[0]!
+  const slot = { handle_id: 'net.e.eth0', secondary: { node: 'n1', pod: 'e', namespace: 'default' } }
+  const allocations = item.spec.allocations.with(ordinal, item.spec.attributes.length)
+  const attributes = [...item.spec.attributes, slot]
+  const spec = { ...item.spec, allocations, attributes, unallocated: item.spec.unallocated.slice(1) }
+  await fake.update('IPAMBlock', { ...item, spec })
+  await converge(fake, here)
+  t.deepEqual(here.allocator.borrowed().length, 1, 'whoever looks whether a pod has it frees it')
+  await here.allocator.release('net.e.eth0')
+  const again = await there.restart()
+  await converge(fake, here, again)
+  t.deepEqual(lent(await blockOf(fake, again), 'n2'), [])
+  await closeAll([here, again])
 })
 
 test('with strictAffinity nothing is asked for or lent, and what was lent before goes back', async t => {
@@ -216,6 +239,7 @@ test('an address that was lent after its asker had given up is for the next pod 
       await converge(fake, ...nodes)
       t.deepEqual(lent(await blockOf(fake, there), 'n2'), [])
     }
+    for (let time = 0; time < 3; time++) await converge(fake, ...nodes)
     t.deepEqual(new Journal(here.db).lenders().length, isUsed ? 1 : 0)
     await closeAll(nodes)
   }
