@@ -4,7 +4,7 @@
 import type { Assigned } from '../../ipam/port.ts'
 import { gatewayHandle, PLUGIN_TYPE } from '../../ipam/port.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
-import { cidr, familyOf } from '../../lib/ip.ts'
+import { addressBits, cidr, familyOf } from '../../lib/ip.ts'
 import { collectHandles } from '../collect.ts'
 import type { CniDeps } from '../deps.ts'
 import { whom } from '../endpoints.ts'
@@ -58,7 +58,10 @@ function whomToRelease({ conf, pod, ...attachment }: DelRequest, { ipam }: CniDe
   }
 }
 
-/** Called again for the same container and interface it gives the same addresses. Where it rejects, it holds none that it gave now. */
+/**
+ * Called again for the same container and interface it gives the same addresses, while no interface has them yet. Where it rejects, it
+ * holds none that it gave now.
+ */
 async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const { ipam, node, bootId: boot } = deps
   const notReady = deps.ready()
@@ -69,7 +72,11 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const { families, ifServed, pools, addresses, behind } = conf
   const attributes = { node, containerID, pod: pod?.name, namespace: pod?.namespace, type: PLUGIN_TYPE.pod, boot }
   const subnet = { network: conf.name, blocks: behind!.blocks }
+  const { boot: ofBoot = boot } = ipam.holder(handle) ?? {}
+  // no container outlives its boot: what an earlier one had is collected, whenever that comes
+  if (ofBoot !== boot) await releaseAddresses(handle, deps)
   const before = ipam.held().get(handle)
+  if (before !== undefined) await refuseUsed(before, request, deps)
   const assigned =
     before ?? assignOrWait(deps, { handle, attributes, families, ifServed, pools, addresses, subnet, use: 'Workload' })
   await using undo = new AsyncDisposableStack()
@@ -79,6 +86,23 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const result = resultOf(assigned, request, deps)
   undo.move() // committed: nothing left to undo
   return result
+}
+
+/**
+ * ptp asks for addresses before it looks whether the interface is there, and has those of a container that runs freed when it is: an
+ * ADD that is refused here frees nothing. Its host routes say who runs. bridge looks first. Rejects with `CniError` and `KernelError`.
+ */
+async function refuseUsed(held: readonly Assigned[], request: AddRequest, { kernel }: CniDeps): Promise<void> {
+  for (const { address, family } of held) {
+    const dst = `${address}/${addressBits(family)}`
+    const routes = await kernel.routes({ table: ROUTE_TABLE.main, type: 'unicast', dst })
+    if (routes.length === 0) continue
+    throw new CniError(
+      CNI_CODE.environment,
+      `CNI_IFNAME ${request.ifname} of container ${request.containerID} is there already, with ${address}`,
+      'ADD was called twice: the container keeps its address until DEL',
+    )
+  }
 }
 
 /**

@@ -111,3 +111,14 @@ withPlugins('containers of ptp have addresses with a gateway, and reach each oth
     t.is((await node.run('DEL', { CNI_CONTAINERID: 'own', CNI_NETNS: own })).code, 0)
   }),
 )
+
+for (const conf of [ptp(), bridge()])
+  withPlugins(`ADD of ${conf.type} for a container that runs is refused, and takes its address from nobody`, t =>
+    withNode(async node => {
+      const { netns } = await added(t, node, 'a', conf)
+      const held = handles(node)
+      t.not((await call(node, 'ADD', { CNI_CONTAINERID: 'a', CNI_NETNS: netns }, conf)).code, 0)
+      t.deepEqual(handles(node), held)
+      t.is((await call(node, 'DEL', { CNI_CONTAINERID: 'a', CNI_NETNS: netns }, conf)).code, 0)
+    }),
+  )

@@ -155,6 +155,36 @@ test('an ADD whose agent was killed before it answered has the same addresses fr
   await next.close()
 })
 
+for (const family of ['ipv4', 'ipv6'] as const)
+  test(`ADD again, when the host has a route to the ${family} address, is refused, and the address stays until DEL`, async t => {
+    const pools = [aPool('p', '10.0.0.0/24'), aPool('q', 'fd00::/112')]
+    const host = await aHost(undefined, undefined, undefined, { pools })
+    const asked = { conf: { name: 'p2p', type: 'ptp' }, ipam: { assign_ipv6: true } }
+    const { ips } = await given(host, asked)
+    const kernel = host.world.kernel()
+    const { index: ifindex } = await kernel.createLink({ kind: 'veth', name: 'veth0', peer: { name: 'veth1' } })
+    await kernel.setLink(ifindex, { up: true })
+    const dst = ips[family === 'ipv4' ? 0 : 1].address.replace(/\/.*/, family === 'ipv4' ? '/32' : '/128')
+    const route = { dst, table: 254, type: 'unicast', protocol: 3, scope: 253, ifindex } as const
+    t.deepEqual(await kernel.changeRoutes([{ verb: 'add', route }]), [undefined])
+    const told = await fault(host, 'ADD', asked)
+    t.is(told.code, 4)
+    t.regex(told.msg, /^CNI_IFNAME eth0 of container c1 is there already, with /)
+    const holds = () => host.allocator.held().has('ipam/p2p.c1.eth0')
+    t.true(holds())
+    t.is((await ask(host, 'DEL', asked)).exitCode, 0)
+    t.false(holds())
+  })
+
+test('ADD for a container of an earlier boot, of which no DEL came, gives addresses that a start of the agent leaves', async t => {
+  const host = await aHost()
+  await given(host)
+  Object.assign(host.deps, { bootId: 'another' })
+  const { ips } = await given(host)
+  await collect(host.deps)
+  t.is(host.allocator.held().get('ipam/br.c1.eth0')?.[0]?.address, ips[0].address.split('/')[0])
+})
+
 test('DEL frees the addresses, twice as well, and without the pod that ADD named', async t => {
   const host = await aHost()
   await given(host, { args: 'K8S_POD_NAMESPACE=a;K8S_POD_NAME=b' })
