@@ -1,6 +1,7 @@
 // What nodes ask of the owner of a block of which they need single addresses: one annotation of the IPAMBlock, with an entry for
 // each node that asks. The owner alone writes the allocations; it does what an entry says and takes it out (`ipam/lending.ts`).
 import * as z from 'zod'
+import { parseAddress } from '../lib/ip.ts'
 import type { Resource } from './kinds.ts'
 
 /** Annotation of an IPAMBlock: JSON, node names and their `AddressWish`. */
@@ -10,6 +11,7 @@ export const ADDRESSES_WANTED_ANNOTATION = 'margay.io/AddressesWanted'
 const MOST_WANTED = 64
 
 const text = z.string().max(253)
+const address = z.string().refine(value => parseAddress(value) !== undefined)
 const attributes = z.object({ pod: text.optional(), namespace: text.optional(), containerID: text.optional() })
 const borrower = z.object({ handle: text.min(1), attributes })
 const addressWish = z.object({
@@ -18,12 +20,9 @@ const addressWish = z.object({
   /** Each of these needs an address. */
   want: z.array(borrower).max(MOST_WANTED).default([]),
   /** Who has an address now that was lent to the node before. */
-  hold: z
-    .array(borrower.extend({ address: text }))
-    .max(MOST_WANTED)
-    .default([]),
+  hold: z.array(borrower.extend({ address })).max(MOST_WANTED).default([]),
   /** Addresses that were lent to the node, and that it has no more. */
-  free: z.array(text).default([]),
+  free: z.array(address).default([]),
 })
 
 /** For whom an address is: `handle_id` and `secondary` of the allocation, but for what the owner writes itself. */

@@ -7,6 +7,7 @@ import { type Store, Unreachable } from '../../datastore/port.ts'
 import { parseBlock } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
 import { lentOf } from '../../ipam/lending.ts'
+import type { AssignRequest } from '../../ipam/port.ts'
 import type { Database } from '../../lib/database.ts'
 import { twoOwners } from './agreement.ts'
 import { aNode, aPod, aPool, assigned, converge, convergeAll, lendNothing, pass, type TestNode } from './world.ts'
@@ -243,4 +244,49 @@ test('an address that was lent after its asker had given up is for the next pod 
     t.deepEqual(new Journal(here.db).lenders().length, isUsed ? 1 : 0)
     await closeAll(nodes)
   }
+})
+
+test('a pod of both families on a node without a free address has one of each, also where one node lends both', async t => {
+  const fake = createFakeStore()
+  await fake.create('IPPool', aPool('p', '10.0.0.0/29', 30))
+  await fake.create('IPPool', aPool('q', 'fd00::/125', 126))
+  const nodes = [aNode(fake, 'n1'), aNode(fake, 'n2')] as const
+  const [here, there] = nodes
+  const both = (name: string): AssignRequest => ({ ...aPod(name), families: ['ipv4', 'ipv6'] })
+  for (const node of nodes) {
+    node.start()
+    await converge(fake, node)
+  }
+  for (const name of ['a', 'b', 'c', 'd']) await here.allocator.assign(both(name))
+  await there.allocator.assign(both('theirs'))
+  await converge(fake, ...nodes)
+  const { answer, ms } = await assigned(here, both('e'), [there])
+  t.false('refused' in answer, JSON.stringify(answer))
+  t.true(ms <= 2_000, `${ms} ms`)
+  t.is(there.allocator.lent().length, 2)
+  await here.allocator.release(both('e').handle)
+  await converge(fake, ...nodes)
+  t.deepEqual(there.allocator.lent(), [])
+  await closeAll(nodes)
+})
+
+test('a wish that names no address changes nothing and stops no agent', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  await assigned(here, aPod('e'), [there])
+  const before = parseBlock(await blockOf(fake, there)).slots
+  for (const each of ['no address', '', '10.0.0.300', '10.0.0.1/32', 'fe80::1%eth0', 'fd00::1']) {
+    const hold = [{ handle: 'net.x.eth0', attributes: {}, address: each }]
+    for (const wish of [
+      { want: [], hold: [], free: [each] },
+      { want: [], hold, free: [] },
+    ]) {
+      await fake.update('IPAMBlock', withWish(await blockOf(fake, there), 'n1', { at: 'now', ...wish }))
+      await pass([there], 300)
+    }
+  }
+  const after = await blockOf(fake, there)
+  t.deepEqual(parseBlock(after).slots, before)
+  t.is(wishesOf(after).size, 0)
+  t.like((await assigned(there, aPod('f'))).answer, [{ family: 'ipv4' }])
+  await closeAll(nodes)
 })
