@@ -10,7 +10,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { assign, type Block, freeSlot, type Holder, isEmpty, isLent, rename } from './block.ts'
+import { assign, type Block, emptyBlock, freeSlot, type Holder, isEmpty, isLent, rename } from './block.ts'
 import { Borrowing } from './borrowing.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
@@ -22,7 +22,7 @@ import type { Journal, OwnedBlock } from './journal.ts'
 import { Ledger } from './ledger.ts'
 import { Lender } from './lender.ts'
 import { lentOf } from './lending.ts'
-import { NewBlock } from './new-block.ts'
+import { NewBlock, type SubnetBlock } from './new-block.ts'
 import { NewBlocks } from './new-blocks.ts'
 import { OwnerRound } from './owner-round.ts'
 import { blockOf, type Choice, lowWater, poolsFor, type Selects, turnOf } from './pick.ts'
@@ -338,8 +338,10 @@ export class NodeAllocator implements Allocator {
     if (refusal !== undefined) return refusal
     const short = plans.find(plan => 'claim' in plan)
     if (short !== undefined) {
+      const { exact } = short
+      const subnet = subnetBlock(request, inputs)
       const claim = this.#newBlock
-        .claim(short.claim, inputs, { exact: short.exact, isNeeded: true, borrower: borrowerOf(request, short.exact) })
+        .claim(short.claim, inputs, { exact, isNeeded: true, borrower: borrowerOf(request, exact), subnet })
         .then(refused => this.#restingToo(refused))
       const awaits = (deadlineMs: number) => {
         const held = claim.then(refused => {
@@ -794,6 +796,13 @@ function fullSubnet(network: string, block: string): AssignRefusal {
 function choiceOf({ pools, use, tunnel, attributes, addresses }: AssignRequest, family: Family): Choice {
   const address = addresses?.find(each => familyOf(each) === family)
   return { pools: pools?.[family], use, tunnel, family, namespace: attributes.namespace, address }
+}
+
+/** Of a network's request: blocks that would give no place are not claimed, or one claim would follow the other. */
+function subnetBlock({ subnet }: AssignRequest, inputs: Inputs): SubnetBlock | undefined {
+  if (subnet === undefined) return undefined
+  const unreserved = reservedAside(inputs)
+  return cidr => placesIn(emptyBlock(cidr, 0n), subnet.network, unreserved) !== undefined
 }
 
 /** For whom a single address may be borrowed; undefined: it must be a certain one, one of a subnet, or not of a pod. */

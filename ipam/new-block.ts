@@ -40,7 +40,10 @@ export type NewBlockDeps = {
 }
 
 /** `exact`: this block and no other. `isNeeded`: a pod waits, so owners of empty blocks are asked for one. `borrower`: for a single address, where none has one. */
-type Wanted = { exact?: string; isNeeded: boolean; borrower?: Borrower }
+type Wanted = { exact?: string; isNeeded: boolean; borrower?: Borrower; subnet?: SubnetBlock }
+
+/** Whether a block that nobody has can be the subnet of a network, by what is reserved. */
+export type SubnetBlock = (cidr: string) => boolean
 
 export class NewBlock {
   readonly #node: string
@@ -78,7 +81,8 @@ export class NewBlock {
    * Undefined: this node has a block more. Rejects with DatabaseError.
    */
   claim(pools: readonly IpPool[], inputs: Inputs, wanted: Wanted): Promise<AssignRefusal | undefined> {
-    const key = wanted.exact ?? pools.map(({ metadata }) => metadata.name).join(' ')
+    const names = pools.map(({ metadata }) => metadata.name).join(' ')
+    const key = wanted.exact ?? `${wanted.subnet === undefined ? '' : '/'}${names}`
     const running = this.#claiming.get(key)
     if (running !== undefined && (running.isNeeded || !wanted.isNeeded)) return running.outcome
     const outcome = this.#claimAfter(running?.outcome, pools, inputs, wanted).finally(() => {
@@ -103,7 +107,7 @@ export class NewBlock {
   async #claimOne(
     pools: readonly IpPool[],
     inputs: Inputs,
-    { exact, isNeeded, borrower }: Wanted,
+    { exact, isNeeded, borrower, subnet }: Wanted,
   ): Promise<AssignRefusal | undefined> {
     const family = familyOf(pools[0]!.spec.cidr)
     const before = this.#own().length
@@ -126,13 +130,13 @@ export class NewBlock {
             message: `this node has ${mine} ${family} blocks, as many as maxBlocksPerHost allows`,
             remedy: 'raise maxBlocksPerHost in the IPAMConfiguration named default',
           }
-        const cidr = exact ?? (await this.#pick(pools, inputs, lost))
+        const cidr = exact ?? (await this.#pick(pools, inputs, lost, subnet))
         if (cidr === undefined) {
-          const asked = isNeeded ? await this.#ask(pools, inputs) : []
+          const asked = isNeeded ? await this.#ask(pools, inputs, subnet) : []
           if (asked.some(({ answer }) => answer === 'given')) continue
           const lenders = borrower === undefined ? [] : await this.#borrow(pools, inputs, borrower, asked)
           if (lenders.some(({ answer }) => answer === 'given')) return undefined
-          const none = `no free block is left in ${pools.map(pool => described(pool, inputs.reserved)).join(', ')}`
+          const none = `no free block${subnet === undefined ? '' : ' with room for a gateway and a container'} is left in ${pools.map(pool => described(pool, inputs.reserved)).join(', ')}`
           return {
             refused: 'exhausted',
             message: [
@@ -163,16 +167,22 @@ export class NewBlock {
   }
 
   /** A block that is free by what is known, after a new list where that proved wrong. */
-  async #pick(pools: readonly IpPool[], inputs: Inputs, lostClaims: number): Promise<string | undefined> {
+  async #pick(
+    pools: readonly IpPool[],
+    inputs: Inputs,
+    lostClaims: number,
+    subnet: SubnetBlock | undefined,
+  ): Promise<string | undefined> {
     if (lostClaims > 0 && lostClaims % LOST_CLAIMS === 0) await this.#claims.learnTaken(RELIST_MS)
-    const free = this.#firstFree(pools, inputs)
+    const free = this.#firstFree(pools, inputs, subnet)
     if (free !== undefined || !(await this.#claims.learnTaken(RELIST_MS))) return free
-    return this.#firstFree(pools, inputs)
+    return this.#firstFree(pools, inputs, subnet)
   }
 
   /** Asks owners of blocks without pods, by the last list, until one has given its block back. Rejects as the store. */
-  async #ask(pools: readonly IpPool[], { reserved }: Inputs): Promise<Asked[]> {
-    const asked = await this.#requests.ask(usefulOf(this.#claims.empty(), pools, reserved))
+  async #ask(pools: readonly IpPool[], { reserved }: Inputs, subnet: SubnetBlock = () => true): Promise<Asked[]> {
+    const useful = usefulOf(this.#claims.empty(), pools, reserved).filter(([cidr]) => subnet(cidr))
+    const asked = await this.#requests.ask(useful)
     if (asked.length > 0) this.#asking(familyOf(pools[0]!.spec.cidr))
     for (const { cidr, answer } of asked) if (answer === 'given') this.#claims.freed(cidr)
     return asked
@@ -191,10 +201,10 @@ export class NewBlock {
     return this.#borrowing.ask(usefulOf(this.#claims.withRoom(), announced, reserved), borrower, most)
   }
 
-  #firstFree(pools: readonly IpPool[], inputs: Inputs): string | undefined {
+  #firstFree(pools: readonly IpPool[], inputs: Inputs, subnet: SubnetBlock | undefined): string | undefined {
     const taken = this.#known()
     for (const pool of pools) {
-      const cidr = pickBlock(pool, taken, inputs.reserved, this.#node)
+      const cidr = pickBlock(pool, taken, inputs.reserved, this.#node, subnet)
       if (cidr !== undefined) return cidr
     }
     return undefined

@@ -165,14 +165,15 @@ function rangesOf(reserved: readonly string[]): readonly Range[] {
 }
 
 /**
- * The first block of a pool that overlaps no taken one and is not wholly reserved. Each node starts at its own place,
- * so that two nodes seldom try for the same block, then walks on and wraps once.
+ * The first block of a pool that overlaps no taken one, is not wholly reserved, and `suits` (absent: each does). Each node starts at
+ * its own place, so that two nodes seldom try for the same block, then walks on and wraps once.
  */
 export function pickBlock(
   pool: IpPool,
   taken: Iterable<string>,
   reserved: readonly string[],
   node: string,
+  suits: (block: string) => boolean = () => true,
 ): string | undefined {
   const { cidr: poolCidr, blockSize: length } = pool.spec
   const { family, first, last } = rangeOf(poolCidr)
@@ -182,7 +183,11 @@ export function pickBlock(
   const kept = merge(rangesOf(reserved).filter(r => r.family === family))
   const start = BigInt(hash(node)) % count
   const found = firstGap(start, count) ?? firstGap(0n, start)
-  return found === undefined ? undefined : `${addressAt(poolCidr, found * size)}/${length}`
+  return found === undefined ? undefined : blockAt(found)
+
+  function blockAt(index: bigint): string {
+    return `${addressAt(poolCidr, index * size)}/${length}`
+  }
 
   /** The first useful block with an index in [from, to); a busy range is passed in one step. */
   function firstGap(from: bigint, to: bigint): bigint | undefined {
@@ -192,7 +197,11 @@ export function pickBlock(
       const hit = claimed.find(r => r.first <= high && r.last >= low)
       // a reservation of a part of a block leaves the rest of it useful
       const shut = hit ?? kept.find(r => r.first <= low && r.last >= high)
-      if (shut === undefined) return at
+      if (shut === undefined) {
+        if (suits(blockAt(at))) return at
+        at++
+        continue
+      }
       const past = (shut.last + 1n - first + (hit === undefined ? 0n : size - 1n)) / size
       at = past > at ? past : at + 1n
     }

@@ -1,12 +1,13 @@
 // Blocks that a network of another plugin has for itself.
 import test from 'ava'
+import { kinds } from '../../api/kinds.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { assign, emitBlock, emptyBlock, epochOf, parseBlock, release } from '../../ipam/block.ts'
 import { claimedBlock } from '../../ipam/forecast.ts'
 import type { Assigned, AssignRefusal, AssignRequest } from '../../ipam/port.ts'
 import { gatewayHandle, PLUGIN_TYPE } from '../../ipam/port.ts'
 import { placesIn, subnetOf } from '../../ipam/subnet.ts'
-import { indexOf } from '../../lib/ip.ts'
+import { familyOf, indexOf } from '../../lib/ip.ts'
 import { aNode, aPod, aPool, assigned, converge, convergeAll, drained, type TestNode } from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
@@ -204,6 +205,26 @@ for (const [what, theirs, asking] of [
     t.deepEqual(there.allocator.lent(), [])
     await there.close()
     await here.close()
+  })
+
+for (const [cidr, length, part] of [
+  ['10.0.0.0/26', 30, (i: number) => `10.0.0.${i * 4 + 1}/32`],
+  ['fd00::/122', 126, (i: number) => `fd00::${(i * 4 + 2).toString(16)}/127`],
+] as const)
+  test(`of ${cidr} blocks of which one address is left beside reserved ones are claimed for no network`, async t => {
+    const { store, node } = await aWorld(aPool('p', cidr, length))
+    const spec = { reservedCIDRs: Array.from({ length: 15 }, (_, i) => part(i + 1)) }
+    await store.create('IPReservation', kinds.IPReservation.schema.parse({ metadata: { name: 'r' }, spec }))
+    await converge(store, node)
+    const families = [familyOf(cidr)]
+    const { block } = given(await node.allocator.assign(behind('a', 'any', { families })))
+    t.is(block, cidr.replace(/\d+$/, `${length}`))
+    const { answer } = await assigned(node, behind('b', 'any', { families }, 'other'))
+    t.is(refused(answer), 'exhausted')
+    t.regex(JSON.stringify(answer), /no free block with room for a gateway and a container is left in p/)
+    // that of the network, and the spare one of Margay's own pods
+    t.true(node.allocator.blocks().length <= 2, JSON.stringify(node.allocator.blocks()))
+    await node.close()
   })
 
 test('of IPv6 the last address of a block is one like others', t => {
