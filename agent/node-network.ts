@@ -22,6 +22,7 @@ import { DefaultRoutes } from './default-routes.ts'
 import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
+import { RouterAdvertisements } from './router-advertisements.ts'
 import { Routing } from './routing.ts'
 import type { NetworkCondition } from './serving.ts'
 import { routeAnswer } from './socket/route-answer.ts'
@@ -94,28 +95,17 @@ export class NodeNetwork {
   #scheduled = false
   #closed = false
   #passes: Promise<void> = Promise.resolve()
+  readonly #routerAdvertisements: RouterAdvertisements
   /** Blocks are announced, for the first time. */
   readonly #announces = Promise.withResolvers<void>()
 
   constructor(deps: NodeNetworkDeps) {
-    const {
-      nodeName,
-      nodeIp: wanted,
-      nodeIp6: wantedIpv6,
-      kernel,
-      store,
-      clock,
-      log,
-      view,
-      felix,
-      allocator,
-      status,
-      record,
-      bgpLog,
-    } = deps
+    const { nodeName, nodeIp: wanted, nodeIp6: wantedIpv6, kernel, store, clock, log } = deps
+    const { view, felix, allocator, status, record, bgpLog } = deps
     const changed = () => this.changed()
     this.#deps = deps
     this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
+    this.#routerAdvertisements = new RouterAdvertisements(kernel)
     this.#tunnels = new TunnelAddresses({ nodeName, allocator, clock, log, changed })
     this.#sessions = new SessionLog({ clock, log: bgpLog, record })
     this.#publisher = new NodePublisher(nodeName, { store, clock, log })
@@ -347,7 +337,11 @@ export class NodeNetwork {
     const [ipv4, ipv6] = [own.ipv4, own.ipv6].map(of => of && `${of.address}/${of.length}`)
     const uplink = uplinkOf(own)
     const ipv6Uplink = own.ipv6 === undefined || own.ipv6.uplink === uplink ? {} : { ipv6Uplink: own.ipv6.uplink }
-    const families = { ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }), uplink, ...ipv6Uplink }
+    const heedsRouters = this.#routerAdvertisements.areTaken(own.ipv6?.uplink ?? uplink)
+    const families = {
+      ...{ ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }), uplink, ...ipv6Uplink },
+      ...(heedsRouters && { heedsRouters }),
+    }
     felix.configure({ node: { name, ...families, ...tunnels, vxlanTunnelMac } })
     // it alone says that this node takes VXLAN where only IPv6 is carried, which needs no tunnel address
     const hasVtep = vxlanTunnelAddress !== undefined || felix.tunnelsNeeded().vxlanIpv6

@@ -77,6 +77,8 @@ export type ThisNode = {
   uplink: string
   /** The interface of `ipv6`, where that is another one. */
   ipv6Uplink?: string
+  /** The uplink of IPv6 takes addresses and routes from router advertisements, and goes on so while this node forwards. */
+  heedsRouters?: true
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   vxlanTunnelMac?: string

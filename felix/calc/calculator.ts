@@ -389,6 +389,7 @@ export class Calculator {
       vxlanIpv6: this.#needed.vxlanIpv6,
       ipipAddressed: node?.ipipTunnelAddress !== undefined,
       ipv6: node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6,
+      heedsRouters: node?.heedsRouters === true ? (node.ipv6Uplink ?? node.uplink) : undefined,
     })
   }
 }

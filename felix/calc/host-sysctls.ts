@@ -28,25 +28,29 @@ export type HostSettings = {
   ipipAddressed: boolean
   /** Whether pods or blocks use IPv6. */
   ipv6: boolean
+  /** The uplink that takes router advertisements; they are taken there while this node forwards too. */
+  heedsRouters: string | undefined
 }
 
 export class HostSysctls {
   readonly #output: Output<NamedSysctl>
   #settings: HostSettings | undefined
   #ofDevices: ReadonlyMap<string, NamedSysctl> = new Map()
+  #heeds: [string, NamedSysctl] | undefined
 
   constructor(output: Output<NamedSysctl>) {
     this.#output = output
   }
 
   /**
-   * Wants the node to forward, and its uplink and tunnels. IPv6 only where it is used: an IPv6 router stops believing
-   * router advertisements, which can cost a host its own address. A filter of the reverse path that is off stays off, and
+   * Wants the node to forward, and its uplink and tunnels. IPv6 only where it is used, and after the uplink was told to go
+   * on with router advertisements: as a router the kernel removes the default routes that it has of them, and lets
+   * addresses of them end (`accept_ra` in ip-sysctl.rst). A filter of the reverse path that is off stays off, and
    * one that is strict becomes loose, or off where the device has no address: Linux takes loose for strict there
    * (`fib_validate_source`). The same again costs nothing.
    */
   want(settings: HostSettings): void {
-    const { uplink, uplinkTwoWay, ipip, vxlan, vxlanOverIpv6, vxlanIpv6, ipipAddressed, ipv6 } = settings
+    const { uplink, uplinkTwoWay, ipip, vxlan, vxlanOverIpv6, vxlanIpv6, ipipAddressed, ipv6, heedsRouters } = settings
     if (isDeepStrictEqual(settings, this.#settings)) return
     this.#settings = settings
     const before = this.#ofDevices
@@ -60,6 +64,10 @@ export class HostSysctls {
       ...(vxlanOverIpv6 ? carryIpv6(VXLAN_DEVICE_V6) : []),
     ])
     this.#output.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
+    const heeds = ipv6 && heedsRouters !== undefined ? heedRouters(heedsRouters) : undefined
+    if (this.#heeds !== undefined && this.#heeds[0] !== heeds?.[0]) this.#output.want(this.#heeds[0], undefined)
+    this.#heeds = heeds
+    if (heeds !== undefined) this.#output.want(...heeds)
     this.#output.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)
     for (const key of before.keys()) if (!this.#ofDevices.has(key)) this.#output.want(key, undefined)
     for (const [key, sysctl] of this.#ofDevices)
@@ -69,6 +77,11 @@ export class HostSysctls {
 
 function forwardFrom(device: string): [string, NamedSysctl] {
   return keyed({ family: 'ipv4', path: ['conf', device, 'forwarding'], value: '1', needs: 'device' })
+}
+
+/** 2: also while this machine forwards. The uplink is there: what needs a device would be written after forwarding. */
+function heedRouters(device: string): [string, NamedSysctl] {
+  return keyed({ family: 'ipv6', path: ['conf', device, 'accept_ra'], value: '2' })
 }
 
 function filterLoosely(device: string): [string, NamedSysctl] {

@@ -1,5 +1,6 @@
 // Kernel settings that must read a value. Only those that are wanted are ever read, and nothing is set back when it is
-// wanted no more. A kernel without IPv6 has no settings of it, and needs none; what a kernel cannot do is off there.
+// wanted no more. A kernel without IPv6 has no settings of it, and needs none; what a kernel cannot do is off there. Those of
+// interfaces are written before those of all: what an interface keeps when the machine forwards is said before it does.
 import { ERRNO, KernelError } from '../port/error.ts'
 import { isUnknown, readOrAbsent, type SysctlPort } from '../port/sysctls.ts'
 import type { NamedSysctl } from './objects.ts'
@@ -50,23 +51,30 @@ export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
         return Promise.resolve(objects.map(({ key, like }) => [key, read(like, knowsFamily)] as const))
       },
       async write(writes) {
-        return writes.map(({ verb, value: wanted }): WriteFailure | undefined => {
-          const { family, path, value } = wanted
-          const interfaceName = interfaceOf(wanted)
-          if (verb === 'delete') return undefined
-          try {
-            kernel.writeSysctl(family, path, value)
-            return undefined
-          } catch (error) {
-            if (!(error instanceof KernelError)) throw error
-            const gone = error.errno === ERRNO.ENOENT && interfaceName !== undefined
-            return gone ? noInterface(interfaceName) : failureOf(error)
-          }
-        })
+        const failures = new Map<NamedSysctl, WriteFailure | undefined>()
+        const wanted = writes.filter(({ verb }) => verb !== 'delete').map(({ value }) => value)
+        const [ofInterfaces, ofAll] = [true, false].map(one =>
+          wanted.filter(each => (interfaceOf(each) !== undefined) === one),
+        )
+        for (const each of [...ofInterfaces!, ...ofAll!]) failures.set(each, writeOne(kernel, each))
+        return writes.map(({ value }) => failures.get(value))
       },
     },
     { confirm: true },
   )
+}
+
+function writeOne(kernel: SysctlPort, wanted: NamedSysctl): WriteFailure | undefined {
+  const { family, path, value } = wanted
+  const interfaceName = interfaceOf(wanted)
+  try {
+    kernel.writeSysctl(family, path, value)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof KernelError)) throw error
+    const gone = error.errno === ERRNO.ENOENT && interfaceName !== undefined
+    return gone ? noInterface(interfaceName) : failureOf(error)
+  }
 }
 
 /** `ask`, which is asked once: one look at many settings asks the same for each of them. */

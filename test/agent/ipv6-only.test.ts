@@ -150,6 +150,30 @@ test('it says of each family with pools that it has no address of it', async t =
   own.close()
 })
 
+for (const [what, acceptRa, forwards, then] of [
+  ['takes router advertisements goes on with them while it forwards', '1', '0', '2'],
+  ['forwarded before, and took none, takes none', '1', '1', '1'],
+  ['leaves them to its network manager leaves them to it', '0', '0', '0'],
+] as const)
+  test(`a node that ${what}`, async t => {
+    const store = createFakeStore()
+    await store.create('Node', aNode('n1'))
+    await store.create('IPPool', aPool('six', { cidr: '2001:db8:10::/64', blockSize: 122 }))
+    const machine = await aMachine6(t, 'n1', '2001:db8::11')
+    const kernel = machine.world.kernel()
+    kernel.writeSysctl('ipv6', ['conf', 'eth0', 'accept_ra'], acceptRa)
+    kernel.writeSysctl('ipv6', ['conf', 'eth0', 'forwarding'], forwards)
+    const agent = await startAgent(t, machine, store, new MemoryNetwork())
+    await eventually(
+      t,
+      'ready',
+      () => agent.status().ready,
+      ready => ready,
+    )
+    t.is(kernel.readSysctl('ipv6', ['conf', 'all', 'forwarding']).trim(), '1')
+    t.is(kernel.readSysctl('ipv6', ['conf', 'eth0', 'accept_ra']).trim(), then)
+  })
+
 test('two nodes of IPv6 alone have a session over IPv6, routes to each other’s blocks, and pods', async t => {
   const store = createFakeStore()
   const annotations = { [NODE_ANNOTATION.ipv4Address]: '192.0.2.99/24' }

@@ -38,6 +38,21 @@ test('what a kernel is too old for is off there; what must be on, and what the i
   t.deepEqual(await refused(kernel, setting('gone', '0')), ['net.ipv6 conf/cali1/gone: NoInterface'])
 })
 
+test('settings of interfaces are written before those of all, whichever was wanted first', async t => {
+  const kernel = aKernel(IPV6)
+  const written: string[] = []
+  const table = sysctlTable({
+    ...kernel,
+    writeSysctl: (_, path, value) => void written.push(`${path.join('/')}=${value}`),
+  })
+  for (const name of ['all', 'cali1']) {
+    const wanted: NamedSysctl = { family: 'ipv6', path: ['conf', name, 'forwarding'], value: '0' }
+    table.want(sysctlKey(wanted), wanted)
+  }
+  await table.apply(() => true)
+  t.deepEqual(written, ['conf/cali1/forwarding=0', 'conf/all/forwarding=0'])
+})
+
 test('a kernel without IPv6 needs no settings of it', async t => {
   t.deepEqual(await refused(aKernel([]), setting('forwarding', '1'), setting('accept_ra', '0')), [])
 })
