@@ -14,6 +14,7 @@ import type { CacheChange } from '../datastore/kind-cache.ts'
 import type { FloatingTarget } from '../felix/calc/floating.ts'
 import type { FloatingAddress } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
+import { reservedBy } from '../ipam/pick.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { familyOf } from '../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
@@ -117,6 +118,11 @@ export class FloatingAddresses {
   /** The floating addresses that lead to pods of this node. */
   get held(): readonly string[] {
     return this.#held
+  }
+
+  /** The `namespace/name` of the pod to which an address leads, on any node. */
+  holderOf(address: string): string | undefined {
+    return this.#decided.get(address)?.holder
   }
 
   /** Those that lead to one interface, by its id, in the order of their texts. */
@@ -265,12 +271,12 @@ export class FloatingAddresses {
       this.#findOwners([])
       return 'disabled'
     }
+    const pools = caches.of('IPPool').all()
     const reservations = caches.of('IPReservation').all()
-    const known = { pools: caches.of('IPPool').all(), reserved: reservations.flatMap(({ spec }) => spec.reservedCIDRs) }
-    this.#findOwners(floatingRanges(known))
+    const reserved = reservations.flatMap(({ spec }) => spec.reservedCIDRs)
+    this.#findOwners(floatingRanges(pools, reserved))
     return {
-      ...known,
-      selects,
+      ...{ pools, selects, isReserved: reservedBy(reserved) },
       ownerOf: address => {
         const [pod] = this.#owners.get(address) ?? []
         const node = nodeWith(address)

@@ -207,6 +207,7 @@ export class NodeAgent {
       sets,
       reached: cidr => this.#network.reached(cidr),
       withdrawn: cidr => this.#network.withdrawn(cidr),
+      floatsTo: address => this.#floating.holderOf(address),
       canBorrow: () => this.#view.get('BGPConfiguration', 'default')?.spec.nodeToNodeMeshEnabled !== false,
     })
     const marks = nodeMarks({ routeProtocol: options.routeProtocol, interfacePrefix: INTERFACE_PREFIX })

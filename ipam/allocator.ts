@@ -73,6 +73,8 @@ export type AllocatorDeps = {
   withdrawn?: (cidr: string) => Promise<void>
   /** Whether a single address of another node can be used here: each node can be told the route, and asked for it. Absent: always. */
   canBorrow?: () => boolean
+  /** The `namespace/name` of the pod to which an address leads that is nobody's own (a floating address). Absent: there are none. */
+  floatsTo?: (address: string) => string | undefined
 }
 
 const STOPPING = 'the agent is stopping'
@@ -550,8 +552,12 @@ export class NodeAllocator implements Allocator {
     return { ...refusal, message }
   }
 
-  /** An address that was asked for by name may be a reserved one, or in its cool-down: both keep automatic choices away. */
+  /** An address that was asked for by name may be a reserved one, or in its cool-down: both keep automatic choices away. One that leads to another pod is nobody's. */
   #planExact(address: string, pool: IpPool, { pod, waitsFor, subnet, blocks, inputs }: Exact): Plan {
+    const floatsTo = this.#deps.floatsTo?.(address)
+    // who asks for both keeps one of them
+    if (floatsTo !== undefined && floatsTo !== (pod && `${pod.namespace}/${pod.name}`))
+      return addressTaken(`${address} is a floating address of Pod ${floatsTo}`)
     const [only] = blocks
     const isOnly = subnet?.blocks === 'one' && only !== undefined && subnetOf(only.block) === subnet.network
     if (isOnly && !contains(only.block.cidr, address)) return addressTaken(unfit(address, only.block, subnet))

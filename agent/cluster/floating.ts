@@ -5,7 +5,7 @@ import { POD_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { type IpPool, poolOf, usesOf } from '../../api/pools.ts'
 import { broken, type Condition } from '../../api/status.ts'
-import { contains, isHostAddress, parseAddress } from '../../lib/ip.ts'
+import { isHostAddress, parseAddress } from '../../lib/ip.ts'
 import { hasEnded } from './policies/endpoints.ts'
 
 const ANNOTATION = POD_ANNOTATION.floatingAddresses
@@ -48,8 +48,8 @@ export function floatingClaim(pod: Resource<'Pod'>): FloatingClaim | undefined {
 /** What is known of the cluster beside the Pods that ask. */
 export type FloatingWorld = {
   pools: readonly IpPool[]
-  /** CIDRs. */
-  reserved: readonly string[]
+  /** By an IPReservation. */
+  isReserved: (address: string) => boolean
   /** Undefined: nothing is known of this namespace yet. */
   selects: (selector: string, namespace: string) => boolean | undefined
   /** Whose own address it is, in words; undefined: nobody's, as far as is known. */
@@ -89,8 +89,8 @@ export function floatingRefusal(
   return cause && { address, ...cause }
 }
 
-/** Where floating addresses can be: CIDRs. */
-export function floatingRanges({ pools, reserved }: Pick<FloatingWorld, 'pools' | 'reserved'>): string[] {
+/** Where floating addresses can be: CIDRs and addresses. `reserved`: those of all IPReservations. */
+export function floatingRanges(pools: readonly IpPool[], reserved: readonly string[]): string[] {
   const disabled = pools.filter(({ spec }) => spec.disabled && usesOf(spec).includes('Workload'))
   return [...disabled.map(({ spec }) => spec.cidr), ...reserved]
 }
@@ -107,7 +107,7 @@ function refusalOf(address: string, { namespace }: FloatingClaim, world: Floatin
     }
   const { name } = pool.metadata
   const { disabled, namespaceSelector = '' } = pool.spec
-  if (!disabled && !world.reserved.some(cidr => contains(cidr, address)))
+  if (!disabled && !world.isReserved(address))
     return {
       reason: 'GivenToPods',
       message: `IPPool ${name} gives ${address} to any pod as its own address`,

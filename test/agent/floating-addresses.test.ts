@@ -173,6 +173,30 @@ test('a floating address leads to the older of two pods from each node, goes to 
   await isSo('it asks for what nobody may have', [...nothing, ['shop/web-1 GivenToPods']], async () => [
     ...[await translated(m2), await ownRoute(m2), await floatingRoutes(m2), reasons(second)],
   ])
+  const reserved = '10.244.200.1'
+  await store.create(
+    'IPReservation',
+    aResource('IPReservation', { metadata: { name: 'r' }, spec: { reservedCIDRs: [reserved] } }),
+  )
+  pod('web-1', 'n2', '2026-01-01T00:00:01Z', `["${reserved}"]`)
+  await isSo('it asks for a reserved one', [{ [reserved]: own[1] }, true], async () => [
+    ...[await translated(m2), (await learnedRoutes(m1)).some(route => route.startsWith(`${reserved}/32`))],
+  ])
+  const isAway = () => restarted.conditions().some(each => each.type === 'ApiServerConnected' && each.status !== 'True')
+  await isSo('the first node follows the API server again', false, async () => isAway())
+  // as an ADD of a pod with ipAddrs asks
+  const attributes = { namespace: 'bank', pod: 'thief', node: 'n1', containerID: 'c1' }
+  const byName = {
+    handle: 'net.c1.eth0',
+    attributes,
+    families: ['ipv4'],
+    use: 'Workload',
+    addresses: [reserved],
+  } as const
+  await isSo('nobody is given it by name', `${reserved} is a floating address of Pod shop/web-1`, async () => {
+    const answer = restarted.allocator.assignNow(byName)
+    return 'refused' in answer && answer.message
+  })
   pod('web-1', 'n2', '2026-01-01T00:00:01Z')
   await isSo('and then for nothing', [], async () => reasons(second))
 })

@@ -118,6 +118,19 @@ test('a reserved address is given to who asks for it by name, and to nobody else
   t.is(said(await node.allocator.assign(asking('c', '10.0.0.1'))), '10.0.0.1')
 })
 
+test('a reserved address that leads to another pod, as its floating one, is not given to who asks for it by name', async t => {
+  const store = await aStore(POOL)
+  await store.create('IPReservation', { metadata: { name: 'r' }, spec: { reservedCIDRs: ['10.0.0.0/30'] } })
+  const floating: Record<string, string> = { '10.0.0.1': 'shop/gateway', '10.0.0.2': 'default/own' }
+  const node = aNode(store, 'n1', undefined, undefined, undefined, undefined, undefined, each => floating[each])
+  node.start()
+  await converge(store, node)
+  const refused = await node.allocator.assign(asking('c', '10.0.0.1'))
+  t.like(refused, { refused: 'address-taken', message: '10.0.0.1 is a floating address of Pod shop/gateway' })
+  t.is(said(await node.allocator.assign(asking('own', '10.0.0.2'))), '10.0.0.2', 'which asks for it as both')
+  t.is(said(await node.allocator.assign(asking('c', '10.0.0.3'))), '10.0.0.3')
+})
+
 test('a whole block that is reserved is claimed for who asks for one of its addresses', async t => {
   const store = await aStore(POOL)
   await store.create('IPReservation', { metadata: { name: 'r' }, spec: { reservedCIDRs: ['10.0.0.0/25'] } })

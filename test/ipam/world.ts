@@ -36,6 +36,7 @@ export function aNode(
   sets?: Sets,
   reached?: (cidr: string) => Promise<void>,
   withdrawn?: (cidr: string) => Promise<void>,
+  floatsTo?: (address: string) => string | undefined,
 ): TestNode {
   const clock = new ManualClock()
   const selects = { node: (selector: string) => selector === 'all()' || selector === name }
@@ -53,6 +54,7 @@ export function aNode(
     sets,
     reached,
     withdrawn,
+    floatsTo,
   })
   // `aPod` does not know where it will run
   const assignNow = allocator.assignNow.bind(allocator)
@@ -78,7 +80,7 @@ export function aNode(
     },
     async restart() {
       await world.close()
-      const again = aNode(store, name, db, mayWrite, sets, reached, withdrawn)
+      const again = aNode(store, name, db, mayWrite, sets, reached, withdrawn, floatsTo)
       again.start()
       return again
     },

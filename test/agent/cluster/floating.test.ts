@@ -8,6 +8,7 @@ import {
   floatingHolder,
   floatingRefusal,
 } from '../../../agent/cluster/floating.ts'
+import { reservedBy } from '../../../ipam/pick.ts'
 import { aPool } from '../../datastore/objects.ts'
 
 type Said = { created?: string; deleted?: string; spec?: object; status?: object }
@@ -47,7 +48,7 @@ const WORLD: FloatingWorld = {
     aPool('of-bank', { cidr: '203.0.113.0/24', disabled: true, namespaceSelector: "name == 'bank'" }),
     aPool('of-nobody-yet', { cidr: '203.0.114.0/24', disabled: true, namespaceSelector: "name == 'late'" }),
   ],
-  reserved: ['10.244.7.0/24'],
+  isReserved: reservedBy(['10.244.6.1', 'fd00::1', '10.244.7.0/24']),
   selects: selector => (selector.includes('late') ? undefined : false),
   ownerOf: address => (address === '192.0.2.1' ? 'node n2' : undefined),
 }
@@ -91,6 +92,8 @@ for (const [address, reason] of [
   ['192.0.2.7', undefined],
   ['2001:db8::7', undefined],
   ['10.244.7.9', undefined],
+  ['10.244.6.1', undefined],
+  ['10.244.6.2', 'GivenToPods'],
   ['10.244.8.9', 'GivenToPods'],
   ['198.51.100.9', 'NoPool'],
   ['172.16.0.1', 'NoPool'],
