@@ -529,6 +529,8 @@ export class NodeAllocator implements Allocator {
     const [only] = blocks
     if (subnet?.blocks !== 'one' || only === undefined || subnetOf(only.block) !== subnet.network)
       return { claim: pools }
+    if (!pools.some(({ spec }) => contains(spec.cidr, only.block.cidr)))
+      return subnetElsewhere(subnet.network, only.block.cidr, pools)
     return this.#restingToo(fullSubnet(subnet.network, only.block.cidr))!
   }
 
@@ -796,6 +798,16 @@ function fullSubnet(network: string, block: string): AssignRefusal {
     message: `network ${network} has block ${block} on this node, and no address of it is free for this pod`,
     remedy:
       'a bridge has one address, so its containers are of one block: make an IPPool with larger blocks for a new network, or use the plugin ptp',
+  }
+}
+
+function subnetElsewhere(network: string, block: string, pools: readonly IpPool[]): AssignRefusal {
+  const names = pools.map(({ metadata }) => metadata.name).join(', ')
+  return {
+    refused: 'no-pool',
+    message: `network ${network} has block ${block} on this node, which lies in none of the pools that serve the pod: ${names}`,
+    remedy:
+      'a bridge has one address, so its containers are of one block: name the pool of that block, or delete the containers of the network on this node and its bridge, after which GC or a start of the agent frees the block',
   }
 }
 

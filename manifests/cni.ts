@@ -97,6 +97,7 @@ Of the keys above \`agentSocket\`, \`dns\`, \`args.cni.ips\`, \`runtimeConfig.ip
 - **An address lives** until DEL, until a GC of the runtime that does not list the container (and that the other plugin hands on: since containernetworking-plugins 1.6), or until the machine boots. ADD again gives the same, but for a container of \`ptp\` that runs: that is refused (code 4), since \`ptp\` would have its address freed then; DEL again is fine. The gateway stays with the network until no container has an address of the block and no interface of the node has the gateway’s, which GC and a start of the agent look for.
 - **CHECK** compares the addresses that are reserved with prevResult; what the other plugin made it checks itself. \`margayctl ipam check\` counts such addresses as those of their pods. STATUS is that of the node.
 - **Policies do not hold** for these containers, nor does the pod filter: their interfaces are not Margay’s ([threats.md](threats.md#containers-of-other-plugins)). They are masqueraded like other pods of the pool where it has \`natOutgoing\`.
+- **The MTU** is the other plugin’s: give \`bridge\` and \`ptp\` the \`mtu\` of Margay’s pods, or their first large packets to nodes behind a tunnel come back as too big.
 - **Every such ADD and DEL writes the IPAMBlock** within seconds: where the journal of the node is lost, the object alone says who has an address.
 
 ## Capabilities

@@ -122,3 +122,36 @@ for (const conf of [ptp(), bridge()])
       t.is((await call(node, 'DEL', { CNI_CONTAINERID: 'a', CNI_NETNS: netns }, conf)).code, 0)
     }),
   )
+
+const BOTH = { assign_ipv6: true, routes: [{ dst: '0.0.0.0/0' }, { dst: '::/0' }] }
+
+for (const conf of [bridge(BOTH), ptp(BOTH)])
+  withPlugins(`containers of ${conf.type} reach each other, Margay’s pods and the node over IPv6 as well`, t =>
+    withNode(async node => {
+      const quick = (netns: string) => node.exec(netns, 'sysctl', '-qw', 'net.ipv6.conf.default.accept_dad=0')
+      await quick(node.netns)
+      const own = node.pod()
+      const ours = { cniVersion: '1.0.0', name: 'net', type: 'margay', ipam: { assign_ipv6: true } }
+      const pod = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'own', CNI_NETNS: own }, ours))
+      const theirs = [node.pod(), node.pod()]
+      const results: Result[] = []
+      for (const [i, netns] of theirs.entries()) {
+        await quick(netns)
+        results.push(resultOf(t, await call(node, 'ADD', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns }, conf)))
+      }
+      const [first, second] = theirs as [string, string]
+      for (const at of [0, 1])
+        for (const [from, to] of [
+          [first, addressOf(results[1]!, at)],
+          [second, addressOf(pod, at)],
+          [own, addressOf(results[0]!, at)],
+          [node.netns, addressOf(results[0]!, at)],
+          [first, results[0]!.ips[at]!.gateway],
+        ] as const)
+          await pings(t, node, from, to)
+      t.deepEqual((await checkAddresses(node.deps)).findings, [])
+      for (const [i, netns] of theirs.entries())
+        t.is((await call(node, 'DEL', { CNI_CONTAINERID: `c${i}`, CNI_NETNS: netns }, conf)).code, 0)
+      t.is((await node.run('DEL', { CNI_CONTAINERID: 'own', CNI_NETNS: own })).code, 0)
+    }),
+  )

@@ -90,6 +90,15 @@ test('a block with addresses of others becomes no subnet, by name neither', asyn
   t.not(given(await allocator.assign(behind('a', 'any'))).block, own.block)
 })
 
+test('a network with its one block in a pool that does not serve it any more is told so, and not that the block is full', async t => {
+  const { node } = await aWorld(POOL, aPool('q', '10.1.0.0/24', 29))
+  const { block } = given(await node.allocator.assign(behind('a', 'one', { pools: { ipv4: ['p'] } })))
+  const answer = await node.allocator.assign(behind('b', 'one', { pools: { ipv4: ['q'] } }))
+  t.is(refused(answer), 'no-pool')
+  t.regex(JSON.stringify(answer), new RegExp(`has block ${block} on this node, which lies in none of the pools.*: q"`))
+  t.like(given(await node.allocator.assign(behind('b', 'one', { pools: { ipv4: ['q', 'p'] } }))), { block })
+})
+
 test('an address that is asked for by name is of the one block of its network, and neither its first nor its last', async t => {
   const { node } = await aWorld()
   const { allocator } = node
