@@ -11,6 +11,7 @@ import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { assign, type Block, emptyBlock, freeSlot, type Holder, isEmpty, isLent, rename } from './block.ts'
+import { addressOf } from './borrower-wish.ts'
 import { Borrowing } from './borrowing.ts'
 import { Claims } from './claims.ts'
 import { ipamConditions } from './conditions.ts'
@@ -174,6 +175,7 @@ export class NodeAllocator implements Allocator {
         this.#newBlocks?.forget(cidr)
         this.#awaitedMs.delete(cidr)
       }
+      this.#takeHome(cidr)
       this.#holdWithin(cidr)
       this.#announce()
     })
@@ -614,6 +616,22 @@ export class NodeAllocator implements Allocator {
   #holder(handle: string, attributes: Readonly<Record<string, string | undefined>>): Holder {
     const timestamp = new Date(this.#deps.clock.wallMs()).toISOString()
     return { handle, secondary: { ...textsOf(attributes), timestamp } }
+  }
+
+  /** Borrowed addresses of a block that is this node's own by now are its pods' as all others of it. */
+  #takeHome(cidr: string): void {
+    const owned = this.#ledger.get(cidr)
+    if (owned === undefined || owned.lender !== undefined || owned.lostTo !== undefined) return
+    for (const { block } of this.#ledger.borrowed()) {
+      if (!contains(cidr, block.cidr)) continue
+      const [slot = null] = block.slots
+      if (slot !== null) this.#inUse.set(slot, [addressOf(block.cidr)])
+      try {
+        this.#ledger.forget(block.cidr)
+      } catch (error) {
+        this.#logFailure(error, `${block.cidr} is borrowed of a block of this node, and cannot be forgotten`)
+      }
+    }
   }
 
   /** Gives the free slots of a block, and those of `earlier` handles of the same pods, to those who use their addresses. */

@@ -6,6 +6,7 @@
 // written a version: an address that the object names and the journal does not is taken only after such a write, which makes every
 // older one fail. And whoever has an address next must not lose packets to a route of this one: it is asked to be freed only
 // once the other nodes have no route to it here.
+// Over 400 lines: asks for, takes, gives back and loses an address by one look at its block, under one lock.
 import { type Borrower, wishesOf, withWish } from '../api/address-wishes.ts'
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
@@ -179,8 +180,10 @@ export class Borrowing {
   }
 
   async #settleOnce(lender: string, affinity: string | undefined): Promise<void> {
-    const { node, ledger } = this.#deps
+    const { node, ledger, mayWrite } = this.#deps
     const item = await this.#read(lender)
+    // what a server says that is not believed, or is being filled by an import, is no news of a block
+    if (this.#closed || mayWrite?.() === false) throw new Unreachable('the API server may not be written now')
     const wants = this.#wants.get(lender) ?? new Map<string, Want>()
     if (affinity !== undefined && item?.spec.affinity !== affinity) refuse(wants)
     if (item === undefined || item.spec.affinity === affinityOf(node)) {
@@ -232,8 +235,7 @@ export class Borrowing {
     wish: Wish,
     unknown: readonly (readonly [cidr: string, slot: Slot])[],
   ): Promise<void> {
-    const { node, store, clock, mayWrite } = this.#deps
-    if (this.#closed || mayWrite?.() === false) throw new Unreachable('the API server may not be written now')
+    const { node, store, clock } = this.#deps
     // who takes an address that it does not know says so: a write that changes nothing would make no version
     const hold = [...wish.hold, ...unknown.map(([cidr, slot]) => ({ address: addressOf(cidr), ...borrowerOf(slot) }))]
     const isNothing = wish.want.length === 0 && hold.length === 0 && wish.free.length === 0
@@ -241,11 +243,15 @@ export class Borrowing {
     const lender = item.spec.cidr
     this.#wishedMs.set(lender, clock.monotonicMs())
     await store.update('IPAMBlock', withWish(item, node, entry))
+    this.#lookSoon(lender)
+  }
+
+  #lookSoon(lender: string): void {
     this.#looks.get(lender)?.()
     if (!this.#closed)
       this.#looks.set(
         lender,
-        clock.after(LOOK_ONCE_MS, () => this.#queue.add(lender)),
+        this.#deps.clock.after(LOOK_ONCE_MS, () => this.#queue.add(lender)),
       )
   }
 
@@ -332,6 +338,8 @@ export class Borrowing {
       log.error({ address: cidr, lostTo }, 'this address is not lent to this node any more; its pod must be restarted')
       ledger.put([{ ...row, lostTo }])
       this.#changed()
+      // its owner makes a block again that somebody deleted
+      this.#lookSoon(row.lender!)
     }
   }
 

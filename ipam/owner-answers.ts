@@ -62,12 +62,15 @@ export class OwnerAnswers {
     this.#waiting.delete(cidr)
     await this.#deps.mutex.run(cidr, async () => {
       if (this.#closed) return
+      let isDone = false
       try {
-        await this.#answerOnce(cidr)
-        this.#backoff.reset()
+        isDone = await this.#answerOnce(cidr)
       } catch (error) {
         if (!isStoreError(error)) throw error
-        if (error instanceof NotFound || this.#closed) return
+        if (error instanceof NotFound) return
+      }
+      if (isDone) this.#backoff.reset()
+      else if (!this.#closed) {
         this.#waiting.get(cidr)?.()
         this.#waiting.set(
           cidr,
@@ -77,23 +80,26 @@ export class OwnerAnswers {
     })
   }
 
-  async #answerOnce(cidr: string): Promise<void> {
+  /** Whether nothing is left to be answered. Rejects as the store. */
+  async #answerOnce(cidr: string): Promise<boolean> {
     const { store, log, mine, answered, collect, give, lend } = this.#deps
     const item = await store.get('IPAMBlock', blockName(cidr))
-    if (!isAsked(item) || !mine(item)) return
+    if (!isAsked(item) || !mine(item)) return true
     if (isBlockWanted(item) && (await give(item))) {
       log.info({ cidr }, 'another node has no address left and asked for this empty block: it is given back')
-      return
+      return true
     }
     const collected = isCollectAsked(item)
     if (collected) await collect?.()
-    const isWritten = wishesOf(item).size > 0 && (await lend(item))
+    const hasWishes = wishesOf(item).size > 0
+    const isWritten = hasWishes && (await lend(item))
     const isOther = isOwnerAsked(item) || collected || isBlockWanted(item)
     if (!isWritten && isOther) answered(await store.update('IPAMBlock', answerAsked(item)))
-    if (!isOther) return
+    if (!isOther) return isWritten
     if (collected) log.info({ cidr }, 'somebody asked to free what no pod of this node has: it is freed')
     else if (isOwnerAsked(item)) log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
     else log.info({ cidr }, 'another node asked for this block, which is in use or was a moment ago: it stays')
+    return isWritten || !hasWishes
   }
 }
 

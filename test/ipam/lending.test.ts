@@ -1,8 +1,10 @@
 // No block is free, and a block of another node has free addresses: single ones are lent by its owner, who alone writes the block.
+// Over 400 lines: one small world of two nodes, and a test for each promise about it.
 import test from 'ava'
 import { ADDRESSES_WANTED_ANNOTATION, wishesOf, withWish } from '../../api/address-wishes.ts'
-import type { Resource } from '../../api/kinds.ts'
+import { kinds, type Resource } from '../../api/kinds.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
+import { guardedStore } from '../../datastore/guarded.ts'
 import { type Store, Unreachable } from '../../datastore/port.ts'
 import { parseBlock } from '../../ipam/block.ts'
 import { Journal } from '../../ipam/journal.ts'
@@ -10,23 +12,35 @@ import { lentOf } from '../../ipam/lending.ts'
 import type { AssignRequest } from '../../ipam/port.ts'
 import type { Database } from '../../lib/database.ts'
 import { twoOwners } from './agreement.ts'
-import { aNode, aPod, aPool, assigned, converge, convergeAll, lendNothing, pass, type TestNode } from './world.ts'
+import {
+  aNode,
+  aPod,
+  aPool,
+  assigned,
+  breaksByHand,
+  converge,
+  convergeAll,
+  lendNothing,
+  pass,
+  type TestNode,
+} from './world.ts'
 
 test.after('calicoctl ipam check would find nothing in what the tests left', convergeAll)
 
-type Hooks = { here?: Store; there?: Store; steps?: string[]; db?: Database }
+type Hooks = { here?: Store; there?: Store; steps?: string[]; db?: Database; mayWrite?: () => boolean }
 
 /** Two blocks of four addresses: n1 has used its own up, n2 has one pod. */
 async function twoNodes(over: (fake: FakeStore) => Hooks = () => ({})) {
   const fake = createFakeStore()
   await fake.create('IPPool', aPool('p', '10.0.0.0/29', 30))
-  const { here = fake, there = fake, steps = [], db } = over(fake)
+  const { here = fake, there = fake, steps = [], db, mayWrite } = over(fake)
+  const guarded = (store: Store) => guardedStore(store, () => (mayWrite?.() === false ? 'not believed' : undefined))
   const noting = (what: string) => async (cidr: string) => {
     steps.push(`${what} ${cidr}`)
   }
   const nodes: [TestNode, TestNode] = [
-    aNode(here, 'n1', db, undefined, undefined, noting('reached'), noting('withdrawn')),
-    aNode(there, 'n2'),
+    aNode(guarded(here), 'n1', db, mayWrite, undefined, noting('reached'), noting('withdrawn')),
+    aNode(guarded(there), 'n2', undefined, mayWrite),
   ]
   for (const node of nodes) {
     node.start()
@@ -43,6 +57,11 @@ const blockOf = async (fake: FakeStore, { allocator }: TestNode) =>
   (await fake.list('IPAMBlock')).find(({ spec }) => spec.cidr === allocator.blocks()[0]!.cidr)!
 const lent = (item: Resource<'IPAMBlock'>, owner: string) =>
   [...lentOf(parseBlock(item), owner)].map(([cidr, { handle, secondary }]) => [cidr, handle, secondary['node']])
+/** From now on no node claims a block more. */
+const oneBlock = async (fake: FakeStore) => {
+  const input = { metadata: { name: 'default' }, spec: { strictAffinity: false, maxBlocksPerHost: 1 } }
+  await fake.create('IPAMConfiguration', kinds.IPAMConfiguration.schema.parse(input))
+}
 const closeAll = async (nodes: readonly TestNode[]) => {
   for (const { close } of nodes) await close()
 }
@@ -289,4 +308,98 @@ test('a wish that names no address changes nothing and stops no agent', async t 
   t.is(wishesOf(after).size, 0)
   t.like((await assigned(there, aPod('f'))).answer, [{ family: 'ipv4' }])
   await closeAll(nodes)
+})
+
+test('a server that may not be written says nothing of borrowed addresses: they stay announced, and go back to one that is believed', async t => {
+  let isOpen = true
+  const { fake, nodes, here, there } = await twoNodes(() => ({ mayWrite: () => isOpen }))
+  for (const name of ['e', 'f']) t.false('refused' in (await assigned(here, aPod(name), [there])).answer)
+  await converge(fake, ...nodes)
+  breaksByHand(fake, /^in use and not allocated/)
+  await oneBlock(fake)
+  const borrowed = here.allocator.borrowed()
+  const item = await blockOf(fake, there)
+  // an API server that was restored from a backup of before
+  isOpen = false
+  await fake.delete('IPAMBlock', item.metadata.name)
+  await here.allocator.release(aPod('f').handle)
+  await pass(nodes, 70_000)
+  t.deepEqual(here.allocator.borrowed(), [`${addressOf(here.allocator.held().get(aPod('e').handle))}/32`])
+  t.is(new Journal(here.db).blocks().length, 1 + borrowed.length, 'both are known')
+  isOpen = true
+  for (const node of [there, here]) {
+    node.allocator.retryNow()
+    await pass([node], 1_000)
+  }
+  await converge(fake, ...nodes)
+  t.deepEqual(
+    lent(await blockOf(fake, there), 'n2').map(([, handle]) => handle),
+    [aPod('e').handle],
+  )
+  await closeAll(nodes)
+})
+
+test('a borrowed address of a block that was deleted by hand is announced again soon after its owner has made it again', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  await assigned(here, aPod('e'), [there])
+  await converge(fake, ...nodes)
+  breaksByHand(fake, /./)
+  await oneBlock(fake)
+  await fake.delete('IPAMBlock', (await blockOf(fake, there)).metadata.name)
+  // only the borrower looks, as it does once a minute
+  for (let ms = 0; ms <= 61_000 && here.allocator.borrowed().length > 0; ms += 500) await pass([here], 500)
+  t.deepEqual(here.allocator.borrowed(), [])
+  await pass(nodes, 4_000)
+  t.is(here.allocator.borrowed().length, 1)
+  await closeAll(nodes)
+})
+
+test('what nodes ask for while its owner may not write is done once it may', async t => {
+  let isOpen = true
+  const { fake, nodes, here, there } = await twoNodes(() => ({ mayWrite: () => isOpen }))
+  await assigned(here, aPod('e'), [there])
+  await converge(fake, ...nodes)
+  const item = await blockOf(fake, there)
+  const [[cidr]] = lent(item, 'n2') as [[string]]
+  isOpen = false
+  const free = [cidr.slice(0, cidr.indexOf('/'))]
+  await fake.update('IPAMBlock', withWish(item, 'n1', { at: 'now', want: [], hold: [], free }))
+  await pass([there], 20_000)
+  t.is(lent(await blockOf(fake, there), 'n2').length, 1)
+  isOpen = true
+  there.allocator.retryNow()
+  await pass([there], 20_000)
+  t.deepEqual(lent(await blockOf(fake, there), 'n2'), [])
+  await closeAll(nodes)
+})
+
+test('a pod keeps its borrowed address when its node claims the block of it, and no other pod gets it', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  const address = addressOf((await assigned(here, aPod('e'), [there])).answer)
+  await converge(fake, ...nodes)
+  const item = await blockOf(fake, there)
+  // its owner is gone for good, and somebody deletes what it had
+  await there.close()
+  await fake.delete('IPAMBlock', item.metadata.name)
+  const others = []
+  for (const name of ['f', 'g', 'h']) others.push(addressOf((await assigned(here, aPod(name))).answer))
+  t.false(others.includes(address), `${others}`)
+  await converge(fake, here)
+  const handles = parseBlock(await fake.get('IPAMBlock', item.metadata.name)).slots.map(slot => slot?.handle)
+  t.deepEqual(
+    handles.toSorted(),
+    ['e', 'f', 'g', 'h'].map(name => aPod(name).handle),
+  )
+  t.deepEqual(here.allocator.borrowed(), [])
+  t.false(here.allocator.conditions().some(({ type }) => type === 'BlocksOwned'))
+  const again = await here.restart()
+  t.deepEqual(
+    again.allocator
+      .held()
+      .get(aPod('e').handle)
+      ?.map(held => held.address),
+    [address],
+  )
+  await again.allocator.release(aPod('e').handle)
+  await closeAll([again])
 })
