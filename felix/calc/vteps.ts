@@ -1,6 +1,8 @@
 // The VXLAN tunnel end points of the other nodes. A node address, a VTEP address or a VTEP MAC belongs to one node: of
-// several that claim one, the first by precedence has it. Only nodes that share a claim, directly or through others, are
-// looked at when one of them changes.
+// several that claim one, the first by precedence has it. A node with addresses of both families whose IPv6 address another
+// one has keeps its tunnel over IPv4: an annotation of that address stays in a Node object after the machine lost it. Only nodes
+// that share a claim, directly or through others, are looked at when one of them changes.
+import { isDeepStrictEqual } from 'node:util'
 import { broken, type Condition } from '../../api/status.ts'
 import type { TunnelDevice } from '../desired.ts'
 import type { RemoteNode, ThisNode } from '../input.ts'
@@ -71,12 +73,10 @@ export class VtepGroup {
     for (const name of names) {
       const before = this.#granted.get(name)
       const wish = this.#wishes.get(name)
-      const claims = wish === undefined ? [] : claimsOf(wish)
-      const holder = claims.map(claim => holders.get(claim)).find(other => other !== undefined)
-      const now = holder === undefined ? wish : undefined
-      if (now !== undefined) for (const claim of claims) holders.set(claim, name)
-      this.#refuse(name, holder === undefined ? undefined : duplicate(holder, name))
-      if (before === now) continue
+      const { now, refused } = wish === undefined ? {} : granted(wish, holders)
+      if (now !== undefined) for (const claim of claimsOf(now)) holders.set(claim, name)
+      this.#refuse(name, refused)
+      if (isDeepStrictEqual(before, now)) continue
       if (now === undefined) this.#granted.delete(name)
       else this.#granted.set(name, now)
       changes.push({ name, before, now })
@@ -128,6 +128,18 @@ export class VtepGroup {
   }
 }
 
+/** What a node gets of its wish, where others hold these claims. */
+function granted(wish: Vtep, holders: ReadonlyMap<string, string>): { now?: Vtep; refused?: Condition } {
+  const holderOf = (of: Vtep) => claimsOf(of).flatMap(claim => holders.get(claim) ?? [])[0]
+  const holder = holderOf(wish)
+  if (holder === undefined) return { now: wish }
+  const { node, address, ipv6Address, ...ends } = wish
+  const overIpv4 = { node, address, ...ends }
+  if (address === undefined || ipv6Address === undefined || holderOf(overIpv4) !== undefined)
+    return { refused: duplicate(holder, node) }
+  return { now: overIpv4, refused: duplicateIpv6(holder, node, ipv6Address) }
+}
+
 function claimsOf(wish: Vtep): string[] {
   const { vtep, mac } = wish
   return [...nodeAddresses(wish), ...(vtep === undefined ? [] : [vtep]), mac]
@@ -156,5 +168,15 @@ function duplicate(holder: string, name: string): Condition {
     reason: 'DuplicateVtep',
     message: `nodes ${holder} and ${name} share an address, VTEP address or VTEP MAC; ${holder} has it, and ${name} gets no tunnel`,
     remedy: `delete Node ${name} if its machine is gone, or give it addresses of its own`,
+  })
+}
+
+function duplicateIpv6(holder: string, name: string, address: string): Condition {
+  return broken('AddressesUnique', {
+    object: { kind: 'Node', name },
+    reason: 'DuplicateIpv6Address',
+    message: `nodes ${holder} and ${name} share the IPv6 address ${address}; ${holder} has it, and ${name} has its IPv4 address alone`,
+    remedy:
+      'remove the annotation projectcalico.org/IPv6Address of the Node that does not have the address any more, or give it another one',
   })
 }

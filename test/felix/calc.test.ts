@@ -8,6 +8,7 @@ import {
   endpoint,
   FULL,
   learned,
+  N2,
   N3,
   N4,
   tell,
@@ -210,6 +211,25 @@ test('a VTEP address of two nodes goes to the first by name, and a condition say
     [N3.address],
   )
   t.true(conditions.map(said).includes('AddressesUnique Node n4 DuplicateVtep'))
+})
+
+test('a node whose IPv6 address another node has keeps its tunnel over IPv4, and a condition names the address', t => {
+  const ipv6Address = '2001:db8:10::12'
+  const world = { ...FULL, remotes: [N2, { ...N3, ipv6Address }, { ...N4, ipv6Address }] }
+  const { routes, fdb, conditions } = desiredState(world)
+  t.deepEqual(
+    fdb.map(({ dst }) => dst),
+    [N2.address, N3.address, N4.address],
+  )
+  t.deepEqual(routes, desiredState(FULL).routes)
+  const [found, ...others] = conditions.filter(({ reason }) => reason === 'DuplicateIpv6Address')
+  t.is(others.length, 0)
+  t.is(found && said(found), 'AddressesUnique Node n4 DuplicateIpv6Address')
+  t.regex(found?.message ?? '', /nodes n3 and n4 share the IPv6 address 2001:db8:10::12/)
+  const calculator = calculated(world)
+  calculator.set('remote', 'n3', N3)
+  calculator.step()
+  t.false([...calculator.wanted().condition.values()].some(({ reason }) => reason === 'DuplicateIpv6Address'))
 })
 
 test('VXLAN is needed for an IPIP pool only when one side lacks IP-in-IP', t => {
