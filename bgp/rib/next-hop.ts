@@ -19,6 +19,9 @@ export function isOneOf(nextHop: Uint8Array, own: readonly Uint8Array[]): boolea
 /** A CIDR as octets. */
 export type LinkNetwork = { readonly octets: Uint8Array; readonly bits: number }
 
+/** RFC 4291 §2.5.5.2. */
+const IPV4_INSIDE: LinkNetwork = { octets: addressBytes('::ffff:0.0.0.0'), bits: 96 }
+
 /** `connected`: CIDRs of a link. */
 export function linkNetworks(connected: readonly string[]): LinkNetwork[] {
   return connected.map(text => {
@@ -45,9 +48,14 @@ export function nextHopNetworks({ peerType, config, connected, remoteAddress }: 
   return linkNetworks([...connected, `${remoteAddress}/${addressBytes(remoteAddress).length * 8}`])
 }
 
-/** Whether a next hop of 4, 16 or 32 octets is on the link. Of a family that the link has no network of, nothing is known. */
+/**
+ * Whether a next hop of 4, 16 or 32 octets is on the link; an IPv4 one inside of IPv6 counts as that. Of a family that the link has no
+ * network of, nothing is known.
+ */
 export function isOnLink(nextHop: Uint8Array, networks: readonly LinkNetwork[] | undefined): boolean {
   if (networks === undefined) return true
+  if (nextHop.length === 16 && holdsAddress(IPV4_INSIDE, nextHop, 0, 16))
+    return isOnLink(nextHop.subarray(12), networks)
   const length = Math.min(16, nextHop.length)
   if (nextHop.length !== 4 && (isLinkLocalOctets(nextHop) || (nextHop.length === 32 && isLinkLocalOctets(nextHop, 16))))
     return true

@@ -1,6 +1,6 @@
 import test from 'ava'
 import type { PeerConfig } from '../../bgp/config.ts'
-import type { SelectedRoute } from '../../bgp/port.ts'
+import type { LocalAddress, SelectedRoute } from '../../bgp/port.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { MemoryNetwork, settle } from './memory-transport.ts'
@@ -48,9 +48,13 @@ test('with nextHop self the next hop is our address on a shared subnet, too', as
   t.is(await nextHopAtThird('10.0.0.0/24', { nextHop: 'self' }), '10.0.0.1')
 })
 
-/** What 10.0.0.2 hears of an IPv6 network of 10.0.0.1, whose link has an IPv6 address too, over sessions of `local` to `remote`. */
+/**
+ * What 10.0.0.2 of the AS `asn` hears of an IPv6 network of 10.0.0.1 of AS 65000 over sessions of `local` to `remote`. The link of the
+ * first has an IPv6 address too, and that of the second is `farLink`.
+ */
 async function nextHopsHeard(
   sessions: readonly { local: string; remote: string; config?: Partial<PeerConfig> }[],
+  { asn = 65000, farLink = [] }: { asn?: number; farLink?: LocalAddress[] } = {},
 ): Promise<{ selected: string | undefined; of: number }> {
   const network = new MemoryNetwork()
   const clock = new ManualClock()
@@ -61,19 +65,20 @@ async function nextHopsHeard(
     { interface: 'eth0', address: 'fe80::1', cidr: 'fe80::/64' },
   ]
   const sink = { selected: (route: SelectedRoute) => void hops.push(route.nextHop), withdrawn: () => undefined }
-  const transports = [network.host('10.0.0.1', link), network.host('10.0.0.2')]
+  const transports = [network.host('10.0.0.1', link), network.host('10.0.0.2', farLink)]
   const [from, to] = transports.map(
     (transport, i) =>
       new Speaker(
-        { asn: 65000, routerId: `10.0.0.${i + 1}` },
+        { asn: i === 0 ? 65000 : asn, routerId: `10.0.0.${i + 1}` },
         { transport, clock, random: () => 1, sink: i === 1 ? sink : undefined },
       ),
   ) as [Speaker, Speaker]
   const families = ['ipv4-unicast', 'ipv6-unicast'] as const
   for (const { local, remote, config } of sessions) {
     await to.listen({ address: remote, port: 179 })
-    from.setPeer({ address: remote, source: local, asn: 65000, families, ...config })
-    to.setPeer({ address: local, asn: 65000, passive: true, families })
+    const open = { import: 'accept', export: 'accept' } as const
+    from.setPeer({ address: remote, source: local, asn, families, ...open, ...config })
+    to.setPeer({ address: local, asn: 65000, passive: true, families, ...open })
   }
   from.announce({ prefix: '2001:db8:1::/64' })
   await settle(80)
@@ -88,6 +93,15 @@ const OVER_IPV4 = { local: '10.0.0.1', remote: '10.0.0.2' }
 test('IPv6 routes over IPv4 have the IPv6 address of the link as next hop, or with mappedNextHop the IPv4 one inside of IPv6', async t => {
   t.is((await nextHopsHeard([OVER_IPV4])).selected, '2001:db8::1')
   t.is((await nextHopsHeard([{ ...OVER_IPV4, config: { mappedNextHop: true } }])).selected, '::ffff:a00:1')
+})
+
+test('between external peers the IPv4 address inside of an IPv6 next hop must be on the link, whatever IPv6 networks it has', async t => {
+  const session = { ...OVER_IPV4, config: { mappedNextHop: true } }
+  const farLink = [
+    { interface: 'eth0', address: '10.0.0.2', cidr: '10.0.0.0/24' },
+    { interface: 'eth0', address: '2001:db8::2', cidr: '2001:db8::/64' },
+  ]
+  t.is((await nextHopsHeard([session], { asn: 65001, farLink })).selected, '::ffff:a00:1')
 })
 
 test('of two sessions with one router that over IPv6 has the IPv6 routes, whichever comes first', async t => {
