@@ -764,6 +764,9 @@ export class NodeAllocator implements Allocator {
     this.#announced = key
     const blocks = this.blocks()
     for (const listen of this.#listeners) listen(blocks)
+    const borrowed = new Set(this.borrowed())
+    // announced no more: the way to it is known to nobody by the time it is announced again
+    for (const { block } of this.#ledger.borrowed()) if (!borrowed.has(block.cidr)) this.#newBlocks?.forget(block.cidr)
     this.#spreadBlocks()
   }
 

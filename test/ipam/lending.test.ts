@@ -403,3 +403,16 @@ test('a pod keeps its borrowed address when its node claims the block of it, and
   await again.allocator.release(aPod('e').handle)
   await closeAll([again])
 })
+
+test('an address that is lent again to the node which just gave it back is not a pod’s before other nodes know the way to it once more', async t => {
+  const { nodes, here, there, steps } = await twoNodes()
+  await there.allocator.assign(aPod('x'))
+  const address = addressOf((await assigned(here, aPod('e'), [there])).answer)
+  await there.allocator.assign(aPod('y'))
+  await here.allocator.release(aPod('e').handle)
+  const again = await assigned(here, aPod('f'), [there])
+  t.is(addressOf(again.answer), address)
+  t.deepEqual(there.allocator.lent(), [`${address}/32`])
+  t.deepEqual(steps, [`reached ${address}/32`, `withdrawn ${address}/32`, `reached ${address}/32`])
+  await closeAll(nodes)
+})
