@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { checkAddresses } from '../../cni/address-check.ts'
+import { LABEL } from '../../felix/policy/model.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { addressOf, type PluginAnswer, type Result, resultOf, type TestNode, withNode } from './node.ts'
 
@@ -155,3 +156,26 @@ for (const conf of [bridge(BOTH), ptp(BOTH)])
       t.is((await node.run('DEL', { CNI_CONTAINERID: 'own', CNI_NETNS: own })).code, 0)
     }),
   )
+
+withPlugins('a policy of one of Margay’s pods holds for what containers of a bridge on its node send to it', t =>
+  withNode(async node => {
+    const own = node.pod()
+    const pod = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'own', CNI_NETNS: own }))
+    const [a, b] = [await added(t, node, 'a', bridge()), await added(t, node, 'b', bridge())]
+    const { felix } = node
+    felix.setPolicy('tier', 'default', { name: 'default', order: 1_000_000, defaultAction: 'deny' })
+    felix.setPolicy('policy', 'some', {
+      ...{ ref: { kind: 'NetworkPolicy', namespace: 'default', name: 'some' }, tier: 'default', order: 1000 },
+      ...{ sortName: 'some', selector: "app == 'web'", hostStage: 'normal' },
+      ingress: [{ action: 'allow', source: { nets: [`${addressOf(a.result)}/32`] }, destination: {} }],
+    })
+    const labels = { app: 'web', [LABEL.orchestrator]: 'k8s', [LABEL.namespace]: 'default' }
+    felix.setPolicy('endpoint', 'web', { kind: 'pod', labels, addresses: [addressOf(pod)], ports: [] })
+    felix.setLocalEndpoint('web', { interfaceName: pod.interfaces[0]!.name, profiles: [] })
+    felix.complete('policy')
+    await felix.applied().catch(() => undefined) // of an uplink that is not there
+    await pings(t, node, a.netns, addressOf(pod))
+    await pings(t, node, a.netns, addressOf(b.result))
+    t.not((await node.exec(b.netns, 'ping', '-c1', '-W1', addressOf(pod))).code, 0)
+  }),
+)
