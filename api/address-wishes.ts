@@ -19,8 +19,8 @@ const addressWish = z.object({
   at: text,
   /** Each of these needs an address. */
   want: z.array(borrower).max(MOST_WANTED).default([]),
-  /** Who has an address now that was lent to the node before. */
-  hold: z.array(borrower.extend({ address })).max(MOST_WANTED).default([]),
+  /** Who has an address now that was lent to the node before: all of them, once the node has lost its journal. */
+  hold: z.array(borrower.extend({ address })).default([]),
   /** Addresses that were lent to the node, and that it has no more. */
   free: z.array(address).default([]),
 })

@@ -416,3 +416,37 @@ test('an address that is lent again to the node which just gave it back is not a
   t.deepEqual(steps, [`reached ${address}/32`, `withdrawn ${address}/32`, `reached ${address}/32`])
   await closeAll(nodes)
 })
+
+test('a node that lost its journal takes back as many addresses of one block as it had, and writes no more then', async t => {
+  const fake = createFakeStore()
+  await fake.create('IPPool', aPool('p', '10.0.0.0/24', 24))
+  let writes = 0
+  const update: Store['update'] = (kind, object) => {
+    writes++
+    return fake.update(kind, object)
+  }
+  const there = aNode(fake, 'n2')
+  there.start()
+  await converge(fake, there)
+  await there.allocator.assign(aPod('theirs'))
+  const names = Array.from({ length: 80 }, (_, i) => `p${i}`)
+  const want = names.map(name => ({ handle: aPod(name).handle, attributes: {} }))
+  for (const part of [want.slice(0, 40), want.slice(40)]) {
+    await fake.update(
+      'IPAMBlock',
+      withWish(await blockOf(fake, there), 'n1', { at: 'now', want: part, hold: [], free: [] }),
+    )
+    await converge(fake, there)
+  }
+  t.is(there.allocator.lent().length, 80)
+  const here = aNode({ ...fake, update }, 'n1')
+  here.start()
+  await pass([here, there], 20_000)
+  t.is(here.allocator.borrowed().length, 80)
+  const item = await blockOf(fake, there)
+  t.is(item.metadata.annotations?.[ADDRESSES_WANTED_ANNOTATION], undefined)
+  const written = writes
+  await pass([here, there], 20_000)
+  t.is(writes, written)
+  await closeAll([here, there])
+})
