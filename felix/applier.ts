@@ -1,6 +1,6 @@
 // Brings this namespace's kernel to what is wanted, one kind of object after the other: the pod filter, sysctls, links,
-// addresses, neighbours and forwarding entries, then routes, so that a route's first packet finds all it needs. What one kind
-// refuses does not stop the next. Objects are removed only after their source is in sync (`Readiness`). An event
+// addresses, neighbours and forwarding entries, then routes, so that a route's first packet finds all it needs. A tunnel that goes
+// keeps what is on it until the routes have another way. What one kind refuses does not stop the next. Objects are removed only after their source is in sync (`Readiness`). An event
 // about one interface makes only the objects on that interface be read again.
 import type { Author, Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
@@ -178,13 +178,14 @@ export class Applier {
     // a tunnel may be needed for a learned block alone, so it stays until the speaker has spoken
     const tunnelsKnown = ready.datastore && ready.bgp
     const unfiltered = new Set(filter.refused.map(({ interfaceName }) => interfaceName))
-    const links = await this.#linkTable.apply(tunnelsKnown, name => !unfiltered.has(name))
+    const links = await this.#linkTable.apply(name => !unfiltered.has(name))
     // a device that was made anew has nothing on it; its events may come after this pass
     for (const { key } of links.written) this.#invalidateInterface(key)
     // what went with the old device was not somebody else's doing, unless the device itself was
     const healed = new Set(links.healed.map(({ key }) => key))
     for (const name of this.#linkTable.made)
       if (!healed.has(name)) for (const table of this.#tables) table.forgetInterface(name)
+    const mayLeave = (name: string) => tunnelsKnown && !this.#linkTable.isLeft(name)
     const outcome = mergeOutcomes([
       filter,
       judged,
@@ -192,13 +193,13 @@ export class Applier {
       sysctls,
       links,
       await this.#deviceSysctls.apply(() => true),
-      await this.#addresses.apply(() => tunnelsKnown),
+      await this.#addresses.apply(({ seen }) => mayLeave(seen.interfaceName)),
       await this.#neighbours.apply(({ key, seen, dropped }) =>
         this.#ownership.ownsInterface(seen.interfaceName)
           ? ready.endpoints && (dropped || outlived(`neighbour ${key}`))
-          : tunnelsKnown,
+          : mayLeave(seen.interfaceName),
       ),
-      await this.#fdb.apply(() => tunnelsKnown),
+      await this.#fdb.apply(({ seen }) => mayLeave(seen.interfaceName)),
       await this.#routes.apply(({ key, seen, dropped }) => {
         switch (this.#ownership.originOf(seen)) {
           case 'learned':
@@ -211,6 +212,7 @@ export class Applier {
             return false
         }
       }),
+      await this.#linkTable.remove(tunnelsKnown),
       await this.#nft.remove(element => {
         if (element.interfaceName === undefined) return ready.datastore
         // what a pod may send under is said by its Pod and by FelixConfiguration
@@ -393,8 +395,6 @@ export class Applier {
   }
 }
 
-async function eachInTurn(tables: readonly OwnTable[], act: (table: OwnTable) => Promise<Outcome>): Promise<Outcome[]> {
-  const outcomes: Outcome[] = []
-  for (const table of tables) outcomes.push(await act(table))
-  return outcomes
+function eachInTurn(tables: readonly OwnTable[], act: (table: OwnTable) => Promise<Outcome>): Promise<Outcome[]> {
+  return Array.fromAsync(tables, table => act(table))
 }

@@ -47,11 +47,8 @@ export class LinkTable {
     return this.#wanted
   }
 
-  /**
-   * Makes, adopts and corrects the wanted links; without `mayRemove`, an unwanted VXLAN device of ours stays. A link that
-   * `mayGoUp` says no to is not taken up.
-   */
-  async apply(mayRemove: boolean, mayGoUp: (name: string) => boolean = () => true): Promise<Outcome> {
+  /** Makes, adopts and corrects the wanted links. A link that `mayGoUp` says no to is not taken up. */
+  async apply(mayGoUp: (name: string) => boolean = () => true): Promise<Outcome> {
     const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
     this.#made.clear()
     for (const wish of this.#wanted.values()) {
@@ -68,8 +65,19 @@ export class LinkTable {
         this.#held.set(link.name, link)
       }
     }
+    return outcome
+  }
+
+  /** Whether a link is a VXLAN device of ours that is not wanted. */
+  isLeft(name: string): boolean {
+    return this.#ownership.ownsVxlan(name) && !this.#wanted.has(name)
+  }
+
+  /** Removes the VXLAN devices of ours that are not wanted, with what is on them; without `mayRemove` they stay. */
+  async remove(mayRemove: boolean): Promise<Outcome> {
+    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
     for (const name of this.#ownership.marks.vxlanDevices ?? []) {
-      const stray = this.#wanted.has(name) ? undefined : this.#links.byName(name)
+      const stray = this.isLeft(name) ? this.#links.byName(name) : undefined
       if (stray === undefined) continue
       if (!mayRemove) outcome.withheld.push(named(name))
       else {

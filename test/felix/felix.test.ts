@@ -4,11 +4,12 @@ import { Felix } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
+import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { addLink, routeTo, setUpNode } from './node-kernel.ts'
 import { felixSuite } from './suite.ts'
-import { endpoint, FULL, learned, tell } from './worlds.ts'
+import { endpoint, FULL, learned, tell, VXLAN_POOL } from './worlds.ts'
 
 felixSuite(test, {
   full: FULL,
@@ -113,6 +114,26 @@ test('an interface that is made again while something else is refused has everyt
   t.is(real.readSysctl('ipv4', ['conf', 'calia', 'proxy_arp']).trim(), '1')
   t.true((await real.link('calia'))!.up)
   t.is((await routeTo(real, '10.244.1.5/32'))?.ifindex, (await real.link('calia'))!.index)
+  await felix.close()
+})
+
+test('a VXLAN device that no pool asks for any more goes after the routes over it have another way', async t => {
+  const hooks: Partial<Kernel> = {}
+  const { real, felix } = await withPod(hooks)
+  const { index } = (await real.link('vxlan.calico'))!
+  t.is((await routeTo(real, '10.245.3.0/26'))?.ifindex, index)
+  const gone = Promise.withResolvers<string[]>()
+  hooks.deleteLink = async of => {
+    const routes = await real.routes({ table: ROUTE_TABLE.main })
+    gone.resolve(routes.filter(({ ifindex, protocol }) => ifindex === index && protocol === 80).map(({ dst }) => dst))
+    return real.deleteLink(of)
+  }
+  felix.set('learned', '10.244.4.0/26', undefined)
+  felix.set('pool', VXLAN_POOL.cidr, { ...VXLAN_POOL, ipip: 'Always', vxlan: 'Never' })
+  t.deepEqual(await gone.promise, [])
+  await felix.inSync()
+  t.is(await real.link('vxlan.calico'), undefined)
+  t.is((await routeTo(real, '10.245.3.0/26'))?.ifindex, (await real.link('tunl0'))!.index)
   await felix.close()
 })
 

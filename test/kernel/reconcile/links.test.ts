@@ -15,7 +15,7 @@ test('a link that comes again under the name of one that was wanted before is ma
   const table = new LinkTable(kernel, view, new Ownership({ table: ROUTE_TABLE.main, protocol: 80 }))
   const make = async () => view.saw(await kernel.createLink({ kind: 'dummy', name: NAME }))
   const apply = async () => {
-    const { written, healed } = await table.apply(true)
+    const { written, healed } = await table.apply()
     return { written: written.length, healed: healed.length }
   }
   await make()
