@@ -370,10 +370,15 @@ export class NodeNetwork {
     return [...subnets, ...outside.map(hostPrefix)]
   }
 
+  /** Not of blocks on a LAN, whose addresses every node finds there, this one too. */
   #tellBlocks(): void {
     const { allocator, felix } = this.#deps
     const blocks = new Map<string, OwnBlock>([
-      ...allocator.blocks().map(({ cidr, subnetOf }) => [cidr, subnetOf === undefined ? 'plain' : 'subnet'] as const),
+      ...allocator
+        .blocks()
+        .flatMap(({ cidr, subnetOf, isOnLan }) =>
+          isOnLan ? [] : [[cidr, subnetOf === undefined ? 'plain' : 'subnet'] as const],
+        ),
       ...allocator.borrowed().map(cidr => [cidr, 'plain'] as const),
     ])
     const lent = allocator.lent()

@@ -152,9 +152,9 @@ async function ofNoPod(deps: CniDeps): Promise<AddressFinding[]> {
       },
     ]
   })
-  // of another plugin's interface nothing here is known but the address, and that its block must have a gateway
+  // of another plugin's interface nothing here is known but the address, and that its block must have a gateway, but on a LAN
   const stranded = theirs.flatMap(({ address, block, pod }): AddressFinding[] =>
-    ipam.held().has(gatewayHandle(pod.network, block))
+    pod.isOnLan || ipam.held().has(gatewayHandle(pod.network, block))
       ? []
       : [
           {

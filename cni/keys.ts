@@ -117,13 +117,16 @@ export const KEYS = {
   },
 } as const satisfies Readonly<Record<string, Key>>
 
-/** `blocks`: of how many the addresses of a network may be on a node. `needsGateway`: without `isGateway` or `isDefaultGateway` it is refused. */
-export type Delegating = { blocks: 'one' | 'any'; needsGateway?: true; does: string }
+/**
+ * `blocks`: of how many the addresses of a network may be on a node. `needsGateway`: without `isGateway` or `isDefaultGateway` it is refused.
+ * `isOnLan`: its containers are on the LAN of its master. `mode`: the only one in which they are; absent: they are in each.
+ */
+export type Delegating = { blocks: 'one' | 'any'; needsGateway?: true; isOnLan?: true; mode?: string; does: string }
 
 /**
  * The plugins that may name margay-ipam in `ipam.type`, by what their sources make of what they are given (containernetworking/plugins
- * 1.1.1): each wants a gateway, and none of them a single address (ptp deletes the route to the subnet that the kernel makes of an
- * address, and fails where there is none).
+ * 1.1.1): bridge and ptp want a gateway, and neither a single address (ptp deletes the route to the subnet that the kernel makes of an
+ * address, and fails where there is none); macvlan and ipvlan put the address on an interface of the LAN, as it is.
  */
 export const DELEGATING: Readonly<Record<string, Delegating>> = {
   bridge: {
@@ -133,6 +136,14 @@ export const DELEGATING: Readonly<Record<string, Delegating>> = {
   ptp: {
     blocks: 'any',
     does: 'the host’s end of each pair has the gateway’s address; a network gets as many blocks as it needs',
+  },
+  macvlan: {
+    ...{ blocks: 'any', isOnLan: true },
+    does: 'its containers are on the LAN of `master`: with `ipam.subnet`, `ipam.gateway` and pools of addresses of the LAN (below)',
+  },
+  ipvlan: {
+    ...{ blocks: 'any', isOnLan: true, mode: 'l2' },
+    does: 'the same, in `mode` `l2` alone, which is its default: in `l3` and `l3s` nobody on the LAN hears who has an address',
   },
 }
 
@@ -145,6 +156,15 @@ export const IPAM_KEYS = {
     means: 'of `bridge`: it has the address of the gateway',
   },
   isDefaultGateway: { is: '`true`', absent: '`isGateway` must be', means: 'the same, with a default route' },
+  mode: { is: '`l2`', absent: '`l2`', means: 'of `ipvlan`; of others it is theirs' },
+  'ipam.subnet': {
+    ...{ is: 'CIDR, or a list with one of each family', absent: 'refused for `macvlan` and `ipvlan`' },
+    means: 'the LAN; its length is that of the addresses. Refused for `bridge` and `ptp`, whose subnets are blocks',
+  },
+  'ipam.gateway': {
+    ...{ is: 'address in `ipam.subnet`, or a list with one of each family', absent: 'none: `routes` need a `gw` each' },
+    means: 'the router of the LAN. Refused for `bridge` and `ptp`, whose gateways are of their blocks',
+  },
   'ipam.routes': {
     ...{ is: 'list of objects with `dst`', absent: 'none' },
     means:

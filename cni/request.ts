@@ -175,9 +175,10 @@ function parseConf(
   if (verb === 'CHECK') return { ...common, prevResult }
   const ipam = typed(json, 'ipam', 'object') ?? {}
   if (!isOurs) {
-    refuseRanges(ipam)
     const own = { ...familiesOf(ipam), pools: poolsOf(ipam), addresses: addressesAsked(json, args) }
-    return { ...common, ...own, dns: dnsOf(json, undefined), behind: behindOf(json, ipam) }
+    const behind = behindOf(json, ipam, own)
+    refuseRanges(ipam, ['subnet'])
+    return { ...common, ...own, dns: dnsOf(json, undefined), behind }
   }
   const asked = askedFor(json, args, delegateOf(ipam))
   if (common.delegate === undefined) refuseRanges(ipam)
@@ -191,10 +192,11 @@ function parseConf(
   }
 }
 
-/** Our addresses come from the IPPools: a range of its own would be ignored. */
-function refuseRanges(ipam: Record<string, unknown>): void {
+/** Our addresses come from the IPPools: a range of its own would be ignored. `looked`: keys that were judged before. */
+function refuseRanges(ipam: Record<string, unknown>, looked: readonly KeyName[] = []): void {
   for (const [key, instead] of refusedOfIpam())
-    if (field(ipam, key) !== undefined) throw badField(`ipam.${key}`, field(ipam, key), instead)
+    if (!looked.includes(key) && field(ipam, key) !== undefined)
+      throw badField(`ipam.${key}`, field(ipam, key), instead)
 }
 
 /**

@@ -20,6 +20,7 @@ import { InUse } from './in-use.ts'
 import { InputWatch } from './input-watch.ts'
 import type { Inputs } from './inputs.ts'
 import type { Journal, OwnedBlock } from './journal.ts'
+import { lanRefusal } from './lan.ts'
 import { Ledger } from './ledger.ts'
 import { Lender } from './lender.ts'
 import { lentOf } from './lending.ts'
@@ -47,7 +48,7 @@ import { type PodName, podNameOf, REST_MS, Resting, type Sets } from './resting.
 import { type Room, reservedAside, roomFor } from './room.ts'
 import { Scarcity } from './scarcity.ts'
 import { type SpareRefusal, SpareRefusals } from './spare-refusals.ts'
-import { isSubnetSize, type Places, placesIn, subnetOf } from './subnet.ts'
+import { isOf, isOnLan, isSubnetSize, type Places, placesIn, subnetOf } from './subnet.ts'
 import { hasPods } from './urgency.ts'
 
 export type AllocatorDeps = {
@@ -249,6 +250,7 @@ export class NodeAllocator implements Allocator {
         used: block.slots.length - block.free.length,
         size: block.slots.length,
         ...(network !== undefined && { subnetOf: network }),
+        ...(isOnLan(block) && { isOnLan: true as const }),
       }
     })
   }
@@ -499,9 +501,15 @@ export class NodeAllocator implements Allocator {
     const found = poolsFor(inputs.pools, choice, this.#deps.selects)
     if ('refused' in found) return found
     const { subnet } = request
-    const pools = found.filter(({ spec }) => subnet === undefined || isSubnetSize(spec.cidr, spec.blockSize))
+    const lan = subnet?.lan
+    const refusal = lan && lanRefusal(found, lan[family], family)
+    if (refusal !== undefined) return refusal
+    const needsGateway = subnet !== undefined && lan === undefined
+    const pools = found.filter(({ spec }) => !needsGateway || isSubnetSize(spec.cidr, spec.blockSize))
     if (pools.length === 0) return SMALL_BLOCKS
-    const waitsFor = (cidr: string) => (request.use === 'Tunnel' ? undefined : this.#newBlocks?.waitsFor(cidr))
+    // nobody is told of a tunnel's address before, nor of a block of a LAN at all
+    const isSilent = request.use === 'Tunnel' || lan !== undefined
+    const waitsFor = (cidr: string) => (isSilent ? undefined : this.#newBlocks?.waitsFor(cidr))
     const borrowed = request.use === 'Tunnel' ? [] : this.#borrowing.fresh()
     const blocks = subnet === undefined ? [...this.#own(), ...borrowed] : this.#ofSubnet(subnet, family)
     if (choice.address !== undefined)
@@ -515,7 +523,7 @@ export class NodeAllocator implements Allocator {
           if (!contains(pool.spec.cidr, owned.block.cidr) || !this.#claims.isClear(owned.block.cidr)) continue
           const places = placesIn(
             owned.block,
-            subnet?.network,
+            subnet,
             address =>
               !this.#inUse.has(address) &&
               unreserved(address) &&
@@ -529,17 +537,17 @@ export class NodeAllocator implements Allocator {
       if (early !== undefined) return early
     }
     const [only] = blocks
-    if (subnet?.blocks !== 'one' || only === undefined || subnetOf(only.block) !== subnet.network)
-      return { claim: pools }
+    if (subnet?.blocks !== 'one' || only === undefined || !isOf(only.block, subnet)) return { claim: pools }
     if (!pools.some(({ spec }) => contains(spec.cidr, only.block.cidr)))
       return subnetElsewhere(subnet.network, only.block.cidr, pools)
     return this.#restingToo(fullSubnet(subnet.network, only.block.cidr))!
   }
 
   /** The blocks that a network has for itself, in the order of their claims, and those that it may take. */
-  #ofSubnet({ network, blocks }: SubnetRequest, family: Family): OwnedBlock[] {
+  #ofSubnet(subnet: SubnetRequest, family: Family): OwnedBlock[] {
+    const { blocks } = subnet
     const own = this.#own().filter(({ block }) => familyOf(block.cidr) === family)
-    const its = own.filter(({ block }) => subnetOf(block) === network)
+    const its = own.filter(({ block }) => isOf(block, subnet))
     return blocks === 'one' && its.length > 0 ? its.slice(0, 1) : [...its, ...own.filter(one => !its.includes(one))]
   }
 
@@ -563,7 +571,7 @@ export class NodeAllocator implements Allocator {
     if (floatsTo !== undefined && floatsTo !== (pod && `${pod.namespace}/${pod.name}`))
       return addressTaken(`${address} is a floating address of Pod ${floatsTo}`)
     const [only] = blocks
-    const isOnly = subnet?.blocks === 'one' && only !== undefined && subnetOf(only.block) === subnet.network
+    const isOnly = subnet?.blocks === 'one' && only !== undefined && isOf(only.block, subnet)
     if (isOnly && !contains(only.block.cidr, address)) return addressTaken(unfit(address, only.block, subnet))
     const owned = this.#own().find(({ block }) => contains(block.cidr, address))
     const block = owned?.block.cidr ?? blockOf(pool, address)
@@ -578,7 +586,7 @@ export class NodeAllocator implements Allocator {
         const unreserved = reservedAside(inputs)
         const usable = (other: string) =>
           unreserved(other) && this.#resting.state(other, { pod, cooldownSeconds: 0 }) !== 'rests'
-        const places = blocks.includes(owned) ? placesIn(owned.block, subnet?.network, usable, address) : undefined
+        const places = blocks.includes(owned) ? placesIn(owned.block, subnet, usable, address) : undefined
         if (places === undefined) return addressTaken(unfit(address, owned.block, subnet))
         return reached === undefined ? { owned, ...places, pool } : { reached, block }
       }
@@ -777,7 +785,8 @@ export class NodeAllocator implements Allocator {
   }
 
   #blocksKey(): string {
-    const cidrs = this.#own().map(({ block }) => `${block.cidr} ${subnetOf(block) === undefined ? '' : 'subnet'}`)
+    const as = (block: Block) => (subnetOf(block) === undefined ? '' : isOnLan(block) ? 'lan' : 'subnet')
+    const cidrs = this.#own().map(({ block }) => `${block.cidr} ${as(block)}`)
     return `${this.blocksKnown} ${cidrs.join(' ')}; ${this.borrowed().join(' ')}; ${this.lent().join(' ')}`
   }
 }
@@ -800,11 +809,14 @@ type Exact = {
 /** Why a free address of a block of this node is not for a request. */
 function unfit(address: string, block: Block, subnet: SubnetRequest | undefined): string {
   const owner = subnetOf(block)
-  if (owner !== undefined && owner !== subnet?.network)
+  if (owner !== undefined && (subnet === undefined || !isOf(block, subnet)))
     return `${address} lies in block ${block.cidr}, which network ${owner} has for itself on this node`
-  if (owner === undefined)
+  if (owner === undefined && !isEmpty(block))
     return `${address} lies in block ${block.cidr}, of which pods of other networks have addresses`
-  return `no pod of network ${owner} can have ${address}: its block is ${block.cidr}, without the first address and the broadcast`
+  const network = subnet?.network
+  if (subnet?.lan !== undefined)
+    return `no pod of network ${network} can have ${address}: it is the first of the LAN, or its broadcast`
+  return `no pod of network ${network} can have ${address}: its block is ${block.cidr}, without the first address and the broadcast`
 }
 
 const SMALL_BLOCKS: AssignRefusal = {
@@ -841,7 +853,7 @@ function choiceOf({ pools, use, tunnel, attributes, addresses }: AssignRequest, 
 function subnetBlock({ subnet }: AssignRequest, inputs: Inputs): SubnetBlock | undefined {
   if (subnet === undefined) return undefined
   const unreserved = reservedAside(inputs)
-  return cidr => placesIn(emptyBlock(cidr, 0n), subnet.network, unreserved) !== undefined
+  return cidr => placesIn(emptyBlock(cidr, 0n), subnet, unreserved) !== undefined
 }
 
 /** For whom a single address may be borrowed; undefined: it must be a certain one, one of a subnet, or not of a pod. */

@@ -136,7 +136,7 @@ export class NewBlock {
           if (asked.some(({ answer }) => answer === 'given')) continue
           const lenders = borrower === undefined ? [] : await this.#borrow(pools, inputs, borrower, asked)
           if (lenders.some(({ answer }) => answer === 'given')) return undefined
-          const none = `no free block${subnet === undefined ? '' : ' with room for a gateway and a container'} is left in ${pools.map(pool => described(pool, inputs.reserved)).join(', ')}`
+          const none = `no free block${subnet === undefined ? '' : ' with room for a container of the network'} is left in ${pools.map(pool => described(pool, inputs.reserved)).join(', ')}`
           return {
             refused: 'exhausted',
             message: [

@@ -11,6 +11,8 @@ export type AllocationAttributes = {
   type?: string
   /** Of a pod of another plugin: the boot of the machine (random(4)), which its network does not outlive. */
   boot?: string
+  /** Of a gateway, and of a pod on a LAN: the network that has its block for itself (`subnet.ts`). */
+  network?: string
 }
 
 /** The type that an address has in the attributes of its block, where no interface of ours in the kernel says who has it. */
@@ -23,12 +25,18 @@ export function gatewayHandle(network: string, blockCidr: string): string {
   return `${PLUGIN_HANDLE}${network}/${blockCidr}`
 }
 
-/** A network whose pods get addresses of blocks that nobody else gets any of, each with a gateway (`subnet.ts`). */
+/** A network whose pods get addresses of blocks that nobody else gets any of (`subnet.ts`). */
 export type SubnetRequest = {
   network: string
   /** Of how many blocks of a family: of the first one alone, where all pods must have one gateway. */
   blocks: 'one' | 'any'
+  /** The LAN that its pods are on, of each family that they may have. Absent: each block is a subnet, with a gateway of its own. */
+  lan?: Lans
 }
+
+/** A CIDR, and the address of its router where it has one, which is no address of a pool. */
+export type Lan = { subnet: string; gateway?: string }
+export type Lans = Readonly<Partial<Record<Family, Lan>>>
 
 export type AssignRequest = {
   /** Idempotency key: a handle that holds addresses gets the same ones again. `<network>.<containerID>.<ifname>`. */
@@ -66,8 +74,15 @@ export type AwaitsBlock = {
 /** How long an ADD waits for a new block before it is told to come again. */
 export const BLOCK_PATIENCE_MS = 10_000
 
-/** `pool` is the name of the pool that the block belongs to now; '' when no known one holds it. `subnetOf`: the network that has it for itself. */
-export type OwnBlock = { cidr: string; pool: string; used: number; size: number; subnetOf?: string }
+/** `pool` is the name of the pool that the block belongs to now; '' when no known one holds it. `subnetOf`: the network that has it for itself; `isOnLan`: whose pods are on a LAN, so that no other node sends here what is for them. */
+export type OwnBlock = {
+  cidr: string
+  pool: string
+  used: number
+  size: number
+  subnetOf?: string
+  isOnLan?: true
+}
 
 /** The node's allocator: the only writer of its own blocks. Every answer is on disk before it is given. */
 export type Allocator = {

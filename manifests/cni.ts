@@ -75,7 +75,7 @@ Where \`ipam.type\` names one, such as \`host-local\` or \`static\`, the plugin 
 - \`dhcp\` is refused: a pod’s interface is routed, and no DHCP server of a LAN hears it. Annotations that name pools or families are not used, and \`ipAddrs\` is refused.
 
 ## Addresses for other plugins: margay-ipam
-The program is installed under a second name too, \`margay-ipam\`, under which it is an IPAM plugin: a plugin that makes interfaces in another way names it in \`ipam.type\`, and its containers get addresses of IPPools, which other nodes have routes to.
+The program is installed under a second name too, \`margay-ipam\`, under which it is an IPAM plugin: a plugin that makes interfaces in another way names it in \`ipam.type\`, and its containers get addresses of IPPools: of blocks which other nodes have routes to, or of a LAN.
 \`\`\`json
 { "cniVersion": "1.0.0", "name": "backend", "type": "bridge", "bridge": "backend0", "isGateway": true,
   "ipam": { "type": "margay-ipam", "ipv4_pools": ["backend"], "routes": [ { "dst": "0.0.0.0/0" } ] } }
@@ -84,14 +84,14 @@ The program is installed under a second name too, \`margay-ipam\`, under which i
 |---|---|
 ${delegating.join('\n')}
 
-Any other \`type\` is refused (code 2). Containers of \`macvlan\` and \`ipvlan\` are on the LAN of the uplink, which does not know blocks of addresses, and which the node itself cannot reach them through: other nodes would send what is for them to this one, where it ends. Give them addresses of the LAN, by \`host-local\` or \`static\`.
+Any other \`type\` is refused (code 2).
 
 | key | value | without it | meaning |
 |---|---|---|---|
 ${ipamKeys.join('\n')}
 
 Of the keys above \`agentSocket\`, \`dns\`, \`args.cni.ips\`, \`runtimeConfig.ips\`, and below \`ipam\` \`assign_ipv4\`, \`assign_ipv6\`, \`ipv4_pools\` and \`ipv6_pools\` are the same here, and so are CNI_ARGS, the annotations of addresses, and the keys that are refused below \`ipam\`. All else in \`runtimeConfig\` but \`ipRanges\`, which is refused, is the other plugin’s.
-- **The result** has an address of each family with the length of its block, a gateway out of that block, \`routes\` as the configuration has them, and \`dns\`. Without a default route in it, or \`isDefaultGateway\` of \`bridge\`, a container reaches its own block alone.
+- **The result** has an address of each family with the length of its block, a gateway out of that block (for \`macvlan\` and \`ipvlan\` see below), \`routes\` as the configuration has them, and \`dns\`. Without a default route in it, or \`isDefaultGateway\` of \`bridge\`, a container reaches its own block alone.
 - **Blocks of its own:** a network has blocks of each node for itself, each with one address for the gateway; neither Margay’s own pods nor other networks get addresses of them. \`blockSize\` must be 30 or less (IPv6: 126), and the first address, and the last one of IPv4, are nobody’s. A pool of its own, with \`assignmentMode: Manual\`, keeps them apart. Two networks must not have one \`bridge\`.
 - **The route** \`blackhole BLOCK proto 80\` of such a block has the metric 1024 on its node: the route to the subnet that the kernel makes of the bridge’s address, which has 0, comes first. ADD answers when that is so.
 - **An address lives** until DEL, until a GC of the runtime that does not list the container (and that the other plugin hands on: since containernetworking-plugins 1.6), or until the machine boots. ADD again gives the same, but for a container of \`ptp\` that runs: that is refused (code 4), since \`ptp\` would have its address freed then; DEL again is fine. The gateway stays with the network until no container has an address of the block and no interface of the node has the gateway’s, which GC and a start of the agent look for.
@@ -99,6 +99,25 @@ Of the keys above \`agentSocket\`, \`dns\`, \`args.cni.ips\`, \`runtimeConfig.ip
 - **Policies do not hold** for these containers, nor does the pod filter: their interfaces are not Margay’s ([threats.md](threats.md#containers-of-other-plugins)). They are masqueraded like other pods of the pool where it has \`natOutgoing\`.
 - **The MTU** is the other plugin’s: give \`bridge\` and \`ptp\` the \`mtu\` of Margay’s pods, or their first large packets to nodes behind a tunnel come back as too big.
 - **Every such ADD and DEL writes the IPAMBlock** within seconds: where the journal of the node is lost, the object alone says who has an address.
+
+### Addresses of a LAN: macvlan and ipvlan
+Containers of \`macvlan\` and \`ipvlan\` are machines on the LAN of their \`master\`: everybody there, nodes too, finds them by ARP or neighbour discovery. So an IPPool is a range of that LAN, and the configuration says what the LAN is:
+\`\`\`yaml
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: { name: lan }
+spec: { cidr: 192.0.2.128/26, blockSize: 29, disableBGPExport: true, assignmentMode: Manual, allowedUses: [Workload] }
+\`\`\`
+\`\`\`json
+{ "cniVersion": "1.0.0", "name": "lan", "type": "macvlan", "master": "eth0",
+  "ipam": { "type": "margay-ipam", "subnet": "192.0.2.0/24", "gateway": "192.0.2.1", "ipv4_pools": ["lan"], "routes": [ { "dst": "0.0.0.0/0" } ] } }
+\`\`\`
+- **Refused, with the remedy:** no \`subnet\`; a family without \`subnet\` or without named pools; a \`gateway\` outside of \`subnet\`, none where a route has no \`gw\`; \`ipvlan\` in another mode than \`l2\` (code 2). A pool that does not lie inside \`subnet\`, that holds \`gateway\`, that is announced (\`disableBGPExport\` must be true), that any pod gets addresses of (\`assignmentMode\` must be Manual), or tunnels (\`allowedUses\` must be Workload alone): code 100.
+- **The result** has an address with the length of \`subnet\`, and \`gateway\`. The first address of the LAN, and the last one of IPv4, are given to nobody.
+- **Blocks** are ranges of their node, of one network each, without a gateway of their own; none of their addresses is lent or goes to Margay's own pods, of which one that names the pool has a block apart, and an address that nobody on the LAN finds. Blocks of eight (\`blockSize: 29\`) suit a LAN: a node takes as many as it needs.
+- **No route leads to them** but the one to the LAN that each host has: the node of such a block has no \`blackhole\` for it while a container has an address of it, and announces nothing, also where the pool says later that it is announced. ADD answers when that is so.
+- **Whether another machine has an address is not looked at.** The range must be no part of what DHCP gives out, and addresses in it that nodes, routers or others have must be in an IPReservation. Nodes on different LANs must not run the same network: make a pool and a network for each LAN.
+- **Pods and their own node:** the kernel gives containers of \`macvlan\` and \`ipvlan\` no way to the host that they are on, nor, then, to Margay's pods there. Pods of other nodes reach them, with their own addresses as sources, also with \`natOutgoing\`: to addresses of pools nothing is masqueraded. The answer needs a way: the router of the LAN knows the pods by BGP, or \`routes\` leads their range to a node (\`{ "dst": "10.244.0.0/16", "gw": "192.0.2.12" }\`), which forwards it. \`natOutgoing\` of the pool of the LAN changes nothing, since its containers pass no node.
 
 ## Capabilities
 A runtime fills in \`runtimeConfig\` for the \`capabilities\` of a plugin's configuration. The installed configuration has those with a yes. One that is refused counts where it asks for something: null, an empty list and zeros do not.

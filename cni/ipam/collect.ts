@@ -17,8 +17,8 @@ export async function collectPlugins(deps: Deps): Promise<string[]> {
   const alone = () =>
     ipam
       .blocks()
-      .flatMap(({ cidr, subnetOf, used }) =>
-        subnetOf === undefined || used > 1 ? [] : [gatewayHandle(subnetOf, cidr)],
+      .flatMap(({ cidr, subnetOf, isOnLan, used }) =>
+        subnetOf === undefined || isOnLan || used > 1 ? [] : [gatewayHandle(subnetOf, cidr)],
       )
   const released = dead.map(({ handle }) => handle)
   if (alone().length === 0) return released

@@ -5,13 +5,17 @@ import { PLUGIN_HANDLE, PLUGIN_TYPE } from '../../ipam/port.ts'
 import { handleOf, parseHandle } from '../interface-name.ts'
 import type { Attachment, PodName } from '../request.ts'
 
-/** Of one pod: `pod` of Kubernetes where the runtime told it. `createdMs`: milliseconds since the Unix epoch; `boot`: of which boot it is. */
+/**
+ * Of one pod: `pod` of Kubernetes where the runtime told it. `createdMs`: milliseconds since the Unix epoch; `boot`: of which boot it is;
+ * `isOnLan`: the gateway of its address is none of ours.
+ */
 export type PluginPod = Attachment & {
   handle: string
   network: string
   pod?: PodName
   createdMs: number
   boot: string | undefined
+  isOnLan: boolean
 }
 
 /** No handle of our own interfaces is one of these: a network's name has no slash. */
@@ -29,11 +33,13 @@ export function pluginPods(ipam: Pick<Allocator, 'held' | 'holder'>): PluginPod[
       pod: name,
       timestamp,
       boot,
+      network: ofLan,
     } = (ipam.holder(handle) ?? {}) as Partial<Record<string, string>>
     const named = parseHandle(handle.slice(PLUGIN_HANDLE.length))
     if (type !== PLUGIN_TYPE.pod || named === undefined) return []
     const pod = namespace === undefined || name === undefined ? undefined : { namespace, name }
-    return [{ ...named, handle, boot, createdMs: Date.parse(timestamp ?? '') || 0, ...(pod && { pod }) }]
+    const createdMs = Date.parse(timestamp ?? '') || 0
+    return [{ ...named, handle, boot, createdMs, isOnLan: ofLan !== undefined, ...(pod && { pod }) }]
   })
 }
 

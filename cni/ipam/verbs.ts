@@ -1,10 +1,10 @@
 // The verbs of an IPAM plugin (SPEC 1.1.0, section 4): another plugin makes the interface, and executes us with the same verb for its
 // addresses. They live until DEL, a GC of the runtime that does not list the container, or the next boot of the machine, which no
 // container outlives (`collect.ts`): what the other plugin made in the kernel says nothing that we could rely on.
-import type { Assigned } from '../../ipam/port.ts'
+import type { Assigned, Lan } from '../../ipam/port.ts'
 import { gatewayHandle, PLUGIN_TYPE } from '../../ipam/port.ts'
 import { ROUTE_TABLE } from '../../kernel/port/routes.ts'
-import { addressBits, cidr, familyOf } from '../../lib/ip.ts'
+import { addressBits, cidr, contains, familyOf } from '../../lib/ip.ts'
 import { collectHandles } from '../collect.ts'
 import type { CniDeps } from '../deps.ts'
 import { whom } from '../endpoints.ts'
@@ -12,7 +12,7 @@ import { CNI_CODE, CniError } from '../error.ts'
 import { isYoung } from '../gc-list.ts'
 import { confOfPod } from '../pod-conf.ts'
 import type { AddRequest, CheckRequest, CniRequest, DelRequest, GcRequest } from '../request.ts'
-import { type CniResult, emitResult } from '../result.ts'
+import { type CniResult, emitResult, type ResultIp } from '../result.ts'
 import { releaseAddresses } from '../take-down.ts'
 import { assignOrWait, type Caller, inTurn } from '../turn.ts'
 import { forgetOldFlows } from '../verbs/add.ts'
@@ -70,8 +70,10 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   const handle = pluginHandleOf(request.conf.name, request)
   const conf = await confOfPod(request, handle, deps)
   const { families, ifServed, pools, addresses, behind } = conf
-  const attributes = { node, containerID, pod: pod?.name, namespace: pod?.namespace, type: PLUGIN_TYPE.pod, boot }
-  const subnet = { network: conf.name, blocks: behind!.blocks }
+  const { blocks, lan } = behind!
+  const whose = { node, containerID, pod: pod?.name, namespace: pod?.namespace, type: PLUGIN_TYPE.pod, boot }
+  const attributes = { ...whose, ...(lan && { network: conf.name }) }
+  const subnet = { network: conf.name, blocks, ...(lan && { lan }) }
   const { boot: ofBoot = boot } = ipam.holder(handle) ?? {}
   // no container outlives its boot: what an earlier one had is collected, whenever that comes
   if (ofBoot !== boot) await releaseAddresses(handle, deps)
@@ -82,7 +84,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   await using undo = new AsyncDisposableStack()
   if (before === undefined) undo.defer(() => releaseAddresses(handle, deps))
   await forgetOldFlows({ addresses: assigned.map(({ address }) => address) }, deps)
-  for (const { block } of assigned) await routeMayLead(block, deps)
+  for (const { block } of assigned) await routeMayLead(block, lan === undefined ? 'block' : 'lan', deps)
   const result = resultOf(assigned, request, deps)
   undo.move() // committed: nothing left to undo
   return result
@@ -106,15 +108,16 @@ async function refuseUsed(held: readonly Assigned[], request: AddRequest, { kern
 }
 
 /**
- * Waits until the kernel has no route to a block of this node that would stand before the one that the other plugin brings: that to
- * the subnet of its gateway, whose metric of IPv4 is 0. Felix knows of the subnet with its first address. Rejects with `CniError`.
+ * Waits until the kernel has no route to a block of this node that would stand before the one that must lead to its containers: that to
+ * the subnet of its gateway, which the other plugin brings and whose metric of IPv4 is 0; or that to the LAN, which is shorter, so that
+ * there must be none. Felix knows of whom a block is with its first address. Rejects with `CniError`.
  */
-async function routeMayLead(block: string, { kernel, clock }: CniDeps): Promise<void> {
-  if (familyOf(block) === 'ipv6') return
+async function routeMayLead(block: string, to: 'block' | 'lan', { kernel, clock }: CniDeps): Promise<void> {
+  if (to === 'block' && familyOf(block) === 'ipv6') return
   const deadline = clock.monotonicMs() + ROUTE_MS
   for (;;) {
     const routes = await kernel.routes({ table: ROUTE_TABLE.main, type: 'blackhole' })
-    if (!routes.some(({ dst, metric = 0 }) => dst === block && metric === 0)) return
+    if (!routes.some(({ dst, metric = 0 }) => dst === block && (to === 'lan' || metric === 0))) return
     if (clock.monotonicMs() >= deadline)
       throw new CniError(
         CNI_CODE.tryLater,
@@ -125,11 +128,13 @@ async function routeMayLead(block: string, { kernel, clock }: CniDeps): Promise<
   }
 }
 
-/** Addresses with the length of their block, as the subnet of whoever has the gateway. */
+/** Addresses with the length of their block, as the subnet of whoever has the gateway, or with that of the LAN. */
 function resultOf(assigned: readonly Assigned[], { conf }: AddRequest, { ipam }: CniDeps): CniResult {
   const ips = assigned
     .toSorted((a, b) => (a.family < b.family ? -1 : 1))
-    .map(({ address, block }) => {
+    .map(({ address, family, block }) => {
+      const lan = conf.behind!.lan?.[family]
+      if (lan !== undefined) return onLan(address, lan)
       const [gateway] = ipam.held().get(gatewayHandle(conf.name, block)) ?? []
       if (gateway !== undefined) return { address: `${address}/${cidr(block).length}`, gateway: gateway.address }
       throw new CniError(
@@ -139,6 +144,17 @@ function resultOf(assigned: readonly Assigned[], { conf }: AddRequest, { ipam }:
       )
     })
   return { interfaces: [], ips, routes: conf.behind!.routes, dns: conf.dns }
+}
+
+/** Throws `CniError`. */
+function onLan(address: string, { subnet, gateway }: Lan): ResultIp {
+  if (contains(subnet, address))
+    return { address: `${address}/${cidr(subnet).length}`, ...(gateway !== undefined && { gateway }) }
+  throw new CniError(
+    CNI_CODE.noAddress,
+    `the container has ${address}, which is not in ipam.subnet, ${subnet}`,
+    'the configuration was changed since its first ADD: delete the pod',
+  )
 }
 
 async function del({ conf, ...attachment }: DelRequest, deps: CniDeps): Promise<void> {

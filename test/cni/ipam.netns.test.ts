@@ -1,12 +1,15 @@
-// margay-ipam under Debian's bridge and ptp: they execute it as they are, on a node of its own. Over several nodes: test/lab/plugins.ts.
+// margay-ipam under Debian's bridge, ptp and macvlan: they execute it as they are, on nodes of their own. With whole agents: test/lab/plugins.ts.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { checkAddresses } from '../../cni/address-check.ts'
+import { collect } from '../../cni/collect.ts'
+import { createFakeStore } from '../../datastore/fake.ts'
 import { LABEL } from '../../felix/policy/model.ts'
 import { systemProgram } from '../../lib/system-program.ts'
-import { addressOf, type PluginAnswer, type Result, resultOf, type TestNode, withNode } from './node.ts'
+import { aPool } from '../ipam/world.ts'
+import { addressOf, type PluginAnswer, type Result, resultOf, startNode, type TestNode, withNode } from './node.ts'
 
 /** Debian's package containernetworking-plugins. */
 const PLUGINS = '/usr/lib/cni'
@@ -178,4 +181,97 @@ withPlugins('a policy of one of Margay’s pods holds for what containers of a b
     await pings(t, node, a.netns, addressOf(b.result))
     t.not((await node.exec(b.netns, 'ping', '-c1', '-W1', addressOf(pod))).code, 0)
   }),
+)
+
+/** Two nodes on one LAN, 192.0.2.11 and 192.0.2.12, whose bridge is its router, 192.0.2.1. */
+async function withLan(body: (first: TestNode, second: TestNode, router: string) => Promise<void>): Promise<void> {
+  const store = createFakeStore()
+  for (const pool of [
+    aPool('v4', '10.244.0.0/24'),
+    aPool('lan', '192.0.2.128/26', 29, {
+      ...{ disableBGPExport: true, assignmentMode: 'Manual', allowedUses: ['Workload'] },
+    }),
+  ])
+    await store.create('IPPool', pool)
+  await using undo = new AsyncDisposableStack()
+  const nodes: TestNode[] = []
+  for (const name of ['n1', 'n2']) {
+    const node = await startNode({ name, store })
+    undo.defer(() => node.close())
+    nodes.push(node)
+  }
+  const [first, second] = nodes as [TestNode, TestNode]
+  const router = first.pod()
+  const ip = async (netns: string, ...args: string[]) => {
+    const { code, stdout } = await first.exec(netns, 'ip', ...args)
+    if (code !== 0) throw new Error(`ip ${args.join(' ')}: ${stdout}`)
+  }
+  await ip(router, 'link', 'add', 'lan', 'type', 'bridge')
+  await ip(router, 'link', 'set', 'lan', 'up')
+  await ip(router, 'address', 'add', '192.0.2.1/24', 'dev', 'lan')
+  for (const [i, { netns }] of nodes.entries()) {
+    const peer = ['peer', 'name', 'eth0', 'netns', netns.slice(netns.lastIndexOf('/') + 1)]
+    await ip(router, 'link', 'add', `n${i + 1}`, 'type', 'veth', ...peer)
+    await ip(router, 'link', 'set', `n${i + 1}`, 'master', 'lan', 'up')
+    await ip(netns, 'link', 'set', 'eth0', 'up')
+    await ip(netns, 'address', 'add', `192.0.2.${11 + i}/24`, 'dev', 'eth0')
+  }
+  await body(first, second, router)
+}
+
+const macvlan = (routes: object[] = []): Conf => ({
+  ...{ cniVersion: '1.0.0', name: 'lan', type: 'macvlan', master: 'eth0' },
+  ipam: {
+    ...{ type: 'margay-ipam', subnet: '192.0.2.0/24', gateway: '192.0.2.1', ipv4_pools: ['lan'] },
+    routes: [{ dst: '0.0.0.0/0' }, ...routes],
+  },
+})
+
+withPlugins(
+  'containers of macvlan have addresses of the LAN: on both nodes they reach each other, the router, the other node and its pods',
+  t =>
+    withLan(async (first, second, router) => {
+      const own = second.pod()
+      const ours = resultOf(t, await second.run('ADD', { CNI_CONTAINERID: 'own', CNI_NETNS: own }))
+      // of the pods of a node the LAN's router knows nothing: a container that wants them has a route there
+      const conf = macvlan([{ dst: '10.244.0.0/24', gw: '192.0.2.12' }])
+      const a = await added(t, first, 'a', conf)
+      const b = await added(t, first, 'b', conf)
+      const c = await added(t, second, 'c', macvlan())
+      for (const { result } of [a, b, c]) {
+        t.regex(result.ips[0]!.address, /^192\.0\.2\.1\d\d\/24$/)
+        t.is(result.ips[0]!.gateway, '192.0.2.1')
+      }
+      for (const [from, to] of [
+        [a.netns, addressOf(b.result)],
+        [a.netns, addressOf(c.result)],
+        [c.netns, addressOf(b.result)],
+        [a.netns, '192.0.2.1'],
+        [router, addressOf(c.result)],
+        [a.netns, '192.0.2.12'],
+        [second.netns, addressOf(a.result)],
+        [a.netns, addressOf(ours)],
+        [own, addressOf(a.result)],
+      ] as const)
+        await pings(t, first, from, to)
+      t.deepEqual(handles(first), ['ipam/lan.a.eth0', 'ipam/lan.b.eth0'])
+      t.like(
+        first.ipam.blocks().find(({ isOnLan }) => isOnLan),
+        { subnetOf: 'lan', used: 2 },
+      )
+      t.deepEqual((await checkAddresses(first.deps)).findings, [])
+
+      const prevResult = { ...a.result, dns: {} }
+      const check = await call(first, 'CHECK', { CNI_CONTAINERID: 'a', CNI_NETNS: a.netns }, { ...conf, prevResult })
+      t.is(check.code, 0, check.stdout)
+      for (let i = 0; i < 2; i++)
+        t.is((await call(first, 'DEL', { CNI_CONTAINERID: 'a', CNI_NETNS: a.netns }, conf)).code, 0)
+      t.deepEqual(handles(first), ['ipam/lan.b.eth0'])
+      // a start of the agent leaves what runs, and the first one after a boot frees it
+      await collect(first.deps)
+      t.deepEqual(handles(first), ['ipam/lan.b.eth0'])
+      await collect({ ...first.deps, bootId: 'another' })
+      t.deepEqual(handles(first), [])
+      t.is((await second.run('DEL', { CNI_CONTAINERID: 'own', CNI_NETNS: own })).code, 0)
+    }),
 )

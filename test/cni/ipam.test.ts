@@ -3,50 +3,11 @@ import test from 'ava'
 import { addressesAnswer } from '../../agent/socket/address-answer.ts'
 import { checkAddresses } from '../../cni/address-check.ts'
 import { collect } from '../../cni/collect.ts'
-import { type CniAnswer, handleCni } from '../../cni/handle.ts'
+import { handleCni } from '../../cni/handle.ts'
 import { CNI_VERSIONS } from '../../cni/result.ts'
 import { aPool } from '../ipam/world.ts'
-import { added, aHost, type Host } from './host.ts'
-
-type Asked = { id?: string; ifname?: string; args?: string; conf?: object; ipam?: object }
-
-function ask(
-  { deps }: Host,
-  verb: string,
-  { id = 'c1', ifname = 'eth0', args = '', conf, ipam }: Asked = {},
-): Promise<CniAnswer> {
-  const env = {
-    ...{ CNI_COMMAND: verb, CNI_CONTAINERID: id, CNI_NETNS: '/proc/7/ns/net', CNI_IFNAME: ifname },
-    ...{ CNI_PATH: '/', CNI_ARGS: args },
-  }
-  const stdin = {
-    cniVersion: '1.1.0',
-    name: 'br',
-    type: 'bridge',
-    isGateway: true,
-    ...conf,
-    ipam: { type: 'margay-ipam', ...ipam },
-  }
-  return handleCni({ env, stdin: JSON.stringify(stdin) }, deps, undefined, 'another')
-}
-
-async function given(host: Host, asked: Asked = {}) {
-  const { exitCode, stdout } = await ask(host, 'ADD', asked)
-  if (exitCode !== 0) throw new Error(stdout)
-  return JSON.parse(stdout)
-}
-
-async function fault(
-  host: Host,
-  verb: string,
-  asked: Asked = {},
-): Promise<{ code: number; msg: string; details: string }> {
-  const { exitCode, stdout } = await ask(host, verb, asked)
-  if (exitCode === 0) throw new Error('it is no fault')
-  return JSON.parse(stdout)
-}
-
-const pods = ({ allocator }: Host) => [...allocator.held().keys()].filter(handle => !handle.endsWith('/26'))
+import { type Asked, ask, fault, given, pods } from './another.ts'
+import { added, aHost } from './host.ts'
 
 test('the result has addresses with the length of their block and its gateway, routes and dns as configured, and no interfaces', async t => {
   const host = await aHost(undefined, undefined, undefined, {
@@ -79,9 +40,9 @@ for (const cniVersion of CNI_VERSIONS)
 const REFUSED: readonly (readonly [what: string, asked: Asked, msg: RegExp, details: RegExp])[] = [
   ['a bridge without gateway', { conf: { isGateway: false } }, /isGateway: false/, /no way to its containers/],
   ['a plugin of which nothing is known', { conf: { type: 'tap' } }, /type: "tap"/, /one of bridge, ptp/],
-  ['a plugin of the LAN', { conf: { type: 'macvlan' } }, /type: "macvlan"/, /host-local or static/],
   ['no type', { conf: { type: undefined } }, /type: ""/, /one of bridge, ptp/],
-  ['a subnet of its own', { ipam: { subnet: '10.1.0.0/24' } }, /ipam\.subnet/, /make an IPPool/],
+  ['a subnet of a bridge’s own', { ipam: { subnet: '10.0.0.0/24' } }, /ipam\.subnet/, /make an IPPool/],
+  ['a gateway of a bridge’s own', { ipam: { gateway: '10.0.0.1' } }, /ipam\.gateway/, /gateway of their own/],
   ['routes that are none', { ipam: { routes: [{ dst: 'x' }] } }, /ipam\.routes: \{"dst":"x"\}/, /CIDR as dst/],
   ['a gateway that is none', { ipam: { routes: [{ dst: '10.0.0.0/8', gw: 'x' }] } }, /ipam\.routes/, /address as gw/],
   [

@@ -85,7 +85,10 @@ export function conf(more: Record<string, unknown> = {}): Record<string, unknown
   return { cniVersion: '1.0.0', name: 'net', type: 'margay', ...more }
 }
 
-export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } = {}): Promise<TestNode> {
+/** `name`, and `store` where it is that of other nodes too, which has the pools then. */
+export async function startNode(
+  options: { pools?: ReturnType<typeof aPool>[]; name?: string; store?: FakeStore } = {},
+): Promise<TestNode> {
   sweep()
   const folder = mkdtempSync(join(tmpdir(), 'margay-cni-'))
   const names = [newNetns()]
@@ -95,12 +98,12 @@ export async function startNode(options: { pools?: ReturnType<typeof aPool>[] } 
   await kernel.setLink('lo', { up: true })
   kernel.writeSysctl('ipv4', ['ip_forward'], '1')
   kernel.writeSysctl('ipv6', ['conf', 'all', 'forwarding'], '1')
-  const store = createFakeStore()
-  for (const pool of options.pools ?? [aPool('v4', '10.244.0.0/24'), aPool('v6', 'fd00:244::/112')])
-    await store.create('IPPool', pool)
+  const store = options.store ?? createFakeStore()
+  const own = options.store === undefined ? [aPool('v4', '10.244.0.0/24'), aPool('v6', 'fd00:244::/112')] : []
+  for (const pool of options.pools ?? own) await store.create('IPPool', pool)
   const db = openDatabase(join(folder, 'node.db'))
   const selects = { node: () => true }
-  const base = { node: 'n1', clock: systemClock, log: silentLog }
+  const base = { node: options.name ?? 'n1', clock: systemClock, log: silentLog }
   const caches = openCaches(store, { ...base, database: db })
   const ipam = new NodeAllocator({ ...base, store, caches, journal: new Journal(db), selects })
   caches.start()

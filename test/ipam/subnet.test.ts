@@ -230,18 +230,91 @@ for (const [cidr, length, part] of [
     t.is(block, cidr.replace(/\d+$/, `${length}`))
     const { answer } = await assigned(node, behind('b', 'any', { families }, 'other'))
     t.is(refused(answer), 'exhausted')
-    t.regex(JSON.stringify(answer), /no free block with room for a gateway and a container is left in p/)
+    t.regex(JSON.stringify(answer), /no free block with room for a container of the network is left in p/)
     // that of the network, and the spare one of Margay's own pods
     t.true(node.allocator.blocks().length <= 2, JSON.stringify(node.allocator.blocks()))
     await node.close()
   })
 
+const LAN_POOL = aPool('lan', '10.1.0.64/28', 29, {
+  ...{ disableBGPExport: true, assignmentMode: 'Manual', allowedUses: ['Workload'] },
+})
+const onLan = (name: string, network = 'lan', more: Partial<AssignRequest> = {}): AssignRequest => {
+  const { attributes, ...request } = behind(name, 'any', { pools: { ipv4: ['lan'] }, ...more }, network)
+  const lan = { ipv4: { subnet: '10.1.0.0/24', gateway: '10.1.0.1' } }
+  return { ...request, attributes: { ...attributes, network }, subnet: { network, blocks: 'any', lan } }
+}
+
+test('a network on a LAN has blocks for itself without a gateway, also after the journal was lost, and they go with its last container', async t => {
+  const { store, node } = await aWorld(POOL, LAN_POOL)
+  const { allocator } = node
+  const first = given(await allocator.assign(onLan('a')))
+  t.deepEqual([...allocator.held().keys()], ['ipam/lan.a.eth0'])
+  const is = (of: typeof allocator) => of.blocks().find(({ cidr }) => cidr === first.block)
+  t.like(is(allocator), { subnetOf: 'lan', isOnLan: true, used: 1 })
+  for (const other of [
+    { ...aPod('own'), pools: { ipv4: ['lan'] } },
+    onLan('b', 'other'),
+    behind('c', 'any', { pools: { ipv4: ['lan'] } }),
+  ]) {
+    const answer = await allocator.assign(other)
+    t.not('refused' in answer ? '' : answer[0]!.block, first.block)
+    await allocator.release(other.handle)
+  }
+  t.is(given(await allocator.assign(onLan('d'))).block, first.block)
+  await converge(store, node)
+  const block = (await store.list('IPAMBlock')).find(({ spec }) => spec.cidr === first.block)!
+  t.deepEqual(claimedBlock(block).unallocated, [])
+  await node.close()
+  const again = aNode(store, 'n1')
+  again.start()
+  await converge(store, again)
+  t.like(is(again.allocator), { subnetOf: 'lan', isOnLan: true, used: 2 })
+  for (const name of ['a', 'd']) await again.allocator.release(onLan(name).handle)
+  again.clock.advance(20 * 60_000)
+  await converge(store, again)
+  t.is(is(again.allocator), undefined)
+})
+
+test('a pod that chooses no pool never gets an address of a LAN, and a block of one waits for no other node', async t => {
+  const store = createFakeStore()
+  for (const pool of [aPool('p', '10.0.0.0/29', 29), LAN_POOL]) await store.create('IPPool', pool)
+  const node = aNode(store, 'n1', undefined, undefined, undefined, () => new Promise(() => undefined))
+  node.start()
+  await converge(store, node)
+  t.is(given(await node.allocator.assign(onLan('a'))).block.slice(0, 7), '10.1.0.')
+  await node.close()
+  const other = await aWorld(aPool('p', '10.0.0.0/29', 29), LAN_POOL)
+  const answers: string[] = []
+  for (let i = 0; i < 9; i++) answers.push(refused(await other.node.allocator.assign(aPod(`own${i}`))))
+  t.deepEqual(answers, [...Array(8).fill('given'), 'exhausted'])
+})
+
+test('free addresses of a block of a LAN are lent to no other node', async t => {
+  const store = createFakeStore()
+  for (const pool of [POOL, LAN_POOL]) await store.create('IPPool', pool)
+  const [here, there] = [aNode(store, 'n1'), aNode(store, 'n2')] as const
+  for (const node of [here, there]) {
+    node.start()
+    await converge(store, node)
+  }
+  const named = (name: string) => ({ ...aPod(name), pools: { ipv4: ['lan'] } })
+  given(await there.allocator.assign(onLan('theirs')))
+  await converge(store, here, there)
+  for (let i = 0; i < 8; i++) given(await here.allocator.assign(named(`own${i}`)))
+  await converge(store, here, there)
+  const { answer } = await assigned(here, named('one-more'), [there])
+  t.is(refused(answer), 'exhausted', JSON.stringify(answer))
+  t.deepEqual(there.allocator.lent(), [])
+})
+
 test('of IPv6 the last address of a block is one like others', t => {
   const block = emptyBlock('fd00::/126', 1n)
   const all = () => true
-  t.deepEqual(placesIn(block, 'net', all), { ordinal: 2, gateway: 1 })
-  t.deepEqual(placesIn(block, 'net', all, 'fd00::3'), { ordinal: 3, gateway: 1 })
-  t.is(placesIn(block, 'net', all, 'fd00::'), undefined)
+  const net = { network: 'net' }
+  t.deepEqual(placesIn(block, net, all), { ordinal: 2, gateway: 1 })
+  t.deepEqual(placesIn(block, net, all, 'fd00::3'), { ordinal: 3, gateway: 1 })
+  t.is(placesIn(block, net, all, 'fd00::'), undefined)
   t.deepEqual(placesIn(block, undefined, all), { ordinal: 0 })
   t.is(subnetOf(block), undefined)
 })
