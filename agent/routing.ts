@@ -113,13 +113,14 @@ export class Routing {
 
   async #startAnew(identity: Omit<SpeakerIdentity, 'ipv6Address'>): Promise<void> {
     const { log } = this.#deps
-    const change = { old: this.#identity, new: identity }
-    if (this.#identity !== undefined)
-      log.warn(change, 'the identity of the BGP speaker changed: all sessions are reset')
+    const before = this.#identity
+    const change = { old: before, new: identity }
+    if (before !== undefined) log.warn(change, 'the identity of the BGP speaker changed: all sessions are reset')
     this.#identity = identity
     await this.#listen('ipv4', undefined)
     await this.#listen('ipv6', undefined)
-    await this.#speaker?.close({ graceful: false })
+    // peers that know the next speaker for the same one keep the routes of this node until it has told them again
+    await this.#speaker?.close({ graceful: before?.asn === identity.asn && before.clusterId === identity.clusterId })
     this.#handOver()
     const speaker = this.#start(identity)
     this.#speaker = speaker

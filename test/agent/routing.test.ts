@@ -15,12 +15,16 @@ const ADDRESS = { n1: '192.0.2.11', n2: '192.0.2.12' } as const
 
 function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock, restarting = false) {
   const learned = new Set<string>()
+  const lost: string[] = []
   let converged = 0
   const address = ADDRESS[name]
   const routing = new Routing({
     ...{ transport: network.host(address), clock, log: silentLog, nodeName: name },
     ...{ capabilities: { ipip: false, vxlan: true }, restarting, sessions: new SessionLog({ clock, log: silentLog }) },
-    learned: (prefix, route) => void (route === undefined ? learned.delete(prefix) : learned.add(prefix)),
+    learned: (prefix, route) => {
+      if (route !== undefined) learned.add(prefix)
+      else if (learned.delete(prefix)) lost.push(prefix)
+    },
     settled: async () => {},
     converged: () => converged++,
   })
@@ -29,12 +33,12 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
     const annotations = { [NODE_ANNOTATION.ipv4Address]: `${ADDRESS[node]}/24` }
     peers.node(node, nodeFacts(aNode(node, { annotations })).facts)
   }
-  const identify = async (asNumber: number, port = 179) => {
+  const identify = async (asNumber: number, port = 179, routerId: string = address) => {
     peers.configure({ config: { ...bgpSettings(undefined), asNumber, listenPort: port } })
-    await routing.identify({ asn: asNumber, port, routerId: address, address })
+    await routing.identify({ asn: asNumber, port, routerId, address })
     routing.change(peers.take())
   }
-  return { routing, identify, prefixes: () => [...learned], converged: () => converged }
+  return { routing, identify, prefixes: () => [...learned], lost, converged: () => converged }
 }
 
 const blocks = (...prefixes: string[]) => prefixes.map(prefix => ({ prefix, communities: [] }))
@@ -66,6 +70,25 @@ test('routes outlive a change of the AS number, and those that nobody sends agai
   t.deepEqual(one.prefixes(), ['10.244.2.0/26'])
   await pass(clock, 15)
   t.deepEqual(one.prefixes(), [])
+})
+
+test('a node of IPv6 alone that gets an IPv4 address, and by it another identifier, loses no route at the others', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  two.routing.announce(blocks('10.244.2.0/26', '10.244.2.64/26'))
+  await Promise.all([one.identify(64512), two.identify(64512, 179, '203.0.113.2')])
+  await pass(clock, 15)
+  await two.identify(64512)
+  await pass(clock, 15)
+  t.deepEqual(one.lost, [])
+  t.deepEqual(
+    one.routing.peers().map(({ state }) => state),
+    ['Established'],
+  )
+  two.routing.announce(blocks('10.244.2.64/26'))
+  await pass(clock, 5)
+  t.deepEqual(one.prefixes(), ['10.244.2.64/26'])
 })
 
 test('another listenPort makes the node listen there, and the sessions come back', async t => {
