@@ -177,9 +177,15 @@ test('a long message that comes octet by octet costs no more for each than a sho
     return performance.now() - begun
   }
   const least = (length: number) => Math.min(...Array.from({ length: 10 }, () => tookMs(length)))
-  const [short, long] = [least(10), least(60_000)]
-  // where each octet has all before it copied it is five to nine times as much
-  t.true(long < 3 * short, `${long} ms, and ${short} ms`)
+  const seen: string[] = []
+  const isNoMore = () => {
+    const [short, long] = [least(10), least(60_000)]
+    seen.push(`${long} ms, and ${short} ms`)
+    // where each octet has all before it copied it is five to nine times as much
+    return long < 3 * short
+  }
+  // other programs have the processor too: one time that it is so is enough
+  t.true(isNoMore() || isNoMore() || isNoMore() || isNoMore(), seen.join('; '))
 })
 
 test('streams are as many as are kept, and those that are idle go', t => {
