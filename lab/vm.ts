@@ -40,6 +40,8 @@ const MODULES = [
   'nft_chain_nat',
   'nft_ct',
   'dummy',
+  'bonding',
+  '8021q',
   'af_packet',
   'virtio_console',
 ] as const

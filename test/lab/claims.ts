@@ -1,6 +1,7 @@
 // What must be true of a lab on any kernel: the lines that a person sees (DESIGN section 4), read from what the
 // scenario observed. The test files say where it runs.
 import type { ExecutionContext, TestFn } from 'ava'
+import { PING_MS } from './bond.ts'
 import type { Observations } from './scenario.ts'
 
 export type Expected = {
@@ -175,6 +176,28 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     t.true(moved.ms < 15 * healMs(), `${moved.ms} ms`)
     for (const line of moved.pings) t.regex(line, / 0% packet loss/)
   })
+
+  about(
+    'a node whose uplink becomes a VLAN of a bond is reached by it, and loses no route when a cable of the bond fails',
+    (t, seen) => {
+      if (seen.bonded === undefined) {
+        t.log('skipped: this kernel has no bonding or no VLANs')
+        t.pass()
+        return
+      }
+      const { uplinkMs, remadeMs, active, failover, mtu, fullSize } = seen.bonded
+      t.log(`${uplinkMs} ms, made again ${remadeMs} ms; of ${failover.sent} packets ${failover.unanswered.length} lost`)
+      t.true(uplinkMs < 15 * healMs(), `${uplinkMs} ms`)
+      const [first, second] = active
+      t.deepEqual([first, second].sort(), ['eth0', 'eth1'])
+      t.is(active[2], second, 'a cable that comes back is not taken at once')
+      t.deepEqual(failover.deleted, [])
+      t.true(failover.unanswered.length * PING_MS < healMs(), JSON.stringify(failover))
+      t.deepEqual(mtu, { vlan: 1400, tunnel: 1380, pod: 1380, host: 1380 })
+      t.regex(fullSize, / 0% packet loss/)
+      t.true(remadeMs < 15 * healMs(), `${remadeMs} ms`)
+    },
+  )
 }
 
 function covers(block: string, address: string): boolean {

@@ -1,13 +1,13 @@
 // What happens to a lab in the tests, and what is seen of it: a person's commands (`ip`, `ping`, `arping`, `tcpdump`,
 // `kill -9`) run in its namespaces, their words kept as they came. The claims about it are in `claims.ts`. The same
 // scenario runs on this machine's kernel and inside of the virtual machine, where everything is slower by `patience`.
-import type { ChildProcess } from 'node:child_process'
-import { netnsPath, spawnInNetns } from '../../kernel/netns.ts'
 import { askAgent } from '../../lab/ask.ts'
 import type { Lab, PeerRow } from '../../lab/lab.ts'
 import type { PairRow } from '../../lab/measure.ts'
 import { runProgram, until } from '../../lab/program.ts'
 import { ETHERTYPE, ethernet, IP_PROTOCOL, ipv4, listenUdp, sendPacket, udp, vxlan } from '../felix/frames.ts'
+import { type Bonded, bonded } from './bond.ts'
+import { Listener, lastAnswered, sequenceOf, unanswered } from './listener.ts'
 import { type Offload, offload } from './offload.ts'
 import { type PluginPings, plugins } from './plugins.ts'
 
@@ -36,6 +36,8 @@ export type Observations = {
   removed: { address: string; routes: string[]; links: string; neighbour: string }
   /** A node's address is changed by hand: how long until the routes of the others lead to the new one, and pings to its pod. */
   moved: { ms: number; pings: string[] }
+  /** Undefined where the kernel has no bonding or no VLANs. */
+  bonded: Bonded | undefined
 }
 
 /** Numbers of requests: the last one answered when the agent was killed, when it was ready, and of all; and all that nothing answered. */
@@ -49,7 +51,7 @@ const PINGS_AFTER = 100
 const HEAL_LIMIT_MS = 5000
 const MOVE_LIMIT_MS = 30_000
 
-/** Everything, in order, on a lab whose routes are known. One pod is gone at the end, and n2 has another address. */
+/** Everything, in order, on a lab whose routes are known. One pod is gone at the end, n2 has another address, and n1 perhaps another uplink. */
 export async function observe(lab: Lab, options: ScenarioOptions): Promise<Observations> {
   const pairs = await lab.pingPairs()
   const peers = await lab.peers()
@@ -64,6 +66,7 @@ export async function observe(lab: Lab, options: ScenarioOptions): Promise<Obser
     plugins: await plugins(lab),
     removed: await removePod(lab),
     moved: await moveNode(lab, options),
+    bonded: await bonded(lab, options),
   }
 }
 
@@ -252,20 +255,6 @@ async function killAndRestart(lab: Lab, { patience }: ScenarioOptions): Promise<
   }
 }
 
-/** The number of the request that a line of ping tells the answer to; 0 for any other line. */
-function sequenceOf(line: string): number {
-  return Number(/ icmp_seq=(\d+) .* time=/.exec(line)?.[1] ?? 0)
-}
-
-function lastAnswered({ lines }: Listener): number {
-  return lines.reduce((last, line) => Math.max(last, sequenceOf(line)), 0)
-}
-
-function unanswered(listener: Listener): number[] {
-  const seen = new Set(listener.lines.map(sequenceOf))
-  return Array.from({ length: lastAnswered(listener) }, (_, i) => i + 1).filter(number => !seen.has(number))
-}
-
 async function removePod(lab: Lab): Promise<Observations['removed']> {
   const [first, neighbour] = lab.pods
   const far = lab.pods.at(-1)!
@@ -300,51 +289,4 @@ async function moveNode(lab: Lab, { patience }: ScenarioOptions): Promise<Observ
   )
   const ms = followed ? Math.round(performance.now() - startMs) : Number.MAX_SAFE_INTEGER
   return { ms, pings: [await ping(first), await ping(third)] }
-}
-
-/** A program in a namespace whose words are read while it runs; it ends with its scope. */
-class Listener implements AsyncDisposable {
-  readonly lines: string[] = []
-  readonly #child: ChildProcess
-  readonly #name: string
-  readonly #ended: Promise<void>
-  /** Each is told where the new lines begin. */
-  readonly #lookers = new Set<(from: number) => void>()
-
-  constructor(netns: string, argv: readonly string[]) {
-    this.#name = argv.join(' ')
-    const [program, ...args] = argv
-    this.#child = spawnInNetns(netnsPath(netns), program!, args, { stdio: ['ignore', 'pipe', 'pipe'] })
-    for (const stream of [this.#child.stdout!, this.#child.stderr!]) {
-      let rest = ''
-      stream.setEncoding('utf8').on('data', text => {
-        const lines = (rest + text).split('\n')
-        rest = lines.pop()!
-        const from = this.lines.length
-        this.lines.push(...lines)
-        for (const look of this.#lookers) look(from)
-      })
-    }
-    this.#ended = new Promise(resolve => this.#child.on('close', () => resolve()))
-  }
-
-  async saw(isIt: (line: string) => boolean, what: string, limitMs: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<boolean>()
-    const look = (from: number) => {
-      if (this.lines.slice(from).some(isIt)) resolve(true)
-    }
-    this.#lookers.add(look)
-    const timer = setTimeout(() => resolve(false), limitMs)
-    look(0)
-    const seen = await promise
-    clearTimeout(timer)
-    this.#lookers.delete(look)
-    if (!seen)
-      throw new Error(`${this.#name}: no ${what} in ${limitMs} ms; it said:\n${this.lines.slice(-5).join('\n')}`)
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#child.exitCode === null) this.#child.kill('SIGINT')
-    await this.#ended
-  }
 }
