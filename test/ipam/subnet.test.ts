@@ -290,7 +290,7 @@ test('a pod that chooses no pool never gets an address of a LAN, and a block of 
   t.deepEqual(answers, [...Array(8).fill('given'), 'exhausted'])
 })
 
-test('free addresses of a block of a LAN are lent to no other node', async t => {
+test('free addresses of a block of a LAN are lent to no other node, also where its pool is announced later', async t => {
   const store = createFakeStore()
   for (const pool of [POOL, LAN_POOL]) await store.create('IPPool', pool)
   const [here, there] = [aNode(store, 'n1'), aNode(store, 'n2')] as const
@@ -300,6 +300,10 @@ test('free addresses of a block of a LAN are lent to no other node', async t => 
   }
   const named = (name: string) => ({ ...aPod(name), pools: { ipv4: ['lan'] } })
   given(await there.allocator.assign(onLan('theirs')))
+  await converge(store, here, there)
+  // others are asked for addresses of pools that are announced alone
+  const pool = (await store.list('IPPool')).find(({ metadata }) => metadata.name === 'lan')!
+  await store.update('IPPool', { ...pool, spec: { ...pool.spec, disableBGPExport: false } })
   await converge(store, here, there)
   for (let i = 0; i < 8; i++) given(await here.allocator.assign(named(`own${i}`)))
   await converge(store, here, there)
