@@ -139,6 +139,19 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     },
   )
 
+  about(
+    'containers of macvlan and ipvlan with margay-ipam reach each other, the router, what is behind it, the other node and a pod there with their first packet; no node has a route to their blocks',
+    (t, { lan }) => {
+      for (const { type, tried, lost, routes } of lan) {
+        t.deepEqual(lost, [], type)
+        t.is(tried, 3 * (2 + 2) + 3 * 2 * 2, type)
+        t.deepEqual(routes, [], type)
+      }
+      t.log(`of ${lan.map(({ type }) => type).join(' and ') || 'none'}`)
+      t.pass()
+    },
+  )
+
   about('a connection that lasts passes the hooks by, and a policy that denies it ends it', (t, { offload }) => {
     if (offload === undefined) {
       t.log('skipped: this kernel has no flowtables')

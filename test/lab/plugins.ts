@@ -6,13 +6,13 @@ import type { Lab } from '../../lab/lab.ts'
 import { runProgram } from '../../lab/program.ts'
 
 /** Debian's package containernetworking-plugins. */
-const PLUGINS = '/usr/lib/cni'
+export const PLUGINS = '/usr/lib/cni'
 
 /** Pairs that were tried, and those of them that did not answer. `lost`: routes of the first node to the bridge's block. */
 export type PluginPings = { tried: number; lost: string[]; routes: string[] }
 
-type Conf = { name: string; type: string }
-type Container = { name: string; node: string; netns: string; address: string; forget(): Promise<void> }
+type Conf = { name: string; type: string; ipam?: object; [key: string]: unknown }
+export type Container = { name: string; node: string; netns: string; address: string; forget(): Promise<void> }
 
 const ROUTES = [{ dst: '0.0.0.0/0' }]
 const BRIDGE = { name: 'br', type: 'bridge', bridge: 'br0', isGateway: true }
@@ -58,14 +58,15 @@ export async function plugins(lab: Lab): Promise<PluginPings | undefined> {
   }
 }
 
-async function container(lab: Lab, node: string, conf: Conf, n: number): Promise<Container> {
+/** Throws where the plugin refuses ADD, and leaves nothing then. */
+export async function container(lab: Lab, node: string, conf: Conf, n: number): Promise<Container> {
   const plan = lab.plan.nodes.find(({ name }) => name === node)!
   const name = `${plan.netns}-x${n}`
   addNetns(name)
   await runProgram(['ip', 'link', 'set', 'lo', 'up'], { netns: name })
   const stdin = JSON.stringify({
     ...{ cniVersion: '1.0.0', ...conf, agentSocket: lab.agentSocket(node) },
-    ipam: { type: 'margay-ipam', routes: ROUTES },
+    ipam: { type: 'margay-ipam', routes: ROUTES, ...conf.ipam },
   })
   const run = async (verb: string) => {
     const env = {
@@ -80,6 +81,10 @@ async function container(lab: Lab, node: string, conf: Conf, n: number): Promise
     await run('DEL')
     removeNetns(name)
   }
-  const { ips } = JSON.parse(await run('ADD')) as { ips: { address: string }[] }
+  const added = run('ADD').catch((error: Error) => {
+    removeNetns(name)
+    throw error
+  })
+  const { ips } = JSON.parse(await added) as { ips: { address: string }[] }
   return { name: `${conf.type} ${n}`, node, netns: name, address: ips[0]!.address.replace(/\/.*/, ''), forget }
 }

@@ -12,4 +12,4 @@ await using lab = new Lab({
 await lab.start()
 await lab.routesKnown()
 console.error(`${performance.now().toFixed(0)} ms routes are known`)
-process.stdout.write(`${JSON.stringify(await observe(lab, { patience }))}\n`)
+process.stdout.write(`${JSON.stringify(await observe(lab, { patience, onLan: [] }))}\n`)

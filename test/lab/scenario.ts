@@ -7,6 +7,7 @@ import type { PairRow } from '../../lab/measure.ts'
 import { runProgram, until } from '../../lab/program.ts'
 import { ETHERTYPE, ethernet, IP_PROTOCOL, ipv4, listenUdp, sendPacket, udp, vxlan } from '../felix/frames.ts'
 import { type Bonded, bonded } from './bond.ts'
+import { type LanPings, onLan } from './lan.ts'
 import { Listener, lastAnswered, sequenceOf, unanswered } from './listener.ts'
 import { type Offload, offload } from './offload.ts'
 import { type PluginPings, plugins } from './plugins.ts'
@@ -29,6 +30,8 @@ export type Observations = {
   healing: { what: string; ms: number }[]
   /** Undefined where Debian's plugins are not there. */
   plugins: PluginPings | undefined
+  /** A row for each plugin whose containers are on the LAN. */
+  lan: LanPings[]
   /** Undefined where the kernel has no flowtables. */
   offload: Offload | undefined
   restart: { pings: RestartPings[]; deleted: string[] }
@@ -43,7 +46,8 @@ export type Observations = {
 /** Numbers of requests: the last one answered when the agent was killed, when it was ready, and of all; and all that nothing answered. */
 export type RestartPings = { between: string; killed: number; ready: number; last: number; unanswered: number[] }
 
-export type ScenarioOptions = { patience: number }
+/** `onLan`: the plugins whose containers are on the LAN. */
+export type ScenarioOptions = { patience: number; onLan: readonly string[] }
 
 /** Pings over a restart go on for so many after the agent is ready. */
 const PINGS_AFTER = 100
@@ -64,6 +68,7 @@ export async function observe(lab: Lab, options: ScenarioOptions): Promise<Obser
     offload: await offload(lab, options),
     restart: await killAndRestart(lab, options),
     plugins: await plugins(lab),
+    lan: await onLan(lab, options),
     removed: await removePod(lab),
     moved: await moveNode(lab, options),
     bonded: await bonded(lab, options),
