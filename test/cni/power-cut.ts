@@ -1,5 +1,6 @@
-// The files of a database as a power cut may leave them. SQLite asks for one fsync at each commit, of the write-ahead log, and for one of
-// the database after it wrote pages back: before that a disk may have any of the sectors that were written, in any order.
+// The files of a database as a power cut may leave them. SQLite asks for one fsync at each commit, of the write-ahead log, for one before that of
+// the header of a log that is begun anew, and for one of the database after it wrote pages back: before that a disk may have any of the
+// sectors that were written, in any order.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Database } from '../../lib/database.ts'
@@ -9,6 +10,8 @@ import type { Chance } from '../controllers/world.ts'
 export type Files = { db: Buffer; wal: Buffer }
 
 const SECTOR = 512
+/** Octets of the header of a write-ahead log (fileformat2.html of SQLite, section 4.1). */
+const HEADER = 32
 
 export function readFiles(folder: string): Files {
   const read = (name: string) => (existsSync(join(folder, name)) ? readFileSync(join(folder, name)) : Buffer.alloc(0))
@@ -55,14 +58,15 @@ export function cutBetween(before: Files, after: Files, chance: Chance): Map<str
     ['nothing of it', { db: before.db, wal: before.wal }],
     ['all of it', after],
   ])
-  const sectors = changedSectors(before.wal, after.wal)
+  const wal = withHeader(before.wal, after.wal)
+  const sectors = changedSectors(wal, after.wal)
   for (const [i, sector] of sectors.entries())
     if (i % 9 === 4) {
       const db = before.db
-      found.set(`its first ${i} sectors`, { db, wal: mixed(before.wal, after.wal, each => each < sector) })
-      found.set(`all but its first ${i} sectors`, { db, wal: mixed(before.wal, after.wal, each => each >= sector) })
+      found.set(`its first ${i} sectors`, { db, wal: mixed(wal, after.wal, each => each < sector) })
+      found.set(`all but its first ${i} sectors`, { db, wal: mixed(wal, after.wal, each => each >= sector) })
     }
-  found.set('some sectors of it', { db: before.db, wal: mixed(before.wal, after.wal, () => chance(0.5)) })
+  found.set('some sectors of it', { db: before.db, wal: mixed(wal, after.wal, () => chance(0.5)) })
   found.set('its last sector half', { db: before.db, wal: after.wal.subarray(0, after.wal.length - SECTOR / 2) })
   // the log is on the disk before pages are written back
   if (changedSectors(before.db, after.db).length > 0)
@@ -87,6 +91,16 @@ export function damage({ middle, after }: { middle: Files; after: Files }, chanc
     ['an empty database', { db: none, wal: after.wal }],
     ['nothing', { db: none, wal: none }],
   ])
+}
+
+/**
+ * A log that is begun anew has its header on the disk before anything else: SQLite waits for that (`syncHeader` in its wal.c), since
+ * the first frames of the log before are of commits that were written back, and followed by others, long ago.
+ */
+function withHeader(before: Buffer, after: Buffer): Buffer {
+  const result = Buffer.from(before)
+  after.copy(result, 0, 0, Math.min(HEADER, result.length))
+  return result
 }
 
 function changedSectors(before: Buffer, after: Buffer): number[] {
