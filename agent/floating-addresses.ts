@@ -278,7 +278,8 @@ export class FloatingAddresses {
     return {
       ...{ pools, selects, isReserved: reservedBy(reserved) },
       ownerOf: address => {
-        const [pod] = this.#owners.get(address) ?? []
+        // several may say so for a moment: the same one is told in whatever order they came
+        const [pod] = [...(this.#owners.get(address) ?? [])].sort()
         const node = nodeWith(address)
         return node === undefined ? pod && `Pod ${pod}` : `node ${node}`
       },
