@@ -36,7 +36,6 @@ export class RibPeerState {
   readonly families = new Map<AddressFamily, PeerFamily>()
   discarded = 0
   treatedAsWithdrawn = 0
-  messagesIn = 0
 
   constructor(index: number, peer: RibPeer, speaker: SpeakerNumbers) {
     this.index = index

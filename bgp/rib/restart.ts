@@ -79,17 +79,15 @@ export class Restart {
   }
 
   /**
-   * The session of a peer that restarts may end again before its first UPDATE, as where its process is ended while it begins.
-   * Nothing was taken back then: the earlier restart goes on, to its own end. RFC 4724 §4.2 would have such paths removed, so
-   * that they cannot stay for ever, and each pod of that node would lose packets until it is back. With `keepOverRestarts` so
-   * it is until the End-of-RIB.
+   * The session of a peer that restarts may end again before its End-of-RIB. RFC 4724 §4.2 has the paths that are still stale
+   * removed then, so that they cannot stay for ever. With `keepOverRestarts` they stay to the end of the first restart time.
    */
   #retain(peer: RibPeerState, family: AddressFamily, how: Extract<PeerDown, { retain: true }>): void {
     const table = this.#deps.tables[family]
     const counts = peer.family(family)
     counts.longLivedSeconds = how.longLivedSeconds?.[family] ?? 0
     const nowMs = this.#deps.clock.monotonicMs()
-    const goesOn = counts.stale > 0 && (peer.messagesIn === 0 || keepsOverRestarts(peer))
+    const goesOn = counts.stale > 0 && keepsOverRestarts(peer)
     if (!goesOn) counts.staleUntilMs = nowMs + how.staleSeconds * 1000
     table.eachOf(peer.index, (slot, marks) => {
       if ((marks & MARK.stale) === 0) {

@@ -142,7 +142,7 @@ export class Rib implements RibReader {
     if (this.#peers.get(peer.key)?.up === true) this.peerDown(peer.key, { retain: false })
     const state = this.#peers.add(peer)
     state.up = true
-    state.discarded = state.treatedAsWithdrawn = state.messagesIn = 0
+    state.discarded = state.treatedAsWithdrawn = 0
     this.#restart.up(state)
     for (const table of this.#allTables()) if (state.family(table.family).received > 0) this.#importAgain(state, table)
     if (peer.source !== true) for (const family of peer.families) this.#tables[family].groups.join(state.index, peer)
@@ -165,7 +165,6 @@ export class Rib implements RibReader {
   receive(key: string, bytes: Uint8Array, start: number, end: number): ProtocolError | undefined {
     const state = this.#peers.get(key)
     if (state?.up !== true) throw new SpeakerError('closed', `no session with ${key}`)
-    state.messagesIn++
     return this.#adjRibIn.receive(state, bytes, start, end)
   }
 
@@ -333,8 +332,8 @@ export class Rib implements RibReader {
       const counts = countsIn(table, state)
       for (const each of Object.keys(sum) as (keyof typeof sum)[]) sum[each] += counts[each]
     }
-    const { discarded, treatedAsWithdrawn, messagesIn } = state
-    return { ...sum, discarded, treatedAsWithdrawn, messagesIn }
+    const { discarded, treatedAsWithdrawn } = state
+    return { ...sum, discarded, treatedAsWithdrawn }
   }
 
   familyCounts(key: string): ReadonlyMap<AddressFamily, FamilyCounts> {

@@ -93,6 +93,5 @@ export type PeerCounts = FamilyCounts & {
   /** Number of faults handled since the session came up (RFC 7606). */
   discarded: number
   treatedAsWithdrawn: number
-  messagesIn: number
   messagesOut: number
 }
