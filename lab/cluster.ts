@@ -88,7 +88,7 @@ export type ObjectsRequest = { put?: readonly ClusterObject[]; remove?: readonly
 
 /**
  * What the cluster holds before a node starts. Full mesh, a pool, IP-in-IP only where a router is between; where the plan has
- * IPv6 a pool of that too, with blocks of as many addresses.
+ * IPv6 a pool of that too, with blocks of as many addresses and VXLAN where a router is between.
  */
 export function clusterObjects(
   plan: Plan,
@@ -96,7 +96,7 @@ export function clusterObjects(
 ): ClusterObject[] {
   const pool6 = {
     metadata: { name: 'default-ipv6-ippool' },
-    spec: { cidr: POOL_CIDRS.ipv6, blockSize: blockSize + 96, ...spec },
+    spec: { cidr: POOL_CIDRS.ipv6, blockSize: blockSize + 96, vxlanMode: 'CrossSubnet', ...spec },
   }
   return [
     {

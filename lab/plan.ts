@@ -1,7 +1,6 @@
 // The plan of the lab as a value: its namespaces, links and addresses. Pure; the code that makes, shows or removes the
 // lab reads it. Names start with a prefix of their own, so that several labs can run.
 import { createHash } from 'node:crypto'
-import { familyOf } from '../lib/ip.ts'
 
 export type Lan = { name: 'A' | 'B'; bridge: string; gateway: string; length: number; gateway6: string }
 
@@ -108,11 +107,6 @@ export function planPod(prefix: string, node: string, number: number): PodPlan {
     .update(prefix + name)
     .digest('hex')
   return { name, node, netns: prefix + name, containerId }
-}
-
-/** Whether a packet between pods of two nodes arrives: the IPv6 pools of the labs ask for no tunnel, and the router knows no pod. */
-export function reaches(from: Pick<NodePlan, 'lan'>, to: Pick<NodePlan, 'lan'>, address: string): boolean {
-  return familyOf(address) === 'ipv4' || from.lan.name === to.lan.name
 }
 
 /** Namespaces in removal order. */

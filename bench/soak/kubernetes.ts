@@ -9,7 +9,7 @@ import { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
 import { imageArchive } from '../../lab/kubernetes/image-archive.ts'
 import { Margay, makeImage } from '../../lab/kubernetes/margay.ts'
 import { POD_CIDR, POD_CIDR6, SANDBOX_IMAGE } from '../../lab/kubernetes/programs.ts'
-import { type Lan, POD_NAMESPACE, reaches } from '../../lab/plan.ts'
+import { POD_NAMESPACE } from '../../lab/plan.ts'
 import { until } from '../../lab/program.ts'
 import { type Family, familyOf } from '../../lib/ip.ts'
 import { healthy, rolledOut } from '../../test/kubernetes/observe.ts'
@@ -41,9 +41,9 @@ export class KubernetesWorld implements World {
   readonly #margay: Margay
   readonly #writer: ClusterWriter
   readonly #lines: Lines
-  /** Addresses of the pods that answer, by node, and those of the Services, by name. */
+  /** Addresses of the pods that answer, by node, and those of the Service in front of them. */
   readonly #targets = new Map<string, readonly string[]>()
-  readonly #services = new Map<string, string>()
+  #service: readonly string[] = []
   #before: Holdings | undefined
   #pods = 0
 
@@ -165,14 +165,9 @@ export class KubernetesWorld implements World {
   }
 
   async #answerers(): Promise<void> {
-    const { nodes, lans } = this.#lab.plan
     const echo = ['echo', String(ECHO_PORT)]
-    await this.#writer.put(
-      nodes.map(({ name, lan }) => aPod(`target-${name}`, name, { ...TARGET, lan: lan.name }, echo)),
-    )
-    await this.#serve(SERVICE, 'IPv4', TARGET)
-    // over IPv6 pods are reached on their LAN alone: `reaches`
-    for (const lan of lans) await this.#serve(serviceOf(lan), 'IPv6', { ...TARGET, lan: lan.name })
+    await this.#writer.put(this.nodes.map(name => aPod(`target-${name}`, name, TARGET, echo)))
+    await this.#serve()
     for (const node of this.nodes)
       await this.#lab.reached(`target-${node} to run`, 120, async () => {
         const pod = (await this.#lab.get(`pod/target-${node}`)) as {
@@ -188,19 +183,19 @@ export class KubernetesWorld implements World {
       })
   }
 
-  async #serve(name: string, family: 'IPv4' | 'IPv6', selector: Readonly<Record<string, string>>): Promise<void> {
+  async #serve(): Promise<void> {
     const ports = [{ port: ECHO_PORT, protocol: 'UDP' }]
-    const spec = { selector, ports, ipFamilyPolicy: 'SingleStack', ipFamilies: [family] }
-    const metadata = { name, namespace: POD_NAMESPACE }
+    const spec = { selector: TARGET, ports, ipFamilyPolicy: 'RequireDualStack' }
+    const metadata = { name: SERVICE, namespace: POD_NAMESPACE }
     await this.#lab.apply([{ apiVersion: 'v1', kind: 'Service', metadata, spec }])
-    const made = (await this.#lab.get(`service/${name}`)) as { spec: { clusterIP: string } }
-    this.#services.set(name, made.spec.clusterIP)
+    const made = (await this.#lab.get(`service/${SERVICE}`)) as { spec: { clusterIPs: string[] } }
+    this.#service = made.spec.clusterIPs
   }
 
   /** A Service is there once kube-proxy of each node has it: until then its first packets are nobody's fault. */
   async #servicesAnswer(): Promise<void> {
     for (const node of this.nodes)
-      await this.#lab.reached(`the Services to answer on ${node}`, 120, async () => {
+      await this.#lab.reached(`the Service to answer on ${node}`, 120, async () => {
         const probe = await this.start(node, () => 0)
         await this.end(probe)
         return Object.values(probe.answered).every(answer => typeof answer === 'number')
@@ -217,15 +212,14 @@ export class KubernetesWorld implements World {
 
   #asked(node: string, random: Random): Record<TargetWord, string> {
     const { plan } = this.#lab
-    const here = this.#lab.node(node)
-    const target = (of: string, family: Family) => this.#targets.get(of)!.find(each => familyOf(each) === family)!
-    const other = (family: Family) => {
-      const others = plan.nodes.filter(each => each !== here && reaches(here, each, target(each.name, family)))
-      return target(pick(others, random).name, family)
-    }
+    const ofFamily = (addresses: readonly string[], family: Family) =>
+      addresses.find(each => familyOf(each) === family)!
+    const target = (of: string, family: Family) => ofFamily(this.#targets.get(of)!, family)
+    const others = this.nodes.filter(each => each !== node)
+    const other = (family: Family) => target(pick(others, random), family)
     return {
       ...{ other4: other('ipv4'), other6: other('ipv6'), own4: target(node, 'ipv4'), own6: target(node, 'ipv6') },
-      ...{ service4: this.#services.get(SERVICE)!, service6: this.#services.get(serviceOf(here.lan))! },
+      ...{ service4: ofFamily(this.#service, 'ipv4'), service6: ofFamily(this.#service, 'ipv6') },
       ...{ outside4: plan.api.address, outside6: plan.api.address6 },
     }
   }
@@ -235,11 +229,6 @@ export class KubernetesWorld implements World {
     const database = (node: string) => join(this.#lab.machine(node).layer('var/lib'), 'margay/node.db')
     return holdingsOf(this.#lab, [POD_CIDR, POD_CIDR6], database)
   }
-}
-
-/** The Service of IPv6 in front of the pods that answer on a LAN. */
-function serviceOf({ name }: Lan): string {
-  return `${SERVICE}-${name.toLowerCase()}`
 }
 
 function whileServerIsAway<T>(work: () => Promise<T>): Promise<T> {

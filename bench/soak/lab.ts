@@ -7,7 +7,7 @@ import { addNetns, netnsPath, removeNetns, spawnInNetns } from '../../kernel/net
 import { type ClusterObject, POOL_CIDRS, runningStatus } from '../../lab/cluster.ts'
 import { Lab, LabFailure, type LabOptions } from '../../lab/lab.ts'
 import type { PodAt } from '../../lab/measure.ts'
-import { type NodePlan, POD_NAMESPACE, type PodPlan, planPod, reaches } from '../../lab/plan.ts'
+import { type NodePlan, POD_NAMESPACE, type PodPlan, planPod } from '../../lab/plan.ts'
 import { addressesOf, pluginCall } from '../../lab/pods.ts'
 import { type Finished, runProgram } from '../../lab/program.ts'
 import { type Family, familyOf } from '../../lib/ip.ts'
@@ -183,9 +183,7 @@ export class LabWorld implements World {
   /** One rule of each family, as kube-proxy has it with `--proxy-mode nftables`: a random one of the pods behind the Service. */
   async #makeService(node: NodePlan): Promise<void> {
     const table = (family: Family, name: string) => {
-      const behind = this.#lab.pods.map(at => ({ at, address: addressOf(at, family) }))
-      const reached = behind.filter(({ at, address }) => reaches(node, at.node, address))
-      const pods = reached.map(({ address }, i) => `${i} : ${address}`)
+      const pods = this.#lab.pods.map((at, i) => `${i} : ${addressOf(at, family)}`)
       return `table ${name} soak-proxy {
       chain services {
         type nat hook prerouting priority dstnat; policy accept;
@@ -202,13 +200,8 @@ export class LabWorld implements World {
   #asked(node: NodePlan, random: Random): Record<TargetWord, string> {
     const { pods, plan } = this.#lab
     const own = pods.find(at => at.node === node)!
-    const other = (family: Family) => {
-      const others = pods.filter(at => at.node !== node).map(at => ({ at, address: addressOf(at, family) }))
-      return pick(
-        others.filter(({ at, address }) => reaches(node, at.node, address)),
-        random,
-      ).address
-    }
+    const others = pods.filter(at => at.node !== node)
+    const other = (family: Family) => addressOf(pick(others, random), family)
     return {
       ...{ other4: other('ipv4'), other6: other('ipv6'), own4: addressOf(own, 'ipv4'), own6: addressOf(own, 'ipv6') },
       ...{ service4: SERVICE.ipv4, service6: SERVICE.ipv6, outside4: plan.api.address, outside6: plan.api.address6 },

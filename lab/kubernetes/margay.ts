@@ -238,5 +238,5 @@ const POOL = {
 const POOL6 = {
   ...POOL,
   metadata: { name: 'default-ipv6-ippool' },
-  spec: { cidr: POD_CIDR6, blockSize: 122, natOutgoing: true },
+  spec: { ...POOL.spec, cidr: POD_CIDR6, blockSize: 122 },
 }
