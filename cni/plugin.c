@@ -12,7 +12,7 @@
  * and another plugin for addresses is executed here. Hazards: a closed descriptor 0, 1 or 2 (the socket must not get its
  * number), signals, short reads and writes, non-blocking pipes, bytes that are no UTF-8, the text of the configuration, which
  * may hold credentials, and an agent that somebody took over.
- * Over 400 lines: the program is one file, so that one command builds it on any host.
+ * Over 400 lines: each hazard has a few, and so has each thing that a C library would have given.
  * test/cni/plugin-fuzz.c includes this file with PLUGIN_HARNESS, and is the kernel for it.
  */
 

@@ -127,6 +127,7 @@ A runtime fills in \`runtimeConfig\` for the \`capabilities\` of a plugin's conf
 ${capabilities.join('\n')}
 
 hostPort is done by the plugin portmap behind ours, and what a runtime says of bandwidth by the plugin bandwidth, where the node has them (\`chainedPlugins\`, [install.md](install.md)). Annotations of bandwidth need neither ([policy.md](policy.md#limits-and-marks-of-pods-quality-of-service)).
+portmap stands behind \`bridge\` and \`ptp\` with margay-ipam in the same way. On a node with br_netfilter a container of \`bridge\` reaches itself by its own port with \`hairpinMode: true\` alone; one of \`ptp\`, and a pod of ours, as they are.
 
 ## Annotations
 Of a Pod, with Calico’s names: each begins with \`cni.projectcalico.org/\`. One with a yes counts at its Namespace too, for Pods that have none. What a Pod or its Namespace says comes before the configuration, the capabilities and CNI_ARGS, as in Calico.

@@ -15,7 +15,7 @@
  * none; of `add` with `add=MICROSECONDS` before it, or `refused=MICROSECONDS` alone, and what the plugin wrote after it.
  * Every pod sends from the same ports: an entry that the kernel still has for who had the address before is met. Needs no C
  * library: it is process 1 of an image that holds nothing else.
- * Over 400 lines: one file that one command builds, as cni/plugin.c, whose entry and memory functions it has again for that.
+ * Over 400 lines: four programs around one list of targets, with the entry and memory functions of cni/plugin.c once more.
  */
 
 typedef unsigned char u8;

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import type { ExecutionContext } from 'ava'
 import { until } from '../../lab/program.ts'
 import { systemProgram } from '../../lib/system-program.ts'
-import { addressOf, type Result, type TestNode } from './node.ts'
+import { addressOf, type Result, resultOf, type TestNode } from './node.ts'
 import { done, type Runtime, withPlugins, withRuntime } from './runtime.ts'
 
 const CHILD = new URL('./tcp-child.ts', import.meta.url).pathname
@@ -48,8 +48,11 @@ function chain(
   { ipam = { assign_ipv6: true }, cniVersion = '1.0.0' }: { ipam?: object; cniVersion?: string } = {},
 ): void {
   const ours = { type: 'margay', agentSocket: node.socket, ipam }
-  const list = { cniVersion, name: 'margay', plugins: [ours, ...plugins] }
-  writeFileSync(join(confDir, '10-margay.conflist'), JSON.stringify(list))
+  writeList(confDir, cniVersion, [ours, ...plugins])
+}
+
+function writeList(confDir: string, cniVersion: string, plugins: readonly object[]): void {
+  writeFileSync(join(confDir, '10-margay.conflist'), JSON.stringify({ cniVersion, name: 'margay', plugins }))
 }
 
 async function added(t: ExecutionContext, { run }: Runtime, netns: string, asked?: object): Promise<Result> {
@@ -106,6 +109,36 @@ withPlugins(
       await nothingLeft(t, runtime)
     }),
 )
+
+const THEIRS = [{ type: 'bridge', bridge: 'br0', isGateway: true, hairpinMode: true }, { type: 'ptp' }]
+
+for (const theirs of THEIRS)
+  withPlugins(
+    `with portmap behind ${theirs.type}, whose addresses are of margay-ipam, a port of the node leads to the container: from another node, from the host, from another container, from one of Margay’s pods and from itself`,
+    t =>
+      withRuntime(t, ['portmap', theirs.type], async runtime => {
+        const { node, run, confDir } = runtime
+        const ipam = { type: 'margay-ipam', routes: [{ dst: '0.0.0.0/0' }] }
+        writeList(confDir, '1.0.0', [{ ...theirs, agentSocket: node.socket, ipam }, PORTMAP])
+        const neighbour = await aNeighbour(t, node)
+        const [netns, other, own] = [node.pod(), node.pod(), node.pod()]
+        const asked = { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: 'tcp' }] }
+        const { gateway } = (await added(t, runtime, netns, asked)).ips[0]!
+        await added(t, runtime, other)
+        const pod = resultOf(t, await node.run('ADD', { CNI_CONTAINERID: 'own', CNI_NETNS: own }))
+        await serve(t, netns, 80)
+        const seen = (from: string, host = NODE) => seenAs(t, from, host, 8080)
+        t.is(await seen(neighbour), '192.168.10.12')
+        t.is(await seen(node.netns), NODE)
+        t.is(await seen(own), addressOf(pod))
+        t.is(await seen(other), gateway)
+        t.is(await seen(netns), gateway)
+        await done(t, run('del', netns, asked))
+        t.is(await seen(neighbour), undefined)
+        await done(t, run('del', other))
+        t.is((await node.run('DEL', { CNI_CONTAINERID: 'own', CNI_NETNS: own })).code, 0)
+      }),
+  )
 
 withPlugins('with bandwidth a pod receives and sends at its rates, within 15 %', t =>
   withRuntime(t, ['bandwidth'], async runtime => {
