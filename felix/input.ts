@@ -84,6 +84,20 @@ export type ThisNode = {
   vxlanTunnelMac?: string
 }
 
+/** The interfaces of the Node's addresses. */
+export function uplinksOf({ uplink, ipv6Uplink = uplink }: ThisNode): string[] {
+  return [...new Set([uplink, ipv6Uplink])]
+}
+
+/** A subnet that the kernel has an interface of this node in, by an address with a mask. */
+export type ConnectedSubnet = {
+  /** Address and mask; host bits kept. */
+  cidr: string
+  interfaceName: string
+  /** The interface is up and has a carrier. */
+  isUp: boolean
+}
+
 /** How packets that leave the pools get another source address. */
 export type NatSettings = {
   /** Where packets go that keep the address of their pod. */
@@ -124,6 +138,8 @@ export type Settings = {
   capabilities: Capabilities
   /** Bytes. Felix follows the uplink from its first pass on; until then this value counts. */
   uplinkMtu: number
+  /** Of all interfaces but those of pods and tunnels. Felix follows the kernel from its first pass on. */
+  connected: readonly ConnectedSubnet[]
 }
 
 /** `subnet`: another plugin may have given an interface of this host an address of it with the length of the block (`ipam/subnet.ts`). */

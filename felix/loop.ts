@@ -22,11 +22,12 @@ import type { TunnelsNeeded } from './calc/mtu.ts'
 import { allowsSource } from './calc/pod-filter.ts'
 import { ChainWatch } from './chain-watch.ts'
 import { changedObject } from './changed-object.ts'
+import { ConnectedSubnets } from './connected-subnets.ts'
 import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
 import { FlowOffload } from './flow-offload.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import { shadowConditions } from './foreign-routes.ts'
-import type { InputKind, Inputs, Settings, ThisNode } from './input.ts'
+import { type InputKind, type Inputs, type Settings, uplinksOf } from './input.ts'
 import { bandwidthMarks, floatingTableName, offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
 import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
@@ -115,6 +116,7 @@ export class Felix {
   readonly #offload: FlowOffload | undefined
   readonly #chains: ChainWatch
   readonly #rules: RuleWatch
+  readonly #connected: ConnectedSubnets
   readonly #lasting = new Lasting(STOP_GRACE_MS)
   /** Conditions for what the last pass was refused. */
   readonly #refused = new ToldConditions()
@@ -177,6 +179,7 @@ export class Felix {
         return { routes: route.values(), pools: [...destination.keys()] }
       },
     })
+    this.#connected = new ConnectedSubnets(kernel, name => this.#applier.ownsInterface(name))
     this.#backlog = new Backlog(name => this.#applier.ownsInterface(name), deps.slice ?? SLICE)
   }
 
@@ -302,6 +305,7 @@ export class Felix {
     this.#monitor = this.#kernel.monitor(event => {
       this.#repair(this.#applier.observe(event))
       this.#rules.observe(event)
+      if (this.#connected.observe(event)) this.#repair(changedObject(event))
       if (this.#offload?.observeLink(event) === true) this.#kick()
       if (this.#bandwidth?.observeEvent(event) === true) this.#repair(changedObject(event))
       if (event.type === 'link') {
@@ -316,6 +320,7 @@ export class Felix {
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
     this.#every('refresh', REFRESH_MS, () => {
       this.#applier.invalidate()
+      this.#connected.invalidate()
       this.#chains.changed()
       this.#rules.changed()
     })
@@ -442,20 +447,22 @@ export class Felix {
     this.#tellNeeds()
     if (this.#calculator.node === undefined) return
     this.#tellPodMtu()
-    const generation = this.#generation
-    const mayAnswerPods = this.#ready.datastore && this.#ready.endpoints
-    const differences = this.#calculator.step()
-    this.#policy?.setPodsVersion(this.#deps.podsVersion?.())
-    const hosts = this.#calculator.hostRules
-    if (hosts !== undefined) this.#policy?.setHostRules(hosts.settings, hosts.tunnels)
-    if (differences.destination.size > 0) this.#chains.changed()
-    if (differences.route.size + differences.destination.size > 0) this.#rules.routesChanged()
-    for (const [cidr, wanted] of differences.destination) this.#qos?.setPool(cidr, wanted === undefined ? 'out' : 'in')
-    if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
-    // every pass tries again what was refused: with many refusals, more passes only cost more
-    this.#applier.want(this.#backlog.next(differences, this.#refusals > MANY_REFUSED ? 'all' : 'slice'))
-    const complete = this.#backlog.isEmpty
     try {
+      await this.#followSubnets()
+      const generation = this.#generation
+      const mayAnswerPods = this.#ready.datastore && this.#ready.endpoints
+      const differences = this.#calculator.step()
+      this.#policy?.setPodsVersion(this.#deps.podsVersion?.())
+      const hosts = this.#calculator.hostRules
+      if (hosts !== undefined) this.#policy?.setHostRules(hosts.settings, hosts.tunnels)
+      if (differences.destination.size > 0) this.#chains.changed()
+      if (differences.route.size + differences.destination.size > 0) this.#rules.routesChanged()
+      for (const [cidr, wanted] of differences.destination)
+        this.#qos?.setPool(cidr, wanted === undefined ? 'out' : 'in')
+      if (differences.condition.size > 0) this.#deps.onConditions(differences.condition)
+      // every pass tries again what was refused: with many refusals, more passes only cost more
+      this.#applier.want(this.#backlog.next(differences, this.#refusals > MANY_REFUSED ? 'all' : 'slice'))
+      const complete = this.#backlog.isEmpty
       // what still waits may already be in the kernel, from an earlier run
       const ready = complete ? this.#ready : { ...this.#ready, datastore: false, bgp: false }
       const causes = [...this.#changedByOthers]
@@ -518,6 +525,13 @@ export class Felix {
     const [smallest] = uplinks.map(({ mtu }) => mtu).toSorted((a, b) => a - b)
     if (smallest !== undefined && node !== undefined && uplinks.length === uplinksOf(node).length)
       this.configure({ uplinkMtu: smallest })
+  }
+
+  async #followSubnets(): Promise<void> {
+    const connected = await this.#connected.look()
+    if (connected === undefined || !this.#calculator.configure({ connected })) return
+    this.#generation++
+    this.#chains.changed()
   }
 
   /** Those of them that are there. */
@@ -583,7 +597,8 @@ export class Felix {
     if (interfacePrefix === undefined || node === undefined) return undefined
     const { destination, link } = this.#calculator.wanted()
     const tunnels = [...link.values()].filter(({ kind }) => kind !== undefined).map(({ name }) => name)
-    return { interfacePrefix, devices: [...uplinksOf(node), ...tunnels], pools: [...destination.keys()] }
+    const devices = [...uplinksOf(node), ...this.#calculator.otherUplinks, ...tunnels]
+    return { interfacePrefix, devices, pools: [...destination.keys()] }
   }
 
   #finish(generation: number, refused: readonly Refusal[], complete: boolean, mayAnswerPods: boolean): void {
@@ -643,10 +658,6 @@ export class Felix {
     this.#timers.get(name)?.()
     this.#timers.delete(name)
   }
-}
-
-function uplinksOf({ uplink, ipv6Uplink = uplink }: ThisNode): string[] {
-  return [...new Set([uplink, ipv6Uplink])]
 }
 
 function processorMs(): number {

@@ -1,4 +1,6 @@
-// What this node's kernel should hold, worked out from what changed. Each input leads to few outputs:
+// What this node's kernel should hold, worked out from what changed.
+// Over 400 lines: every kind of input and of output meets here, each in a few lines.
+// Each input leads to few outputs:
 //   endpoint, its sources ─┬─> link, address, neighbour, sysctl, elements of the pod filter for its interface
 //                          └─> pod route ───────┐
 //   floating address ──> tables of NAT; pod route, or learned inside an own block
@@ -13,6 +15,7 @@
 //            └─> address of a node in the pod filter and in the tables of NAT
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
 //   node, config, uplinkMtu ──> tables of the pod filter and of NAT, link, address, sysctl of the host, route to the pods' gateway, all learned
+//   connected ──> all learned; with remote and learned: sysctl of other uplinks
 //
 // Work is proportional to what changed and to what depends on it, except that another node, another capability or another need for VXLAN looks at
 // all learned routes again. Nothing here remembers how a state was reached: any order of events, a restart or a replay ends in the same place.
@@ -30,7 +33,7 @@ import {
 } from '../../kernel/reconcile/objects.ts'
 import type { Prefix } from '../../lib/prefix-index.ts'
 import type { Desired, DesiredState, Differences } from '../desired.ts'
-import type { Endpoint, InputKind, Inputs, Settings, ThisNode } from '../input.ts'
+import { type Endpoint, type InputKind, type Inputs, type Settings, type ThisNode, uplinksOf } from '../input.ts'
 import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
@@ -43,6 +46,7 @@ import { MasqueradeGroup } from './masquerade-group.ts'
 import { mtus, type TunnelsNeeded } from './mtu.ts'
 import { ALL_ALIKE, ANY, NO_TUNNELS, type Others, tunnelsNeeded } from './needs.ts'
 import { NodeAddresses } from './node-addresses.ts'
+import { connectedIndex, otherUplinks } from './other-uplinks.ts'
 import { Output } from './output.ts'
 import type { PodFilterMarks, TunnelFacts } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
@@ -57,6 +61,7 @@ const UNTOLD: Settings = {
   config: { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 },
   capabilities: { ipip: false, vxlan: false },
   uplinkMtu: 1500,
+  connected: [],
 }
 
 export class Calculator {
@@ -90,6 +95,7 @@ export class Calculator {
   #floatingKnown = false
   #needed = NO_TUNNELS
   #own = { ipip: false, vxlan: false, vxlanAddress: false }
+  #otherUplinks: readonly string[] = []
 
   readonly #outputs = {
     link: new Output<Desired['link']>(),
@@ -160,13 +166,14 @@ export class Calculator {
 
   /** Takes parts of the settings in. Returns whether that is news. */
   configure(part: Partial<Settings>): boolean {
-    const { node, config, capabilities, uplinkMtu } = { ...this.#settings, ...part }
+    const { node, config, capabilities, uplinkMtu, connected } = { ...this.#settings, ...part }
     const before = this.#settings
     const settings = {
       node: kept(before.node, node),
       config: kept(before.config, config),
       capabilities: kept(before.capabilities, capabilities),
       uplinkMtu,
+      connected: kept(before.connected, connected),
     }
     if (Object.entries(settings).every(([name, value]) => value === before[name as keyof Settings])) return false
     this.#settings = settings
@@ -262,6 +269,11 @@ export class Calculator {
     return hosts && { settings: hosts, tunnels: { ipip, vxlan: vxlan || vxlanOverIpv6, vxlanPort } }
   }
 
+  /** The interfaces by which other nodes and next hops are reached, beside the uplinks of this node's addresses. */
+  get otherUplinks(): readonly string[] {
+    return this.#otherUplinks
+  }
+
   endpoint(id: string): Endpoint | undefined {
     return this.#items.endpoint.get(id)
   }
@@ -296,7 +308,7 @@ export class Calculator {
     this.#updateNodeAddresses(before.node?.name)
     for (const prefix of this.#told.learned) this.#learned.update(prefix, this.#items.learned.get(prefix))
     const needed = this.#needs({ someLackIpip: this.#learned.someLackIpip, someLackIpv4: this.#vteps.someLackIpv4 })
-    this.#updateHere(before.node, needed)
+    this.#updateHere(before, needed)
     this.#learned.recalculate()
 
     if (before.config !== undefined && before.config.workloadRouteProtocol !== config.workloadRouteProtocol)
@@ -320,6 +332,7 @@ export class Calculator {
     const devices = [VXLAN_DEVICE, VXLAN_DEVICE_V6].filter(name => links.has(name))
     const from = { ipv4: node?.ipv4, ipv6: node?.ipv6 }
     this.#vtepEntries.update(vteps, { devices, from, ipv6: needed.vxlanIpv6 })
+    this.#updateOtherUplinks(before)
     this.#updateHostSysctls()
     for (const keys of Object.values(this.#told)) keys.clear()
   }
@@ -356,13 +369,23 @@ export class Calculator {
     return tunnelsNeeded(this.#pools, this.#settings, others)
   }
 
-  #updateHere(before: ThisNode | undefined, needed: TunnelsNeeded): void {
-    const { node, capabilities } = this.#settings
+  #updateHere(before: Partial<Settings>, needed: TunnelsNeeded): void {
+    const { node, capabilities, connected } = this.#settings
     const own = { ...capabilities, vxlanAddress: needed.vxlan && node?.vxlanTunnelAddress !== undefined }
-    if (before === node && this.#learnedUsed === this.#learnedUsable && isDeepStrictEqual(own, this.#own)) return
+    const isHereNew = before.node !== node || before.connected !== connected
+    if (!isHereNew && this.#learnedUsed === this.#learnedUsable && isDeepStrictEqual(own, this.#own)) return
     this.#own = own
     this.#learnedUsed = this.#learnedUsable
-    this.#learned.hereChanged(this.#learnedUsable ? node : undefined, own)
+    this.#learned.hereChanged(this.#learnedUsable ? node : undefined, own, connectedIndex(connected))
+  }
+
+  #updateOtherUplinks(before: Partial<Settings>): void {
+    const { node, connected } = this.#settings
+    const isHereNew = before.node !== node || before.connected !== connected
+    if (!isHereNew && this.#told.remote.size + this.#told.learned.size === 0) return
+    const uplinks = node === undefined ? [] : uplinksOf(node)
+    const others = otherUplinks(connected, uplinks, [this.#nodeAddresses, this.#learned.hops])
+    this.#otherUplinks = kept(this.#otherUplinks, others)
   }
 
   #updateDevices(needed: TunnelsNeeded): void {
@@ -382,6 +405,7 @@ export class Calculator {
     const links = this.#outputs.link.wanted()
     this.#hostSysctls.want({
       uplink: node?.uplink,
+      otherUplinks: this.#otherUplinks,
       uplinkTwoWay: this.#masquerade.leavesPodAddressToNodes,
       ipip: links.has(IPIP_DEVICE),
       vxlan: links.has(VXLAN_DEVICE),

@@ -14,6 +14,8 @@ export type WayInput = {
   pool?: Pick<Pool, 'ipip' | 'vxlan'>
   /** The next hop is of this family, and lies inside this node's own subnet or is a link-local neighbour. */
   onLink: boolean
+  /** The next hop lies in a subnet of another interface of this node, which is up or down. */
+  beside?: 'up' | 'down'
   /** Tunnel types the far node announced; none means that it can do what the pool asks for. */
   announced: readonly number[]
   /** What this node can use now: the kernel has the kind and, for IPv4 in VXLAN, this node's VTEP has its address. */
@@ -32,6 +34,7 @@ export type Way =
 /** Why a block gets no route: machine words, part of what conditions show. */
 export type NoWay =
   | 'NextHopNotOnLink'
+  | 'NextHopLinkDown'
   | 'NoIpv6Tunnel'
   | 'NoCommonEncapsulation'
   | 'TunnelAddressMissing'
@@ -47,7 +50,7 @@ export function poolEncapsulation(pool: Pick<Pool, 'ipip' | 'vxlan'>): Encapsula
 export function chooseWay(q: WayInput): Way {
   const kind = q.pool === undefined ? 'none' : poolEncapsulation(q.pool)
   const mode = kind === 'none' ? 'Never' : q.pool?.[kind]
-  if (mode === 'Never') return q.onLink ? { way: 'direct' } : { way: 'none', reason: 'NextHopNotOnLink' }
+  if (mode === 'Never') return directWay(q)
   if (mode === 'CrossSubnet' && q.onLink) return { way: 'direct' }
   if (q.family === 'ipv6' && kind === 'ipip') return { way: 'none', reason: 'NoIpv6Tunnel' }
 
@@ -59,6 +62,12 @@ export function chooseWay(q: WayInput): Way {
   if (q.family === 'ipv4' && !q.own.vxlanAddress) return { way: 'none', reason: 'TunnelAddressMissing' }
   if (!q.farVtep) return { way: 'none', reason: 'VtepUnknown' }
   return kind === 'ipip' ? { way: 'vxlan', instead: ipipMissing } : { way: 'vxlan' }
+}
+
+/** By any interface: without a tunnel there is no other way, and no other end that has to judge alike. */
+function directWay({ onLink, beside }: WayInput): Way {
+  if (onLink || beside === 'up') return { way: 'direct' }
+  return { way: 'none', reason: beside === 'down' ? 'NextHopLinkDown' : 'NextHopNotOnLink' }
 }
 
 /** Whether a far node that announced these tunnel types can take packets of one. */

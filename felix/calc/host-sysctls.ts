@@ -16,7 +16,9 @@ const CARRY_IPV6 = { disable_ipv6: '0', forwarding: '1', accept_ra: '0', accept_
 
 export type HostSettings = {
   uplink: string | undefined
-  /** Whether the uplink takes packets which would go out by a tunnel. Tunnels always take those that would go out by it. */
+  /** Interfaces by which other nodes are reached, whose packets come back by `uplink`, and the reverse. */
+  otherUplinks: readonly string[]
+  /** Whether uplinks take packets which would go out by a tunnel. Tunnels always take those that would go out by them. */
   uplinkTwoWay: boolean
   /** Whether this node has the tunnel. */
   ipip: boolean
@@ -46,17 +48,18 @@ export class HostSysctls {
    * Wants the node to forward, and its uplink and tunnels. IPv6 only where it is used, and after the uplink was told to go
    * on with router advertisements: as a router the kernel removes the default routes that it has of them, and lets
    * addresses of them end (`accept_ra` in ip-sysctl.rst). A filter of the reverse path that is off stays off, and
-   * one that is strict becomes loose, or off where the device has no address: Linux takes loose for strict there
+   * one that is strict becomes loose, of uplinks too where there are several, or off where the device has no address: Linux takes loose for strict there
    * (`fib_validate_source`). The same again costs nothing.
    */
   want(settings: HostSettings): void {
-    const { uplink, uplinkTwoWay, ipip, vxlan, vxlanOverIpv6, vxlanIpv6, ipipAddressed, ipv6, heedsRouters } = settings
+    const { uplink, otherUplinks, uplinkTwoWay, ipip, vxlan, vxlanOverIpv6, vxlanIpv6 } = settings
+    const { ipipAddressed, ipv6, heedsRouters } = settings
     if (isDeepStrictEqual(settings, this.#settings)) return
     this.#settings = settings
     const before = this.#ofDevices
-    const uplinks = uplink === undefined || uplink === 'lo' ? [] : [uplink]
+    const uplinks = [...(uplink === undefined || uplink === 'lo' ? [] : [uplink]), ...otherUplinks]
     const tunnels = tunnelNames({ ipip, vxlan })
-    const twoWay = [...(uplinkTwoWay ? uplinks : []), ...tunnels]
+    const twoWay = [...(uplinkTwoWay || otherUplinks.length > 0 ? uplinks : []), ...tunnels]
     this.#ofDevices = new Map([
       ...[...uplinks, ...tunnels].map(forwardFrom),
       ...twoWay.map(device => (device === IPIP_DEVICE && !ipipAddressed ? filterNot(device) : filterLoosely(device))),

@@ -12,6 +12,7 @@ import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts
 import type { LearnedRoute, Pool, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
 import { can, chooseWay, type NoWay, poolEncapsulation, TUNNEL_TYPE, type Way } from './encapsulation.ts'
+import type { Connected } from './other-uplinks.ts'
 import type { RouteClaims } from './route-claims.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './tunnels.ts'
 import { type Vtep, vxlanDeviceTo } from './vteps.ts'
@@ -31,6 +32,7 @@ type Here = {
   addresses: PrefixIndex<true>
   subnets: PrefixIndex<true>
   subnetNames: ReadonlySet<string>
+  connected: Connected
 }
 
 /** A next hop as a number, and the announcements that have it. */
@@ -56,6 +58,8 @@ export class LearnedGroup {
   readonly #states = new Map<string, State>()
   readonly #byPrefix = new PrefixIndex<State>()
   readonly #byHop = new Map<string, Hop>()
+  /** All next hops. */
+  readonly hops = new PrefixIndex<true>()
   readonly #ownBlocks = new PrefixIndex<true>()
   /** Single addresses that another node has, which may lie in own blocks: as CIDRs. */
   readonly #elsewhere = { floating: new Set<string>(), lent: new Set<string>() }
@@ -133,8 +137,8 @@ export class LearnedGroup {
   }
 
   /** This node is another one, or can do other things; undefined while no announcement may be used. */
-  hereChanged(node: ThisNode | undefined, own: Here['own']): void {
-    this.#here = node === undefined ? undefined : { node, own, ...ownPrefixes(node) }
+  hereChanged(node: ThisNode | undefined, own: Here['own'], connected: Here['connected']): void {
+    this.#here = node === undefined ? undefined : { node, own, ...ownPrefixes(node), connected }
     for (const state of this.#states.values()) this.#lookAgain(state)
   }
 
@@ -173,6 +177,7 @@ export class LearnedGroup {
     if (hop === undefined) {
       hop = { prefix: parsePrefix(nextHop), states: new Set() }
       this.#byHop.set(nextHop, hop)
+      if (hop.prefix !== undefined) this.hops.set(hop.prefix, true)
     }
     return hop
   }
@@ -180,7 +185,9 @@ export class LearnedGroup {
   #leaveHop(state: State): void {
     const { hop, learned } = state
     hop.states.delete(state)
-    if (hop.states.size === 0) this.#byHop.delete(learned.nextHop)
+    if (hop.states.size > 0) return
+    this.#byHop.delete(learned.nextHop)
+    if (hop.prefix !== undefined) this.hops.delete(hop.prefix)
   }
 
   #result({ key: dst, learned, prefix, hop: { prefix: hop }, pool }: State, here: Here): Result {
@@ -198,8 +205,9 @@ export class LearnedGroup {
       )
     // only a pool can ask for the tunnel that this takes
     const overIpv4 = pool !== undefined && prefix.family === 'ipv6' && hop.family === 'ipv4'
-    if ((hop.family !== prefix.family && !overIpv4) || here.addresses.match(hop) === true) {
-      const what = here.addresses.match(hop) === true ? 'this node itself' : 'an address of the other family'
+    const isSelf = here.addresses.match(hop) === true || here.connected.addresses.has(nextHop)
+    if ((hop.family !== prefix.family && !overIpv4) || isSelf) {
+      const what = isSelf ? 'this node itself' : 'an address of the other family'
       return noRoute(dst, 'BadNextHop', `next hop ${nextHop} is ${what}`, 'correct next-hop-self on the peer')
     }
     if (pool?.disableBgpExport === true)
@@ -210,13 +218,18 @@ export class LearnedGroup {
         'stop announcing it there, or set disableBGPExport of the pool to false',
       )
     const onLink = !overIpv4 && (learned.interface !== undefined || here.subnets.match(hop) !== undefined)
+    const beside = overIpv4 || onLink ? undefined : here.connected.subnets.match(hop)
     const vtep = this.#context.vtepOf(nextHop)
     const announced = learned.encapsulations
     const isReached = vtep !== undefined && vxlanDeviceTo(vtep, here.node) !== undefined
     const farVtep = prefix.family === 'ipv4' ? vtep?.vtep !== undefined : isReached
-    const way = chooseWay({ family: prefix.family, pool, onLink, announced, own: here.own, farVtep })
-    if (way.way === 'none') return noWay(dst, learned, pool, way, vtep)
-    const route = this.#route(dst, way.way, learned, here.node, vtep)
+    const way = chooseWay({
+      ...{ family: prefix.family, pool, onLink, announced, own: here.own, farVtep },
+      ...(beside !== undefined && { beside: beside.isUp ? 'up' : 'down' }),
+    })
+    if (way.way === 'none') return noWay(dst, learned, { pool, through: beside?.interfaceName }, way, vtep)
+    const through = learned.interface ?? beside?.interfaceName ?? uplinkTo(nextHop, here.node)
+    const route = this.#route(dst, way.way, { nextHop, through }, here.node, vtep)
     if (way.way !== 'vxlan' || way.instead === undefined) return { route }
     return { route, condition: standIn(learned, way.instead, vtep) }
   }
@@ -224,14 +237,13 @@ export class LearnedGroup {
   #route(
     dst: string,
     way: 'direct' | 'ipip' | 'vxlan',
-    { nextHop, interface: through }: LearnedRoute,
+    { nextHop, through }: { nextHop: string; through: string },
     node: ThisNode,
     vtep: Vtep | undefined,
   ): NamedRoute {
     // one literal each, and the spread first: there may be hundreds of thousands
     const protocol = this.#context.routeProtocol
-    if (way === 'direct')
-      return { ...LEARNED, dst, protocol, gateway: nextHop, interfaceName: through ?? uplinkTo(nextHop, node) }
+    if (way === 'direct') return { ...LEARNED, dst, protocol, gateway: nextHop, interfaceName: through }
     if (way === 'vxlan' && familyOf(dst) === 'ipv6')
       // a link-local gateway is on the link by itself
       return { ...LEARNED, dst, protocol, gateway: linkLocal(vtep!.mac), interfaceName: vxlanDeviceTo(vtep!, node) }
@@ -269,7 +281,7 @@ function standIn({ nextHop }: LearnedRoute, lacking: 'here' | 'there', vtep: Vte
 function noWay(
   dst: string,
   { nextHop }: LearnedRoute,
-  pool: Pool | undefined,
+  { pool, through }: { pool: Pool | undefined; through: string | undefined },
   { reason, missing }: Extract<Way, { way: 'none' }>,
   vtep: Vtep | undefined,
 ): Result {
@@ -280,7 +292,7 @@ function noWay(
     NextHopNotOnLink:
       pool === undefined
         ? [
-            `next hop ${nextHop} is not in this node's subnet, and ${dst} lies in no IPPool, which could ask for a tunnel`,
+            `next hop ${nextHop} is in no subnet of this node, and ${dst} lies in no IPPool, which could ask for a tunnel`,
             'create the IPPool that it lies in, or peer with the router between',
           ]
         : overIpv4
@@ -289,9 +301,13 @@ function noWay(
               'set vxlanMode of the pool, or give both nodes IPv6 addresses that reach each other',
             ]
           : [
-              `next hop ${nextHop} is not in this node's subnet and no tunnel is asked for`,
+              `next hop ${nextHop} is in no subnet of this node and no tunnel is asked for`,
               'set the pool to CrossSubnet, or peer with the router between',
             ],
+    NextHopLinkDown: [
+      `next hop ${nextHop} is on ${through}, which is down or has no carrier, and no tunnel is asked for`,
+      `take ${through} up, and look at the cable and at the port of the switch`,
+    ],
     NoIpv6Tunnel: ['IP-in-IP carries no IPv6', 'set ipipMode of the IPv6 pool to Never, and vxlanMode instead'],
     NoCommonEncapsulation: [
       `pool ${pool?.cidr} asks for ${asked}, and ${missing === 'here' ? 'this node' : `node ${far}`} lacks what is needed`,

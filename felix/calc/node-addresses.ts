@@ -1,8 +1,11 @@
 // The addresses of all nodes, this one's too. Several nodes may claim one address: it is known while one of them does.
+import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
+
 export class NodeAddresses {
   readonly #byNode = new Map<string, readonly string[]>()
   /** How many nodes have each address. */
   readonly #claims = new Map<string, number>()
+  readonly #index = new PrefixIndex<true>()
 
   /** Takes in the addresses of a node. Returns those that are known from now on, and those that are not any more. */
   update(name: string, addresses: readonly string[]): string[] {
@@ -18,6 +21,11 @@ export class NodeAddresses {
     return this.#claims.has(address)
   }
 
+  /** One value for each address in a subnet. */
+  within(subnet: Prefix): readonly true[] {
+    return this.#index.within(subnet)
+  }
+
   all(): Iterable<string> {
     return this.#claims.keys()
   }
@@ -26,6 +34,9 @@ export class NodeAddresses {
     const claims = (this.#claims.get(address) ?? 0) + change
     if (claims === 0) this.#claims.delete(address)
     else this.#claims.set(address, claims)
+    const prefix = claims < 2 ? parsePrefix(address) : undefined
+    if (prefix !== undefined && claims === 0) this.#index.delete(prefix)
+    else if (prefix !== undefined) this.#index.set(prefix, true)
     return claims
   }
 }

@@ -78,6 +78,22 @@ const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
   fc.record({ capabilities: fc.record({ ipip: fc.boolean(), vxlan: fc.boolean() }) }),
   fc.record({ uplinkMtu: fc.constantFrom(1500, 9000) }),
   fc.record({
+    connected: fc.array(
+      fc.record({
+        cidr: fc.constantFrom(
+          '192.168.20.11/24',
+          '192.168.20.12/24',
+          '192.168.0.11/16',
+          '192.168.20.13/32',
+          'fd01::1/64',
+        ),
+        interfaceName: fc.constantFrom('eth0', 'eth1', 'eth2'),
+        isUp: fc.boolean(),
+      }),
+      { maxLength: 3 },
+    ),
+  }),
+  fc.record({
     config: fc.record(
       {
         vxlanPort: fc.constant(4789),

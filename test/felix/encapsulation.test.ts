@@ -71,6 +71,15 @@ test('a route outside every pool goes direct, or nowhere when its next hop is no
   t.deepEqual(chooseWay(question({ pool: undefined, onLink: false })) as unknown, none('NextHopNotOnLink'))
 })
 
+test('by another interface a next hop is reached directly where no tunnel is asked for, while that interface is up', t => {
+  for (const pool of [undefined, { ipip: 'Never', vxlan: 'Never' } as const]) {
+    t.deepEqual(chooseWay(question({ pool, onLink: false, beside: 'up' })), direct)
+    t.deepEqual(chooseWay(question({ pool, onLink: false, beside: 'down' })) as unknown, none('NextHopLinkDown'))
+  }
+  const pool = { ipip: 'CrossSubnet', vxlan: 'Never' } as const
+  for (const beside of ['up', 'down'] as const) t.deepEqual(chooseWay(question({ pool, onLink: false, beside })), ipip)
+})
+
 test('VXLAN waits for the far VTEP, IP-in-IP does not', t => {
   const far = { onLink: false, farVtep: false }
   t.deepEqual(chooseWay(question({ ...far, pool: { ipip: 'Never', vxlan: 'Always' } })) as unknown, none('VtepUnknown'))

@@ -9,10 +9,13 @@ import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, sweep, type TestNetns } from './netns.ts'
 import { eventually } from './node-kernel.ts'
 import { give, type Net, route, startFelix, twoNodes, wire } from './two-nodes.ts'
+import type { World } from './worlds.ts'
 
 const run = promisify(execFile)
 
 const FAR_POD = '10.244.2.5'
+
+const UNTUNNELLED = { ipip: 'Never', vxlan: 'Never', disableBgpExport: false } as const
 
 if (!isRoot)
   test('a node with two uplinks', t => {
@@ -85,6 +88,42 @@ else {
       await ping(pod, FAR_POD, 1)
     },
   )
+
+  test.serial(
+    'without a tunnel a node in the LAN of a second uplink is reached over that uplink, and answered by the first although its filter was strict',
+    async t => {
+      await using net = await twoUplinks({ pools: [{ ...UNTUNNELLED, cidr: '10.244.0.0/16' }] })
+      const [{ host, pod }] = net.nodes
+      const direct = '10.244.2.0/26 via 192.168.20.12 dev eth1'
+      await eventually('the second uplink is seen', async () => (await learnedRoute(host)) === direct)
+      await route(net.router, '10.244.1.0/26', '192.168.10.11', 'lan1')
+      await strictThenLoose(host)
+      const before = await counts(host)
+      await ping(pod, FAR_POD, 20)
+      const after = await counts(host)
+      t.true(after.eth1.sent - before.eth1.sent >= 20, JSON.stringify({ before, after }))
+      t.true(after.eth0.received - before.eth0.received >= 20, JSON.stringify({ before, after }))
+    },
+  )
+
+  test.serial('over IPv6 too', async t => {
+    await using net = await twoUplinks({}, true)
+    const [{ host, pod }] = net.nodes
+    t.is(await learnedRoute(host, 'fd00:10:2::/122'), 'fd00:10:2::/122 via fd00:b::12 dev eth1 metric 1024 pref medium')
+    const before = await counts(host)
+    await ping(pod, 'fd00:10:2::5', 20)
+    const after = await counts(host)
+    t.true(after.eth1.sent - before.eth1.sent >= 20, JSON.stringify({ before, after }))
+    t.true(after.eth0.received - before.eth0.received >= 20, JSON.stringify({ before, after }))
+  })
+}
+
+/** The agent makes a filter of the reverse path of both uplinks loose, since packets come back by another one. */
+async function strictThenLoose({ kernel }: TestNetns): Promise<void> {
+  const uplinks = ['eth0', 'eth1']
+  for (const name of uplinks) kernel.writeSysctl('ipv4', ['conf', name, 'rp_filter'], '1')
+  const isLoose = (name: string) => kernel.readSysctl('ipv4', ['conf', name, 'rp_filter']).trim() === '2'
+  await eventually('both are loose', () => uplinks.every(isLoose))
 }
 
 type Counts = { sent: number; received: number }
@@ -99,15 +138,19 @@ async function counts({ name }: TestNetns): Promise<{ eth0: Counts; eth1: Counts
   return { eth0: await of('eth0'), eth1: await of('eth1') }
 }
 
-async function learnedRoute({ name }: TestNetns): Promise<string> {
-  const { stdout } = await run(systemProgram('ip'), ['-n', name, 'route', 'show', '10.244.2.0/26'])
+async function learnedRoute({ name }: TestNetns, dst = '10.244.2.0/26'): Promise<string> {
+  const family = dst.includes(':') ? '-6' : '-4'
+  const { stdout } = await run(systemProgram('ip'), ['-n', name, family, 'route', 'show', dst])
   return stdout.trim().replace(' proto 80', '')
 }
 
-/** LAN 2 is a bridge of the router, and the first node has 192.168.20.11 there. */
-async function twoUplinks(): Promise<Net> {
-  const net = await twoNodes()
-  const { router } = net
+/**
+ * LAN 2 is a bridge of the router, and the first node has 192.168.20.11 there. `world`: what differs there for both agents. With `ipv6`
+ * pods have IPv6 alone, the pool has no tunnel, and LAN n is fd00:a::/64 or fd00:b::/64 too.
+ */
+async function twoUplinks(world: Partial<World> = {}, ipv6?: true): Promise<Net> {
+  const net = await twoNodes({ world, ...(ipv6 && { ipv6 }) })
+  const { router, nodes } = net
   await router.kernel.createLink({ kind: 'bridge', name: 'lan2b' })
   const { index: master } = (await router.kernel.link('lan2b'))!
   const { index: port } = (await router.kernel.link('lan2'))!
@@ -116,13 +159,46 @@ async function twoUplinks(): Promise<Net> {
   await give(router, 'lan2b', '192.168.20.1', 24)
   await router.kernel.setLink('lan2b', { up: true })
   await secondUplink(net)
+  if (ipv6) await withIpv6(net)
   // as ADD leaves them
-  for (const { n, pod, host } of net.nodes) {
+  for (const { n, pod, host } of nodes) {
     const { mac } = (await host.kernel.link(`calipod${n}`))!
     const { index: ifindex } = (await pod.kernel.link('eth0'))!
-    await pod.kernel.setNeighbour({ ifindex, address: GATEWAY.ipv4, mac: mac!, permanent: true })
+    const address = ipv6 ? GATEWAY.ipv6 : GATEWAY.ipv4
+    await pod.kernel.setNeighbour({ ifindex, address, mac: mac!, permanent: true })
   }
+  for (const { felix } of nodes) await felix.inSync()
   return net
+}
+
+async function withIpv6({ router, nodes }: Net): Promise<void> {
+  const on = async (at: TestNetns, name: string, address: string) => {
+    at.kernel.writeSysctl('ipv6', ['conf', name, 'disable_ipv6'], '0')
+    const { index: ifindex } = (await at.kernel.link(name))!
+    await at.kernel.addAddress({ ifindex, address, length: 64, scope: 0, noDad: true })
+  }
+  const [near, far] = nodes
+  router.kernel.writeSysctl('ipv6', ['conf', 'all', 'forwarding'], '1')
+  await on(router, 'lan1', 'fd00:a::1')
+  await on(router, 'lan2b', 'fd00:b::1')
+  await on(near.host, 'eth0', 'fd00:a::11')
+  await on(near.host, 'eth1', 'fd00:b::11')
+  await on(far.host, 'eth0', 'fd00:b::12')
+  await route(near.host, '::/0', 'fd00:a::1', 'eth0')
+  await route(far.host, '::/0', 'fd00:b::1', 'eth0')
+  await route(router, 'fd00:10:1::/122', 'fd00:a::11', 'lan1')
+  for (const node of nodes) {
+    const { n } = node
+    const [own, other] = n === 1 ? ['fd00:a::11', 'fd00:b::12'] : ['fd00:b::12', 'fd00:a::11']
+    await node.felix.close()
+    node.felix = startFelix(node, {
+      world: {
+        node: { name: `n${n}`, ipv4: `192.168.${n}0.1${n}/24`, ipv6: `${own}/64`, uplink: 'eth0' },
+        pools: [{ ...UNTUNNELLED, cidr: 'fd00:10::/32' }],
+        learned: [{ prefix: `fd00:10:${3 - n}::/122`, nextHop: other, encapsulations: [] }],
+      },
+    })
+  }
 }
 
 async function secondUplink({ nodes: [{ host }], router }: Net): Promise<void> {

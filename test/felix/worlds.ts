@@ -13,7 +13,8 @@ import type {
 } from '../../felix/input.ts'
 
 /** All that felix can be told, in lists. */
-export type World = Settings & {
+export type World = Omit<Settings, 'connected'> & {
+  connected?: Settings['connected']
   node: ThisNode
   pools: readonly Pool[]
   remotes: readonly RemoteNode[]
@@ -130,6 +131,7 @@ export const EMPTY: World = {
   learned: [],
   endpoints: [],
   uplinkMtu: 1500,
+  connected: [],
 }
 
 export const PODS: readonly Endpoint[] = [endpoint('a', '10.244.1.5'), endpoint('b', '10.244.1.6', 'fd00:1::6')]
@@ -184,6 +186,15 @@ export const IPV6_OVER_IPV4: World = {
   ],
 }
 
+/** The same node with an uplink in the LAN behind the router too, where n3 and n4 are. */
+export const TWO_UPLINKS: World = {
+  ...FULL,
+  connected: [
+    { cidr: '192.168.10.11/24', interfaceName: 'eth0', isUp: true },
+    { cidr: '192.168.20.11/24', interfaceName: 'eth1', isUp: true },
+  ],
+}
+
 /** IPv6 pods and nodes of IPv6 alone: n2 on the LAN, n3 behind the router. n6 behind the router has an IPv4 address too. */
 export const IPV6_ALONE: World = {
   ...EMPTY,
@@ -212,6 +223,7 @@ export const WORLDS: Readonly<Record<string, World>> = {
   mesh: { ...FULL, endpoints: [] },
   withoutIpip: WITHOUT_IPIP,
   full: FULL,
+  twoUplinks: TWO_UPLINKS,
   ipv6OverIpv4: IPV6_OVER_IPV4,
   ipv6Alone: IPV6_ALONE,
   ipv6BesideBoth: IPV6_BESIDE_BOTH,

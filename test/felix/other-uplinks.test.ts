@@ -1,0 +1,88 @@
+// What a node with several uplinks wants: direct routes by the interface that a next hop is behind, and settings of that interface.
+import test from 'ava'
+import type { ConnectedSubnet } from '../../felix/input.ts'
+import { desiredState, lines, said } from './wanted.ts'
+import { BARE_POOL, calculated, FULL, IPV6_ALONE, learned, TWO_UPLINKS, type World, wantedBy } from './worlds.ts'
+
+const LAN1: ConnectedSubnet = { cidr: '192.168.10.11/24', interfaceName: 'eth0', isUp: true }
+const LAN2: ConnectedSubnet = { cidr: '192.168.20.11/24', interfaceName: 'eth1', isUp: true }
+
+/** Of a block behind the router, without a tunnel. */
+const bare = (world: World) => lines(world).filter(line => line.startsWith('10.246.3.0/26'))
+const told = (world: World) => desiredState(world).conditions.map(said)
+const connected = (...subnets: ConnectedSubnet[]): World => ({ ...FULL, connected: subnets })
+
+test('a block of a pool without a tunnel goes by the interface that its next hop is behind; with CrossSubnet the tunnel stays', t => {
+  const before = lines(FULL)
+  const added = lines(TWO_UPLINKS).filter(line => !before.includes(line))
+  t.deepEqual(added, ['10.246.3.0/26 via 192.168.20.13 dev eth1 proto 80'])
+  t.deepEqual(
+    before.filter(line => !lines(TWO_UPLINKS).includes(line)),
+    [],
+  )
+  t.deepEqual(told(TWO_UPLINKS), ['EncapsulationAsAsked Node n4 IpipLackedThere'])
+})
+
+test('while that interface is down or without a carrier there is no route, and the interface is named', t => {
+  const world = connected(LAN1, { ...LAN2, isUp: false })
+  t.deepEqual(bare(world), [])
+  const [condition] = desiredState(world).conditions.filter(({ object }) => object?.name === '10.246.3.0/26')
+  t.like(condition, { type: 'BlocksReachable', reason: 'NextHopLinkDown' })
+  t.regex(condition!.message, /next hop 192\.168\.20\.13 is on eth1, which is down or has no carrier/)
+})
+
+test('the longest subnet counts, and of two interfaces in one the one that is up', t => {
+  const wide: ConnectedSubnet = { cidr: '192.168.0.11/16', interfaceName: 'eth2', isUp: true }
+  t.deepEqual(bare(connected(LAN1, wide)), ['10.246.3.0/26 via 192.168.20.13 dev eth2 proto 80'])
+  for (const both of [
+    [LAN2, wide],
+    [wide, LAN2],
+  ])
+    t.deepEqual(bare(connected(LAN1, ...both)), ['10.246.3.0/26 via 192.168.20.13 dev eth1 proto 80'])
+  const twin: ConnectedSubnet = { cidr: '192.168.20.12/24', interfaceName: 'eth3', isUp: true }
+  t.deepEqual(bare(connected({ ...LAN2, isUp: false }, twin)), ['10.246.3.0/26 via 192.168.20.13 dev eth3 proto 80'])
+  t.deepEqual(bare(connected(twin, { ...LAN2, isUp: false })), ['10.246.3.0/26 via 192.168.20.13 dev eth3 proto 80'])
+})
+
+test('the subnet of the Node address goes by its uplink, whichever other interface is in it', t => {
+  const twin: ConnectedSubnet = { cidr: '192.168.10.21/24', interfaceName: 'eth1', isUp: true }
+  t.true(lines(connected(LAN1, twin)).includes('10.246.2.0/26 via 192.168.10.12 dev eth0 proto 80'))
+})
+
+test('an address of another interface of this node is no next hop', t => {
+  const world = { ...TWO_UPLINKS, learned: [learned('10.246.3.0/26', '192.168.20.11')] }
+  t.deepEqual(bare(world), [])
+  t.deepEqual(told(world), ['BlocksReachable Route 10.246.3.0/26 BadNextHop'])
+})
+
+test('a route outside every pool goes by the interface that its router is behind', t => {
+  const world = { ...TWO_UPLINKS, learned: [learned('198.51.100.0/24', '192.168.20.1')] }
+  t.true(lines(world).includes('198.51.100.0/24 via 192.168.20.1 dev eth1 proto 80'))
+})
+
+test('an IPv6 block of a pool without a tunnel goes by the interface that its next hop is behind', t => {
+  const world: World = {
+    ...IPV6_ALONE,
+    pools: [{ ...BARE_POOL, cidr: 'fd00:10::/32' }],
+    connected: [{ cidr: '2001:db8:20::11/64', interfaceName: 'eth1', isUp: true }],
+  }
+  t.true(lines(world).includes('fd00:10:3::/122 via 2001:db8:20::13 dev eth1 proto 80'))
+  t.deepEqual(told(world), [])
+})
+
+test('an interface that other nodes are behind forwards, and no uplink drops what comes back by another one', t => {
+  // no pool has a tunnel, which would ask for the first uplink by itself
+  const settings = (world: World) =>
+    Object.keys(wantedBy(calculated({ ...world, pools: [BARE_POOL] })).sysctl!)
+      .filter(key => /eth\d|docker/.test(key) && /forwarding|rp_filter/.test(key))
+      .map(key => key.replace('net.ipv4 conf/', ''))
+      .toSorted()
+  const one = ['eth0/forwarding']
+  t.deepEqual(settings(FULL), one)
+  const both = [...one, 'eth0/rp_filter', 'eth1/forwarding', 'eth1/rp_filter'].toSorted()
+  t.deepEqual(settings(TWO_UPLINKS), both)
+  t.deepEqual(settings({ ...TWO_UPLINKS, learned: [] }), both, 'the nodes are there')
+  t.deepEqual(settings({ ...TWO_UPLINKS, remotes: [] }), both, 'their next hops are there')
+  const strange: ConnectedSubnet = { cidr: '172.17.0.1/16', interfaceName: 'docker0', isUp: true }
+  t.deepEqual(settings(connected(LAN1, strange)), one)
+})
