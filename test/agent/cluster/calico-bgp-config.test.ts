@@ -1,0 +1,56 @@
+// Sessions and announcements beside those that Calico's confd makes of the same objects.
+import { testRows } from '../../policy/corpora.ts'
+import { differences, type Scenario } from './calico-scenario.ts'
+
+const FILTER = 'a BGPPeer with filters has no session'
+const GROUP = 'ffee::10 is the address of a group, and no host has it'
+const PASSIVE = 'who waits where a peerSelector makes the session'
+const PORTS = 'ports of BGPPeers with a peerIP'
+const SPEC = 'an object without spec'
+
+/** Where the two are not the same yet: in what, and why. A row goes when they are. */
+const DIFFER: Readonly<Record<string, readonly [kinds: string, why: string]>> = {
+  'bgpfilter/as_path_and_priority': ['peers', FILTER],
+  'bgpfilter/export_only/explicit_peer': ['peers', FILTER],
+  'bgpfilter/filter_names': ['peers', FILTER],
+  'bgpfilter/import_only/global_peer': ['peers', FILTER],
+  'bgpfilter/large_community': ['peers', FILTER],
+  'bgpfilter/match_operators': ['peers', FILTER],
+  'bgpfilter/multi_filter/explicit_peer': ['peers', FILTER],
+  'bgpfilter/single_filter/explicit_peer': ['peers', FILTER],
+  'bgpfilter/v4_only/explicit_peer': ['peers', FILTER],
+  'bgpfilter/v6_only/explicit_peer': ['peers', FILTER],
+  'explicit_peering/global': ['more peers, name, peers', PORTS],
+  'explicit_peering/global-external': ['more peers, name, peers', PORTS],
+  'explicit_peering/keepnexthop': ['name, passive', `${PASSIVE}; ${PORTS}`],
+  'explicit_peering/local-as-global': ['more peers, name, peers', PORTS],
+  'explicit_peering/route_reflector_v6_by_ip': ['name, peers', 'a peerIP of this node itself is for the others'],
+  'explicit_peering/selectors/step2': ['more peers, object, passive, peers', `${SPEC}; ${PASSIVE}`],
+  'mesh/bgp-export': ['object', SPEC],
+  'mesh/ipip-always': ['object', SPEC],
+  'mesh/route-reflector-mesh-enabled': ['passive', PASSIVE],
+  'mesh/static-routes': ['services', 'addresses of Services'],
+  'mesh/static-routes-exclude-node/step2': ['object', SPEC],
+  'mesh/vxlan-always': ['object', SPEC],
+  'next_hop_mode/route_reflectors': ['object, passive, peers', `${PASSIVE}; ${GROUP}`],
+  'reachable_by/route_reflectors': ['object, passive, peers, static routes', `reachableBy; ${PASSIVE}; ${GROUP}`],
+  'ttl_security/global': ['passive', PASSIVE],
+}
+
+testRows<Scenario>(
+  'a node has the sessions, and announces the prefixes, that Calico’s confd makes of the same objects, but for what is listed',
+  'calico-bgp-config-even.ndjson',
+  async (t, scenarios) => {
+    t.is(scenarios.length, 33)
+    const found = new Map<string, string>()
+    for (const scenario of scenarios) {
+      const all = await differences(scenario)
+      const kinds = [...new Set(all.map(({ kind }) => kind))].sort().join(', ')
+      if (kinds !== '') found.set(scenario.scenario, kinds)
+      const listed = DIFFER[scenario.scenario]?.[0] ?? ''
+      if (kinds !== listed) t.log(scenario.scenario, all.map(({ kind, text }) => `${kind}: ${text}`).join('\n'))
+    }
+    const listed = Object.entries(DIFFER).map(([scenario, [kinds]]) => [scenario, kinds] as const)
+    t.deepEqual(new Map([...found].sort()), new Map(listed.sort()))
+  },
+)
