@@ -15,7 +15,7 @@
 //            └─> address of a node in the pod filter and in the tables of NAT
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
 //   node, config, uplinkMtu ──> tables of the pod filter and of NAT, link, address, sysctl of the host, route to the pods' gateway, all learned
-//   connected ──> all learned; with remote and learned: sysctl of other uplinks
+//   connected ──> all learned; with remote and learned: sysctl and condition of other uplinks
 //
 // Work is proportional to what changed and to what depends on it, except that another node, another capability or another need for VXLAN looks at
 // all learned routes again. Nothing here remembers how a state was reached: any order of events, a restart or a replay ends in the same place.
@@ -46,7 +46,7 @@ import { MasqueradeGroup } from './masquerade-group.ts'
 import { mtus, type TunnelsNeeded } from './mtu.ts'
 import { ALL_ALIKE, ANY, NO_TUNNELS, type Others, tunnelsNeeded } from './needs.ts'
 import { NodeAddresses } from './node-addresses.ts'
-import { connectedIndex, otherUplinks } from './other-uplinks.ts'
+import { besideUplinks, connectedIndex, downConditions } from './other-uplinks.ts'
 import { Output } from './output.ts'
 import type { PodFilterMarks, TunnelFacts } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
@@ -96,6 +96,7 @@ export class Calculator {
   #needed = NO_TUNNELS
   #own = { ipip: false, vxlan: false, vxlanAddress: false }
   #otherUplinks: readonly string[] = []
+  #uplinksDown: readonly Condition[] = []
 
   readonly #outputs = {
     link: new Output<Desired['link']>(),
@@ -383,9 +384,14 @@ export class Calculator {
     const { node, connected } = this.#settings
     const isHereNew = before.node !== node || before.connected !== connected
     if (!isHereNew && this.#told.remote.size + this.#told.learned.size === 0) return
+    const beside = node === undefined ? [] : besideUplinks(connected, node, [this.#nodeAddresses, this.#learned.hops])
+    this.#otherUplinks = [...new Set(beside.map(({ interfaceName }) => interfaceName))].sort()
     const uplinks = node === undefined ? [] : uplinksOf(node)
-    const others = otherUplinks(connected, uplinks, [this.#nodeAddresses, this.#learned.hops])
-    this.#otherUplinks = kept(this.#otherUplinks, others)
+    // what keeps the node from serving at all is told elsewhere
+    const down = downConditions(beside.filter(({ interfaceName }) => !uplinks.includes(interfaceName)))
+    for (const condition of this.#uplinksDown) this.#conditions.replace(condition, undefined)
+    for (const condition of down) this.#conditions.replace(undefined, condition)
+    this.#uplinksDown = down
   }
 
   #updateDevices(needed: TunnelsNeeded): void {

@@ -1,6 +1,7 @@
 // Forwarding for the node as a whole, and on each device over which packets of other nodes come in: the kernel asks the
 // setting of that device, which others may have switched off alone. And the reverse path: packets between a pod and the
-// address of another node go one way bare and the other way through a tunnel, which a strict filter (RFC 3704 §2.2) drops.
+// address of another node go one way bare and the other way through a tunnel, which a strict filter (RFC 3704 §2.2) drops. And, of
+// several uplinks, that a route over one without a carrier gives way to another route, as it does when the uplink goes down.
 import { isDeepStrictEqual } from 'node:util'
 import { type NamedSysctl, sysctlKey } from '../../kernel/reconcile/objects.ts'
 import type { Output } from './output.ts'
@@ -57,12 +58,16 @@ export class HostSysctls {
     if (isDeepStrictEqual(settings, this.#settings)) return
     this.#settings = settings
     const before = this.#ofDevices
-    const uplinks = [...(uplink === undefined || uplink === 'lo' ? [] : [uplink]), ...otherUplinks]
+    const one = uplink === undefined || uplink === 'lo' ? [] : [uplink]
+    const uplinks = [...new Set([...one, ...otherUplinks])]
+    const several = otherUplinks.length > 0 ? uplinks : []
     const tunnels = tunnelNames({ ipip, vxlan })
-    const twoWay = [...(uplinkTwoWay || otherUplinks.length > 0 ? uplinks : []), ...tunnels]
+    const twoWay = [...(uplinkTwoWay ? uplinks : several), ...tunnels]
+    const families = ipv6 ? (['ipv4', 'ipv6'] as const) : (['ipv4'] as const)
     this.#ofDevices = new Map([
       ...[...uplinks, ...tunnels].map(forwardFrom),
       ...twoWay.map(device => (device === IPIP_DEVICE && !ipipAddressed ? filterNot(device) : filterLoosely(device))),
+      ...several.flatMap(device => families.map(family => passOver(device, family))),
       ...(vxlan && vxlanIpv6 ? carryIpv6(VXLAN_DEVICE) : []),
       ...(vxlanOverIpv6 ? carryIpv6(VXLAN_DEVICE_V6) : []),
     ])
@@ -93,6 +98,11 @@ function filterLoosely(device: string): [string, NamedSysctl] {
 
 function filterNot(device: string): [string, NamedSysctl] {
   return keyed({ family: 'ipv4', path: ['conf', device, 'rp_filter'], value: '0', needs: 'device' })
+}
+
+/** Routes over the device are not taken while it has no carrier (ip-sysctl.rst). */
+function passOver(device: string, family: 'ipv4' | 'ipv6'): [string, NamedSysctl] {
+  return keyed({ family, path: ['conf', device, 'ignore_routes_with_linkdown'], value: '1', needs: 'device' })
 }
 
 function carryIpv6(device: string): [string, NamedSysctl][] {

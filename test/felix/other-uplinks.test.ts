@@ -2,7 +2,17 @@
 import test from 'ava'
 import type { ConnectedSubnet } from '../../felix/input.ts'
 import { desiredState, lines, said } from './wanted.ts'
-import { BARE_POOL, calculated, FULL, IPV6_ALONE, learned, TWO_UPLINKS, type World, wantedBy } from './worlds.ts'
+import {
+  BARE_POOL,
+  calculated,
+  FULL,
+  IPIP_POOL,
+  IPV6_ALONE,
+  learned,
+  TWO_UPLINKS,
+  type World,
+  wantedBy,
+} from './worlds.ts'
 
 const LAN1: ConnectedSubnet = { cidr: '192.168.10.11/24', interfaceName: 'eth0', isUp: true }
 const LAN2: ConnectedSubnet = { cidr: '192.168.20.11/24', interfaceName: 'eth1', isUp: true }
@@ -70,16 +80,36 @@ test('an IPv6 block of a pool without a tunnel goes by the interface that its ne
   t.deepEqual(told(world), [])
 })
 
-test('an interface that other nodes are behind forwards, and no uplink drops what comes back by another one', t => {
+test('an interface that other nodes are behind is told while it is down, whatever the pools ask for', t => {
+  const down = { ...LAN2, isUp: false }
+  for (const pools of [FULL.pools, [IPIP_POOL]])
+    t.true(told({ ...connected(LAN1, down), pools }).includes('UplinksUp Link eth1 LinkDown'))
+  const said = (...subnets: ConnectedSubnet[]) => told(connected(...subnets)).filter(each => each.startsWith('Uplinks'))
+  t.deepEqual(said(LAN1, LAN2), [])
+  t.deepEqual(said({ ...LAN1, isUp: false }, LAN2), [], 'PodTrafficPasses tells of the uplink of the Node address')
+  t.deepEqual(said(LAN1, { cidr: '172.17.0.1/16', interfaceName: 'docker0', isUp: false }), [])
+})
+
+test('an uplink of IPv6 alone is another uplink of IPv4 where other nodes are in its IPv4 subnet', t => {
+  const node = { ...FULL.node, ipv6: '2001:db8:20::11/64', ipv6Uplink: 'eth1' }
+  t.deepEqual(calculated({ ...TWO_UPLINKS, node }).otherUplinks, ['eth1'])
+  t.deepEqual(calculated({ ...TWO_UPLINKS, node, connected: [LAN1] }).otherUplinks, [])
+})
+
+test('an interface that other nodes are behind forwards; no uplink drops what comes back by another one, or is taken without a carrier', t => {
   // no pool has a tunnel, which would ask for the first uplink by itself
   const settings = (world: World) =>
     Object.keys(wantedBy(calculated({ ...world, pools: [BARE_POOL] })).sysctl!)
-      .filter(key => /eth\d|docker/.test(key) && /forwarding|rp_filter/.test(key))
-      .map(key => key.replace('net.ipv4 conf/', ''))
+      .filter(key => /eth\d|docker/.test(key) && !key.includes('accept_ra'))
+      .map(key => key.replace(/net\.(ipv.) conf/, '$1'))
       .toSorted()
-  const one = ['eth0/forwarding']
+  const one = ['ipv4/eth0/forwarding']
   t.deepEqual(settings(FULL), one)
-  const both = [...one, 'eth0/rp_filter', 'eth1/forwarding', 'eth1/rp_filter'].toSorted()
+  const both = ['eth0', 'eth1'].flatMap(name => [
+    ...['forwarding', 'ignore_routes_with_linkdown', 'rp_filter'].map(setting => `ipv4/${name}/${setting}`),
+    `ipv6/${name}/ignore_routes_with_linkdown`,
+  ])
+  both.sort()
   t.deepEqual(settings(TWO_UPLINKS), both)
   t.deepEqual(settings({ ...TWO_UPLINKS, learned: [] }), both, 'the nodes are there')
   t.deepEqual(settings({ ...TWO_UPLINKS, remotes: [] }), both, 'their next hops are there')

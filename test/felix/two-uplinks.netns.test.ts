@@ -94,8 +94,7 @@ else {
     async t => {
       await using net = await twoUplinks({ pools: [{ ...UNTUNNELLED, cidr: '10.244.0.0/16' }] })
       const [{ host, pod }] = net.nodes
-      const direct = '10.244.2.0/26 via 192.168.20.12 dev eth1'
-      await eventually('the second uplink is seen', async () => (await learnedRoute(host)) === direct)
+      t.is(await learnedRoute(host), '10.244.2.0/26 via 192.168.20.12 dev eth1')
       await route(net.router, '10.244.1.0/26', '192.168.10.11', 'lan1')
       await strictThenLoose(host)
       const before = await counts(host)
@@ -116,6 +115,67 @@ else {
     t.true(after.eth1.sent - before.eth1.sent >= 20, JSON.stringify({ before, after }))
     t.true(after.eth0.received - before.eth0.received >= 20, JSON.stringify({ before, after }))
   })
+
+  test.serial(
+    'the second uplink stays up and loses its carrier: tunnels go by the first one until it is back',
+    async t => {
+      await using net = await twoUplinks()
+      const [{ host, pod }] = net.nodes
+      const setting = ['conf', 'eth1', 'ignore_routes_with_linkdown']
+      await eventually('it is passed over', () => host.kernel.readSysctl('ipv4', setting).trim() === '1')
+      await ping(pod, FAR_POD, 1)
+      await net.router.kernel.setLink('lan2c', { up: false })
+      await eventually('the kernel goes another way', async () => (await wayTo(host, '192.168.20.12')) === 'eth0')
+      t.like(await host.kernel.link('eth1'), { up: true, running: false })
+      const before = await counts(host)
+      await ping(pod, FAR_POD, 20)
+      t.true((await counts(host)).eth0.sent - before.eth0.sent >= 20)
+      await net.router.kernel.setLink('lan2c', { up: true })
+      await eventually('the kernel is back', async () => (await wayTo(host, '192.168.20.12')) === 'eth1')
+      await ping(pod, FAR_POD, 1)
+    },
+  )
+
+  for (const family of ['IPv4', 'IPv6'])
+    test.serial(
+      `the same without a tunnel, ${family}: the route goes and comes with the carrier, and both are told`,
+      async t => {
+        const ipv6 = family === 'IPv6'
+        const [block, hop] = ipv6 ? ['fd00:10:2::/122', 'fd00:b::12'] : ['10.244.2.0/26', '192.168.20.12']
+        const told = new Map<string, string>()
+        const onConditions: FelixDeps['onConditions'] = changes => {
+          for (const [key, condition] of changes)
+            if (condition === undefined) told.delete(key)
+            else told.set(key, condition.reason)
+        }
+        const pools = [{ ...UNTUNNELLED, cidr: '10.244.0.0/16' }]
+        await using net = await (ipv6
+          ? twoUplinks({}, true, onConditions)
+          : twoUplinks({ pools }, undefined, onConditions))
+        const { router } = net
+        const [{ host, pod }] = net.nodes
+        if (!ipv6) await route(router, '10.244.1.0/26', '192.168.10.11', 'lan1')
+        const direct = async () => (await learnedRoute(host, block)).startsWith(`${block} via ${hop} dev eth1`)
+        await eventually('there is the route', direct)
+        told.clear()
+        await router.kernel.setLink('lan2c', { up: false })
+        await eventually('the route is gone', async () => (await learnedRoute(host, block)) === '')
+        const reasons = [`BlocksReachable Route ${block} NextHopLinkDown`, 'UplinksUp Link eth1 LinkDown']
+        t.deepEqual([...told].map(each => each.join(' ')).sort(), reasons)
+        await eventually('the kernel goes another way', async () => (await wayTo(host, hop)) === 'eth0')
+        await router.kernel.setLink('lan2c', { up: true })
+        await eventually('it is back', direct)
+        t.deepEqual([...told], [])
+        await eventually('the kernel is back', async () => (await wayTo(host, hop)) === 'eth1')
+        await ping(pod, ipv6 ? 'fd00:10:2::5' : FAR_POD, 1)
+      },
+    )
+}
+
+/** The interface by which the kernel sends to an address. */
+async function wayTo({ kernel }: TestNetns, address: string): Promise<string | undefined> {
+  const { ifindex } = await kernel.lookupRoute(address)
+  return ifindex === undefined ? undefined : (await kernel.link(ifindex))?.name
 }
 
 /** The agent makes a filter of the reverse path of both uplinks loose, since packets come back by another one. */
@@ -148,7 +208,11 @@ async function learnedRoute({ name }: TestNetns, dst = '10.244.2.0/26'): Promise
  * LAN 2 is a bridge of the router, and the first node has 192.168.20.11 there. `world`: what differs there for both agents. With `ipv6`
  * pods have IPv6 alone, the pool has no tunnel, and LAN n is fd00:a::/64 or fd00:b::/64 too.
  */
-async function twoUplinks(world: Partial<World> = {}, ipv6?: true): Promise<Net> {
+async function twoUplinks(
+  world: Partial<World> = {},
+  ipv6?: true,
+  onConditions: FelixDeps['onConditions'] = () => undefined,
+): Promise<Net> {
   const net = await twoNodes({ world, ...(ipv6 && { ipv6 }) })
   const { router, nodes } = net
   await router.kernel.createLink({ kind: 'bridge', name: 'lan2b' })
@@ -160,6 +224,13 @@ async function twoUplinks(world: Partial<World> = {}, ipv6?: true): Promise<Net>
   await router.kernel.setLink('lan2b', { up: true })
   await secondUplink(net)
   if (ipv6) await withIpv6(net)
+  // once everything is there, so that nothing of its making is told
+  const [near] = nodes
+  for (const node of nodes) {
+    await node.felix.close()
+    const part = ipv6 ? ipv6World(node.n) : world
+    node.felix = startFelix(node, { world: part, ...(node === near && { onConditions }) })
+  }
   // as ADD leaves them
   for (const { n, pod, host } of nodes) {
     const { mac } = (await host.kernel.link(`calipod${n}`))!
@@ -187,17 +258,14 @@ async function withIpv6({ router, nodes }: Net): Promise<void> {
   await route(near.host, '::/0', 'fd00:a::1', 'eth0')
   await route(far.host, '::/0', 'fd00:b::1', 'eth0')
   await route(router, 'fd00:10:1::/122', 'fd00:a::11', 'lan1')
-  for (const node of nodes) {
-    const { n } = node
-    const [own, other] = n === 1 ? ['fd00:a::11', 'fd00:b::12'] : ['fd00:b::12', 'fd00:a::11']
-    await node.felix.close()
-    node.felix = startFelix(node, {
-      world: {
-        node: { name: `n${n}`, ipv4: `192.168.${n}0.1${n}/24`, ipv6: `${own}/64`, uplink: 'eth0' },
-        pools: [{ ...UNTUNNELLED, cidr: 'fd00:10::/32' }],
-        learned: [{ prefix: `fd00:10:${3 - n}::/122`, nextHop: other, encapsulations: [] }],
-      },
-    })
+}
+
+function ipv6World(n: number): Partial<World> {
+  const [own, other] = n === 1 ? ['fd00:a::11', 'fd00:b::12'] : ['fd00:b::12', 'fd00:a::11']
+  return {
+    node: { name: `n${n}`, ipv4: `192.168.${n}0.1${n}/24`, ipv6: `${own}/64`, uplink: 'eth0' },
+    pools: [{ ...UNTUNNELLED, cidr: 'fd00:10::/32' }],
+    learned: [{ prefix: `fd00:10:${3 - n}::/122`, nextHop: other, encapsulations: [] }],
   }
 }
 
