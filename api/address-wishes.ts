@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import { parseAddress } from '../lib/ip.ts'
 import type { Resource } from './kinds.ts'
+import { entriesOf, withEntries } from './node-entries.ts'
 
 /** Annotation of an IPAMBlock: JSON, node names and their `AddressWish`. */
 export const ADDRESSES_WANTED_ANNOTATION = 'margay.io/AddressesWanted'
@@ -31,9 +32,9 @@ export type Borrower = z.infer<typeof borrower>
 export type AddressWish = z.infer<typeof addressWish>
 
 /** What each node asks of the owner of a block. What cannot be read is nobody's wish. */
-export function wishesOf({ metadata }: Pick<Resource<'IPAMBlock'>, 'metadata'>): ReadonlyMap<string, AddressWish> {
+export function wishesOf(item: Pick<Resource<'IPAMBlock'>, 'metadata'>): ReadonlyMap<string, AddressWish> {
   const wishes = new Map<string, AddressWish>()
-  for (const [node, entry] of Object.entries(entriesOf(metadata.annotations?.[ADDRESSES_WANTED_ANNOTATION]))) {
+  for (const [node, entry] of Object.entries(entriesOf(item, ADDRESSES_WANTED_ANNOTATION))) {
     const { data } = addressWish.safeParse(entry)
     if (data !== undefined) wishes.set(node, data)
   }
@@ -46,33 +47,11 @@ export function withWish(
   node: string,
   wish: AddressWish | undefined,
 ): Resource<'IPAMBlock'> {
-  const { [ADDRESSES_WANTED_ANNOTATION]: before, ...annotations } = item.metadata.annotations ?? {}
-  const { [node]: _own, ...others } = entriesOf(before)
-  const entries = wish === undefined ? others : { ...others, [node]: wish }
-  const asked = Object.keys(entries).length > 0 && { [ADDRESSES_WANTED_ANNOTATION]: JSON.stringify(entries) }
-  return { ...item, metadata: { ...item.metadata, annotations: { ...annotations, ...asked } } }
+  const { [node]: _own, ...others } = entriesOf(item, ADDRESSES_WANTED_ANNOTATION)
+  return withEntries(item, ADDRESSES_WANTED_ANNOTATION, wish === undefined ? others : { ...others, [node]: wish })
 }
 
 /** The block without wishes. */
 export function withoutWishes(item: Resource<'IPAMBlock'>): Resource<'IPAMBlock'> {
-  const { [ADDRESSES_WANTED_ANNOTATION]: _asked, ...annotations } = item.metadata.annotations ?? {}
-  return { ...item, metadata: { ...item.metadata, annotations } }
-}
-
-/** Whether an annotation differs from what it was in the entry of this node alone. */
-export function changesOwnWish(before: string | undefined, after: string | undefined, node: string): boolean {
-  const rest = (value: string | undefined) => {
-    const { [node]: _own, ...others } = entriesOf(value)
-    return JSON.stringify(Object.entries(others).toSorted(([a], [b]) => (a < b ? -1 : 1)))
-  }
-  return before !== after && rest(before) === rest(after)
-}
-
-function entriesOf(value: string | undefined): Record<string, unknown> {
-  try {
-    const parsed: unknown = JSON.parse(value ?? '{}')
-    return typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed) ? { ...parsed } : {}
-  } catch {
-    return {}
-  }
+  return withEntries(item, ADDRESSES_WANTED_ANNOTATION, {})
 }

@@ -1,11 +1,13 @@
 // Who may do what. The administrator everything. A node reads what networking needs and writes what belongs to it: its
 // Node, its blocks, its endpoints, so that a stolen node token cannot move another node's traffic. Everybody else only
 // asks what there is and who they are. After Kubernetes' node authoriser and NodeRestriction.
-import { ADDRESSES_WANTED_ANNOTATION, changesOwnWish } from '../api/address-wishes.ts'
+import { ADDRESSES_WANTED_ANNOTATION } from '../api/address-wishes.ts'
+import { BORROWERS_ASKED_ANNOTATION } from '../api/borrower-questions.ts'
 import { sameJson } from '../api/json.ts'
 import { type Kind, type KindRow, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { BLOCK_WANTED_ANNOTATION } from '../api/names.ts'
+import { changesOwnEntry } from '../api/node-entries.ts'
 import { POOL_FINALIZER } from '../api/pools.ts'
 import { MASTERS, nodeNameOf, type User } from './identity.ts'
 import type { ApiVerb } from './routes.ts'
@@ -92,18 +94,24 @@ function poolFinalizerOnly(before: AnyObject | undefined, after: AnyObject | und
 
 /**
  * A node without a free address asks another one for an empty block, or for single addresses of one, by annotations of it; of the
- * second it changes its own entry. Nothing else.
+ * second, and of what asks whether it lives, it changes its own entry. Nothing else.
  */
 function asksForAddresses(before: AnyObject, after: AnyObject, node: string): boolean {
-  const wishes = ({ metadata }: AnyObject) => metadata.annotations?.[ADDRESSES_WANTED_ANNOTATION]
-  const rest = (name: string, object: AnyObject): unknown => {
-    const { [name]: _asked, ...annotations } = object.metadata.annotations ?? {}
+  const rest = (names: readonly string[], object: AnyObject): unknown => {
+    const annotations = { ...object.metadata.annotations }
+    for (const name of names) delete annotations[name]
     return { ...object, metadata: { ...lastingMetadata(object), annotations } }
   }
-  const changesNothingBut = (name: string) => sameJson(rest(name, before), rest(name, after))
+  const changesNothingBut = (...names: string[]) => sameJson(rest(names, before), rest(names, after))
   const isWanted = after.metadata.annotations?.[BLOCK_WANTED_ANNOTATION] !== undefined
   if (isWanted && changesNothingBut(BLOCK_WANTED_ANNOTATION)) return true
-  return changesNothingBut(ADDRESSES_WANTED_ANNOTATION) && changesOwnWish(wishes(before), wishes(after), node)
+  const own = [ADDRESSES_WANTED_ANNOTATION, BORROWERS_ASKED_ANNOTATION]
+  const changes = own.map(name => [before, after].map(({ metadata }) => metadata.annotations?.[name]))
+  return (
+    changesNothingBut(...own) &&
+    changes.some(([was, is]) => was !== is) &&
+    changes.every(([was, is]) => changesOwnEntry(was, is, node))
+  )
 }
 
 function statusOnly(before: AnyObject | undefined, after: AnyObject | undefined): string | undefined {

@@ -4,9 +4,9 @@
 import type { AddressFindingAnswer, HeldAddress } from '../api/answers.ts'
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
+import { ownerOf } from '../ipam/block-owners.ts'
 import { addressAt } from '../lib/ip.ts'
 import type { Fault } from './ipam-faults.ts'
-import { ownerOf } from './ipam-usage.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -86,13 +86,12 @@ type Asked = {
 
 function use({ node, owner, handle, held, nodes, answer, block }: Asked): Pick<Allocation, 'inUse' | 'owners'> {
   if (node === undefined || owner === undefined) return { inUse: true, owners: ['unknown: it names no node'] }
-  if (!nodes.has(node) && !nodes.has(owner)) return { inUse: false, owners: [] }
+  if (!nodes.has(node)) return { inUse: false, owners: [] }
   if (answer === undefined) return { inUse: true, owners: [`unknown: Node(${owner}) was not asked`] }
   if (held !== undefined && held.use !== 'nobody')
     return { inUse: true, owners: [held.use === 'tunnel' ? `Node(${owner})` : `Workload(${held.owner})`] }
   // Calico gives addresses of a block to pods of other nodes: what runs there its owner cannot tell
-  if (node !== owner && nodes.has(node))
-    return { inUse: true, owners: [`unknown: Node(${node}) may have it, in a block of ${owner}`] }
+  if (node !== owner) return { inUse: true, owners: [`unknown: Node(${node}) may have it, in a block of ${owner}`] }
   if (held !== undefined) return { inUse: held.handle !== handle, owners: [] }
   const isPublished = answer.blocks.get(block.spec.cidr) === sequenceOf(block)
   return isPublished ? { inUse: false, owners: [] } : { inUse: true, owners: [`Node(${owner}): not published yet`] }

@@ -5,9 +5,9 @@ import { blockName } from '../api/names.ts'
 import { poolOf } from '../api/pools.ts'
 import type { ObjectRef } from '../api/status.ts'
 import { blockFaults } from '../ipam/block.ts'
+import { ownerOf } from '../ipam/block-owners.ts'
 import { overlappingPools } from '../ipam/pick.ts'
 import { overlaps } from '../lib/ip.ts'
-import { ownerOf } from './ipam-usage.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 

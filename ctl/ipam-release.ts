@@ -4,46 +4,56 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isLocked } from '../api/datastore-lock.ts'
 import type { Resource } from '../api/kinds.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
-import { affinityOf, askCollect, askOwner, emitBlock, isCollectAsked, parseBlock } from '../ipam/block.ts'
-import { ownersOf } from '../ipam/block-owners.ts'
+import { askCollect, emitBlock, isCollectAsked, parseBlock } from '../ipam/block.ts'
+import { askOwners, borrowersOf, ownerOf, ownersOf } from '../ipam/block-owners.ts'
 import { addressAt, contains, indexOf } from '../lib/ip.ts'
 import { inTurns } from './each.ts'
+import {
+  asker,
+  changeBlock,
+  found,
+  hasNode,
+  LOOK_MS,
+  type Refusal,
+  type Released,
+  type ReleaseOptions,
+} from './ipam-asking.ts'
+import { borrowerOf, type Lent, releaseLent } from './ipam-release-lent.ts'
 import type { Leak } from './ipam-report.ts'
-import { ownerOf } from './ipam-usage.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
-export type ReleaseOptions = {
-  /** Also what its owner may use. */
-  force: boolean
-  /** How long an owner that has no Node object has to answer. */
-  waitMs: number
-}
-
-/** What became of one block or address; `refused` is the reason why nothing did, and `remedy` what to do. */
-export type Released = { what: string; freed: readonly string[]; refused?: string; remedy?: string }
-
-/** Frees the blocks of a node with all that is in them. Rejects as the store. */
+/** Frees the blocks of a node with all that is in them, and what owners with a Node object lent to it. Rejects as the store. */
 export async function releaseNode(store: Store, node: string, options: ReleaseOptions): Promise<Released[]> {
-  const blocks = await store.list('IPAMBlock', { fieldSelector: `spec.affinity=${affinityOf(node)}` })
-  return releaseBlocks(
-    store,
-    blocks.map(({ metadata }) => metadata.name),
-    options,
-  )
+  const names: string[] = []
+  const lent: Lent[] = []
+  for await (const page of store.pages('IPAMBlock'))
+    for (const item of page) {
+      const { name } = item.metadata
+      const owner = ownerOf(item)
+      if (owner === node) names.push(name)
+      else if (owner !== undefined && borrowersOf(item).includes(node) && (await hasNode(store, owner)))
+        lent.push({ block: name, node, addresses: addressesOf(item).filter(each => borrowerOf(item, each) === node) })
+    }
+  return [...(await releaseBlocks(store, names, options)), ...(await releaseLent(store, lent, options))]
 }
 
 /** Frees blocks by their names. Rejects as the store. */
 async function releaseBlocks(store: Store, names: readonly string[], options: ReleaseOptions) {
-  const remove = async ({ metadata, spec }: BlockObject): Promise<readonly string[]> => {
-    const { name, uid, resourceVersion } = metadata
+  const remove = async (item: BlockObject): Promise<readonly string[]> => {
+    const { name, uid, resourceVersion } = item.metadata
     await store.delete('IPAMBlock', name, { uid, resourceVersion })
-    return spec.allocations.flatMap((index, ordinal) => (index === null ? [] : [addressAt(spec.cidr, ordinal)]))
+    return addressesOf(item)
   }
   return releaseEach(store, names, options, remove)
 }
 
-/** Frees one address. Rejects as the store. */
+/** The addresses that a block gives away. */
+function addressesOf({ spec: { cidr, allocations } }: BlockObject): string[] {
+  return allocations.flatMap((index, ordinal) => (index === null ? [] : [addressAt(cidr, ordinal)]))
+}
+
+/** Frees one address; one that is lent by an owner with a Node object through that owner. Rejects as the store. */
 export async function releaseAddress(store: Store, address: string, options: ReleaseOptions): Promise<Released[]> {
   const what = `IP ${address}`
   const ordinalIn = ({ spec }: BlockObject): number | undefined => {
@@ -51,21 +61,30 @@ export async function releaseAddress(store: Store, address: string, options: Rel
     return ordinal === undefined || (spec.allocations[ordinal] ?? null) === null ? undefined : ordinal
   }
   const names: string[] = []
+  const lent: Lent[] = []
   for await (const page of store.pages('IPAMBlock'))
-    for (const item of page) if (ordinalIn(item) !== undefined) names.push(item.metadata.name)
-  if (names.length === 0) return [{ what, freed: [], refused: 'it is not in use', remedy: 'nothing needs to be done' }]
+    for (const item of page) {
+      if (ordinalIn(item) === undefined) continue
+      const { name } = item.metadata
+      const node = borrowerOf(item, address)
+      if (node === undefined || !(await hasNode(store, ownerOf(item)!))) names.push(name)
+      else lent.push({ block: name, node, addresses: [address] })
+    }
+  if (names.length + lent.length === 0)
+    return [{ what, freed: [], refused: 'it is not in use', remedy: 'nothing needs to be done' }]
   const free = async (item: BlockObject): Promise<readonly string[]> => {
     const ordinal = ordinalIn(item)
     if (ordinal === undefined) return []
     await store.update('IPAMBlock', withoutSlot(item, ordinal))
     return [address]
   }
-  return releaseEach(store, names, options, free)
+  return [...(await releaseEach(store, names, options, free)), ...(await releaseLent(store, lent, options))]
 }
 
 /**
  * Frees what nothing uses by reports, where it is still given as it was then. The blocks of nodes that are gone are freed whole. Of
- * nodes that live nobody else may write blocks: their agents are asked, and free what no pod has. Rejects as the store.
+ * nodes that live nobody else may write blocks: their agents are asked, and free what no pod has, and what they lent to nodes that are
+ * gone. Rejects as the store.
  */
 export async function releaseLeaks(store: Store, leaks: readonly Leak[], options: ReleaseOptions): Promise<Released[]> {
   const blocks = await store.list('IPAMBlock')
@@ -79,17 +98,24 @@ export async function releaseLeaks(store: Store, leaks: readonly Leak[], options
   }
   const gone: string[] = []
   const living: [BlockObject, Leak[]][] = []
+  const lent: Lent[] = []
   for (const [block, its] of ofBlocks) {
     const { nodes, unclear } = ownersOf(block)
     const owner = ownerOf(block)
-    const lives = owner !== undefined && (await exists(store, owner))
-    if (lives) living.push([block, its])
-    else if (unclear === undefined && !(await anyExists(store, nodes))) gone.push(block.metadata.name)
+    const lives = owner !== undefined && (await hasNode(store, owner))
+    if (lives) {
+      const ofNodes = Map.groupBy(its, ({ ip }) => borrowerOf(block, ip))
+      for (const [node, leaked] of ofNodes)
+        if (node === undefined) living.push([block, leaked])
+        else lent.push({ block: block.metadata.name, node, addresses: leaked.map(({ ip }) => ip) })
+    } else if (unclear === undefined && !(await anyHasNode(store, nodes))) gone.push(block.metadata.name)
     else for (const { ip } of its) done.push({ what: `IP ${ip}`, freed: [], ...NOBODYS })
   }
   // forced or not: an owner without a Node object may live, and what a report calls leaked may be another pod's by now
-  const freed = await releaseBlocks(store, gone, { ...options, force: false })
-  return [...done, ...freed, ...(await askToFree(store, living, options))]
+  const unforced = { ...options, force: false }
+  const freed = await releaseBlocks(store, gone, unforced)
+  const returned = await releaseLent(store, lent, unforced)
+  return [...done, ...freed, ...returned, ...(await askToFree(store, living, options))]
 }
 
 /** Which blocks give these addresses away. */
@@ -115,7 +141,6 @@ const NOBODYS: Refusal = {
   remedy: "delete the pods with addresses of the block, then use 'margayctl ipam release --ip' with --force",
 }
 
-const LOOK_MS = 250
 /** An owner that freed something publishes its block so soon after its answer. */
 const PUBLISHED_MS = 2_000
 
@@ -126,9 +151,12 @@ async function askToFree(
   { waitMs }: ReleaseOptions,
 ): Promise<Released[]> {
   if (asked.length === 0) return []
-  const by = `margayctl at ${new Date().toISOString()}`
+  const by = asker()
   const locked = isLocked(await found(store.get('ClusterInformation', 'default')))
-  await inTurns(asked, ([{ metadata }]) => askOf(store, metadata.name, by))
+  // one that is in use all the time stays, which is told
+  await inTurns(asked, async ([{ metadata }]) => {
+    await changeBlock(store, metadata.name, now => askCollect(now, by))
+  })
   const until = performance.now() + waitMs
   const left = new Map(asked)
   const answeredMs = new Map<BlockObject, number>()
@@ -165,39 +193,14 @@ function notFreed(now: BlockObject, locked: boolean): Refusal {
         remedy: `look whether it runs and reaches the API server; it frees the address as soon as it reads the block`,
       }
     : {
-        refused: `the agent of ${owner} looked, and a pod or a route of the node uses it, or it is lent to another node`,
+        refused: `the agent of ${owner} looked, and a pod or a route of the node uses it`,
         remedy: `'margayctl ipam check ${owner}' says what`,
       }
 }
 
-/** A block that somebody else writes at that moment is asked again. */
-async function askOf(store: Store, name: string, by: string): Promise<void> {
-  for (let attempt = 1; ; attempt++)
-    try {
-      const now = await found(store.get('IPAMBlock', name))
-      if (now !== undefined) await store.update('IPAMBlock', askCollect(now, by))
-      return
-    } catch (error) {
-      if (error instanceof NotFound) return
-      if (!(error instanceof Conflict)) throw error
-      if (attempt === MOST_ATTEMPTS) return // it is in use all the time, and what stays is told
-    }
-}
-
-const MOST_ATTEMPTS = 5
-
-async function anyExists(store: Store, nodes: readonly string[]): Promise<boolean> {
-  for (const node of nodes) if (await exists(store, node)) return true
+async function anyHasNode(store: Store, nodes: readonly string[]): Promise<boolean> {
+  for (const node of nodes) if (await hasNode(store, node)) return true
   return false
-}
-
-async function found<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading
-  } catch (error) {
-    if (error instanceof NotFound) return undefined
-    throw error
-  }
 }
 
 /** Whether a block gives an address as a report says: to the same handle, in the same version of the block. */
@@ -219,8 +222,9 @@ async function releaseEach(
   // all owners are asked first, so that they answer in the same time
   const asked: { name: string; answer: BlockObject | Refusal }[] = []
   for (const name of names) asked.push({ name, answer: await askAbout(store, name, options) })
-  const waits = !options.force && asked.some(({ answer }) => !('refused' in answer))
-  if (waits) await sleep(options.waitMs)
+  const waited = options.force ? [] : asked.flatMap(({ answer }) => ('refused' in answer ? [] : [answer]))
+  const isLent = waited.some(item => borrowersOf(item).length > 0)
+  if (waited.length > 0) await sleep(isLent ? options.borrowerWaitMs : options.waitMs)
   const done: Released[] = []
   for (const { name, answer } of asked) {
     const what = `IPAMBlock ${name}`
@@ -230,15 +234,13 @@ async function releaseEach(
   return done
 }
 
-type Refusal = { refused: string; remedy: string }
-
 /** The block with the question in it, or as it is when nobody is asked. */
 async function askAbout(store: Store, name: string, { force }: ReleaseOptions): Promise<BlockObject | Refusal> {
   try {
     const item = await store.get('IPAMBlock', name)
     if (force) return item
     const refusal = await inUse(store, item)
-    return refusal ?? (await store.update('IPAMBlock', askOwner(item, `margayctl at ${new Date().toISOString()}`)))
+    return refusal ?? (await store.update('IPAMBlock', askOwners(item, asker())))
   } catch (error) {
     if (error instanceof NotFound) return { refused: 'it is not there', remedy: 'nothing needs to be done' }
     if (error instanceof Conflict) return WRITTEN
@@ -276,16 +278,12 @@ async function inUse(store: Store, item: BlockObject): Promise<Refusal | undefin
       remedy: 'use --force when no pod has an address of it',
     }
   for (const node of nodes)
-    if (await exists(store, node))
+    if (await hasNode(store, node))
       return {
         refused: `Node ${node} is there, and its agent frees by itself what no pod has`,
         remedy: `delete the Node if the machine is gone for good; 'margayctl node status' on ${node} shows its pods`,
       }
   return undefined
-}
-
-async function exists(store: Store, node: string): Promise<boolean> {
-  return (await found(store.get('Node', node))) !== undefined
 }
 
 function withoutSlot(item: BlockObject, ordinal: number): BlockObject {

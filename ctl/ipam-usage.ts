@@ -2,6 +2,7 @@
 // 2^53, so they are counted as bigint and given as a number where one can hold them.
 import type { Resource } from '../api/kinds.ts'
 import { poolOf } from '../api/pools.ts'
+import { ownerOf } from '../ipam/block-owners.ts'
 import type { forecast } from '../ipam/forecast.ts'
 import { reservedBy, reservedIn } from '../ipam/pick.ts'
 import { addressAt, addressBits, addressBytes, cidr, contains, familyOf, indexOf } from '../lib/ip.ts'
@@ -55,11 +56,6 @@ export function shownForecast({ pools, nodes }: ReturnType<typeof forecast>) {
     pools: pools.map(each => ({ ...each, left: small(each.left), blocks: small(each.blocks) })),
     nodes: nodes.map(each => ({ ...each, left: small(each.left) })),
   }
-}
-
-/** The node of a block's affinity `host:<node>`. */
-export function ownerOf({ spec: { affinity } }: BlockObject): string | undefined {
-  return affinity?.startsWith('host:') ? affinity.slice('host:'.length) : undefined
 }
 
 export type AddressUse = {

@@ -1,7 +1,7 @@
 // How full pools are, whose an address is and what is wrong, as text. Pure.
 import { formatRef } from '../api/status.ts'
 import type { forecast, NodeForecast, PoolForecast } from '../ipam/forecast.ts'
-import type { Released } from './ipam-release.ts'
+import type { Released } from './ipam-asking.ts'
 import type { Report } from './ipam-report.ts'
 import type { AddressUse, BlockUsage, Counts, Usage } from './ipam-usage.ts'
 import { renderFields, renderTable } from './render.ts'

@@ -1,4 +1,5 @@
 // The `ipam` commands, in calicoctl's words: how full pools are, whose an address is, what is wrong, and what to free.
+import { BORROWER_ANSWER_MS } from '../api/borrower-questions.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { claimedBlock, forecast } from '../ipam/forecast.ts'
 import { inputsOf } from '../ipam/inputs.ts'
@@ -7,9 +8,10 @@ import { packageVersion } from '../lib/package-files.ts'
 import { agentOptions } from './agents.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
+import type { Released, ReleaseOptions } from './ipam-asking.ts'
 import { ipamCheck } from './ipam-check.ts'
 import { checkThere, IPAM_CHECK_THERE } from './ipam-nodes.ts'
-import { type Released, type ReleaseOptions, releaseAddress, releaseLeaks, releaseNode } from './ipam-release.ts'
+import { releaseAddress, releaseLeaks, releaseNode } from './ipam-release.ts'
 import { leaksOf } from './ipam-report.ts'
 import { splitPool } from './ipam-split.ts'
 import { addressUse, shownForecast, usage } from './ipam-usage.ts'
@@ -74,14 +76,19 @@ export const ipamCommands: readonly Command[] = [
     arguments: [],
     options: [
       { flags: '--ip <address>', summary: 'this address alone' },
-      { flags: '--node <name>', summary: 'all blocks of this node' },
+      { flags: '--node <name>', summary: 'all blocks of this node, and what others lent to it' },
       {
         flags: '--from-report <file>',
         summary:
           "what nothing uses by a report of 'ipam check -o report.json'; given several times: by all of these. One must be newer than the last change of the ClusterInformation",
         repeated: true,
       },
-      { flags: '--wait <seconds>', summary: 'how long the owner has to answer that it lives', default: '10' },
+      {
+        flags: '--wait <seconds>',
+        summary:
+          'how long the owner has to answer that it lives; a node to which addresses are lent has 60 at the least',
+        default: '10',
+      },
       {
         flags: '--force',
         summary: 'also what is in use: a node that lives takes it back, and may lose it to another one',
@@ -142,7 +149,8 @@ async function ipamRelease(_words: readonly string[], options: Options, context:
   const { ip, node, fromReport, force } = options
   if ([ip, node, fromReport].filter(each => each !== undefined).length !== 1)
     throw new UsageError('give one of --ip, --node and --from-report')
-  const how = { force: force === true, waitMs: wholeNumberOf(options, 'wait', 0, 9999) * 1000 }
+  const waitMs = wholeNumberOf(options, 'wait', 0, 9999) * 1000
+  const how = { force: force === true, waitMs, borrowerWaitMs: Math.max(waitMs, BORROWER_ANSWER_MS) }
   const released = await releasedBy({ ip, node, fromReport }, how, context)
   context.out(show(released, options['output'] as Format, () => renderReleased(released)))
   return released.every(({ refused }) => refused === undefined) ? EXIT.fine : EXIT.no

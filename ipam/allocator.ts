@@ -11,6 +11,7 @@ import { DatabaseError } from '../lib/database.ts'
 import { addressAt, contains, type Family, familyOf, indexOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { assign, type Block, emptyBlock, freeSlot, type Holder, isEmpty, isLent, rename } from './block.ts'
+import { BorrowerAnswers } from './borrower-answers.ts'
 import { addressOf } from './borrower-wish.ts'
 import { Borrowing } from './borrowing.ts'
 import { Claims } from './claims.ts'
@@ -54,7 +55,7 @@ import { hasPods } from './urgency.ts'
 export type AllocatorDeps = {
   node: string
   store: Store
-  /** The same store where it may be written at any time, for the answer that this node lives. Absent: `store`. */
+  /** The same store where it may be written at any time, for the answers that this node lives. Absent: `store`. */
   answers?: Store
   /** Whether `store` may be written now, as far as this node knows: else no block is given back, and no pool let go. Absent: always. */
   mayWrite?: () => boolean
@@ -106,6 +107,7 @@ export class NodeAllocator implements Allocator {
   readonly #listeners = new Set<(blocks: readonly OwnBlock[]) => void>()
   readonly #newBlock: NewBlock
   readonly #borrowing: Borrowing
+  readonly #borrowerAnswers: BorrowerAnswers
   readonly #hold: PoolHold
   readonly #refusals: SpareRefusals
   readonly #scarcity: Scarcity
@@ -139,10 +141,12 @@ export class NodeAllocator implements Allocator {
       this.#takeUnknown(block)
     }
     const round = new OwnerRound(deps)
+    const { answers = deps.store } = deps
     this.#borrowing = new Borrowing({ ...deps, ledger: this.#ledger, round })
+    this.#borrowerAnswers = new BorrowerAnswers({ ...deps, store: answers, lenders: () => deps.journal.lenders() })
     this.#claims = new Claims({
       ...deps,
-      answers: deps.answers ?? deps.store,
+      answers,
       ledger: this.#ledger,
       outdated,
       spares: cidr => this.#spares(cidr),
@@ -191,6 +195,7 @@ export class NodeAllocator implements Allocator {
       this.#keepSpare()
     })
     this.#borrowing.start(() => this.#announce())
+    this.#borrowerAnswers.start()
   }
 
   /** For a stop: from now on nothing is assigned or claimed, and requests that wait for a block are refused at once. */
@@ -207,6 +212,7 @@ export class NodeAllocator implements Allocator {
     this.#newBlock.close()
     this.#refusals.close()
     this.#cancelRest()
+    await this.#borrowerAnswers.close()
     await this.#borrowing.close()
     await this.#claims.close()
   }

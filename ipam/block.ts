@@ -1,6 +1,7 @@
 // One block of addresses as a value: 2^n numbered slots of a CIDR, who holds each, and the queue of free ones. Pure.
 // On the wire it is an IPAMBlock whose `attributes` are de-duplicated and hold nothing that no slot points to (that is
 // what `calicoctl ipam check` asserts), and whose sequence numbers lie above 2^53, so they are bigints here.
+import { keepBorrowersAsked } from '../api/borrower-questions.ts'
 import type { Resource } from '../api/kinds.ts'
 import { BLOCK_WANTED_ANNOTATION, blockName } from '../api/names.ts'
 import { addressAt, addressBits, cidr, indexOf } from '../lib/ip.ts'
@@ -113,9 +114,9 @@ export function epochOf({ metadata }: Resource<'IPAMBlock'>): string | undefined
 
 const ASKED_ANNOTATION = 'margay/owner-asked'
 
-/** Whether somebody wants to know if the owner of a block still lives: its agent answers by taking the question out. */
-export function isOwnerAsked({ metadata }: Resource<'IPAMBlock'>): boolean {
-  return metadata.annotations?.[ASKED_ANNOTATION] !== undefined
+/** Who wants to know whether the owner of a block still lives: its agent answers by taking the question out. Undefined: nobody. */
+export function ownerAsked({ metadata }: Resource<'IPAMBlock'>): string | undefined {
+  return metadata.annotations?.[ASKED_ANNOTATION]
 }
 
 /** The block with that question in it; `by` says who asks, and when, for people. */
@@ -192,7 +193,8 @@ export function emitBlock(block: Block, owner: Owner, base?: Resource<'IPAMBlock
     return attributes.push({ handle_id: slot.handle, secondary: { ...slot.secondary } }) - 1
   })
   const since = block.slots.flatMap((slot, ordinal) => (slot === null ? [] : [[String(ordinal), slot.since] as const]))
-  const kept = base && answerAsked(base).metadata
+  const nodes = new Set(block.slots.map(slot => slot?.secondary['node']))
+  const kept = base && keepBorrowersAsked(answerAsked(base), node => nodes.has(node)).metadata
   return {
     ...base,
     metadata: {

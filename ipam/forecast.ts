@@ -8,6 +8,7 @@ import { matchesSelector } from '../api/selector.ts'
 import { type Family, familyOf } from '../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import { blockSize } from './block.ts'
+import { ownerOf } from './block-owners.ts'
 import type { Inputs } from './inputs.ts'
 import { lowWater, poolsFor, reservedOrdinals, type Unclaimed, unclaimedIn, usablePools } from './pick.ts'
 import { isSubnet } from './subnet.ts'
@@ -46,7 +47,7 @@ export function freeIn(cidr: string, unallocated: readonly number[], reserved: r
 
 /** What the forecast needs of a block. What is free in the subnet of another plugin's network is for its pods alone. */
 export function claimedBlock({ metadata, spec }: Resource<'IPAMBlock'>): ClaimedBlock {
-  const node = spec.affinity?.startsWith('host:') ? spec.affinity.slice('host:'.length) : undefined
+  const node = ownerOf({ spec })
   const isFree = isSubnet(spec) ? () => false : (index: number | null) => index === null
   const unallocated = spec.allocations.flatMap((index, ordinal) => (isFree(index) ? [ordinal] : []))
   return { cidr: spec.cidr, node, since: metadata.creationTimestamp ?? '', unallocated }

@@ -11,7 +11,7 @@ import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { KeyedMutex } from '../lib/keyed-mutex.ts'
 import type { Log } from '../lib/log.ts'
-import { answerAsked, isBlockWanted, isCollectAsked, isOwnerAsked } from './block.ts'
+import { answerAsked, isBlockWanted, isCollectAsked, ownerAsked } from './block.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -93,16 +93,17 @@ export class OwnerAnswers {
     if (collected) await collect?.()
     const hasWishes = wishesOf(item).size > 0
     const isWritten = hasWishes && (await lend(item))
-    const isOther = isOwnerAsked(item) || collected || isBlockWanted(item)
+    const isOther = ownerAsked(item) !== undefined || collected || isBlockWanted(item)
     if (!isWritten && isOther) answered(await store.update('IPAMBlock', answerAsked(item)))
     if (!isOther) return isWritten
     if (collected) log.info({ cidr }, 'somebody asked to free what no pod of this node has: it is freed')
-    else if (isOwnerAsked(item)) log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
+    else if (ownerAsked(item) !== undefined)
+      log.info({ cidr }, 'somebody asked whether the owner of this block lives: it does')
     else log.info({ cidr }, 'another node asked for this block, which is in use or was a moment ago: it stays')
     return isWritten || !hasWishes
   }
 }
 
 function isAsked(item: BlockObject): boolean {
-  return isOwnerAsked(item) || isCollectAsked(item) || isBlockWanted(item) || wishesOf(item).size > 0
+  return ownerAsked(item) !== undefined || isCollectAsked(item) || isBlockWanted(item) || wishesOf(item).size > 0
 }

@@ -60,7 +60,7 @@ test('the address of a container that is gone is told, and freed by its owner wh
     [ip],
   )
   const [block] = await store.list('IPAMBlock')
-  t.deepEqual(await releaseLeaks(store, leaks, { force: false, waitMs: 60_000 }), [
+  t.deepEqual(await releaseLeaks(store, leaks, { force: false, waitMs: 60_000, borrowerWaitMs: 60_000 }), [
     { what: `IPAMBlock ${block!.metadata.name}`, freed: [ip] },
   ])
   t.false(agent.allocator.held().has(leak.handle))
@@ -76,7 +76,7 @@ test('an address that a pod of the node has is not freed, whatever a report says
   const { agent, store, ip } = await aLeak(t)
   const held = (await allocations(agent, store)).find(({ inUse }) => inUse)!
   const wrong = { ip: held.ip, handle: held.handle, sequenceNumber: BigInt(held.sequenceNumber!) }
-  const [released] = await releaseLeaks(store, [wrong], { force: true, waitMs: 60_000 })
+  const [released] = await releaseLeaks(store, [wrong], { force: true, waitMs: 60_000, borrowerWaitMs: 60_000 })
   t.is(released!.what, `IP ${held.ip}`)
   t.regex(released!.refused!, /^the agent of n1 looked, and a pod or a route of the node uses it/)
   t.true([...agent.allocator.held().values()].flat().some(({ address }) => address === held.ip))
@@ -88,7 +88,7 @@ test('an owner that does not run is named, and frees the address when it comes b
   const blocks = await store.list('IPAMBlock')
   await agent.close()
   const told = { ip, handle: leak.handle, sequenceNumber: undefined }
-  const [released] = await releaseLeaks(store, [told], { force: false, waitMs: 300 })
+  const [released] = await releaseLeaks(store, [told], { force: false, waitMs: 300, borrowerWaitMs: 300 })
   t.regex(released!.refused!, /^the agent of n1 did not answer/)
   const again = await startAgent(t, machines[0], store, network)
   const name = blocks[0]!.metadata.name

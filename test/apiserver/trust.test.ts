@@ -274,6 +274,22 @@ test('a node asks for addresses of a block of another one in its own entry, and 
   t.is((await call(server.url, path, n1, 'PATCH', more)).code, 403)
 })
 
+test('a node takes out the question whether it lives, of a block of which it has addresses, and no question to another one', async t => {
+  const { server, n1, n2 } = await withNodes(t)
+  const path = `${BLOCKS}/10-0-0-2-32`
+  await call(server.url, BLOCKS, n2, 'POST', block('10.0.0.2/32', 'host:n2'))
+  const change = async (token: string, asked: object | null, more: object = {}) => {
+    const annotations = { 'margay.io/BorrowersAsked': asked && JSON.stringify(asked), ...more }
+    return (await call(server.url, path, token, 'PATCH', { metadata: { annotations } })).code
+  }
+  t.is(await change(n2, { n1: 'x', n3: 'x' }), 200, 'its owner')
+  t.is(await change(n1, { n1: 'x' }), 403)
+  t.is(await change(n1, null), 403)
+  t.is(await change(n1, { n3: 'x' }, { 'margay/owner-asked': 'x' }), 403)
+  const free = JSON.stringify({ n1: { at: 'now', free: [] } })
+  t.is(await change(n1, { n3: 'x' }, { 'margay.io/AddressesWanted': free }), 200)
+})
+
 test('a user of no known group is told so, and a token that is taken out of the file ends', async t => {
   const dir = await tempDir(t)
   const usersFile = join(dir, 'tokens.csv')

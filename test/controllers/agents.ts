@@ -29,13 +29,15 @@ export function startAgent(shared: FakeStore, node: string, db: Database = openD
   const { store } = line
   const caches = openCaches(store, { database: db, clock, log: silentLog, self: node })
   const nodes = caches.of('Node')
-  const guarded = guardedStore(store, () => {
+  const refusal = () => {
     if (caches.doubt !== undefined) return caches.doubt.reason
     return nodes.synced && nodes.get(node) === undefined ? 'there is no Node' : undefined
-  })
+  }
+  const guarded = guardedStore(store, refusal)
   const allocator = new NodeAllocator({
     ...{ node, store: guarded, answers: store, caches, journal: new Journal(db), clock, log: silentLog },
     selects: { node: () => true },
+    mayWrite: () => refusal() === undefined,
   })
   caches.start()
   allocator.start()

@@ -1,45 +1,12 @@
 import test, { type ExecutionContext } from 'ava'
 import { withWish } from '../../api/address-wishes.ts'
-import { Chores } from '../../controllers/chores.ts'
-import { Collector } from '../../controllers/collector.ts'
 import { Nodes } from '../../controllers/nodes.ts'
-import type { Settings } from '../../controllers/settings.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { Refused, type Store } from '../../datastore/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
-import { silentLog } from '../../lib/log.ts'
 import { aBlock, aNode, aPool } from '../datastore/objects.ts'
 import { type Agent, startAgent } from './agents.ts'
-
-const SETTINGS: Settings = { graceMs: 60_000, periodMs: 300_000 }
-
-/** A program that leads, over a store that a test may have wrapped. */
-function leader(store: Store, settings: Settings = SETTINGS) {
-  const clock = new ManualClock()
-  const nodes: Nodes = new Nodes({ store, clock, gone: () => chores.hurry('blocks') })
-  const collector = new Collector({
-    ...{ store, nodes, clock, log: silentLog, identity: 'c1', answerMs: 60_000 },
-    settings: () => settings,
-    pools: () => [],
-    freed: () => undefined,
-    counted: () => undefined,
-  })
-  const chores: Chores = new Chores([collector], { clock, log: silentLog })
-  nodes.start()
-  chores.lead(true)
-  return { clock, nodes, collector, chores }
-}
-
-const settled = async () => {
-  for (let turn = 0; turn < 8; turn++) await new Promise(setImmediate)
-}
-
-async function pass(seconds: number, ...all: readonly { clock: ManualClock }[]): Promise<void> {
-  for (let i = 0; i < seconds; i += 5) {
-    for (const { clock } of all) clock.advance(5_000)
-    await settled()
-  }
-}
+import { leader, pass, settled } from './leader.ts'
 
 const web = { handle_id: 'net.web.eth0', secondary: { pod: 'web', node: 'n1' } }
 const used = (cidr: string, spec: object = {}) =>

@@ -5,8 +5,8 @@ import { createFakeStore } from '../../datastore/fake.ts'
 import { blockFaults, isCollectAsked } from '../../ipam/block.ts'
 import { aBlock, aNode, aResource } from '../datastore/objects.ts'
 
-const NOW = { force: false, waitMs: 0 }
-const FORCED = { force: true, waitMs: 0 }
+const NOW = { force: false, waitMs: 0, borrowerWaitMs: 0 }
+const FORCED = { force: true, waitMs: 0, borrowerWaitMs: 0 }
 const held = (pod: string, node: string) => ({ handle_id: `net.${pod}.eth0`, secondary: { pod, node } })
 
 /** The Node n2 alone, with a block of it and one of n1. */
@@ -52,7 +52,7 @@ test('ipam release --ip frees one address, and the block stays sound', async t =
 
 test('ipam release frees nothing whose owner writes its block when it is asked', async t => {
   const store = await cluster()
-  const releasing = releaseNode(store, 'n1', { force: false, waitMs: 50 })
+  const releasing = releaseNode(store, 'n1', { force: false, waitMs: 50, borrowerWaitMs: 50 })
   let asked = await store.get('IPAMBlock', '10-0-0-0-31')
   while (asked.metadata.annotations === undefined) {
     await new Promise(setImmediate)
@@ -95,7 +95,7 @@ test('an address that was given anew after the report stays', async t => {
 test('a block of a report whose owner has no Node object and lives stays, whatever is forced', async t => {
   const store = await cluster()
   const leak = { ip: '10.0.0.0', handle: 'net.a.eth0', sequenceNumber: undefined }
-  const releasing = releaseLeaks(store, [leak], { force: true, waitMs: 50 })
+  const releasing = releaseLeaks(store, [leak], { force: true, waitMs: 50, borrowerWaitMs: 50 })
   let asked = await store.get('IPAMBlock', '10-0-0-0-31')
   for (let turn = 0; turn < 1_000 && asked.metadata.annotations === undefined; turn++) {
     await new Promise(setImmediate)
@@ -115,7 +115,7 @@ test('while the datastore is locked, an address that stays is not said to be use
   })
   await store.create('ClusterInformation', info)
   const leak = { ip: '10.0.0.2', handle: 'net.c.eth0', sequenceNumber: undefined }
-  const releasing = releaseLeaks(store, [leak], { force: false, waitMs: 300 })
+  const releasing = releaseLeaks(store, [leak], { force: false, waitMs: 300, borrowerWaitMs: 300 })
   for (;;) {
     const asked = await store.get('IPAMBlock', '10-0-0-2-31')
     if (isCollectAsked(asked)) {

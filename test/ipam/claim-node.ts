@@ -19,7 +19,7 @@ type BlockObject = Resource<'IPAMBlock'>
 
 /**
  * What a node may still begin, how often. `pods`: one at a time. `wants`: asks for an address of another one's block; `looks`: at the
- * object of such a block.
+ * object of such a block. `ends`: is gone for good.
  */
 export type Plan = {
   claims: number
@@ -29,6 +29,7 @@ export type Plan = {
   wants: number
   looks: number
   ticks: number
+  ends: number
 }
 
 /** How often each node lost a block, as far as that lies behind something. */
@@ -152,6 +153,8 @@ export class Node {
   hasPod = false
   hasAsked = false
   isLooking = false
+  /** Its machine is off for ever, and it has no Node object. */
+  isGone = false
   /** It may write into blocks of others at any time. */
   readonly isBorrower: boolean
   readonly #i: number
@@ -169,13 +172,7 @@ export class Node {
 
   /** An agent begins with what the disk has. What the one before has under way is heard by nobody, and its writes may still land. */
   begin(server: Server): void {
-    this.#watch?.close()
-    this.#life++
-    this.events = []
-    this.isClaiming = false
-    this.isLooking = false
-    for (const call of this.calls)
-      if (call.state !== 'stray') call.state = call.state === 'sent' && call.isWrite ? 'stray' : 'over'
+    this.#leave()
     this.ledger = new Ledger(this.disk)
     this.store = this.#reach(server)
     const { ledger, name, clock, store } = this
@@ -189,6 +186,24 @@ export class Node {
     })
     this.claims.start(() => undefined)
     if (this.isBorrower) this.borrowing.start(() => undefined)
+  }
+
+  /** Its agent hears nothing more; what it has sent may still land. */
+  #leave(): void {
+    this.#watch?.close()
+    this.#life++
+    this.events = []
+    this.isClaiming = false
+    this.isLooking = false
+    for (const call of this.calls)
+      if (call.state !== 'stray') call.state = call.state === 'sent' && call.isWrite ? 'stray' : 'over'
+  }
+
+  /** The machine is off for ever. */
+  end(): void {
+    this.#leave()
+    this.isGone = true
+    this.hasPod = false
   }
 
   /** As `Lender`, with every free address. */
@@ -254,6 +269,7 @@ export class Node {
 
   /** The addresses that its pods have or may get, as CIDRs. */
   own(): string[] {
+    if (this.isGone) return []
     const ofBlocks = this.ledger.blocks().flatMap(({ block, lostTo }) => {
       const lent = lentOf(block, this.name)
       const all = block.slots.map((_slot, ordinal) => `${addressAt(block.cidr, ordinal)}/32`)

@@ -5,6 +5,7 @@
 // server and what is under way are the same, are at the same point, and so are those that differ only in who is who.
 // Hazard: steps that do not touch each other have no order. That a node lost a block before another one got it is certain only
 // where a chain of writes, answers and events leads from the one to the other; each step carries which losses lie behind it.
+// Over 400 lines: a word for each thing that can happen, what it does, and what must be true after all of them.
 import { createHash } from 'node:crypto'
 import { wishesOf } from '../../api/address-wishes.ts'
 import { blockName } from '../../api/names.ts'
@@ -20,6 +21,7 @@ import {
   parseBlock,
   release,
 } from '../../ipam/block.ts'
+import { borrowersOf, returnLent } from '../../ipam/block-owners.ts'
 import { lentTo } from '../../ipam/lending.ts'
 import { overlaps } from '../../lib/ip.ts'
 import { type Call, drained, merged, NAMES, Node, type Plan, Server } from './claim-node.ts'
@@ -65,8 +67,9 @@ export class World {
     const [first = []] = nodes.flatMap(({ isAlone, here, crashes }) =>
       isAlone && here.length > 0 ? [[...here, ...crashes]] : [],
     )
-    const must = nodes.flatMap(({ here, lands }) => [...here, ...lands])
-    return { must, may: nodes.flatMap(({ strays, faults, crashes }) => [...strays, ...faults, ...crashes]), first }
+    const must = nodes.flatMap(({ here, lands, returns }) => [...here, ...lands, ...returns])
+    const may = nodes.flatMap(({ strays, faults, crashes, ends }) => [...strays, ...faults, ...crashes, ...ends])
+    return { must, may, first }
   }
 
   #choicesOf(node: Node, i: number) {
@@ -75,12 +78,18 @@ export class World {
       calls.flatMap((call, c) => (call.state === state && isIn(call) ? [`${word} ${i} ${c}`] : []))
     const begun = this.#begun(node).map(([word, b]) => `${word} ${i} ${b}`)
     const faulty = this.#faultsLeft > 0
+    const lent = this.#blocks.flatMap((cidr, b) => {
+      const item = node.isGone && this.#server.items.find(({ spec }) => spec.cidr === cidr)
+      return item && borrowersOf(item).includes(node.name) ? [`return ${i} ${b}`] : []
+    })
     return {
+      returns: lent,
+      ends: node.left.ends > 0 && !node.isGone ? [`end ${i} 0`] : [],
       here: [...of('answer', 'landed'), ...(events.length > 0 ? [`hear ${i} 0`] : []), ...begun],
       lands: of('land', 'sent'),
       strays: of('land', 'stray'),
       faults: faulty ? [...of('fail', 'sent'), ...of('repeat', 'sent', ({ isWrite }) => isWrite)] : [],
-      crashes: faulty && history.length > 0 ? [`crash ${i} 0`, `replace ${i} 0`] : [],
+      crashes: faulty && history.length > 0 && !node.isGone ? [`crash ${i} 0`, `replace ${i} 0`] : [],
       isAlone: calls.every(isOver) && !this.#nodes.some(other => other !== node && mayAsk(other)),
     }
   }
@@ -88,12 +97,13 @@ export class World {
   /** What a node may begin by itself. */
   #begun(node: Node): Begun[] {
     const { left, isClaiming, ledger, clock } = node
+    if (node.isGone) return []
     const ofBlocks = this.#blocks.flatMap((cidr, b): Begun[] => {
       const owned = ledger.get(cidr)
       if (owned === undefined && !isClaiming)
         return [...(left.claims > 0 ? [['claim', b] as const] : []), ...(left.asks > 0 ? [['ask', b] as const] : [])]
       if (owned === undefined) return []
-      if (owned.block.slots.some(slot => slot?.handle === node.handle)) return [['end', b]]
+      if (owned.block.slots.some(slot => slot?.handle === node.handle)) return [['stop', b]]
       if (!isEmpty(owned.block)) return []
       const words = [...(left.pods > 0 ? ['start'] : []), ...(left.gives > 0 ? ['give'] : [])]
       return owned.lostTo === undefined ? words.map(word => [word, b]) : []
@@ -129,6 +139,10 @@ export class World {
       call!.landed = await this.#server.perform(call!)
       return
     }
+    if (word === 'return') {
+      await this.#return(node, this.#blocks[Number(of)]!)
+      return
+    }
     node.history.push(`${choice.replace(i, '')} ${word === 'answer' ? call!.landed!.text : node.events[0]?.text}`)
     if (['fail', 'repeat', 'crash', 'replace'].includes(word)) this.#faultsLeft--
     this.#step(word, node, Number(of))
@@ -162,6 +176,10 @@ export class World {
         return
       case 'repeat':
         node.calls.push({ ...call!, state: 'stray' })
+        return
+      case 'end':
+        node.left.ends--
+        node.end()
         return
       case 'crash':
         node.begin(this.#server)
@@ -215,7 +233,7 @@ export class World {
         node.ledger.put([{ block: assign(owned!.block, holder, nextFree(owned!.block)!) }])
         return
       }
-      case 'end':
+      case 'stop':
         node.hasPod = false
         node.ledger.put([{ ...owned, block: release(owned!.block, node.handle).block }])
         return
@@ -226,6 +244,16 @@ export class World {
       default:
         throw new Error(`no such choice: ${word}`)
     }
+  }
+
+  /** As margay-controllers does once a node that is gone has not answered: its write names the version that it read. */
+  async #return({ name, past }: Node, cidr: string): Promise<void> {
+    const { store } = this.#server
+    const perform = async () => {
+      const item = await store.get('IPAMBlock', blockName(cidr))
+      return store.update('IPAMBlock', returnLent(item, name, ''))
+    }
+    await this.#server.perform({ name: blockName(cidr), isWrite: true, perform, state: 'sent', past })
   }
 
   #look(node: Node, cidr: string): void {
@@ -279,14 +307,24 @@ export class World {
   /** What is wrong when the network is well for a while: all that was under way ended, and no stray lands. */
   async settledFaults(): Promise<string[]> {
     // as before a claim: a machine that was replaced finds what was lent to the one before
-    for (const { claims } of this.#nodes) void claims.learnTaken(Number.NEGATIVE_INFINITY).catch(ignoreStoreErrors)
+    for (const { claims, isGone } of this.#nodes)
+      if (!isGone) void claims.learnTaken(Number.NEGATIVE_INFINITY).catch(ignoreStoreErrors)
     for (let round = 0; round < 30; round++) {
-      const ends = () => this.choices().must.find(text => /^(land|answer|hear) /.test(text))
+      const ends = () => this.choices().must.find(text => /^(land|answer|hear|return) /.test(text))
       for (let next = ends(); next !== undefined; next = ends()) await this.take(next)
       for (const { clock } of this.#nodes) clock.advance(20_000)
       await drained()
     }
-    return this.#nodes.flatMap(node => this.#faultsOf(node))
+    return this.#nodes.flatMap(node => (node.isGone ? this.#lentTo(node) : this.#faultsOf(node)))
+  }
+
+  /** What a node that is gone still has of others. */
+  #lentTo({ name }: Node): string[] {
+    return this.#server.items.flatMap(item => {
+      const lent = item.spec.affinity === affinityOf(name) ? [] : [...lentTo(parseBlock(item), name).keys()]
+      const waits = wishesOf(item).has(name) ? [`${item.spec.cidr} waits for ${name}, which is gone`] : []
+      return [...lent.map(cidr => `${cidr} is lent to ${name}, which is gone`), ...waits]
+    })
   }
 
   #faultsOf({ name, ledger, disk, claims }: Node): string[] {

@@ -1,11 +1,15 @@
 // 200 nodes over one API server and a bad network, with pools of 64 blocks: agents are killed between any two calls, what they
-// have sent still lands, and nodes are cut off for a time. At no moment do two of them have the same block or address, and
-// when all is well again, journals and store agree. `npm run test:claims` plays longer.
+// have sent still lands, nodes are cut off for a time, and some go for good, for which margay-controllers frees what they had. At no
+// moment do two of them have the same block or address, and when all is well again, journals and store agree, and nothing is of
+// a node that is gone. `npm run test:claims` plays longer.
 import test from 'ava'
 import type { Kind } from '../../api/kinds.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import type { Store, WatchHandlers, WatchOptions } from '../../datastore/port.ts'
+import { ownersOf } from '../../ipam/block-owners.ts'
+import { leader, pass } from '../controllers/leader.ts'
 import { Line } from '../controllers/world.ts'
+import { aNode as aNodeObject } from '../datastore/objects.ts'
 import { disagreement, twoOwners } from './agreement.ts'
 import { flakyStore, type Network, randomFrom } from './flaky-store.ts'
 import { aNode, aPod, aPool, converge, convergeAll, type TestNode } from './world.ts'
@@ -14,6 +18,8 @@ test.after('calicoctl ipam check would find nothing in what the tests left', con
 
 const IS_LONG = process.env['MARGAY_CLAIMS'] === 'long'
 const NODES = 200
+/** In so many steps a node goes for good, and one with a borrowed address as soon as there is one. */
+const GOES_EVERY = 20
 
 const breathe = (): Promise<void> => new Promise(setImmediate)
 
@@ -85,9 +91,14 @@ class Machine {
     this.node.start()
   }
 
-  kill(): void {
+  /** What its agent has sent still lands. */
+  end(): void {
     this.#life.end()
     this.#line.end()
+  }
+
+  kill(): void {
+    this.end()
     this.start()
   }
 
@@ -102,11 +113,30 @@ async function play(seed: number, steps: number) {
   const server = createFakeStore()
   await server.create('IPPool', aPool('p', '10.0.0.0/24', 29))
   await server.create('IPPool', aPool('q', '10.0.2.0/24', 29))
+  for (let i = 0; i < NODES; i++) await server.create('Node', aNodeObject(`n${i}`))
   const machines = Array.from({ length: NODES }, (_, i) => new Machine(`n${i}`, server, random))
-  const count = { given: 0, borrowed: 0, refused: 0, kills: 0, cuts: 0 }
-  for (let step = 0; step < steps; step++) {
+  const { store, network: line } = flakyStore(server, random)
+  const controllers = leader(store)
+  const count = { given: 0, borrowed: 0, refused: 0, kills: 0, cuts: 0, gone: 0, goneBorrowers: 0 }
+  const gone: Machine[] = []
+  // which calls meet is chance, whatever the seed: it goes on until a node with a borrowed address went
+  const isOver = (step: number) => step >= steps && (count.goneBorrowers > 0 || step >= 10 * steps)
+  for (let step = 0; !isOver(step); step++) {
+    const borrowers = machines.filter(({ node }) => node.allocator.borrowed().length > 0)
+    const some = borrowers.length > 0 && count.goneBorrowers * GOES_EVERY <= step ? borrowers : machines
+    if (some === borrowers || step % GOES_EVERY === GOES_EVERY - 1) {
+      const machine = some[below(some.length)]!
+      machines.splice(machines.indexOf(machine), 1)
+      machine.end()
+      gone.push(machine)
+      await server.delete('Node', machine.node.name)
+      count.gone++
+      if (some === borrowers) count.goneBorrowers++
+    }
+    line.tick()
+    controllers.clock.advance(5_000)
     for (let i = 0; i < 10; i++) {
-      const machine = machines[below(NODES)]!
+      const machine = machines[below(machines.length)]!
       const { allocator, clock } = machine.node
       const pod = aPod(`p${below(10)}`)
       const choice = random()
@@ -140,10 +170,17 @@ async function play(seed: number, steps: number) {
     machine.network.heal()
     machine.cut(false)
   }
+  for (const { network } of [{ network: line }, ...gone]) network.heal()
   const nodes = machines.map(({ node }) => node)
   await converge(server, ...nodes)
-  const wrong = twoOwners(nodes) ?? (await disagreement(server, nodes))
+  await pass(600, controllers)
+  await converge(server, ...nodes)
+  const names = new Set(gone.map(({ node }) => node.name))
+  const left = (await server.list('IPAMBlock')).find(block => ownersOf(block).nodes.some(node => names.has(node)))
+  const wrong =
+    twoOwners(nodes) ?? (await disagreement(server, nodes)) ?? (left && `${left.spec.cidr} is of a node that is gone`)
   if (wrong !== undefined) throw new Error(`seed ${seed}, in the end: ${wrong}`)
+  await controllers.chores.close()
   for (const node of nodes) await node.close()
   return count
 }
@@ -153,6 +190,6 @@ test('of 200 nodes that fight for 64 blocks no two ever have the same block or a
   for (let seed = 1; seed <= (IS_LONG ? 20 : 1); seed++) {
     const count = await play(seed, IS_LONG ? 1_000 : 100)
     t.log(seed, JSON.stringify(count))
-    t.true(count.given > 50 && count.refused > 0 && count.borrowed > 0 && count.kills > 0)
+    t.true(count.given > 50 && count.refused > 0 && count.borrowed > 0 && count.kills > 0 && count.goneBorrowers > 0)
   }
 })

@@ -60,7 +60,7 @@ async function explore({ blocks, plans, begun = [] }: Scene, faults: number) {
   return count
 }
 
-const NOTHING: Plan = { claims: 0, pods: 0, gives: 0, asks: 0, wants: 0, looks: 0, ticks: 0 }
+const NOTHING: Plan = { claims: 0, pods: 0, gives: 0, asks: 0, wants: 0, looks: 0, ticks: 0, ends: 0 }
 const CLAIMS = { ...NOTHING, claims: 1 }
 const BLOCKS = ['10.0.0.0/31', '10.0.0.2/31']
 /** One has the addresses of the other. */
@@ -149,6 +149,12 @@ const scenes: readonly Scene[] = [
       'an address whose return may still land is had by one node at a time, while the same node asks for one again',
     ...{ blocks: BLOCKS, plans: [CLAIMS, { ...WANTS, wants: 2, pods: 1, looks: 4 }, NOTHING], faults: [1, 2] },
     begun: [...HAS_ONE, ...HAS_BORROWED, 'leave 1 0', 'look 1 0', 'land 1 3', 'answer 1 3', 'fail 1 4'],
+  },
+  {
+    title:
+      'an address of a borrower that is gone for good is free in the end, and is had by one node at a time, while another one asks for it',
+    ...{ blocks: BLOCKS, plans: [CLAIMS, { ...WANTS, wants: 2, looks: 1, pods: 1, ends: 1 }, WANTS], faults: [0, 1] },
+    begun: [...HAS_ONE, ...HAS_BORROWED],
   },
   {
     title: 'of two blocks of different sizes over the same addresses no two nodes ever have one each',
