@@ -86,6 +86,36 @@ export function addressUse(address: string, pools: readonly Pool[], blocks: read
   }
 }
 
+/** An address that another node than the owner of its block has. `owner` is absent when nobody owns the block. */
+export type BorrowedAddress = { ip: string; node: string; block: string; owner?: string; type: string; to: string }
+
+/**
+ * The addresses of nodes that the block does not belong to, by what it says, in their order; and how many addresses name no node, so that
+ * nobody can tell (Calico wrote none long ago). `type` and `to` as calicoctl: `pod` and its name, or the type alone, as of a tunnel.
+ */
+export function borrowedAddresses(blocks: readonly BlockObject[]): {
+  borrowed: BorrowedAddress[]
+  unclassified: number
+} {
+  const borrowed: BorrowedAddress[] = []
+  let unclassified = 0
+  for (const block of [...blocks].sort((a, b) => byCidr(a.spec, b.spec))) {
+    const { cidr, allocations, attributes, affinity } = block.spec
+    const owner = ownerOf(block) ?? affinity
+    for (const [ordinal, index] of allocations.entries()) {
+      if (index === null) continue
+      const { node, pod, namespace = '', type = '' } = attributes[index]?.secondary ?? {}
+      if (node === undefined) unclassified++
+      else if (node !== owner)
+        borrowed.push({
+          ...{ ip: addressAt(cidr, ordinal), node, block: cidr, ...(owner !== undefined && { owner }) },
+          ...(pod === undefined ? { type, to: '' } : { type: 'pod', to: `${namespace}/${pod}` }),
+        })
+    }
+  }
+  return { borrowed, unclassified }
+}
+
 function slotOf({ spec }: BlockObject, address: string): number | null {
   return spec.allocations[indexOf(spec.cidr, address) ?? -1] ?? null
 }

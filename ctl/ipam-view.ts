@@ -3,7 +3,7 @@ import { formatRef } from '../api/status.ts'
 import type { forecast, NodeForecast, PoolForecast } from '../ipam/forecast.ts'
 import type { Released } from './ipam-asking.ts'
 import type { Report } from './ipam-report.ts'
-import type { AddressUse, BlockUsage, Counts, Usage } from './ipam-usage.ts'
+import type { AddressUse, BlockUsage, borrowedAddresses, Counts, Usage } from './ipam-usage.ts'
 import { renderFields, renderTable } from './render.ts'
 
 /** calicoctl's table; `wide` adds the pool's name or the block's node. Pure. */
@@ -63,6 +63,16 @@ export function renderAddress({ address, inUse, pool, block, node, handle, attri
   ] as const
   const others = Object.entries(attributes).filter(([name]) => name !== 'node')
   return `IP ${address} is ${inUse ? 'in use' : `not in use${where}`}\n${renderFields([...known, ...others])}`
+}
+
+/** calicoctl's table of what is borrowed, and a line on what names no node. Pure. */
+export function renderBorrowed({ borrowed, unclassified }: ReturnType<typeof borrowedAddresses>): string {
+  const table = renderTable(
+    ['IP', 'BORROWING-NODE', 'BLOCK', 'BLOCK OWNER', 'TYPE', 'ALLOCATED-TO'],
+    borrowed.map(({ ip, node, block, owner, type, to }) => [ip, node, block, owner ?? '', type, to]),
+  )
+  if (unclassified === 0) return table
+  return `${table}\nof ${count(unclassified, 'address', 'addresses')} nobody can tell whether they are borrowed: their blocks name no node for them\n`
 }
 
 type Checked = Pick<Report, 'pools' | 'blocks' | 'nodes' | 'asked' | 'looked' | 'faults' | 'allocations'>

@@ -14,8 +14,8 @@ import { checkThere, IPAM_CHECK_THERE } from './ipam-nodes.ts'
 import { releaseAddress, releaseLeaks, releaseNode } from './ipam-release.ts'
 import { leaksOf } from './ipam-report.ts'
 import { splitPool } from './ipam-split.ts'
-import { addressUse, shownForecast, usage } from './ipam-usage.ts'
-import { renderAddress, renderForecast, renderReleased, renderUsage } from './ipam-view.ts'
+import { addressUse, borrowedAddresses, shownForecast, usage } from './ipam-usage.ts'
+import { renderAddress, renderBorrowed, renderForecast, renderReleased, renderUsage } from './ipam-view.ts'
 import { wholeNumberOf } from './numbers.ts'
 import { FORMATS, type Format, show } from './render.ts'
 import { socketOption } from './socket.ts'
@@ -27,6 +27,7 @@ export const ipamCommands: readonly Command[] = [
     arguments: [],
     options: [
       { flags: '--show-blocks', summary: "each pool's blocks too" },
+      { flags: '--show-borrowed', summary: 'the addresses that other nodes than the owners of their blocks have' },
       { flags: '--ip <address>', summary: 'whose this address is; exit code 1 when it is free' },
       outputOption,
     ],
@@ -100,11 +101,17 @@ export const ipamCommands: readonly Command[] = [
 ]
 
 async function ipamShow(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const { ip, showBlocks } = options
+  const { ip, showBlocks, showBorrowed } = options
   const format = options['output'] as Format
-  if (ip !== undefined && showBlocks === true) throw new UsageError('give --ip or --show-blocks, not both')
+  if ([ip !== undefined, showBlocks === true, showBorrowed === true].filter(Boolean).length > 1)
+    throw new UsageError('give one of --ip, --show-blocks and --show-borrowed')
   const address = ip === undefined ? undefined : parseAddress(String(ip))
   if (ip !== undefined && address === undefined) throw new UsageError(`--ip ${ip} is no IP address`)
+  if (showBorrowed === true) {
+    const found = borrowedAddresses(await all(context, 'IPAMBlock'))
+    context.out(show(found, format, () => renderBorrowed(found)))
+    return EXIT.fine
+  }
   const [pools, blocks] = await Promise.all([all(context, 'IPPool'), all(context, 'IPAMBlock')])
   if (address !== undefined) {
     const use = addressUse(address, pools, blocks)

@@ -1,8 +1,8 @@
 import test from 'ava'
 import { formatRef } from '../../api/status.ts'
 import { ipamFaults } from '../../ctl/ipam-faults.ts'
-import { addressUse, shownForecast, usage } from '../../ctl/ipam-usage.ts'
-import { renderAddress, renderForecast, renderUsage } from '../../ctl/ipam-view.ts'
+import { addressUse, borrowedAddresses, shownForecast, usage } from '../../ctl/ipam-usage.ts'
+import { renderAddress, renderBorrowed, renderForecast, renderUsage } from '../../ctl/ipam-view.ts'
 import { aBlock, aPool } from '../datastore/objects.ts'
 
 const pool = aPool('p1')
@@ -111,6 +111,35 @@ Handle:    net.c1.eth0
 pod:       web
 namespace: shop
 `,
+  )
+})
+
+test("addresses of nodes that their block does not belong to show in calicoctl's table, and those that name no node are counted", t => {
+  const lent = { handle_id: 'net.c2.eth0', secondary: { pod: 'db', namespace: 'shop', node: 'n2' } }
+  const tunnel = { handle_id: 'vxlan-tunnel-addr-n3', secondary: { node: 'n3', type: 'vxlanTunnelAddress' } }
+  const blocks = [
+    half('10.244.0.64/31', { allocations: [0, 1], unallocated: [], attributes: [web, tunnel] }),
+    half('10.244.0.8/31', { allocations: [0, 1], unallocated: [], attributes: [lent, web] }),
+    half('10.244.0.16/31', { affinity: undefined, attributes: [lent] }),
+    half('10.244.0.32/31', { attributes: [{ handle_id: 'old', secondary: {} }] }),
+  ]
+  const found = borrowedAddresses(blocks)
+  t.is(
+    renderBorrowed(found),
+    `IP           BORROWING-NODE  BLOCK           BLOCK OWNER  TYPE                ALLOCATED-TO
+10.244.0.8   n2              10.244.0.8/31   n1           pod                 shop/db
+10.244.0.16  n2              10.244.0.16/31               pod                 shop/db
+10.244.0.65  n3              10.244.0.64/31  n1           vxlanTunnelAddress
+
+of 1 address nobody can tell whether they are borrowed: their blocks name no node for them
+`,
+  )
+  t.deepEqual(found.borrowed[0], {
+    ...{ ip: '10.244.0.8', node: 'n2', block: '10.244.0.8/31', owner: 'n1', type: 'pod', to: 'shop/db' },
+  })
+  t.is(
+    renderBorrowed(borrowedAddresses([half('10.244.0.8/31')])),
+    'IP  BORROWING-NODE  BLOCK  BLOCK OWNER  TYPE  ALLOCATED-TO\n',
   )
 })
 

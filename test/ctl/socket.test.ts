@@ -154,6 +154,10 @@ test('ipam show and ipam check read the API server', async t => {
   t.like(await ctl('ipam', 'show', '--ip=10.244.0.8'), { code: 0 })
   t.like(await ctl('ipam', 'show', '--ip=10.244.0.9'), { code: 1 })
   t.like(await ctl('ipam', 'show', '--ip=cat'), { code: 2 })
+  t.deepEqual(JSON.parse((await ctl('ipam', 'show', '--show-borrowed', '-o', 'json')).out), {
+    ...{ borrowed: [], unclassified: 1 },
+  })
+  t.like(await ctl('ipam', 'show', '--show-borrowed', '--show-blocks'), { code: 2 })
   t.like(await ctl('ipam', 'check'), {
     code: 0,
     out: 'nothing is wrong with 1 pool, 1 block and 1 address; none of 1 node was asked\n',
