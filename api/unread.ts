@@ -100,10 +100,11 @@ export const UNREAD: readonly UnreadGroup[] = [
   bgp('service*', 'no addresses of Services are announced', 'addresses of Services'),
   bgp('localWorkloadPeering*', 'pods are no BGP peers', 'peers in pods'),
   bgp(
-    'bindMode ignoredInterfaces',
-    'the port is open at every address, and routes of interfaces are not announced',
-    'nothing yet',
+    'bindMode',
+    'the port is open at the addresses of the node alone, as with NodeIP',
+    'nothing: nobody reaches a node for BGP at another address',
   ),
+  bgp('ignoredInterfaces', 'routes of interfaces are not announced', 'nothing: there is nothing to leave out'),
   bgp(
     'programClusterRoutes ipv4NormalRoutePriority ipv6NormalRoutePriority',
     'learned blocks are routes without a metric',

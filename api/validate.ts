@@ -106,10 +106,16 @@ export function validate<K extends Kind>(kind: K, value: unknown): Resource<K> |
 function validated<K extends Kind>(kind: K, given: unknown): Resource<K> | Problem[] {
   const row: KindRow = kinds[kind]
   const shape = row.schema === anySpec || row.schema === anyPolicy ? row.shape?.() : undefined
-  const result = row.schema.safeParse(shape === undefined ? given : withShapeDefaults(shape, given))
+  const whole = row.shape === undefined ? given : withSpec(given)
+  const result = row.schema.safeParse(shape === undefined ? whole : withShapeDefaults(shape, whole))
   if (!result.success) return result.error.issues.flatMap(issue => problemsOf(issue))
   const problems = identityProblems(kind, result.data as Identity)
   return problems.length === 0 ? (result.data as Resource<K>) : problems
+}
+
+/** Calico's CRDs of crd.projectcalico.org/v1 ask for no spec, and calicoctl shows one that is absent as an empty one. */
+function withSpec(given: unknown): unknown {
+  return isObject(given) && given['spec'] === undefined ? { ...given, spec: {} } : given
 }
 
 /** What is wrong with a value that is nested deeper than so many levels; undefined for any other. */

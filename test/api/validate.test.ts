@@ -1,4 +1,5 @@
 import test from 'ava'
+import { crdKinds } from '../../api/crd.ts'
 import { durationSeconds } from '../../api/fields.ts'
 import { type Kind, type KindRow, kindNamed, kinds } from '../../api/kinds.ts'
 import { admit, type Problem, validate } from '../../api/validate.ts'
@@ -101,6 +102,18 @@ test('unknown fields are kept, and a field that is null is absent', t => {
     metadata: { name: 'p', namespace: 'd' },
     spec: { containers: [{ name: 'c' }], list: [null, 1] },
   } as never)
+})
+
+test('an object of a custom kind without spec is read as one with an empty spec: the stored form of Calico’s kinds asks for none', t => {
+  for (const kind of crdKinds()) {
+    const { namespaced }: KindRow = kinds[kind]
+    const metadata = { name: 'x', ...(namespaced && { namespace: 'd' }) }
+    const empty = validate(kind, { metadata, spec: {} })
+    for (const object of [{ metadata }, { metadata, spec: null }]) t.deepEqual(validate(kind, object), empty, kind)
+  }
+  t.like(validate('BGPConfiguration', { metadata: { name: 'x' } }), { spec: { nodeToNodeMeshEnabled: true } })
+  t.like(validate('IPPool', { metadata: { name: 'x' } }), [{ path: 'spec.cidr' }])
+  t.like(admit('BGPConfiguration', { metadata: { name: 'default' } }), [{ path: 'spec', message: 'is required' }])
 })
 
 test('a key named __proto__ stays a key and changes nothing else', t => {
