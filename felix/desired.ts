@@ -13,8 +13,8 @@ import type {
 export type TunnelDevice = {
   name: 'tunl0' | 'vxlan.calico' | 'vxlan-v6.calico'
   kind: 'ipip' | 'vxlan'
-  /** Held as a /32 on the device. tunl0 carries packets without one, until IPAM has given it. */
-  address?: string
+  /** Each held as a single address on the device. It carries packets without one, until IPAM has given it. */
+  addresses: readonly string[]
   mtu: number
   mac?: string
   vni?: number

@@ -50,6 +50,7 @@ export type RemoteNode = {
   precedence?: string
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
+  vxlanTunnelAddressV6?: string
   vxlanTunnelMac?: string
 }
 
@@ -81,6 +82,8 @@ export type ThisNode = {
   heedsRouters?: true
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
+  /** The source of what this node itself sends into VXLAN by IPv6; no route of another node depends on it. */
+  vxlanTunnelAddressV6?: string
   vxlanTunnelMac?: string
 }
 

@@ -43,7 +43,9 @@ export class FilterGroup {
   /** Takes in the addresses of another node's tunnels; undefined: it has none. */
   updateTunnelsOf(name: string, node: RemoteNode | undefined): void {
     if (this.#marks === undefined) return
-    const ends = [node?.ipipTunnelAddress, node?.vxlanTunnelAddress].filter(address => address !== undefined)
+    const { ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelAddressV6 } = node ?? {}
+    const all = [ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelAddressV6]
+    const ends = all.filter(address => address !== undefined)
     for (const address of this.#farTunnels.update(name, ends)) {
       const element = nodeTunnelElement(this.#marks, address)
       this.#outputs.nftElement.want(nftElementKey(element), this.#farTunnels.has(address) ? element : undefined)

@@ -336,12 +336,13 @@ function ownPrefixes(node: ThisNode): Pick<Here, 'addresses' | 'subnets' | 'subn
   const addresses = new PrefixIndex<true>()
   const subnets = new PrefixIndex<true>()
   const subnetNames = new Set<string>()
-  const { ipv4, ipv6, ipipTunnelAddress, vxlanTunnelAddress } = node
+  const { ipv4, ipv6, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelAddressV6 } = node
   for (const address of [
     ipv4?.split('/')[0],
     ipv6?.split('/')[0],
     ipipTunnelAddress,
     vxlanTunnelAddress,
+    vxlanTunnelAddressV6,
     GATEWAY.ipv4,
   ]) {
     const prefix = address === undefined ? undefined : parsePrefix(address)

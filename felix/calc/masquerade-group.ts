@@ -10,7 +10,7 @@ import { DEFAULT_NAT, masqueradeNode, masqueradeProgram, NAT_FAMILIES } from './
 import type { TunnelsNeeded } from './mtu.ts'
 import type { NodeAddresses } from './node-addresses.ts'
 import type { Output } from './output.ts'
-import { tunnelNames } from './tunnels.ts'
+import { devicesWithAddress } from './tunnels.ts'
 
 type Nodes = Pick<NodeAddresses, 'has' | 'all'>
 type Outputs = { readonly [K in 'nftTable' | 'nftElement']: Output<Desired[K]> }
@@ -72,7 +72,7 @@ export class MasqueradeGroup {
     // of two with one CIDR the first by name counts
     const pools = [...this.#pools].sort(([a], [b]) => (a < b ? 1 : -1)).map(([, pool]) => pool)
     for (const family of NAT_FAMILIES) {
-      const input = { pools, nat, tunnels: tunnelNames(here.tunnels) }
+      const input = { pools, nat, tunnels: devicesWithAddress(here.tunnels, family) }
       const program = masqueradeProgram(name, family, input)
       this.#outputs.nftTable.want(nftTableKey(program.table), program)
       if (program.absent !== true && nat.keepAddressTo === 'pools and nodes') withNodes.push(program.table.family)

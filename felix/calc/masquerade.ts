@@ -50,7 +50,7 @@ const AFTER_SRCNAT = 101
 export type MasqueradeInput = {
   pools: Iterable<Pool>
   nat: NatSettings
-  /** Names of the tunnel devices that this node has or may get. */
+  /** Names of the tunnel devices that this node has or may get, and that have an address of the family. */
   tunnels: readonly string[]
 }
 
@@ -60,9 +60,7 @@ export function masqueradeProgram(name: string, family: Family, { pools, nat, tu
   const table = { kind: 'table', family: of.family, name } as const
   const ranges = poolRanges(pools, family)
   const masquerades = ranges.masqueraded.length > 0
-  // what a node sends into a tunnel by IPv6 has its own address: the device has none
-  const devices = family === 'ipv4' ? tunnels : []
-  if (!masquerades && devices.length === 0) return { table, sets: [], chains: [], rules: [], absent: true }
+  if (!masquerades && tunnels.length === 0) return { table, sets: [], chains: [], rules: [], absent: true }
 
   const set = (setName: string, type: string, flags?: NftSet['flags']): NftSet => {
     return { kind: 'set', ...of, name: setName, type, ...(flags !== undefined && { flags }) }
@@ -95,7 +93,7 @@ export function masqueradeProgram(name: string, family: Family, { pools, nat, tu
     chains: [
       chain(OUTGOING),
       chain(POSTROUTING, { type: 'nat', hook: 'postrouting', priority: BEFORE_SRCNAT, policy: 'accept' }),
-      ...(devices.length === 0
+      ...(tunnels.length === 0
         ? []
         : [chain(INTO_TUNNELS, { type: 'nat', hook: 'postrouting', priority: AFTER_SRCNAT, policy: 'accept' })]),
     ],
@@ -105,7 +103,7 @@ export function masqueradeProgram(name: string, family: Family, { pools, nat, tu
         ? []
         : (['tcp', 'udp'] as const).map(each => rule(OUTGOING, 'natPortRange', ofProtocol(each), translate(ports)))),
       rule(OUTGOING, 'natOutgoing', translate()),
-      ...devices.map(device =>
+      ...tunnels.map(device =>
         rule(INTO_TUNNELS, 'address of the tunnel', toInterface(device), fromOtherOwnAddress(), masquerade()),
       ),
       ...(masquerades

@@ -52,7 +52,7 @@ const ALLOWED = { ipv4: 'allowed_ipv4', ipv6: 'allowed_ipv6' } as const
 const NODES = 'nodes'
 const NODES_OF = { ipv4: NODES, ipv6: 'nodes_ipv6' } as const
 /** Addresses of the tunnel devices of other nodes: what a node sends to pods through a tunnel comes from there. */
-const NODE_TUNNELS = 'node_tunnels'
+const NODE_TUNNELS = { ipv4: 'node_tunnels', ipv6: 'node_tunnels_ipv6' } as const
 /** The address of this node that its tunnels over a family end at. */
 const THIS_NODE = { ipv4: 'this_node', ipv6: 'this_node_ipv6' } as const
 
@@ -91,7 +91,8 @@ export function podFilterPrograms(
         inet.set(ALLOWED.ipv6, 'ifname . ipv6_addr', ['interval']),
         inet.set(NODES_OF.ipv4, 'ipv4_addr'),
         inet.set(NODES_OF.ipv6, 'ipv6_addr'),
-        inet.set(NODE_TUNNELS, 'ipv4_addr'),
+        inet.set(NODE_TUNNELS.ipv4, 'ipv4_addr'),
+        inet.set(NODE_TUNNELS.ipv6, 'ipv6_addr'),
         inet.set(THIS_NODE.ipv4, 'ipv4_addr'),
         inet.set(THIS_NODE.ipv6, 'ipv6_addr'),
       ],
@@ -167,11 +168,9 @@ function foreignRules({ drop }: Table, family: Family): NftRule[] {
   return [
     rule(`foreign ${names[family]} source`, [...ofFamily(family), ...sourceNotOfInterface(family, ALLOWED[family])]),
     rule('source of a node', source(family, 'in', NODES_OF[family])),
+    rule('source of a node', source(family, 'in', NODE_TUNNELS[family])),
     ...(family === 'ipv4'
-      ? [
-          rule('source of a node', source(family, 'in', NODE_TUNNELS)),
-          rule('loopback source', sourceStartsWith(LOOPBACK_OCTET)),
-        ]
+      ? [rule('loopback source', sourceStartsWith(LOOPBACK_OCTET))]
       : [
           rule('link-local source', sourceIsLinkLocal()),
           rule('neighbour discovery under a foreign source', isNeighbourDiscovery()),
@@ -191,7 +190,7 @@ function errorRules({ drop, rule }: Table, family: Family): NftRule[] {
     // nft has no words for fields of the packet that an error quotes
     rule(chain, [...quotesPacketToInterface(family, POD[family]), ...RETURN], 'about a packet to this pod'),
     drop(chain, reason, quotesPacketTo(family, NODES_OF[family])),
-    ...(family === 'ipv4' ? [drop(chain, reason, quotesPacketTo(family, NODE_TUNNELS))] : []),
+    drop(chain, reason, quotesPacketTo(family, NODE_TUNNELS[family])),
     rule(
       chain,
       [...quotesPacketToInterface(family, ALLOWED[family]), ...RETURN],
@@ -286,7 +285,7 @@ export function nodeElement({ table }: PodFilterMarks, address: string): NamedNf
 
 /** The element of the address of another node's tunnel device. */
 export function nodeTunnelElement({ table }: PodFilterMarks, address: string): NamedNftElement {
-  return { family: 'inet', table, set: NODE_TUNNELS, words: [address] }
+  return { family: 'inet', table, set: NODE_TUNNELS[familyOf(address)], words: [address] }
 }
 
 export function thisNodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {

@@ -1,4 +1,6 @@
-// Addresses of tunnel devices and of pods' interfaces. An address that is already there is as good as added.
+// Addresses of tunnel devices and of pods' interfaces. An address that is already there is as good as added, and one of IPv6 works
+// at once: nobody else can have it.
+import { familyOf } from '../../lib/ip.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel } from '../port/kernel.ts'
 import { writeEach } from './each.ts'
@@ -52,7 +54,8 @@ export function addressTable(kernel: Kernel, links: LinkView, ownership: Ownersh
         writeEach(links, writes, async (verb, { interfaceName: _, ...address }, ifindex) => {
           if (verb === 'delete') return kernel.deleteAddress({ ...address, ifindex })
           try {
-            await kernel.addAddress({ ...address, ifindex })
+            const noDad = familyOf(address.address) === 'ipv6'
+            await kernel.addAddress({ ...address, ifindex, ...(noDad && { noDad }) })
           } catch (error) {
             if (!(error instanceof KernelError) || error.errno !== ERRNO.EEXIST) throw error
           }

@@ -1,7 +1,7 @@
 // Which kernel objects are ours. Every object that Margay writes carries a mark that a restarted process knows again:
 // a route its protocol number, everything on a pod's interface the prefix of that interface's name, everything on a
 // tunnel device the device's name. What carries no mark of ours is another owner's and is left alone.
-import { addressBits, familyOf } from '../../lib/ip.ts'
+import { addressBits, familyOf, isLinkLocal } from '../../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import { GATEWAY } from '../pod-interface.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE } from '../port/routes.ts'
@@ -67,11 +67,13 @@ export class Ownership {
   }
 
   /**
-   * Whether a single address on an interface is ours: all on a VXLAN device of ours; those within our destinations on the
+   * Whether a single address on an interface is ours: all on a VXLAN device of ours but link-local ones; of IPv4 also those within our destinations on the
    * IP-in-IP device, where IPVS may keep others; on `lo` only the pods' gateway that an earlier version put there.
    */
   ownsAddress({ interfaceName, address, length, scope }: NamedAddress): boolean {
-    if (familyOf(address) !== 'ipv4' || length !== addressBits('ipv4')) return false
+    const family = familyOf(address)
+    if (length !== addressBits(family)) return false
+    if (family === 'ipv6') return this.ownsVxlan(interfaceName) && !isLinkLocal(address)
     if (interfaceName === 'lo') return address === GATEWAY.ipv4 && scope === ROUTE_SCOPE.link
     if (interfaceName === this.marks.ipipDevice) return this.isDestination(address)
     return this.ownsVxlan(interfaceName)

@@ -5,6 +5,7 @@ import test from 'ava'
 import fc from 'fast-check'
 import type { Condition } from '../../api/status.ts'
 import { podFilterPrograms, sourceElements } from '../../felix/calc/pod-filter.ts'
+import { vtepMac } from '../../felix/calc/tunnels.ts'
 import type { Felix } from '../../felix/loop.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import { HOST_MAC } from '../../kernel/pod-interface.ts'
@@ -38,6 +39,7 @@ const NODE = '192.168.10.11'
 const FAR_NODE = '192.168.20.12'
 const FAR_TUNNEL = '10.244.2.1'
 const NODE6 = 'fd00:10::11'
+const FAR_TUNNEL6 = 'fd00:10:2::1'
 /** Addresses that this node has and its Node object has not. */
 const [UNTOLD, UNTOLD6] = ['192.0.2.77', '2001:db8:77::1']
 
@@ -67,6 +69,12 @@ else {
       },
       world: {
         node: { name: 'n1', ipv4: `${NODE}/24`, ipv6: `${NODE6}/64`, uplink: 'eth0', vxlanTunnelAddress: '10.244.1.1' },
+        remotes: [
+          {
+            ...{ name: 'n2', address: FAR_NODE, vxlanTunnelAddress: FAR_TUNNEL, vxlanTunnelAddressV6: FAR_TUNNEL6 },
+            vxlanTunnelMac: vtepMac('n2'),
+          },
+        ],
         config: { ...config, ...(mayAllow && { allowSources: true as const }) },
         endpoints: [
           { ...endpoint, id: 'pod', interfaceName: 'calipod1', mac: MAC.calipod1, addresses: [POD, POD6] },
@@ -329,6 +337,7 @@ else {
         ['the own node', from4(NODE, OTHER), ['source of a node']],
         ['the other node', from4(FAR_NODE, OTHER), ['source of a node']],
         ['the other node, as pods know it through its tunnel', datagram(FAR_TUNNEL), ['source of a node']],
+        ['the same by IPv6', datagram(FAR_TUNNEL6), ['source of a node']],
         ['the own node by IPv6', datagram(NODE6), ['source of a node']],
         ['the own node by an address that its Node object has not', datagram(UNTOLD), ['source of a node']],
         ['the same by IPv6', datagram(UNTOLD6), ['source of a node']],
@@ -364,6 +373,7 @@ else {
         ['an error about a packet through the tunnel of the other node', error4(FAR_TUNNEL), [ERROR]],
         ['an IPv6 error about a packet to what it may be', error6('2001:db8::9'), []],
         ['an IPv6 error about a packet to its node', error6(NODE6), [ERROR]],
+        ['an IPv6 error about a packet through the tunnel of the other node', error6(FAR_TUNNEL6), [ERROR]],
       ] as const)
         t.deepEqual(await dropped(frame), [...expected], what)
       await tellSources('198.51.100.0/24')

@@ -1,23 +1,24 @@
 // Three nodes of IPv6 alone, two on one LAN and one behind a router that knows no pod, each with felix and a pod of IPv6 alone, on
 // the real kernel. No host, router or pod has an IPv4 address.
-import { execFile, spawn } from 'node:child_process'
-import { promisify } from 'node:util'
+import { setTimeout as later } from 'node:timers/promises'
 import test from 'ava'
 import { vtepMac } from '../../felix/calc/tunnels.ts'
+import type { ThisNode } from '../../felix/input.ts'
 import { Felix } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
+import { netnsPath } from '../../kernel/netns.ts'
 import { GATEWAY } from '../../kernel/pod-interface.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { linkLocal } from '../../lib/ip.ts'
 import { silentLog } from '../../lib/log.ts'
-import { systemProgram } from '../../lib/system-program.ts'
+import { nft } from '../kernel/nftables-programs.ts'
 import { ETHERTYPE, ethernet, IP_PROTOCOL, icmp, ipv6, sendFrame, udp } from './frames.ts'
+import { ip, megabyteOfTcp, ping, sourceOf } from './ipv6-programs.ts'
 import { isRoot, openNetns, sweep, type TestNetns } from './netns.ts'
 import { eventually } from './node-kernel.ts'
 import { give, route, wire } from './two-nodes.ts'
 import { tell, type World } from './worlds.ts'
 
-const run = promisify(execFile)
 type Node = { n: number; lan: 'a' | 'b'; host: TestNetns; pod: TestNetns; felix: Felix; mac: string }
 
 /** Node n1 and n2 are on LAN a, n3 on LAN b. */
@@ -25,6 +26,8 @@ const LAN = { 1: 'a', 2: 'a', 3: 'b' } as const
 const NUMBERS = [1, 2, 3] as const
 const addressOf = (n: 1 | 2 | 3) => `fd00:${LAN[n]}::1${n}`
 const podOf = (n: number) => `fd00:10:${n}::5`
+const tunnelOf = (n: number) => `fd00:10:${n}::1`
+const SERVICE = 'fd00:96::1'
 
 if (!isRoot)
   test('nodes of IPv6 alone', t => {
@@ -93,20 +96,7 @@ else {
 
   test.serial('a megabyte of TCP passes the tunnel whole', async t => {
     const [a, , c] = nodes
-    const server = spawnNode(
-      c!.pod,
-      `require('net').createServer(c=>{let n=0;c.on('data',d=>n+=d.length);c.on('end',()=>c.end(String(n)))}).listen(7000,'::',()=>console.log('listening'))`,
-    )
-    await new Promise(resolve => server.stdout.once('data', resolve))
-    const client = spawnNode(
-      a!.pod,
-      `const c=require('net').connect(7000,'${podOf(3)}');c.end(Buffer.alloc(1<<20));c.pipe(process.stdout)`,
-    )
-    let said = ''
-    client.stdout.on('data', chunk => (said += chunk))
-    await new Promise(resolve => client.once('exit', resolve))
-    server.kill('SIGKILL')
-    t.is(said, `${1 << 20}`)
+    t.is(await megabyteOfTcp(a!.pod, c!.pod, podOf(3)), `${1 << 20}`)
   })
 
   test.serial('a packet of 1,430 octets passes the tunnel, a larger one is refused at the source', async t => {
@@ -125,6 +115,45 @@ else {
     await ping(nodes[2]!.pod, 'fd00:a::1', 2)
     t.pass()
   })
+
+  test.serial(
+    'a node that gets the address of its tunnel loses no packet, also to a node that knows nothing of it',
+    async t => {
+      const [a, , c] = nodes as [Node, Node, Node]
+      t.is(await sourceOf(a.host, { to: c.pod, at: podOf(3) }), addressOf(1), 'and the answer came past the tunnel')
+      const said = Promise.all([a.pod, a.host].map(from => ping(from, podOf(3), 80, ['-i', '0.02'])))
+      await later(400)
+      a.felix.configure({ node: { ...nodeOf(1), vxlanTunnelAddressV6: tunnelOf(1) } })
+      await a.felix.inSync()
+      for (const each of await said) t.regex(each, / 0% packet loss/)
+      for (const { n, felix } of nodes) felix.configure({ node: { ...nodeOf(n), vxlanTunnelAddressV6: tunnelOf(n) } })
+      for (const { felix } of nodes) await felix.inSync()
+    },
+  )
+
+  test.serial(
+    'what a node itself begins to a pod behind the router has the address of the tunnel, and is answered through it',
+    async t => {
+      const [a, b, c] = nodes as [Node, Node, Node]
+      // as routers do that let nobody send under addresses that they do not know
+      const drop = 'iifname . oifname { "a" . "b", "b" . "a" } ip6 saddr fd00:10::/32 drop'
+      const strict = `chain forward { type filter hook forward priority 0; ${drop}; }`
+      nft(netnsPath(router.name), ['-f', '-'], `table inet strict {\n${strict}\n}\n`)
+      const service = `chain out { type nat hook output priority -100; ip6 daddr ${SERVICE} dnat to ${podOf(3)}; }`
+      nft(netnsPath(a.host.name), ['-f', '-'], `table ip6 service {\n${service}\n}\n`)
+      const far = { to: c.pod, at: podOf(3) }
+      t.is(await sourceOf(a.host, far), tunnelOf(1))
+      t.is(await sourceOf(c.host, { to: a.pod, at: podOf(1) }), tunnelOf(3))
+      t.is(await sourceOf(a.host, far, SERVICE), tunnelOf(1), 'by a Service')
+      t.is(await sourceOf(a.host, { ...far, source: addressOf(1) }), tunnelOf(1), 'a program that chose the uplink')
+      t.is(await sourceOf(a.host, { to: b.pod, at: podOf(2) }), addressOf(1), 'within the LAN')
+      t.is(await sourceOf(a.host, { to: a.pod, at: podOf(1) }), tunnelOf(1), 'the own pod')
+      t.is(await sourceOf(a.pod, far), podOf(1), 'a pod keeps its own')
+      t.is(await megabyteOfTcp(a.host, c.pod, podOf(3)), `${1 << 20}`)
+      nft(netnsPath(router.name), ['delete', 'table', 'inet', 'strict'])
+      nft(netnsPath(a.host.name), ['delete', 'table', 'ip6', 'service'])
+    },
+  )
 
   test.serial(
     'a router advertisement of a pod, and VXLAN packets to nodes by a pod and by a stranger, are dropped',
@@ -172,12 +201,11 @@ else {
     'an agent that starts again loses no packet, and takes the tunnel away where no pool asks for it',
     async t => {
       const [a] = nodes as [Node]
-      const args = ['-6', '-q', '-i', '0.02', '-c', '50', '-W', '10', podOf(3)]
-      const pings = run(systemProgram('ip'), ['netns', 'exec', a.pod.name, systemProgram('ping'), ...args])
+      const pings = Promise.all([a.pod, a.host].map(from => ping(from, podOf(3), 50, ['-i', '0.02'])))
       await a.felix.close()
-      a.felix = startFelix(a)
+      a.felix = startFelix(a, true)
       await a.felix.inSync()
-      t.regex((await pings).stdout, / 0% packet loss/)
+      for (const said of await pings) t.regex(said, / 0% packet loss/)
       a.felix.set('pool', 'fd00:10::/32', { ...POOL, vxlan: 'Never' })
       await eventually('it is gone', async () => (await a.host.kernel.link('vxlan-v6.calico')) === undefined)
     },
@@ -192,10 +220,15 @@ const POOL = {
   disableBgpExport: false,
 } as const
 
-function startFelix({ n, host, mac }: Pick<Node, 'n' | 'host' | 'mac'>): Felix {
+/** A node of a version without IPv6 addresses of tunnels. */
+function nodeOf(n: number): ThisNode {
+  return { name: `n${n}`, ipv6: `${addressOf(n as 1)}/64`, uplink: 'eth0' }
+}
+
+function startFelix({ n, host, mac }: Pick<Node, 'n' | 'host' | 'mac'>, addressed = false): Felix {
   const others = NUMBERS.filter(other => other !== n)
   const input: World = {
-    node: { name: `n${n}`, ipv6: `${addressOf(n as 1)}/64`, uplink: 'eth0' },
+    node: { ...nodeOf(n), ...(addressed && { vxlanTunnelAddressV6: tunnelOf(n) }) },
     config: { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 },
     capabilities: { ipip: false, vxlan: true },
     pools: [POOL],
@@ -225,18 +258,4 @@ function startFelix({ n, host, mac }: Pick<Node, 'n' | 'host' | 'mac'>): Felix {
   tell(felix, input)
   for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
   return felix
-}
-
-function ip({ name }: TestNetns, ...args: string[]): Promise<{ stdout: string }> {
-  return run(systemProgram('ip'), ['-n', name, ...args])
-}
-
-function spawnNode({ name }: TestNetns, program: string) {
-  const args = ['netns', 'exec', name, process.execPath, '-e', program]
-  return spawn(systemProgram('ip'), args, { stdio: ['ignore', 'pipe', 'inherit'] })
-}
-
-async function ping({ name }: TestNetns, address: string, count: number, more: string[] = []): Promise<void> {
-  const args = ['-6', '-q', '-i', '0.05', '-c', `${count}`, '-W', '20', ...more, address]
-  await run(systemProgram('ip'), ['netns', 'exec', name, systemProgram('ping'), ...args])
 }

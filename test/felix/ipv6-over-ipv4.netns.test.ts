@@ -1,14 +1,11 @@
 // Pods that have IPv6 alone, on two nodes on two subnets that have IPv4 alone (two-nodes.ts), talk through vxlan.calico. IPv6 is off
 // on both hosts, as administrators leave it where they have none.
-import { execFile, spawn } from 'node:child_process'
-import { promisify } from 'node:util'
 import test from 'ava'
-import { systemProgram } from '../../lib/system-program.ts'
+import { ip, megabyteOfTcp, ping, sourceOf } from './ipv6-programs.ts'
 import { isRoot, sweep, type TestNetns } from './netns.ts'
 import { eventually } from './node-kernel.ts'
 import { type Net, startFelix, twoNodes } from './two-nodes.ts'
 
-const run = promisify(execFile)
 /** Of the pod of the second node. */
 const FAR = 'fd00:10:2::5'
 
@@ -49,37 +46,31 @@ else {
 
   test.serial('a megabyte of TCP passes the tunnel whole', async t => {
     const [a, b] = net.nodes
-    const server = spawnNode(
-      b.pod,
-      `require('net').createServer(c=>{let n=0;c.on('data',d=>n+=d.length);c.on('end',()=>c.end(String(n)))}).listen(7000,'::',()=>console.log('listening'))`,
-    )
-    await new Promise(resolve => server.stdout.once('data', resolve))
-    const client = spawnNode(
-      a.pod,
-      `const c=require('net').connect(7000,'${FAR}');c.end(Buffer.alloc(1<<20));c.pipe(process.stdout)`,
-    )
-    let said = ''
-    client.stdout.on('data', chunk => (said += chunk))
-    await new Promise(resolve => client.once('exit', resolve))
-    server.kill('SIGKILL')
-    t.is(said, `${1 << 20}`)
+    t.is(await megabyteOfTcp(a.pod, b.pod, FAR), `${1 << 20}`)
   })
 
   test.serial('a restart of felix loses no IPv6 packet', async t => {
     const [a] = net.nodes
-    const args = ['netns', 'exec', a.pod.name, systemProgram('ping'), '-q', '-i', '0.01', '-c', '100', '-W', '10', FAR]
-    const pings = spawn(systemProgram('ip'), args, { stdio: ['ignore', 'pipe', 'ignore'] })
-    let said = ''
-    pings.stdout.on('data', chunk => (said += chunk))
-    const ended = new Promise(resolve => pings.once('exit', resolve))
+    const pings = Promise.all([a.pod, a.host].map(from => ping(from, FAR, 100, ['-i', '0.01'])))
     for (let i = 0; i < 3; i++) {
       await a.felix.close()
       a.felix = startFelix(a)
       await a.felix.inSync()
     }
-    await ended
-    t.regex(said, / 0% packet loss/)
+    for (const said of await pings) t.regex(said, / 0% packet loss/)
   })
+
+  test.serial(
+    'a node without an IPv6 address of its own reaches pods of the other node and its own with the address of the tunnel',
+    async t => {
+      const [a, b] = net.nodes
+      t.is(await sourceOf(a.host, { to: b.pod, at: FAR }), 'fd00:10:1::1')
+      t.is(await sourceOf(b.host, { to: a.pod, at: 'fd00:10:1::5' }), 'fd00:10:2::1')
+      t.is(await sourceOf(a.host, { to: a.pod, at: 'fd00:10:1::5' }), 'fd00:10:1::1')
+      t.is(await megabyteOfTcp(a.host, b.pod, FAR), `${1 << 20}`)
+      await ping(b.pod, 'fd00:10:1::1', 1)
+    },
+  )
 
   for (const [what, break_] of [
     ['the tunnel is deleted', (host: TestNetns) => host.otherProgram.deleteLink('vxlan.calico')],
@@ -89,16 +80,21 @@ else {
       async ({ otherProgram }: TestNetns) =>
         otherProgram.writeSysctl('ipv6', ['conf', 'vxlan.calico', 'disable_ipv6'], '1'),
     ],
+    [
+      'the address of the tunnel is deleted',
+      (host: TestNetns) => ip(host, 'addr', 'del', 'fd00:10:1::1/128', 'dev', 'vxlan.calico'),
+    ],
   ] as const)
-    test.serial(`IPv6 pods reach each other again after ${what} by hand`, async t => {
+    test.serial(`IPv6 pods and nodes reach pods of the other node again after ${what} by hand`, async t => {
       const [{ host, pod }] = net.nodes
       await break_(host)
-      await eventually('the pod answers again', () =>
-        ping(pod, FAR, 1, ['-W', '0.2']).then(
-          () => true,
-          () => false,
-        ),
-      )
+      for (const from of [pod, host])
+        await eventually('the pod answers again', () =>
+          ping(from, FAR, 1, ['-W', '0.2']).then(
+            () => true,
+            () => false,
+          ),
+        )
       t.pass()
     })
 
@@ -121,18 +117,4 @@ else {
     })
     t.pass()
   })
-}
-
-function ip({ name }: TestNetns, ...args: string[]): Promise<{ stdout: string }> {
-  return run(systemProgram('ip'), ['-n', name, ...args])
-}
-
-function spawnNode({ name }: TestNetns, program: string) {
-  const args = ['netns', 'exec', name, process.execPath, '-e', program]
-  return spawn(systemProgram('ip'), args, { stdio: ['ignore', 'pipe', 'inherit'] })
-}
-
-async function ping({ name }: TestNetns, address: string, count: number, more: string[] = []): Promise<void> {
-  const args = ['-6', '-q', '-i', '0.05', '-c', `${count}`, '-W', '10', ...more, address]
-  await run(systemProgram('ip'), ['netns', 'exec', name, systemProgram('ping'), ...args])
 }

@@ -1,7 +1,17 @@
 // The ways of packets between IPv6 pods: direct, in VXLAN over IPv4, in VXLAN over IPv6.
 import test from 'ava'
 import { desiredState, lines, said } from './wanted.ts'
-import { calculated, IPIP_POOL, IPV6_ALONE, IPV6_BESIDE_BOTH, IPV6_OVER_IPV4, learned, VXLAN_POOL } from './worlds.ts'
+import {
+  calculated,
+  IPIP_POOL,
+  IPV6_ADDRESSED,
+  IPV6_ALONE,
+  IPV6_BESIDE_BOTH,
+  IPV6_OVER_IPV4,
+  learned,
+  VXLAN_POOL,
+  type World,
+} from './worlds.ts'
 
 test('an IPv6 block that is announced over IPv4 goes through the VXLAN device, also within a LAN', t => {
   t.deepEqual(
@@ -57,7 +67,7 @@ test('a node of IPv6 alone reaches blocks of its LAN directly, and those behind 
   t.deepEqual(tunnels, [
     {
       ...{ name: 'vxlan-v6.calico', kind: 'vxlan', mac: '66:00:00:00:00:01', vni: 4096, port: 4789 },
-      ...{ mtu: 1430, local: '2001:db8:10::11' },
+      ...{ addresses: [], mtu: 1430, local: '2001:db8:10::11' },
     },
   ])
   t.deepEqual(
@@ -92,6 +102,34 @@ test('a node with both families goes over IPv6 to those of IPv6 alone, and over 
     tunnels.map(({ name, mtu }) => `${name} ${mtu}`),
     ['vxlan-v6.calico 1430', 'vxlan.calico 1450'],
   )
+})
+
+test('the IPv6 address of the tunnels is on each device of VXLAN that carries IPv6, and changes no route', t => {
+  const { addresses, routes } = desiredState(IPV6_ADDRESSED)
+  t.deepEqual(
+    addresses.map(({ interfaceName, address, length, scope }) => `${address}/${length} dev ${interfaceName} ${scope}`),
+    ['fd00:10:1::1/128 dev vxlan-v6.calico 0', 'fd00:10:1::1/128 dev vxlan.calico 0'],
+  )
+  t.deepEqual(routes, desiredState(IPV6_BESIDE_BOTH).routes)
+  const over = (world: World) => desiredState(world).addresses.map(({ interfaceName }) => interfaceName)
+  t.deepEqual(over({ ...IPV6_ADDRESSED, remotes: IPV6_ADDRESSED.remotes.slice(2) }), ['vxlan.calico'])
+  const { ipv4: _, ...node } = IPV6_ADDRESSED.node
+  t.deepEqual(over({ ...IPV6_ADDRESSED, node }), ['vxlan-v6.calico'])
+  // the device is there for IPv4, and IPv6 may be off on it
+  const node4 = { ...IPV6_ADDRESSED.node, vxlanTunnelAddress: '10.245.1.1' }
+  t.deepEqual(
+    desiredState({ ...IPV6_ADDRESSED, node: node4, pools: [VXLAN_POOL] }).addresses.map(({ address }) => address),
+    ['10.245.1.1'],
+  )
+})
+
+test('a block whose next hop would be the own IPv6 tunnel address has no route, and the condition says whose it is', t => {
+  const { routes, conditions } = desiredState({
+    ...IPV6_ADDRESSED,
+    learned: [learned('fd00:10:7::/122', 'fd00:10:1::1')],
+  })
+  t.false(routes.some(({ dst }) => dst === 'fd00:10:7::/122'))
+  t.deepEqual(conditions.map(said), ['BlocksReachable Route fd00:10:7::/122 BadNextHop'])
 })
 
 test('VXLAN over IPv6 comes with the first node of IPv6 alone, and goes with the last', t => {

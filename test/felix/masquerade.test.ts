@@ -56,6 +56,21 @@ test('packets of the node itself into a tunnel get the address of the tunnel, al
   t.is(tableOf({ pools: [IPIP_POOL] }, 'ip6').absent, true)
 })
 
+test('packets of the node itself into VXLAN by IPv6 get the address of the tunnel too, over either family', t => {
+  const six = [pool('fd00:10::/32', { vxlan: 'CrossSubnet' })]
+  const devices = (world: Partial<World>, family: 'ip' | 'ip6') =>
+    rulesOf(tableOf(world, family)).flatMap(rule => rule.match(/^into_tunnels oifname "(\S+)".* masquerade/)?.[1] ?? [])
+  t.deepEqual(devices({ pools: six }, 'ip6'), ['vxlan.calico'])
+  // of IPv6 pools alone the device has no IPv4 address, and no packet of IPv4 goes into it
+  t.deepEqual(devices({ pools: six }, 'ip'), ['vxlan.calico'])
+  const both = { ...EMPTY.node, ipv6: '2001:db8:10::11/64' }
+  t.deepEqual(devices({ pools: six, node: both }, 'ip6'), ['vxlan.calico', 'vxlan-v6.calico'])
+  const { ipv4: _, ...ipv6 } = both
+  t.deepEqual(devices({ pools: six, node: ipv6 }, 'ip6'), ['vxlan-v6.calico'])
+  t.true(tableOf({ pools: six, node: ipv6 }).absent)
+  t.true(tableOf({ pools: [pool('10.245.0.0/16', { vxlan: 'Always' })] }, 'ip6').absent)
+})
+
 test('natPortRange is for TCP and UDP, natOutgoingAddress for IPv4', t => {
   const pools = [pool('10.244.0.0/16', out), pool('fd00:1::/64', out)]
   const ports = { first: 32768, last: 65535 }

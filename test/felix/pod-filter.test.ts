@@ -163,11 +163,15 @@ test('the tunnel addresses of other nodes are those of nodes too, each while som
   const tunnels = () => {
     calculator.step()
     const { nftElement } = calculator.wanted()
-    return [...nftElement.keys()].filter(key => key.startsWith('inet margay node_tunnels ')).sort()
+    return [...nftElement.keys()].filter(key => key.startsWith('inet margay node_tunnels')).sort()
   }
-  const ends = { ipipTunnelAddress: '10.245.2.2', vxlanTunnelAddress: '10.245.2.1' }
+  const ends = { ipipTunnelAddress: '10.245.2.2', vxlanTunnelAddress: '10.245.2.1', vxlanTunnelAddressV6: 'fd00:2::1' }
   const calculator = calculated({ ...EMPTY, remotes: [{ ...N2, ...ends }] })
-  t.deepEqual(tunnels(), ['inet margay node_tunnels 10.245.2.1', 'inet margay node_tunnels 10.245.2.2'])
+  t.deepEqual(tunnels(), [
+    'inet margay node_tunnels 10.245.2.1',
+    'inet margay node_tunnels 10.245.2.2',
+    'inet margay node_tunnels_ipv6 fd00:2::1',
+  ])
   calculator.set('remote', 'n9', { name: 'n9', address: '192.168.10.19', vxlanTunnelAddress: '10.245.2.1' })
   calculator.set('remote', 'n2', undefined)
   t.deepEqual(tunnels(), ['inet margay node_tunnels 10.245.2.1'])

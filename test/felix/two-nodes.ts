@@ -129,13 +129,18 @@ export function startFelix(
   return felix
 }
 
-/** What differs where pods have IPv6 alone: nobody has a tunnel address, and blocks are announced over IPv4. */
+/** What differs where pods have IPv6 alone: tunnel addresses are of IPv6 too, ::1 of each block, and blocks are announced over IPv4. */
 function ipv6World(n: number): Partial<World> {
   const other = 3 - n
   return {
-    node: { name: `n${n}`, ipv4: `192.168.${n}0.1${n}/24`, uplink: 'eth0' },
+    node: { name: `n${n}`, ipv4: `192.168.${n}0.1${n}/24`, uplink: 'eth0', vxlanTunnelAddressV6: `fd00:10:${n}::1` },
     pools: [{ cidr: 'fd00:10::/32', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false }],
-    remotes: [{ name: `n${other}`, address: `192.168.${other}0.1${other}`, vxlanTunnelMac: vtepMac(`n${other}`) }],
+    remotes: [
+      {
+        ...{ name: `n${other}`, address: `192.168.${other}0.1${other}`, vxlanTunnelMac: vtepMac(`n${other}`) },
+        vxlanTunnelAddressV6: `fd00:10:${other}::1`,
+      },
+    ],
     ownBlocks: [`fd00:10:${n}::/122`],
     learned: [{ prefix: `fd00:10:${other}::/122`, nextHop: `192.168.${other}0.1${other}`, encapsulations: [8] }],
     endpoints: [

@@ -216,6 +216,15 @@ export const IPV6_ALONE: World = {
 /** The same cluster as a node with addresses of both families sees it. */
 export const IPV6_BESIDE_BOTH: World = { ...IPV6_ALONE, node: IPV6_OVER_IPV4.node }
 
+/** The same node with an IPv6 address of its tunnels, and one of another node. */
+export const IPV6_ADDRESSED: World = {
+  ...IPV6_BESIDE_BOTH,
+  node: { ...IPV6_BESIDE_BOTH.node, vxlanTunnelAddressV6: 'fd00:10:1::1' },
+  remotes: IPV6_BESIDE_BOTH.remotes.map(each => {
+    return each.name === 'n3' ? { ...each, vxlanTunnelAddressV6: 'fd00:10:3::1' } : each
+  }),
+}
+
 export const WORLDS: Readonly<Record<string, World>> = {
   empty: EMPTY,
   pools: { ...EMPTY, pools: FULL.pools, ownBlocks: FULL.ownBlocks },
@@ -227,6 +236,7 @@ export const WORLDS: Readonly<Record<string, World>> = {
   ipv6OverIpv4: IPV6_OVER_IPV4,
   ipv6Alone: IPV6_ALONE,
   ipv6BesideBoth: IPV6_BESIDE_BOTH,
+  ipv6Addressed: IPV6_ADDRESSED,
 }
 
 /** The updates that lead from one world to another: one for each part that differs. */

@@ -81,7 +81,12 @@ test('addresses: all of the VXLAN device, those of a pool on tunl0, the old gate
   ownership.setDestinations(['10.1.0.0/16'])
   const owns = (interfaceName: string, address: string, length = 32, scope: number = ROUTE_SCOPE.universe) =>
     ownership.ownsAddress({ interfaceName, address, length, scope })
-  for (const device of ['vxlan.calico', 'vxlan-v6.calico']) t.true(owns(device, '10.9.0.1'))
+  for (const device of ['vxlan.calico', 'vxlan-v6.calico']) {
+    t.true(owns(device, '10.9.0.1'))
+    t.true(owns(device, 'fd00:9::1', 128))
+    t.false(owns(device, 'fd00:9::1', 64))
+  }
+  for (const device of ['tunl0', 'lo', 'eth0', 'cali1']) t.false(owns(device, 'fd00:9::1', 128))
   t.false(owns('vxlan.calico', '10.9.0.1', 24))
   t.false(owns('vxlan.calico', 'fe80::1', 128))
   t.true(owns('tunl0', '10.1.0.1'))
