@@ -22,6 +22,7 @@ import { DefaultRoutes } from './default-routes.ts'
 import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
+import { NodeTunnels } from './node-tunnels.ts'
 import { RouterAdvertisements } from './router-advertisements.ts'
 import { Routing } from './routing.ts'
 import type { NetworkCondition } from './serving.ts'
@@ -29,7 +30,7 @@ import { routeAnswer } from './socket/route-answer.ts'
 import { disconnected } from './status/api-server.ts'
 import type { StatusModel } from './status/model.ts'
 import { SessionLog } from './status/session-log.ts'
-import { TunnelAddresses, type TunnelAddressesDeps } from './tunnel-addresses.ts'
+import type { TunnelAddressesDeps } from './tunnel-addresses.ts'
 
 export type NodeNetworkDeps = {
   nodeName: string
@@ -76,7 +77,7 @@ export class NodeNetwork {
   readonly #feed: ClusterFeed
   readonly #own: OwnAddress
   readonly #defaultRoutes: DefaultRoutes
-  readonly #tunnels: TunnelAddresses
+  readonly #tunnels: NodeTunnels
   /** What IPAM refused for a tunnel may be given now. */
   #mayBeGiven = false
   readonly #sessions: SessionLog
@@ -106,7 +107,8 @@ export class NodeNetwork {
     this.#deps = deps
     this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
     this.#routerAdvertisements = new RouterAdvertisements(kernel)
-    this.#tunnels = new TunnelAddresses({ nodeName, allocator, clock, log, changed })
+    const reached = (cidr: string) => this.reached(cidr)
+    this.#tunnels = new NodeTunnels({ nodeName, allocator, clock, log, reached, changed })
     this.#sessions = new SessionLog({ clock, log: bgpLog, record })
     this.#publisher = new NodePublisher(nodeName, { store, clock, log })
     const interfacePrefix = INTERFACE_PREFIX
@@ -163,7 +165,7 @@ export class NodeNetwork {
     return this.#own.found
   }
 
-  get tunnels(): TunnelAddresses['addresses'] {
+  get tunnels(): NodeTunnels['addresses'] {
     return this.#tunnels.addresses
   }
 
@@ -283,8 +285,7 @@ export class NodeNetwork {
     if (!view.synced || !allocator.blocksKnown) return
     const own = await this.#lookForOwn()
     if (own === undefined || this.#closed) return
-    const { ipip, vxlanIpv4: vxlan } = felix.tunnelsNeeded()
-    this.#tunnels.need(own.ipv4 === undefined ? { ipip: false, vxlan: false } : { ipip, vxlan })
+    this.#tunnels.need(felix.tunnelsNeeded(), { ipv4: own.ipv4?.address })
     if (this.#mayBeGiven) this.#tunnels.retryNow()
     this.#mayBeGiven = false
     // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it
@@ -331,9 +332,8 @@ export class NodeNetwork {
   /** Tells felix and the other nodes who this node is. */
   #describe(own: NodeAddress): void {
     const { nodeName: name, felix } = this.#deps
-    const { ipip: ipipTunnelAddress, vxlan: vxlanTunnelAddress } = this.#tunnels.addresses
     const vxlanTunnelMac = vtepMac(name)
-    const tunnels = { ipipTunnelAddress, vxlanTunnelAddress }
+    const tunnels = this.#tunnels.facts
     const [ipv4, ipv6] = [own.ipv4, own.ipv6].map(of => of && `${of.address}/${of.length}`)
     const uplink = uplinkOf(own)
     const ipv6Uplink = own.ipv6 === undefined || own.ipv6.uplink === uplink ? {} : { ipv6Uplink: own.ipv6.uplink }
@@ -344,7 +344,7 @@ export class NodeNetwork {
     }
     felix.configure({ node: { name, ...families, ...tunnels, vxlanTunnelMac } })
     // it alone says that this node takes VXLAN where only IPv6 is carried, which needs no tunnel address
-    const hasVtep = vxlanTunnelAddress !== undefined || felix.tunnelsNeeded().vxlanIpv6
+    const hasVtep = tunnels.vxlanTunnelAddress !== undefined || felix.tunnelsNeeded().vxlanIpv6
     const publishedMac = hasVtep ? vxlanTunnelMac : undefined
     const facts = { ...tunnels, vxlanTunnelMac: publishedMac }
     this.#confirm(this.#feed.rival({ address: own.ipv4?.address, ipv6Address: own.ipv6?.address, ...facts }))

@@ -20,6 +20,7 @@ export type OwnFacts = {
   ipv6?: string
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
+  vxlanTunnelAddressV6?: string
   vxlanTunnelMac?: string
   /** When this node saw that another Node claims what it has; absent: nothing is said about it. */
   confirmed?: string
@@ -42,6 +43,7 @@ function factAnnotations(facts: OwnFacts): Record<string, string | null> {
     ...(facts.ipv6 !== undefined && { [NODE_ANNOTATION.ipv6Address]: facts.ipv6 }),
     [NODE_ANNOTATION.ipipTunnelAddress]: facts.ipipTunnelAddress ?? null,
     [NODE_ANNOTATION.vxlanTunnelAddress]: facts.vxlanTunnelAddress ?? null,
+    [NODE_ANNOTATION.vxlanTunnelAddressV6]: facts.vxlanTunnelAddressV6 ?? null,
     [NODE_ANNOTATION.vxlanTunnelMac]: facts.vxlanTunnelMac ?? null,
     ...(facts.confirmed !== undefined && { [NODE_ANNOTATION.addressConfirmed]: facts.confirmed }),
   }

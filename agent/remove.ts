@@ -129,6 +129,7 @@ const WRITTEN = [
   NODE_ANNOTATION.ipv6Address,
   NODE_ANNOTATION.ipipTunnelAddress,
   NODE_ANNOTATION.vxlanTunnelAddress,
+  NODE_ANNOTATION.vxlanTunnelAddressV6,
   NODE_ANNOTATION.vxlanTunnelMac,
   NODE_ANNOTATION.addressConfirmed,
 ]

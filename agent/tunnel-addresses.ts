@@ -2,27 +2,28 @@
 // while IPAM refuses, and kept from then on: devices must not come and go with routes. After a restart what IPAM holds is
 // taken at once: without its address in the Node object the other nodes would drop their way to this one. An address of a pool that
 // is disabled or deleted, or is not for tunnels of this node any more, makes room for one of another pool: else no pool could be
-// emptied.
-import { broken, type Condition } from '../api/status.ts'
+// emptied. Hazard: an address of IPv6 is the source of packets as soon as it is on its device, so other nodes know the way to its block before;
+// of IPv4 they ask for it themselves, to have a way to any block.
+import { broken, type Condition, type ObjectRef } from '../api/status.ts'
 import type { Allocator, Assigned, AssignRefusal, AssignRequest } from '../ipam/port.ts'
-import { tunnelRequest } from '../ipam/tunnel.ts'
+import { type TunnelKind, tunnelRequest } from '../ipam/tunnel.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
 
-type TunnelKind = 'ipip' | 'vxlan'
-
 export type TunnelAddressesDeps = {
   nodeName: string
+  /** Those that this object looks after. */
+  kinds: readonly TunnelKind[]
   allocator: Pick<Allocator, 'assign' | 'held' | 'isServed' | 'rename' | 'release'>
   log: Log
   clock: Clock
+  /** Resolves once other nodes have a route to a block, or are not waited for any more. Absent: an address is used before. */
+  reached?: (cidr: string) => Promise<void>
   /** The addresses changed, or what is wrong with them. */
   changed: () => void
 }
-
-const KINDS: readonly TunnelKind[] = ['ipip', 'vxlan']
 
 const FULL: readonly AssignRefusal['refused'][] = ['exhausted', 'block-limit']
 
@@ -35,7 +36,7 @@ export class TunnelAddresses {
   readonly #deps: TunnelAddressesDeps
   readonly #backoff = new Backoff({ firstMs: 250, maxMs: 10_000 })
   readonly #addresses: { [K in TunnelKind]?: string } = {}
-  #needed: Readonly<Record<TunnelKind, boolean>> = { ipip: false, vxlan: false }
+  #needed: Readonly<Partial<Record<TunnelKind, boolean>>> = {}
   #refused: readonly Condition[] = []
   #running = false
   #again = false
@@ -43,13 +44,15 @@ export class TunnelAddresses {
   #cancelMove: Cancel = () => undefined
   /** What is held for a while, by handle. */
   readonly #leaving = new Map<string, Cancel>()
+  /** What is held and not used before other nodes know the way there, by handle. */
+  readonly #coming = new Set<string>()
   #closed = false
   #cancel: Cancel = () => undefined
 
   constructor(deps: TunnelAddressesDeps) {
     this.#deps = deps
     const held = deps.allocator.held()
-    for (const kind of KINDS) {
+    for (const kind of deps.kinds) {
       const [assigned] = held.get(tunnelRequest(kind, deps.nodeName).handle) ?? []
       if (assigned !== undefined) this.#addresses[kind] = assigned.address
     }
@@ -71,10 +74,11 @@ export class TunnelAddresses {
   }
 
   /** Which tunnels this node needs now. What is missing is asked for, in the background. */
-  need(needed: Readonly<Record<TunnelKind, boolean>>): void {
-    if (KINDS.every(kind => needed[kind] === this.#needed[kind])) return // asked already, or it waits to be asked again
+  need(needed: Readonly<Partial<Record<TunnelKind, boolean>>>): void {
+    const { kinds } = this.#deps
+    if (kinds.every(kind => needed[kind] === this.#needed[kind])) return // asked already, or it waits to be asked again
     this.#needed = needed
-    if (KINDS.some(kind => needed[kind] && this.#addresses[kind] === undefined)) void this.#assign()
+    if (kinds.some(kind => needed[kind] && this.#addresses[kind] === undefined)) void this.#assign()
     else if (this.#refused.length > 0) {
       this.#refused = []
       this.#deps.changed()
@@ -95,10 +99,10 @@ export class TunnelAddresses {
   }
 
   async #moveAll(): Promise<void> {
-    const { allocator, nodeName, log, clock, changed } = this.#deps
+    const { kinds, allocator, nodeName, log, clock, changed } = this.#deps
     this.#cancelMove()
     this.#releaseLeft()
-    for (const kind of KINDS) {
+    for (const kind of kinds) {
       const request = tunnelRequest(kind, nodeName)
       if (this.#closed || this.#addresses[kind] === undefined || allocator.isServed(request)) continue
       const failure = await this.#move(kind, request)
@@ -121,7 +125,7 @@ export class TunnelAddresses {
     const { allocator, nodeName, log } = this.#deps
     const { before, next } = moveHandles(kind, nodeName)
     try {
-      const assigned = await allocator.assign({ ...request, handle: next })
+      const assigned = await this.#obtain(next, request)
       if ('refused' in assigned) return assigned.message
       if (this.#closed) return undefined
       const handles = [
@@ -142,10 +146,11 @@ export class TunnelAddresses {
 
   /** What an earlier agent was at when it ended: its blocks may come from the API server. */
   #releaseLeft(): void {
-    const { allocator, nodeName } = this.#deps
-    for (const kind of KINDS)
+    const { kinds, allocator, nodeName } = this.#deps
+    const held = allocator.held()
+    for (const kind of kinds)
       for (const handle of Object.values(moveHandles(kind, nodeName)))
-        if (allocator.held().has(handle) && !this.#leaving.has(handle)) this.#releaseLater(handle)
+        if (held.has(handle) && !this.#leaving.has(handle) && !this.#coming.has(handle)) this.#releaseLater(handle)
   }
 
   #releaseLater(handle: string): void {
@@ -177,12 +182,12 @@ export class TunnelAddresses {
   async #assignOnce(): Promise<void> {
     const { clock } = this.#deps
     const refused: Condition[] = []
-    for (const kind of KINDS) {
+    for (const kind of this.#deps.kinds) {
       if (!this.#needed[kind] || this.#addresses[kind] !== undefined) continue
       const assigned = await this.#ask(kind)
       if (!('refused' in assigned)) this.#addresses[kind] = assigned[0]!.address
       // the need may have gone while IPAM was asked
-      else if (this.#needed[kind]) refused.push(noAddress(kind, assigned))
+      else if (this.#needed[kind]) refused.push(noAddress(kind, this.#deps.nodeName, assigned))
     }
     if (this.#closed) return
     this.#cancel()
@@ -195,6 +200,7 @@ export class TunnelAddresses {
     const { allocator, nodeName } = this.#deps
     const request = tunnelRequest(kind, nodeName)
     try {
+      if (kind === 'vxlanV6') return await this.#askReached(request, moveHandles(kind, nodeName).next)
       const answer = await allocator.assign(request)
       if (!('refused' in answer) || !FULL.includes(answer.refused)) return answer
       // better one of a pool without encapsulation than no way to other nodes
@@ -206,6 +212,32 @@ export class TunnelAddresses {
       return { refused: 'unreachable', message, remedy: 'check the disk of the data directory' }
     }
   }
+
+  /** The address of a request that is used once other nodes know the way there; until then `next` holds it. */
+  async #askReached(request: AssignRequest, next: string): Promise<readonly Assigned[] | AssignRefusal> {
+    const { allocator } = this.#deps
+    // of an earlier run whose journal was lost: the API server told of it
+    const held = allocator.held().get(request.handle)
+    if (held !== undefined) return held
+    const answer = await this.#obtain(next, request)
+    if (!('refused' in answer) && !this.#closed) allocator.rename(new Map([[next, request.handle]]))
+    return answer
+  }
+
+  /** Has IPAM give the handle `next` what is asked for, and waits until other nodes know the way there. */
+  async #obtain(next: string, request: AssignRequest): Promise<readonly Assigned[] | AssignRefusal> {
+    const { allocator, reached } = this.#deps
+    this.#leaving.get(next)?.()
+    this.#leaving.delete(next)
+    this.#coming.add(next)
+    try {
+      const answer = await allocator.assign({ ...request, handle: next })
+      if (!('refused' in answer)) await reached?.(answer[0]!.block)
+      return answer
+    } finally {
+      this.#coming.delete(next)
+    }
+  }
 }
 
 /** Who holds the address that a tunnel had, and the one that it gets, while it gets it. */
@@ -214,12 +246,16 @@ function moveHandles(kind: TunnelKind, node: string): { before: string; next: st
   return { before: `${handle}.before`, next: `${handle}.next` }
 }
 
-function noAddress(kind: TunnelKind, { message, remedy }: { message: string; remedy: string }): Condition {
-  const object = { kind: 'Link', name: kind === 'ipip' ? 'tunl0' : 'vxlan.calico' } as const
-  return broken('TunnelsAddressed', {
-    reason: 'NoTunnelAddress',
-    message: `${object.name}: ${message}`,
-    remedy,
-    object,
-  })
+function noAddress(
+  kind: TunnelKind,
+  node: string,
+  { message, remedy }: { message: string; remedy: string },
+): Condition {
+  const { object, what } = {
+    ipip: { object: { kind: 'Link', name: 'tunl0' }, what: 'tunl0' },
+    vxlan: { object: { kind: 'Link', name: 'vxlan.calico' }, what: 'vxlan.calico' },
+    // one address for both devices
+    vxlanV6: { object: { kind: 'Node', name: node }, what: 'IPv6 of VXLAN, for what this node itself begins to pods' },
+  }[kind] as { object: ObjectRef; what: string }
+  return broken('TunnelsAddressed', { reason: 'NoTunnelAddress', message: `${what}: ${message}`, remedy, object })
 }

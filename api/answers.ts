@@ -65,7 +65,9 @@ const agentStatus = z.looseObject({
   address: z.string().optional(),
   uplink: z.string().optional(),
   capabilities: z.object({ ipip: z.boolean(), vxlan: z.boolean() }).optional(),
-  tunnels: z.object({ ipip: z.string().optional(), vxlan: z.string().optional() }).optional(),
+  tunnels: z
+    .object({ ipip: z.string().optional(), vxlan: z.string().optional(), vxlanV6: z.string().optional() })
+    .optional(),
   ready: z.boolean(),
   conditions: z.array(condition),
   peers: z.array(agentPeer),

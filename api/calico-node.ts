@@ -17,6 +17,7 @@ const ANNOTATIONS: Readonly<Record<string, { name: string; fault: (text: string)
   'spec.bgp.ipv4IPIPTunnelAddr': { name: NODE_ANNOTATION.ipipTunnelAddress, fault: MEANINGS.addressV4 },
   'spec.bgp.routeReflectorClusterID': { name: NODE_ANNOTATION.routeReflectorClusterId, fault: MEANINGS.addressV4 },
   'spec.ipv4VXLANTunnelAddr': { name: NODE_ANNOTATION.vxlanTunnelAddress, fault: MEANINGS.addressV4 },
+  'spec.ipv6VXLANTunnelAddr': { name: NODE_ANNOTATION.vxlanTunnelAddressV6, fault: MEANINGS.addressV6 },
   'spec.vxlanTunnelMACAddr': { name: NODE_ANNOTATION.vxlanTunnelMac, fault: MEANINGS.mac },
 }
 const FIELDS = [

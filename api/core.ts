@@ -116,6 +116,7 @@ export const NODE_ANNOTATION = {
   ipv6Address: 'projectcalico.org/IPv6Address',
   ipipTunnelAddress: 'projectcalico.org/IPv4IPIPTunnelAddr',
   vxlanTunnelAddress: 'projectcalico.org/IPv4VXLANTunnelAddr',
+  vxlanTunnelAddressV6: 'projectcalico.org/IPv6VXLANTunnelAddr',
   vxlanTunnelMac: 'projectcalico.org/VXLANTunnelMACAddr',
   asNumber: 'projectcalico.org/ASNumber',
   /** When the node's agent last saw another Node claim an address that it has itself: RFC 3339. */

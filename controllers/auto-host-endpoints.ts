@@ -26,6 +26,7 @@ const ADDRESSES = [
   NODE_ANNOTATION.ipv6Address,
   NODE_ANNOTATION.ipipTunnelAddress,
   NODE_ANNOTATION.vxlanTunnelAddress,
+  NODE_ANNOTATION.vxlanTunnelAddressV6,
 ]
 
 /** What a HostEndpoint is made of: heartbeats of a Node change none of it. */

@@ -397,8 +397,10 @@ export class NodeAllocator implements Allocator {
     const inputs = this.#inputs.current
     const held = this.#heldBy(request.handle)
     return held.every(({ address, family }) => {
-      const pools =
-        inputs && poolsFor(inputs.pools, { ...choiceOf(request, family), tunnel: undefined }, this.#deps.selects)
+      const choice = choiceOf(request, family)
+      // by IPv4 a tunnel may have an address of any pool
+      const wide = family === 'ipv4' ? { ...choice, tunnel: undefined } : choice
+      const pools = inputs && poolsFor(inputs.pools, wide, this.#deps.selects)
       if (pools === undefined || 'refused' in pools) return true
       return pools.some(({ spec }) => contains(spec.cidr, address))
     })

@@ -28,7 +28,8 @@ export type Selects = {
  * The pools that may serve a request, in the order in which they will be used. Pools that were asked for beat
  * selectors but not `disabled`, `allowedUses` or a family (Calico's determinePools and filterPoolsByUse); so does the
  * one that holds an address that was asked for (Calico's AssignIP, which does not look at `allowedUses` either). For the
- * address of a tunnel those with its encapsulation are used (determineEnabledPoolCIDRs), and others only where there is none.
+ * address of a tunnel those with its encapsulation are used (determineEnabledPoolCIDRs), and others only where there is none. Of IPv6
+ * no others are: that address is the source of packets, and one of a pool without VXLAN gets no answer from behind a router.
  */
 export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Selects): readonly IpPool[] | AssignRefusal {
   const { family, use, pools: asked, address, tunnel } = choice
@@ -60,6 +61,8 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
   if (picked.length === 0) return noPool(`no IPPool serves ${family} for ${use} on this node`, HOW_TO_SERVE)
   // a pool that names the namespace, or has the encapsulation of the tunnel, is meant for it: the others do not stand in for it
   const meant = picked.filter(pool => (use === 'Tunnel' ? encapsulates(pool, tunnel) : namesNamespaces(pool)))
+  if (meant.length === 0 && family === 'ipv6' && tunnel !== undefined)
+    return noPool(`no IPPool of this node gives ${family} addresses to tunnels and has ${tunnel}Mode`, HOW_TO_TUNNEL)
   return (meant.length > 0 ? meant : picked).sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }
 
@@ -88,6 +91,9 @@ function holding(address: string, pools: readonly IpPool[], use: string): readon
 
 const HOW_TO_SERVE =
   'create an IPPool of this family, or check disabled, nodeSelector, namespaceSelector, allowedUses and assignmentMode of those that exist'
+
+const HOW_TO_TUNNEL =
+  'let nodeSelector and allowedUses of an IPPool of this family with vxlanMode take this node and Tunnel'
 
 function noPool(message: string, remedy: string): AssignRefusal {
   return { refused: 'no-pool', message, remedy }

@@ -22,6 +22,7 @@ export type NodeFacts = {
   clusterId?: string
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
+  vxlanTunnelAddressV6?: string
   vxlanTunnelMac?: string
   /** When the node's agent confirmed that the addresses are its own, in milliseconds since the epoch. */
   confirmedMs?: number
@@ -78,8 +79,14 @@ export function nodeFacts(
     ),
     asn: read('asNumber', before?.asn, 'an AS number, 1 to 4294967295', text => asNumberField.safeParse(text).data),
     clusterId: read('routeReflectorClusterId', before?.clusterId, 'a cluster id such as 224.0.0.1', dottedQuad),
-    ipipTunnelAddress: read('ipipTunnelAddress', before?.ipipTunnelAddress, 'an IPv4 address', plainAddress),
-    vxlanTunnelAddress: read('vxlanTunnelAddress', before?.vxlanTunnelAddress, 'an IPv4 address', plainAddress),
+    ipipTunnelAddress: read('ipipTunnelAddress', before?.ipipTunnelAddress, 'an IPv4 address', plainAddress('ipv4')),
+    vxlanTunnelAddress: read('vxlanTunnelAddress', before?.vxlanTunnelAddress, 'an IPv4 address', plainAddress('ipv4')),
+    vxlanTunnelAddressV6: read(
+      'vxlanTunnelAddressV6',
+      before?.vxlanTunnelAddressV6,
+      'an IPv6 address',
+      plainAddress('ipv6'),
+    ),
     vxlanTunnelMac: read('vxlanTunnelMac', before?.vxlanTunnelMac, 'the MAC address of one interface', macAddress),
   }
   return { facts, refused: unreadable.length === 0 ? [] : [unreadableAnnotations(name, unreadable)] }
@@ -92,11 +99,13 @@ export function remoteNode({
   ipv6Address,
   ipipTunnelAddress,
   vxlanTunnelAddress,
+  vxlanTunnelAddressV6,
   vxlanTunnelMac,
   precedence,
 }: NodeFacts): RemoteNode | undefined {
   if (address === undefined && ipv6Address === undefined) return undefined
-  return { name, address, ipv6Address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac, precedence }
+  const tunnels = { ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelAddressV6, vxlanTunnelMac }
+  return { name, address, ipv6Address, ...tunnels, precedence }
 }
 
 /**
@@ -125,9 +134,10 @@ export function claimsOf({
   ipv6Address,
   ipipTunnelAddress,
   vxlanTunnelAddress,
+  vxlanTunnelAddressV6,
   vxlanTunnelMac,
 }: NodeFacts): string[] {
-  const all = [address, ipv6Address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelMac]
+  const all = [address, ipv6Address, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelAddressV6, vxlanTunnelMac]
   return all.filter(each => each !== undefined)
 }
 
@@ -162,8 +172,8 @@ function hostAddress(family: Family): (text: string) => string | undefined {
   }
 }
 
-function plainAddress(text: string): string | undefined {
-  return text.includes('/') ? undefined : hostAddress('ipv4')(text)
+function plainAddress(family: Family): (text: string) => string | undefined {
+  return text => (text.includes('/') ? undefined : hostAddress(family)(text))
 }
 
 function dottedQuad(text: string): string | undefined {

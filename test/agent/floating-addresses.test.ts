@@ -162,13 +162,18 @@ test('a floating address leads to the older of two pods from each node, goes to 
     ...[await translated(m2), await ownRoute(m2), await floatingRoutes(m2), reasons(second)],
   ])
   namespace({ tenant: 'a' })
-  const tunnel = { 'projectcalico.org/IPv4VXLANTunnelAddr': '10.99.0.20' }
+  const tunnel = {
+    'projectcalico.org/IPv4VXLANTunnelAddr': '10.99.0.20',
+    'projectcalico.org/IPv6VXLANTunnelAddr': '2001:db8:99::20',
+  }
   await store.create(
     'Node',
     aNode('n3', { annotations: { 'projectcalico.org/IPv4Address': '192.0.2.13/24', ...tunnel } }),
   )
   pod('web-1', 'n2', '2026-01-01T00:00:01Z', '["10.99.0.20"]')
   await isSo('it is that of a tunnel', ['shop/web-1 InUse'], async () => reasons(second))
+  pod('web-1', 'n2', '2026-01-01T00:00:01Z', '["2001:db8:99::20"]')
+  await isSo('or of a tunnel by IPv6', ['shop/web-1 InUse'], async () => reasons(second))
   pod('web-1', 'n2', '2026-01-01T00:00:01Z', '["10.244.200.1", "2001:db8::7"]')
   await isSo('it asks for what nobody may have', [...nothing, ['shop/web-1 GivenToPods']], async () => [
     ...[await translated(m2), await ownRoute(m2), await floatingRoutes(m2), reasons(second)],

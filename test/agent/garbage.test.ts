@@ -31,6 +31,7 @@ const WHOLE: Readonly<Record<string, Record<string, unknown>>> = {
         [NODE_ANNOTATION.ipv6Address]: '2001:db8::77/64',
         [NODE_ANNOTATION.ipipTunnelAddress]: '10.244.77.1',
         [NODE_ANNOTATION.vxlanTunnelAddress]: '10.244.77.2',
+        [NODE_ANNOTATION.vxlanTunnelAddressV6]: 'fd00:10:77::2',
         [NODE_ANNOTATION.vxlanTunnelMac]: '66:aa:bb:cc:dd:77',
         [NODE_ANNOTATION.asNumber]: '65077',
         [NODE_ANNOTATION.routeReflectorClusterId]: '224.0.0.77',

@@ -45,6 +45,14 @@ function withoutIpv6(host: MemoryHost): Transport {
   }
 }
 
+/** The IPv6 addresses of its tunnels that a node has on its device. */
+async function tunnelAddresses({ world }: Machine): Promise<string[]> {
+  const kernel = world.kernel()
+  const link = await kernel.link('vxlan.calico')
+  const all = link === undefined ? [] : await kernel.addresses(link.index)
+  return all.map(({ address, length }) => `${address}/${length}`).filter(text => text.startsWith('fd00:10:'))
+}
+
 async function onTunnel({ world }: Machine): Promise<{ neighbours: string[]; fdb: string[] }> {
   const kernel = world.kernel()
   const link = await kernel.link('vxlan.calico')
@@ -78,6 +86,20 @@ for (const ipv6 of [false, true]) {
     const annotations = (await store.get('Node', 'n2')).metadata.annotations
     t.is(annotations?.[NODE_ANNOTATION.vxlanTunnelMac], vtepMac('n2'))
     t.is(annotations?.[NODE_ANNOTATION.vxlanTunnelAddress], undefined)
+    await eventually(
+      t,
+      'each node has the address that its Node object tells, and its block the handle',
+      async () => {
+        const nodes = await store.list('Node')
+        const told = nodes.map(({ metadata }) => metadata.annotations?.[NODE_ANNOTATION.vxlanTunnelAddressV6])
+        const held = agents.map(
+          ({ allocator }, i) => allocator.held().get(`vxlan-v6-tunnel-addr-n${i + 1}`)?.[0]?.address,
+        )
+        return { told, held, has: await Promise.all(machines.map(tunnelAddresses)) }
+      },
+      ({ told, held, has }) =>
+        told.every((text, i) => text !== undefined && text === held[i] && `${has[i]}` === `${text}/128`),
+    )
     t.false(agents[0].status().conditions.some(({ type, status }) => type === 'TunnelsAddressed' && status !== 'True'))
     await agents[1].close()
     await store.delete('Node', 'n2')
@@ -98,9 +120,17 @@ test('a node that restarts takes its IPv6 routes through VXLAN over and removes 
     () => learnedRoutes(machines[0]),
     all => all.length > 0,
   )
+  await eventually(
+    t,
+    'the address of the tunnels',
+    () => tunnelAddresses(machines[0]),
+    all => all.length > 0,
+  )
+  const [tunnelAddress] = await tunnelAddresses(machines[0])
   const gone: string[] = []
   const monitor = machines[0].world.kernel().monitor(event => {
     if (event.type === 'route-gone') gone.push(event.route.dst)
+    if (event.type === 'address-gone') gone.push(event.address.address)
     if (event.type === 'neighbour-gone' || event.type === 'fdb-gone') gone.push(event.type)
     // an agent that starts makes links to see what the kernel has
     if (event.type === 'link-gone' && !event.link.name.startsWith('margay-probe')) gone.push(event.link.name)
@@ -115,5 +145,6 @@ test('a node that restarts takes its IPv6 routes through VXLAN over and removes 
   )
   t.is((await learnedRoutes(machines[0])).length, 1)
   t.deepEqual(gone, [])
+  t.deepEqual(await tunnelAddresses(machines[0]), [tunnelAddress])
   monitor.close()
 })

@@ -22,7 +22,7 @@ const turns = async () => {
 
 const NONE_LEFT: AssignRefusal = { refused: 'exhausted', message: 'no free block is left', remedy: 'add an IPPool' }
 
-type Options = { tunnels?: { ipip: boolean; vxlan: boolean }; nodeIp?: string }
+type Options = { tunnels?: { ipip: boolean; vxlan: boolean; vxlanIpv6?: boolean }; nodeIp?: string }
 
 /** Node n1 at 192.0.2.11, started, in a cluster that it sees once `see` was called. */
 async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: false }, nodeIp }: Options = {}) {
@@ -63,7 +63,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
         if (uplinkMtu !== undefined) told.push(`uplink ${uplinkMtu}`)
       },
       complete: what => void told.push(`complete ${what}`),
-      tunnelsNeeded: () => ({ ...needed, vxlanIpv4: needed.vxlan, vxlanIpv6: false, vxlanOverIpv6: false }),
+      tunnelsNeeded: () => ({ vxlanIpv6: false, ...needed, vxlanIpv4: needed.vxlan, vxlanOverIpv6: false }),
       applied: async () => undefined,
     },
     allocator: {
@@ -215,6 +215,36 @@ test('a tunnel for which IPAM has no address keeps the node from nothing else, a
   await turns()
   t.true(take().includes('complete datastore'))
   t.like(reports.get('tunnels')?.[0], { type: 'TunnelsAddressed', remedy: 'add an IPPool' })
+})
+
+test('the IPv6 address of the tunnels keeps the node from nothing while IPAM is asked, and is told when it is there', async t => {
+  const { take, see, asked, annotation, network, reports } = await aNetwork(t, {
+    tunnels: { ipip: false, vxlan: false, vxlanIpv6: true },
+  })
+  await see()
+  t.is(asked.length, 1)
+  t.true(take().includes('complete datastore'))
+  t.is(await annotation('vxlanTunnelAddressV6'), undefined)
+  asked[0]!([{ address: 'fd00::7', family: 'ipv6', block: 'fd00::/122' }])
+  await turns()
+  t.is(await annotation('vxlanTunnelAddressV6'), 'fd00::7')
+  t.deepEqual(network.tunnels, { vxlanV6: 'fd00::7' })
+  t.deepEqual(reports.get('tunnels'), [])
+})
+
+test('without an IPv6 address of the tunnels the condition names the node, and says what suffers', async t => {
+  const { see, asked, reports } = await aNetwork(t, { tunnels: { ipip: false, vxlan: true, vxlanIpv6: true } })
+  await see()
+  for (const answer of asked) answer(NONE_LEFT)
+  await turns()
+  t.deepEqual(
+    reports.get('tunnels')?.map(({ object }) => `${object?.kind} ${object?.name}`),
+    ['Link vxlan.calico', 'Node n1'],
+  )
+  t.is(
+    reports.get('tunnels')?.[1]?.message,
+    'IPv6 of VXLAN, for what this node itself begins to pods: no free block is left',
+  )
 })
 
 test('what somebody else wrote over the annotations of this node is put right', async t => {

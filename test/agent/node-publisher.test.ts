@@ -51,12 +51,13 @@ test('a fact is written, one that is absent is removed, and what others wrote st
   const { store, publisher, annotations } = aPublisher()
   const before = { 'example.org/mine': 'kept', [NODE_ANNOTATION.ipipTunnelAddress]: '10.0.0.9' }
   publisher.saw(await store.create('Node', aNode('n1', { annotations: before })))
-  publisher.want({ ipv4: '192.0.2.11/24', vxlanTunnelAddress: '10.0.0.1' })
+  publisher.want({ ipv4: '192.0.2.11/24', vxlanTunnelAddress: '10.0.0.1', vxlanTunnelAddressV6: 'fd00::1' })
   await turns()
   t.deepEqual(await annotations(), {
     'example.org/mine': 'kept',
     [NODE_ANNOTATION.ipv4Address]: '192.0.2.11/24',
     [NODE_ANNOTATION.vxlanTunnelAddress]: '10.0.0.1',
+    [NODE_ANNOTATION.vxlanTunnelAddressV6]: 'fd00::1',
   })
 })
 

@@ -14,6 +14,7 @@ const turns = async () => {
   for (let i = 0; i < 5; i++) await new Promise(setImmediate)
 }
 
+const IPV4 = ['ipip', 'vxlan'] as const
 const IDLE = { isServed: () => true, rename: () => undefined, release: async () => [] }
 
 function aNode(held: ReadonlyMap<string, readonly Assigned[]> = new Map()) {
@@ -29,6 +30,7 @@ function aNode(held: ReadonlyMap<string, readonly Assigned[]> = new Map()) {
   }
   const tunnels = new TunnelAddresses({
     nodeName: 'n1',
+    kinds: IPV4,
     allocator: { ...IDLE, assign, held: () => held },
     clock,
     log: silentLog,
@@ -97,6 +99,7 @@ test('a full disk is a refusal like any other', async t => {
   const assign = () => Promise.reject(new DatabaseError('disk is full', 13))
   const tunnels = new TunnelAddresses({
     nodeName: 'n1',
+    kinds: IPV4,
     allocator: { ...IDLE, assign, held: () => new Map() },
     clock,
     log: silentLog,
@@ -121,7 +124,7 @@ test('while IPAM has not answered it is asking, and every end of asking is told'
   const clock = new ManualClock()
   const asking: boolean[] = []
   const tunnels: TunnelAddresses = new TunnelAddresses({
-    ...{ nodeName: 'n1', clock, log: silentLog },
+    ...{ nodeName: 'n1', kinds: IPV4, clock, log: silentLog },
     allocator: { ...IDLE, assign: () => answer.promise, held: () => new Map() },
     changed: () => asking.push(tunnels.asking),
   })
@@ -172,7 +175,7 @@ async function aNodeWithTwoPools(t: ExecutionContext) {
   let changes = 0
   const begin = () => {
     const tunnels = new TunnelAddresses({
-      ...{ nodeName: 'n1', allocator: node.allocator, clock: node.clock, log: silentLog },
+      ...{ nodeName: 'n1', kinds: IPV4, allocator: node.allocator, clock: node.clock, log: silentLog },
       changed: () => changes++,
     })
     t.teardown(() => tunnels.close())
@@ -287,7 +290,7 @@ test('where the pools with its encapsulation are full a tunnel has an address of
   for (const each of [other, node]) each.start()
   await converge(store, other, node)
   const begin = ({ name, allocator, clock }: TestNode) => {
-    const deps = { nodeName: name, allocator, clock, log: silentLog, changed: () => undefined }
+    const deps = { nodeName: name, kinds: IPV4, allocator, clock, log: silentLog, changed: () => undefined }
     const tunnels = new TunnelAddresses(deps)
     t.teardown(() => tunnels.close())
     tunnels.need({ ipip: false, vxlan: true })

@@ -25,6 +25,7 @@ test('a node gets one HostEndpoint for all interfaces, with its labels and each 
       'projectcalico.org/IPv4Address': '192.0.2.1/24',
       'projectcalico.org/IPv4IPIPTunnelAddr': '10.244.0.1',
       'projectcalico.org/IPv4VXLANTunnelAddr': '10.244.0.9',
+      'projectcalico.org/IPv6VXLANTunnelAddr': 'fd00:10::1',
       'example.org/note': 'not of the node',
     },
   })
@@ -37,7 +38,7 @@ test('a node gets one HostEndpoint for all interfaces, with its labels and each 
       spec: {
         node: 'n1',
         interfaceName: '*',
-        expectedIPs: ['192.0.2.1', '10.244.0.1', '10.244.0.9', '2001:db8::1'],
+        expectedIPs: ['192.0.2.1', '10.244.0.1', '10.244.0.9', 'fd00:10::1', '2001:db8::1'],
         profiles: ['projectcalico-default-allow'],
       },
     },

@@ -42,6 +42,17 @@ test('a sound cluster has no problem', t => {
 const STRUCTURE = 'structure: 10-244-0-0-30: '
 const POD_FREE = 'allocated and not in use: 10.244.0.0 (net.C1)'
 
+test('an IPv6 tunnel address of a Node is in use, which calicoctl does not know', t => {
+  const six = { handle_id: 'vxlan-v6-tunnel-addr-n1', secondary: { type: 'vxlanV6TunnelAddress', node: 'n1' } }
+  const blocks = [block(), aBlock('fd00::/127', { allocations: [0, null], unallocated: [1], attributes: [six] })]
+  const tells = {
+    'projectcalico.org/IPv4IPIPTunnelAddr': '10.244.0.2',
+    'projectcalico.org/IPv6VXLANTunnelAddr': 'fd00::',
+  }
+  t.deepEqual(found({ blocks, nodes: [aNode('n1', { annotations: tells })] }), [])
+  t.deepEqual(found({ blocks }), ['allocated and not in use: fd00:: (vxlan-v6-tunnel-addr-n1)'])
+})
+
 const faults: [title: string, change: Partial<CalicoObjects>, problems: string[]][] = [
   [
     'an allocation without its attribute',

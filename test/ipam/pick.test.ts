@@ -144,6 +144,18 @@ test('a tunnel has an address of a pool with its encapsulation, and of another o
   t.deepEqual(of('vxlan'), ['ipip', 'plain'])
 })
 
+test('by IPv6 a tunnel has an address of a pool with VXLAN or none: from any other one no answer would come through it', t => {
+  const plain = aPool('plain', 'fd00:1::/64', 122)
+  const of = (...pools: ReturnType<typeof aPool>[]) =>
+    names(
+      poolsFor(pools, { family: 'ipv6', use: 'Tunnel', tunnel: 'vxlan' }, { node: selector => selector === 'all()' }),
+    )
+  t.deepEqual(of(plain, aPool('six', 'fd00:2::/64', 122, { vxlanMode: 'CrossSubnet' })), ['six'])
+  t.deepEqual(of(plain), ['no-pool'])
+  for (const spec of [{ allowedUses: ['Workload' as const] }, { nodeSelector: '!all()' }, { disabled: true }])
+    t.deepEqual(of(plain, aPool('six', 'fd00:2::/64', 122, { vxlanMode: 'Always', ...spec })), ['no-pool'])
+})
+
 test('while nothing is known of a namespace its pods have no pool where one may be for it, and all others where none is', t => {
   const selects = { node: () => true, namespace: () => undefined }
   const all = aPool('all', '10.0.0.0/24')

@@ -27,6 +27,7 @@ test('addresses are read in canonical text, the BGP address without its mask', t
     [NODE_ANNOTATION.ipv4Address]: '192.0.2.12/24',
     [NODE_ANNOTATION.asNumber]: '1.10',
     [NODE_ANNOTATION.vxlanTunnelAddress]: '10.244.2.1',
+    [NODE_ANNOTATION.vxlanTunnelAddressV6]: 'FD00:10:2:0::1',
     [NODE_ANNOTATION.vxlanTunnelMac]: '66:AA:BB:CC:DD:EE',
   })
   t.is(facts.asn, 65546)
@@ -36,6 +37,7 @@ test('addresses are read in canonical text, the BGP address without its mask', t
     ipv6Address: undefined,
     ipipTunnelAddress: undefined,
     vxlanTunnelAddress: '10.244.2.1',
+    vxlanTunnelAddressV6: 'fd00:10:2::1',
     vxlanTunnelMac: '66:aa:bb:cc:dd:ee',
     precedence: '9000000000000000 9000000000000000',
   })
@@ -94,11 +96,15 @@ test('an IPv6 address has its own annotation; link-local, loopback and IPv4 are 
     t.is(at(text), undefined, text)
 })
 
-test('a tunnel address is one IPv4 address, and a tunnel MAC that of one interface', t => {
+test('a tunnel address is one address of its family, and a tunnel MAC that of one interface', t => {
   const tunnel = (text: string) => of({ [NODE_ANNOTATION.vxlanTunnelAddress]: text }).facts.vxlanTunnelAddress
   t.is(tunnel('10.244.2.1'), '10.244.2.1')
   for (const text of ['not-an-address', '10.244.2.1/32', '2001:db8::1', '224.0.0.1'])
     t.is(tunnel(text), undefined, text)
+  const ipv6 = (text: string) => of({ [NODE_ANNOTATION.vxlanTunnelAddressV6]: text }).facts.vxlanTunnelAddressV6
+  t.is(ipv6('FD00::1'), 'fd00::1')
+  for (const text of ['not-an-address', 'fd00::1/128', '10.244.2.1', 'fe80::1', 'ff02::1'])
+    t.is(ipv6(text), undefined, text)
   const mac = (text: string) => of({ [NODE_ANNOTATION.vxlanTunnelMac]: text }).facts.vxlanTunnelMac
   t.is(mac('66:aa:bb:cc:dd:ee'), '66:aa:bb:cc:dd:ee')
   for (const text of ['zz', '66:aa:bb:cc:dd', '00:00:00:00:00:00', 'ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01'])
