@@ -89,6 +89,11 @@ export function parseLink({ body }: Message): Link | undefined {
   return link
 }
 
+/** What changed are all flags at once (ifi_change): the link came, by creation or from another namespace. */
+export function isNewLink({ body }: Message): boolean {
+  return body.readUInt32LE(12) === 0xffffffff
+}
+
 function parseKind(link: Link, info: Buffer): void {
   let data: Buffer | undefined
   eachAttribute(info, 0, (type, value) => {
