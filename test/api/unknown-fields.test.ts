@@ -70,6 +70,31 @@ test("Calico's Node becomes Kubernetes' Node with annotations, and a null stays 
   t.regex(calicoNodeProblems({ spec: { bgp } })[0]!.message, /annotation projectcalico\.org\/ASNumber/)
 })
 
+test("the tunnel addresses of Calico's Node become annotations, each of its family alone", t => {
+  const spec = {
+    ipv4VXLANTunnelAddr: '10.244.0.1',
+    ipv6VXLANTunnelAddr: 'fd00:10::1',
+    vxlanTunnelMACAddr: '66:00:00:00:00:01',
+  }
+  const { node, problems } = fromCalicoNode({ metadata: { name: 'n1' }, spec })
+  t.deepEqual(problems, [])
+  t.deepEqual(node['metadata'], {
+    name: 'n1',
+    annotations: {
+      'projectcalico.org/IPv4VXLANTunnelAddr': '10.244.0.1',
+      'projectcalico.org/IPv6VXLANTunnelAddr': 'fd00:10::1',
+      'projectcalico.org/VXLANTunnelMACAddr': '66:00:00:00:00:01',
+    },
+  })
+  const wrong = fromCalicoNode({ spec: { ipv4VXLANTunnelAddr: 'fd00:10::1', ipv6VXLANTunnelAddr: '10.244.0.1' } })
+  t.deepEqual(
+    wrong.problems.map(({ path }) => path),
+    ['spec.ipv4VXLANTunnelAddr', 'spec.ipv6VXLANTunnelAddr'],
+  )
+  // the devices of a node have one MAC
+  t.regex(calicoNodeProblems({ spec: { vxlanTunnelMACAddrV6: '66:00:00:00:00:01' } })[0]!.message, /has no effect here/)
+})
+
 test('any value is looked at without a fault', t => {
   fc.assert(
     fc.property(fc.constantFrom<Kind>('IPPool', 'IPAMBlock', 'BGPPeer', 'Node'), fc.jsonValue(), (kind, spec) => {

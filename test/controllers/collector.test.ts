@@ -23,6 +23,8 @@ async function cluster(): Promise<FakeStore> {
 test('a block of a deleted Node is freed after the grace and the time for an answer, with pods and tunnels in it', async t => {
   const store = await cluster()
   const tunnel = { handle_id: 'ipip-tunnel-addr-n1', secondary: { node: 'n1', type: 'ipipTunnelAddress' } }
+  const tunnelV6 = { handle_id: 'vxlan-v6-tunnel-addr-n1', secondary: { node: 'n1', type: 'vxlanV6TunnelAddress' } }
+  await store.create('IPAMBlock', used('fd00::/127', { attributes: [tunnelV6] }))
   await store.create('IPAMBlock', used('10.0.0.0/31'))
   await store.create('IPAMBlock', used('10.0.0.2/31', { attributes: [tunnel] }))
   await store.create(
@@ -31,13 +33,13 @@ test('a block of a deleted Node is freed after the grace and the time for an ans
   )
   const program = leader(store)
   await pass(600, program)
-  t.is((await cidrsOf(store)).length, 3, 'the Nodes are there')
+  t.is((await cidrsOf(store)).length, 4, 'the Nodes are there')
   await store.delete('Node', 'n1')
   await pass(115, program)
-  t.is((await cidrsOf(store)).length, 3)
+  t.is((await cidrsOf(store)).length, 4)
   await pass(10, program)
   t.deepEqual(await cidrsOf(store), ['10.0.0.4/31'])
-  t.deepEqual(program.collector.freed, { blocks: 2, addresses: 2 })
+  t.deepEqual(program.collector.freed, { blocks: 3, addresses: 3 })
   await program.chores.close()
 })
 
