@@ -23,9 +23,13 @@ const NAMES = [
 /**
  * `helm` is for a test of the chart alone. `e2e.test` (go test -c k8s.io/kubernetes/test/e2e) is for
  * `npm run test:kubernetes -- --e2e` alone, and so are `cnp-conformance.test` (go test -c sigs.k8s.io/network-policy-api/conformance)
- * and the CRD that it needs (config/crd/experimental there).
+ * and the CRD that it needs (config/crd/experimental there). `crio` and `pinns` (CRI-O's repository: go build ./cmd/crio, make
+ * in pinns) and `crictl` are for a test of that runtime.
  */
-export type BinaryName = (typeof NAMES)[number] | 'e2e.test' | 'helm' | 'cnp-conformance.test' | 'cnp-crd.yaml'
+export type BinaryName =
+  | (typeof NAMES)[number]
+  | ('e2e.test' | 'helm' | 'cnp-conformance.test' | 'cnp-crd.yaml')
+  | ('crio' | 'pinns' | 'crictl')
 
 /** What the machine itself must have, and Debian's package of each. */
 const SYSTEM: readonly (readonly [program: string, debian: string])[] = [

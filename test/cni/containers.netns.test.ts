@@ -1,6 +1,5 @@
 // Container runtimes for real, each with the plugin as it is installed: a container's first instruction sends a packet to another
-// pod of the node, and nothing is left when the container is gone. CRI-O is missing: Debian 12 has no package of it, and its Go
-// module cannot be had. containerd through a kubelet is in test/kubernetes.
+// pod of the node, and nothing is left when the container is gone. containerd through a kubelet is in test/kubernetes.
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
@@ -165,6 +164,9 @@ withPrograms(['runc'], 'runc by hand: create, ADD with the path of its process, 
   }),
 )
 
+/** Of CRI-O's container: as the other ones, the host's programs. */
+const IMAGE = 'localhost/margay-test:1'
+
 const CONTAINERD = ['containerd', 'ctr', 'containerd-shim-runc-v2'] as const
 
 withPrograms(
@@ -223,5 +225,75 @@ withPrograms(
       const ran = await podman('run', '--rm', ...args, '--rootfs', rootfs, ...ping(peer))
       t.regex(succeeded(t, ran), / 0% packet loss/)
       t.true([...entered.keys()].every(path => !isPinned(path)) && entered.size === 1, [...entered].join())
+    }),
+)
+
+withPrograms(
+  ['podman', 'conmon', 'runc', ...(['crio', 'pinns', 'crictl'] as const).map(binary)],
+  'CRI-O runs a pod in a namespace that it pins, and removes it whole',
+  t =>
+    withMachine(t, async ({ folder, rootfs, peer, placed, run, entered, node }) => {
+      const path = (name: string): string => join(folder, name)
+      // podman writes the store that CRI-O reads: an image without a registry
+      const store = ['--root', path('store'), '--runroot', path('runroot')]
+      const podman = (...args: string[]): Promise<Ran> =>
+        run(systemProgram('podman'), ...store, '--storage-driver', 'vfs', '--tmpdir', path('tmp'), ...args)
+      succeeded(t, await run('tar', '-C', rootfs, '-cf', path('rootfs.tar'), '.'))
+      succeeded(t, await podman('import', path('rootfs.tar'), IMAGE))
+      writeFileSync(path('policy.json'), '{ "default": [{ "type": "insecureAcceptAnything" }] }')
+      writeFileSync(
+        path('crio.conf'),
+        `[crio]\nroot = "${path('store')}"\nrunroot = "${path('runroot')}"\nstorage_driver = "vfs"\n` +
+          `log_dir = "${path('log')}"\nversion_file = "${path('version')}"\nversion_file_persist = ""\n` +
+          `clean_shutdown_file = "${path('clean')}"\n[crio.api]\nlisten = "${path('crio.sock')}"\n` +
+          `[crio.runtime]\nconmon_cgroup = "pod"\ncgroup_manager = "cgroupfs"\npinns_path = "${binary('pinns')}"\n` +
+          `default_runtime = "runc"\nseccomp_profile = "unconfined"\napparmor_profile = "unconfined"\n` +
+          `container_exits_dir = "${path('exits')}"\ncontainer_attach_socket_dir = "${path('attach')}"\n` +
+          `irqbalance_config_file = ""\n` +
+          `[crio.runtime.runtimes.runc]\nruntime_path = "${systemProgram('runc')}"\nruntime_root = "${path('runc')}"\n` +
+          `monitor_path = "${systemProgram('conmon')}"\nmonitor_cgroup = "pod"\n` +
+          `[crio.image]\npause_image = "${IMAGE}"\nsignature_policy = "${path('policy.json')}"\n` +
+          '[crio.network]\nnetwork_dir = "/etc/cni/net.d"\nplugin_dirs = ["/opt/cni/bin"]\n[crio.nri]\nenable_nri = false\n',
+      )
+      writeFileSync(path('crictl.yaml'), `runtime-endpoint: unix://${path('crio.sock')}\ntimeout: 60\n`)
+      const crictl = (...args: string[]): Promise<Ran> =>
+        run(binary('crictl'), '--config', path('crictl.yaml'), ...args)
+      const argv = [binary('crio'), '--config', path('crio.conf'), '--config-dir', path('none')]
+      const daemon = spawn(...placed(argv), { env: { PATH: binaryPath(), HOME: folder }, stdio: 'ignore' })
+      const ended = once(daemon, 'exit')
+      t.teardown(async () => {
+        daemon.kill('SIGTERM')
+        await ended
+      })
+      const isReady = async () => /true,\s*"type": "NetworkReady"/.test((await crictl('info')).output)
+      t.true(await until(isReady, 60_000), (await crictl('info')).output)
+
+      // with PIDs of its own for each container, CRI-O needs no process to hold the pod
+      const namespaces = { namespace_options: { network: 0, pid: 1 } }
+      const pod = {
+        metadata: { name: 'p1', uid: 'p1', namespace: 'default', attempt: 0 },
+        log_directory: path('log'),
+        linux: { cgroup_parent: CGROUP, security_context: namespaces },
+      }
+      const container = {
+        metadata: { name: 'c1' },
+        image: { image: IMAGE },
+        command: ping(peer),
+        log_path: 'c1.log',
+        mounts: MOUNTS.map(each => ({ container_path: each, host_path: each, readonly: true })),
+        linux: { security_context: { ...namespaces, capabilities: { add_capabilities: ['NET_RAW'] } } },
+      }
+      writeFileSync(path('pod.json'), JSON.stringify(pod))
+      writeFileSync(path('container.json'), JSON.stringify(container))
+      const sandbox = succeeded(t, await crictl('runp', path('pod.json'))).trim()
+      const id = succeeded(t, await crictl('create', sandbox, path('container.json'), path('pod.json'))).trim()
+      succeeded(t, await crictl('start', id))
+      const exited = async () => /CONTAINER_EXITED/.test((await crictl('inspect', id)).output)
+      t.true(await until(exited, 30_000))
+      t.regex(succeeded(t, await crictl('logs', id)), / 0% packet loss/)
+      t.is(node.ipam.held().size, 2)
+      succeeded(t, await crictl('stopp', sandbox))
+      succeeded(t, await crictl('rmp', sandbox))
+      t.true([...entered.keys()].every(each => !isPinned(each)) && entered.size === 1, [...entered].join())
     }),
 )

@@ -1,11 +1,9 @@
 // Containers of Debian's bridge and ptp on nodes of the lab, with addresses by margay-ipam: who reaches whom, with the first packet.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { echo } from '../../kernel/echo.ts'
 import { addNetns, netnsPath, removeNetns } from '../../kernel/netns.ts'
 import type { Lab } from '../../lab/lab.ts'
 import { runProgram } from '../../lab/program.ts'
-import { ANSWER_MS } from '../slowness.ts'
 
 /** Debian's package containernetworking-plugins. */
 export const PLUGINS = '/usr/lib/cni'
@@ -47,10 +45,9 @@ export async function plugins(lab: Lab): Promise<PluginPings | undefined> {
           [other, theirs],
           [theirs, other],
         ] as const) {
-          const answer = await echo(netnsPath(from.netns), to.address, ANSWER_MS)
+          const { code } = await runProgram(['ping', '-n', '-c', '1', '-W', '10', to.address], { netns: from.netns })
           tried++
-          if ('error' in answer)
-            lost.push(`${from.name} (${from.node}) to ${to.name} (${to.node}, ${to.address}): ${answer.error}`)
+          if (code !== 0) lost.push(`${from.name} (${from.node}) to ${to.name} (${to.node}, ${to.address})`)
         }
     const { netns } = lab.plan.nodes.find(({ name }) => name === 'n1')!
     const { stdout } = await runProgram(['ip', '-4', 'route'], { netns })
@@ -77,7 +74,7 @@ export async function container(lab: Lab, node: string, conf: Conf, n: number): 
       CNI_PATH: `${lab.cniDirs(node).binDir}:${PLUGINS}`,
     }
     const { code, stdout } = await runProgram([join(PLUGINS, conf.type)], { netns: plan.netns, env, stdin })
-    if (code !== 0) throw new Error(`${verb} of ${conf.type} on ${node} ended with ${code}: ${stdout}`)
+    if (code !== 0) throw new Error(`${verb} of ${conf.type} on ${node}: ${stdout}`)
     return stdout
   }
   const forget = async () => {

@@ -4,7 +4,7 @@ import type { Message } from '../message.ts'
 import { NETLINK } from '../numbers.ts'
 import { isOwnPort, NetlinkSocket } from '../socket.ts'
 import { parseAddressMessage } from './address.ts'
-import { isNewLink, parseLink } from './link.ts'
+import { parseLink } from './link.ts'
 import { parseFdb, parseNeighbour } from './neighbour.ts'
 import { parseNetconf } from './netconf.ts'
 import { GROUP, RTM } from './numbers.ts'
@@ -51,8 +51,7 @@ function parseEvent(message: Message): KernelEvent | undefined {
     case RTM.newLink:
     case RTM.delLink: {
       const link = parseLink(message)
-      if (link === undefined || message.type === RTM.delLink) return link && { type: 'link-gone', link }
-      return { type: 'link', link, ...(isNewLink(message) && { isNew: true }) }
+      return link && { type: message.type === RTM.newLink ? 'link' : 'link-gone', link }
     }
     case RTM.newAddr:
     case RTM.delAddr: {
