@@ -6,15 +6,14 @@ import type { Resource } from '../../api/kinds.ts'
 import { type IpPool, poolOf, usesOf } from '../../api/pools.ts'
 import { broken, type Condition } from '../../api/status.ts'
 import { isHostAddress, parseAddress } from '../../lib/ip.ts'
+import { listOf, shown } from './json-list.ts'
 import { hasEnded } from './policies/endpoints.ts'
 
 const ANNOTATION = POD_ANNOTATION.floatingAddresses
 /** Addresses of one pod. */
 export const MOST_FLOATING = 16
-/** Octets that are read: several times as many as `MOST_FLOATING` of the longest addresses have. */
-const MOST_OCTETS = 4096
-/** The most of a value that is told again. */
-const SHOWN = 60
+/** Characters that are read: several times as many as `MOST_FLOATING` of the longest addresses have. */
+const MOST_CHARACTERS = 4096
 
 /** A Pod that asks for floating addresses; `key` is `namespace/name`, `addresses` are in canonical text, each once. */
 export type FloatingClaim = {
@@ -153,15 +152,8 @@ export function floatingCondition(
 
 /** The addresses, or why they cannot be read. */
 function addressesOf(text: string): string[] | string {
-  if (text.length > MOST_OCTETS) return `has more than ${MOST_OCTETS} characters`
-  let list: unknown
-  try {
-    list = JSON.parse(text)
-  } catch {
-    return `${shown(text)} is no JSON`
-  }
-  if (!Array.isArray(list)) return `${shown(text)} is no list`
-  if (list.length > MOST_FLOATING) return `names ${list.length} addresses`
+  const list = listOf(text, { characters: MOST_CHARACTERS, items: MOST_FLOATING, names: 'addresses' })
+  if (typeof list === 'string') return list
   const addresses = new Set<string>()
   for (const each of list) {
     const address = typeof each === 'string' ? parseAddress(each) : undefined
@@ -170,8 +162,4 @@ function addressesOf(text: string): string[] | string {
     addresses.add(address)
   }
   return [...addresses]
-}
-
-function shown(text: string): string {
-  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text
 }

@@ -5,14 +5,13 @@ import { POD_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { broken, type Condition } from '../../api/status.ts'
 import { addressBits, contains, familyOf, formatCidr, parseAddress, parseCidr } from '../../lib/ip.ts'
+import { listOf, shown } from './json-list.ts'
 
 const ANNOTATION = POD_ANNOTATION.allowedSources
 /** CIDRs of one pod. */
 const MOST = 64
-/** Octets that are read: four times as many as `MOST` of the longest CIDRs have. */
-const MOST_OCTETS = 16_384
-/** The most of a value that is told again. */
-const SHOWN = 60
+/** Characters that are read: four times as many as `MOST` of the longest CIDRs have. */
+const MOST_CHARACTERS = 16_384
 /**
  * What the pod filter or the kernel lets through as no source: RFC 1122 §3.2.1.3, RFC 4291 §2.5.2 to §2.5.6 and §2.7. An IPv4 address
  * within IPv6 stands in sockets, not in packets.
@@ -46,15 +45,8 @@ export function podSources(
 
 /** The CIDRs, or why they cannot be read. */
 function cidrsOf(text: string): string[] | string {
-  if (text.length > MOST_OCTETS) return `has more than ${MOST_OCTETS} characters`
-  let list: unknown
-  try {
-    list = JSON.parse(text)
-  } catch {
-    return `${shown(text)} is no JSON`
-  }
-  if (!Array.isArray(list)) return `${shown(text)} is no list`
-  if (list.length > MOST) return `names ${list.length} CIDRs`
+  const list = listOf(text, { characters: MOST_CHARACTERS, items: MOST, names: 'CIDRs' })
+  if (typeof list === 'string') return list
   const cidrs = new Set<string>()
   for (const each of list) {
     if (typeof each !== 'string') return `${kindOf(each)} is no CIDR`
@@ -74,8 +66,4 @@ function cidrsOf(text: string): string[] | string {
 function kindOf(value: unknown): string {
   if (Array.isArray(value)) return 'a list'
   return typeof value === 'object' && value !== null ? 'an object' : String(value)
-}
-
-function shown(text: string): string {
-  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text
 }

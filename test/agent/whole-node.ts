@@ -28,6 +28,7 @@ import { systemProgram } from '../../lib/system-program.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
 import { blockProblems } from '../ipam/calico-check.ts'
 import { programUnderTest } from '../program-file.ts'
+import { ANSWER_MS } from '../slowness.ts'
 
 const root = new URL('../..', import.meta.url).pathname
 const ADDRESS = '192.0.2.11'
@@ -195,7 +196,7 @@ export function ask(
   body = '',
 ): Promise<{ code: number; body: string }> {
   return new Promise(resolve => {
-    const asked = request({ socketPath, method, path, timeout: 20_000, agent: false }, response => {
+    const asked = request({ socketPath, method, path, timeout: ANSWER_MS, agent: false }, response => {
       text(response).then(
         said => resolve({ code: response.statusCode!, body: said }),
         error => resolve({ code: 0, body: String(error) }),
@@ -229,7 +230,7 @@ export async function until<T>(
   what: string,
   look: () => T | Promise<T>,
   good: (seen: T) => boolean,
-  limitMs = 20_000,
+  limitMs = ANSWER_MS,
 ): Promise<T> {
   const endMs = performance.now() + limitMs
   let seen = await look()

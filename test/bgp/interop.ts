@@ -12,6 +12,7 @@ import type { PeerStatus } from '../../bgp/config.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
 import { programUnderTest } from '../program-file.ts'
+import { ANSWER_MS } from '../slowness.ts'
 import type { Carried } from './carried.ts'
 
 const PROGRAM = programUnderTest('agent/margay-bgp')
@@ -205,7 +206,7 @@ export class Margay {
 
   #ask(method: string, path: string, body?: unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const asked = request({ socketPath: this.#socket, method, path, timeout: 20_000 }, response => {
+      const asked = request({ socketPath: this.#socket, method, path, timeout: ANSWER_MS }, response => {
         let text = ''
         response.setEncoding('utf8').on('data', chunk => {
           text += chunk
@@ -262,7 +263,7 @@ export function say(link: Link, command: string, ...args: readonly string[]): st
   return execFileSync(systemProgram('nsenter'), [`--net=${link.theirs.path}`, systemProgram(command), ...args], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
-    timeout: 20_000,
+    timeout: ANSWER_MS,
   })
 }
 

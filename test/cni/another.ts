@@ -1,6 +1,7 @@
 // What a plugin that names margay-ipam asks the agent, and what it is told: a bridge where a test says no other.
+import type { ExecutionContext } from 'ava'
 import { type CniAnswer, handleCni } from '../../cni/handle.ts'
-import type { Host } from './host.ts'
+import { aHost, type Host } from './host.ts'
 
 export type Asked = { id?: string; ifname?: string; args?: string; conf?: object; ipam?: object }
 
@@ -41,3 +42,16 @@ export async function fault(
 }
 
 export const pods = ({ allocator }: Host) => [...allocator.held().keys()].filter(handle => !handle.endsWith('/26'))
+
+export type Refused = readonly [asked: Asked, msg: RegExp, details: RegExp]
+
+/** An ADD that asks so is refused for good with what to do and holds nothing, and a DEL of it ends. */
+export async function isRefused(t: ExecutionContext, ...[asked, msg, details]: Refused): Promise<void> {
+  const host = await aHost()
+  const told = await fault(host, 'ADD', asked)
+  t.is(told.code, 2, told.msg)
+  t.regex(told.msg, msg)
+  t.regex(told.details, details)
+  t.deepEqual(pods(host), [])
+  t.is((await ask(host, 'DEL', asked)).exitCode, 0)
+}

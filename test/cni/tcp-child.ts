@@ -2,6 +2,7 @@
 // without end. `ask HOST PORT` prints what it is told. `rate HOST PORT` prints how many bits a second come in, a line for each
 // second after the first.
 import { connect, createServer } from 'node:net'
+import { ANSWER_MS } from '../slowness.ts'
 
 const [mode, ...args] = process.argv.slice(2)
 
@@ -21,7 +22,7 @@ function serve(port: number): void {
 
 function ask(host: string, port: number): void {
   const socket = connect(port, host)
-  socket.setTimeout(20_000, () => socket.destroy(new Error('no answer')))
+  socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error('no answer')))
   socket.once('data', data => {
     console.log(`${data}`.split('\n')[0])
     socket.destroy()

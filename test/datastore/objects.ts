@@ -2,6 +2,7 @@
 import type { Kind, Resource } from '../../api/kinds.ts'
 import { validate } from '../../api/validate.ts'
 import type { Store, Watch, WatchEvent, WatchOptions } from '../../datastore/port.ts'
+import { ANSWER_MS } from '../slowness.ts'
 
 /** A valid resource of a kind from what a person would write. */
 export function aResource<K extends Kind>(kind: K, object: unknown): Resource<K> {
@@ -86,7 +87,7 @@ export class Recorded<K extends Kind> {
   }
 
   /** Resolves when `condition` holds after some event; rejects with what was seen after `deadlineMs`. */
-  async until(condition: (seen: this) => boolean, deadlineMs = 20_000): Promise<void> {
+  async until(condition: (seen: this) => boolean, deadlineMs = ANSWER_MS): Promise<void> {
     const deadline = Promise.withResolvers<never>()
     const timer = setTimeout(() => deadline.reject(new Error(`only saw: ${this.lines().join('; ')}`)), deadlineMs)
     try {

@@ -17,6 +17,7 @@ import type {
 } from '../../kernel/port/nftables.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { systemProgram } from '../../lib/system-program.ts'
+import { ANSWER_MS, SILENCE_MS } from '../slowness.ts'
 import { namedCounters } from './nftables-programs.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
@@ -30,7 +31,6 @@ if (!isRoot)
 const POD = '10.244.0.1'
 const SPOOFED = '10.244.0.9'
 const OUTSIDE = '192.0.2.1'
-const ANSWER_SECONDS = 20
 const TABLE = { family: 'inet', table: 'margay' } as const
 const NAME = { family: 'inet', name: 'margay' } as const
 
@@ -67,16 +67,16 @@ async function withNetwork(body: (network: Network) => Promise<void>): Promise<v
   await route(node, `${POD}/32`, cali1)
   await route(podKernel, '169.254.1.1/32', eth0)
   await route(podKernel, '0.0.0.0/0', eth0, '169.254.1.1')
-  const ping = async (source: string, seconds: number) => {
-    const wait = ['-W', `${seconds}`]
+  const ping = async (source: string, waitMs: number) => {
+    const wait = ['-W', `${waitMs / 1000}`]
     const args = [`--net=${pod.path}`, '--', systemProgram('ping'), '-n', '-c', '1', ...wait, '-I', source, OUTSIDE]
     const [code] = await once(spawn(systemProgram('nsenter'), args, { stdio: 'ignore' }), 'exit')
     return code === 0
   }
   await body({
     node,
-    answered: source => ping(source, ANSWER_SECONDS),
-    unanswered: async source => !(await ping(source, 1)),
+    answered: source => ping(source, ANSWER_MS),
+    unanswered: async source => !(await ping(source, SILENCE_MS)),
   })
 }
 
