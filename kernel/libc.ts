@@ -13,8 +13,14 @@ const SOCK_FPROG_OCTETS = 16
 const SK_MEMINFO_RMEM_ALLOC = 0
 const SK_MEMINFO_DROPS = 8
 const MSG_TRUNC_DONTWAIT = 0x20 | 0x40
+const MSG_DONTWAIT = 0x40
+const EINTR = 4
 const EAGAIN = 11
 const ENOBUFS = 105
+/** A sockaddr_in6 has 28 octets; the control messages of a datagram that are asked for here fit twice. */
+const FROM_OCTETS = 32
+const CONTROL_OCTETS = 256
+const IFNAMSIZ = 16
 /** XATTR_SIZE_MAX (linux/limits.h). */
 const LONGEST_XATTR = 65536
 
@@ -53,6 +59,7 @@ const nativeRecvfrom = libc.func(
 )
 const nativeSend = libc.func('intptr_t send(int fd, const uint8_t *data, size_t size, int flags)')
 const nativeRecv = libc.func('intptr_t recv(int fd, _Out_ uint8_t *data, size_t size, int flags)')
+const nativeRecvmsg = libc.func('intptr_t recvmsg(int fd, _Inout_ uint8_t *message, int flags)')
 const nativeReadXattr = libc.func(
   'intptr_t lgetxattr(const char *path, const char *name, _Out_ uint8_t *value, size_t size)',
 )
@@ -60,6 +67,7 @@ const nativeWriteXattr = libc.func(
   'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
 )
 const nativeIndex = libc.func('uint32_t if_nametoindex(const char *name)')
+const nativeName = libc.func('const char *if_indextoname(uint32_t index, _Out_ uint8_t *name)')
 
 // asked for with every datagram: one buffer is enough for all
 const memory = Buffer.alloc(4 * (SK_MEMINFO_DROPS + 1))
@@ -190,6 +198,74 @@ export function receiveNow(fd: number, data: Buffer, object: string): number {
   if (size < 0 && koffi.errno() === EAGAIN) return -1
   check(size, 'recv', object)
   return size
+}
+
+/**
+ * Room for one datagram and what the kernel says beside it: the sender's sockaddr and control messages (struct msghdr and
+ * iovec of linux/socket.h, struct cmsghdr). One piece of memory that points into itself, so it lies outside of V8's heap.
+ */
+export class MessageRoom {
+  readonly data: Buffer
+  readonly from: Buffer
+  readonly #control: Buffer
+  readonly #header: Buffer
+  readonly #bytes: Buffer
+
+  constructor(dataOctets: number) {
+    // msghdr: name ptr | namelen u32, pad | iov ptr | iovlen u64 | control ptr | controllen u64 | flags i32, pad
+    // iovec: base ptr | len u64
+    const offsets = { iov: 56, from: 72, control: 72 + FROM_OCTETS, data: 72 + FROM_OCTETS + CONTROL_OCTETS }
+    this.#bytes = Buffer.alloc(offsets.data + dataOctets)
+    this.#header = this.#bytes.subarray(0, 56)
+    this.from = this.#bytes.subarray(offsets.from, offsets.control)
+    this.#control = this.#bytes.subarray(offsets.control, offsets.data)
+    this.data = this.#bytes.subarray(offsets.data)
+    const address = koffi.address(this.#bytes)
+    this.#bytes.writeBigUInt64LE(address + BigInt(offsets.data), offsets.iov)
+    this.#bytes.writeBigUInt64LE(BigInt(dataOctets), offsets.iov + 8)
+    this.#header.writeBigUInt64LE(address + BigInt(offsets.from), 0)
+    this.#header.writeBigUInt64LE(address + BigInt(offsets.iov), 16)
+    this.#header.writeBigUInt64LE(1n, 24)
+    this.#header.writeBigUInt64LE(address + BigInt(offsets.control), 32)
+  }
+
+  /** Receives the next datagram, cut off at the end of `data`; returns its octets there, or -1 when none waits. */
+  receive(fd: number, object: string): number {
+    // the kernel writes what it used of both
+    this.#header.writeUInt32LE(FROM_OCTETS, 8)
+    this.#header.writeBigUInt64LE(BigInt(CONTROL_OCTETS), 40)
+    const size: number = nativeRecvmsg(fd, this.#bytes, MSG_DONTWAIT)
+    if (size < 0 && (koffi.errno() === EAGAIN || koffi.errno() === EINTR)) return -1
+    check(size, 'recvmsg', object)
+    return size
+  }
+
+  /** The content of a control message of the datagram in the room; undefined when it has none such. */
+  control(level: number, type: number): Buffer | undefined {
+    const all = Number(this.#header.readBigUInt64LE(40))
+    // cmsghdr: len u64, itself counted | level i32 | type i32 | content, then up to a multiple of 8
+    for (let at = 0; at + 16 <= all; ) {
+      const length = Number(this.#control.readBigUInt64LE(at))
+      if (this.#control.readInt32LE(at + 8) === level && this.#control.readInt32LE(at + 12) === type)
+        return this.#control.subarray(at + 16, at + length)
+      at += Math.max(16, (length + 7) & ~7)
+    }
+    return undefined
+  }
+}
+
+/**
+ * Calls `ready` in turns of this thread's event loop for as long as something waits to be read. The returned function ends
+ * it, and has to be called before the descriptor is closed.
+ */
+export function watchReadable(fd: number, ready: () => void): () => void {
+  const handle = koffi.node.poll(fd, { readable: true }, ready)
+  return () => handle.close()
+}
+
+/** The name of an interface of this thread's network namespace; undefined when there is none with this index. */
+export function interfaceName(index: number): string | undefined {
+  return nativeName(index, Buffer.alloc(IFNAMSIZ)) ?? undefined
 }
 
 /** The index of an interface of this thread's network namespace. */

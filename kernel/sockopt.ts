@@ -108,7 +108,8 @@ export function closeSocket(fd: number): void {
   closeDescriptor(fd)
 }
 
-function socketAddress(address: string, port: number, interfaceName?: string): Buffer {
+/** A sockaddr as octets; the interface is looked up, and counts for IPv6 only. */
+export function socketAddress(address: string, port: number, interfaceName?: string): Buffer {
   const family = familyOf(address)
   // sockaddr_in:  family u16 | port be16 | address | zero[8]
   // sockaddr_in6: family u16 | port be16 | flowinfo u32 | address[16] | scope u32

@@ -184,6 +184,16 @@ withPackage('the example of the README runs with the installed package', (t, { u
   assertExampleRuns(t, user, []),
 )
 
+withPackage('BFD of the installed package is at work in its thread', async (t, { user }) => {
+  const script = `import { BfdThread } from 'margay/bgp/bfd'
+const bfd = new BfdThread(new URL(import.meta.resolve('margay/bgp/bfd-worker')))
+bfd.setSession('a', { local: '127.0.0.1', peer: '127.0.0.2', passive: true })
+console.log(JSON.stringify(await bfd.status()))
+await bfd.close()`
+  const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', script], { cwd: user })
+  t.like(JSON.parse(stdout).sessions[0], { name: 'a', state: 'Down', sent: 0 })
+})
+
 withPackage(
   'every type that a signature of the library names is exported, and the compiler finds them',
   async (t, it) => {
@@ -194,10 +204,14 @@ withPackage(
     writeFileSync(
       join(user, 'types.ts'),
       `import { type PeerConfig, Speaker, SpeakerError } from 'margay/bgp'
+import { type BfdSessionConfig, type BfdStatus, BfdThread, isPathFailure } from 'margay/bgp/bfd'
 import * as socketOptions from 'margay/bgp/socket-options'
 import { TcpTransport } from 'margay/bgp/tcp'
 import { emitOpen, type Open, Writer } from 'margay/bgp/wire'
 export const peer: PeerConfig = { asn: 65001 }
+export const session: BfdSessionConfig = { local: '192.0.2.1', peer: '192.0.2.2' }
+export const status = (bfd: BfdThread): Promise<BfdStatus> => bfd.status()
+export const off = (bfd: BfdThread) => bfd.onChange(change => isPathFailure(change, { restarting: false }))
 // @ts-expect-error an address is a text
 export const wrong: PeerConfig = { asn: 65001, address: 1 }
 export const speaker = new Speaker({ asn: 1, routerId: '192.0.2.1' }, { transport: new TcpTransport(socketOptions) })

@@ -104,6 +104,12 @@ const parts: readonly PartRule[] = [
   { part: 'bgp/family.ts', may: ['lib/', 'bgp/wire/'], why: 'everything in bgp/ stands on it and on the codecs' },
   { part: 'bgp/wire/', may: ['lib/', 'bgp/family.ts'], why: 'codecs know bytes only' },
   { part: 'bgp/fsm/', may: ['lib/', 'bgp/wire/', 'bgp/family.ts', 'bgp/config.ts'], why: 'the state machine is pure' },
+  { part: 'bgp/bfd/', may: ['lib/'], why: 'BFD serves other protocols than BGP as well, and knows none' },
+  {
+    part: 'bgp/bfd/step.ts',
+    may: ['bgp/bfd/packet.ts', 'bgp/bfd/state.ts', 'bgp/bfd/timers.ts'],
+    why: 'the state machine is pure',
+  },
   {
     part: 'bgp/rib/store/',
     may: ['lib/', 'bgp/wire/', 'bgp/family.ts', 'bgp/config.ts', 'bgp/rib/types.ts'],
@@ -147,6 +153,7 @@ const parts: readonly PartRule[] = [
 const roots: Readonly<Record<string, readonly string[]>> = {
   'agent/main.ts': [],
   'agent/margay-bgp.ts': [],
+  'agent/bfd-worker.ts': [],
   'agent/run.ts': ['agent/main.ts'],
   'agent/node-agent.ts': ['agent/run.ts'],
   'controllers/main.ts': [],
