@@ -185,7 +185,9 @@ export class KubernetesWorld implements World {
 
   async #serve(): Promise<void> {
     const ports = [{ port: ECHO_PORT, protocol: 'UDP' }]
-    const spec = { selector: TARGET, ports, ipFamilyPolicy: 'RequireDualStack' }
+    // A Service keeps its endpoints while Kubernetes calls nodes not ready, as it does where the API server was away: kube-proxy
+    // deletes the entries of an endpoint that goes, and the answer of a packet under way with them.
+    const spec = { selector: TARGET, ports, ipFamilyPolicy: 'RequireDualStack', publishNotReadyAddresses: true }
     const metadata = { name: SERVICE, namespace: POD_NAMESPACE }
     await this.#lab.apply([{ apiVersion: 'v1', kind: 'Service', metadata, spec }])
     const made = (await this.#lab.get(`service/${SERVICE}`)) as { spec: { clusterIPs: string[] } }
