@@ -15,6 +15,8 @@ export class ConnectedSubnets {
   #links: ReadonlyMap<number, string> = new Map()
   #addresses: ReadonlySet<string> = new Set()
   #stale = true
+  /** The kernel is asked: what it tells meanwhile may be newer than its answer. */
+  #isAsked = false
 
   constructor(kernel: Pick<Kernel, 'links' | 'addresses'>, isOfPod: (interfaceName: string) => boolean) {
     this.#kernel = kernel
@@ -36,14 +38,16 @@ export class ConnectedSubnets {
   /** What is there now; undefined where nothing was told since the last look. Rejects with `KernelError`. */
   async look(): Promise<readonly ConnectedSubnet[] | undefined> {
     if (!this.#stale) return undefined
-    // first: what is told while the kernel is asked counts in the next pass
     this.#stale = false
+    this.#isAsked = true
     try {
       const [links, addresses] = [await this.#kernel.links(), await this.#kernel.addresses()]
       return this.#take(new Map(links.map(link => [link.index, link])), addresses.filter(isOfSubnet))
     } catch (error) {
       this.#stale = true
       throw error
+    } finally {
+      this.#isAsked = false
     }
   }
 
@@ -53,7 +57,8 @@ export class ConnectedSubnets {
       return link === undefined || this.#isApart(link) ? [] : [{ address, link }]
     })
     this.#links = new Map(found.map(({ link }) => [link.index, stateOf(link)]))
-    this.#addresses = new Set(addresses.map(keyOf))
+    // one whose link came in between counts once it is told
+    this.#addresses = new Set(addresses.filter(({ ifindex }) => links.has(ifindex)).map(keyOf))
     const connected = found.map(({ address: { address, length }, link: { name: interfaceName, up, running } }) => {
       return { cidr: `${address}/${length}`, interfaceName, isUp: up && running }
     })
@@ -71,12 +76,14 @@ export class ConnectedSubnets {
         return true
       case 'link':
       case 'link-gone': {
+        if (this.#isAsked) return true
         const before = this.#links.get(event.link.index)
         return before !== undefined && (event.type === 'link-gone' || before !== stateOf(event.link))
       }
       case 'address':
       case 'address-gone':
-        return isOfSubnet(event.address) && this.#addresses.has(keyOf(event.address)) !== (event.type === 'address')
+        if (!isOfSubnet(event.address)) return false
+        return this.#isAsked || this.#addresses.has(keyOf(event.address)) !== (event.type === 'address')
       default:
         return false
     }

@@ -117,6 +117,8 @@ export class Felix {
   readonly #chains: ChainWatch
   readonly #rules: RuleWatch
   readonly #connected: ConnectedSubnets
+  /** As of the last pass. */
+  #otherUplinks: readonly string[] = []
   readonly #lasting = new Lasting(STOP_GRACE_MS)
   /** Conditions for what the last pass was refused. */
   readonly #refused = new ToldConditions()
@@ -452,6 +454,9 @@ export class Felix {
       const generation = this.#generation
       const mayAnswerPods = this.#ready.datastore && this.#ready.endpoints
       const differences = this.#calculator.step()
+      const { otherUplinks } = this.#calculator
+      if (otherUplinks !== this.#otherUplinks) this.#chains.changed()
+      this.#otherUplinks = otherUplinks
       this.#policy?.setPodsVersion(this.#deps.podsVersion?.())
       const hosts = this.#calculator.hostRules
       if (hosts !== undefined) this.#policy?.setHostRules(hosts.settings, hosts.tunnels)
@@ -529,9 +534,7 @@ export class Felix {
 
   async #followSubnets(): Promise<void> {
     const connected = await this.#connected.look()
-    if (connected === undefined || !this.#calculator.configure({ connected })) return
-    this.#generation++
-    this.#chains.changed()
+    if (connected !== undefined && this.#calculator.configure({ connected })) this.#generation++
   }
 
   /** Those of them that are there. */

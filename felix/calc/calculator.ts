@@ -46,7 +46,7 @@ import { MasqueradeGroup } from './masquerade-group.ts'
 import { mtus, type TunnelsNeeded } from './mtu.ts'
 import { ALL_ALIKE, ANY, NO_TUNNELS, type Others, tunnelsNeeded } from './needs.ts'
 import { NodeAddresses } from './node-addresses.ts'
-import { besideUplinks, connectedIndex, downConditions } from './other-uplinks.ts'
+import { besideUplinks, downConditions } from './other-uplinks.ts'
 import { Output } from './output.ts'
 import type { PodFilterMarks, TunnelFacts } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
@@ -96,6 +96,8 @@ export class Calculator {
   #needed = NO_TUNNELS
   #own = { ipip: false, vxlan: false, vxlanAddress: false }
   #otherUplinks: readonly string[] = []
+  /** Of nodes and next hops, as of when `#otherUplinks` was worked out. */
+  #addressChanges = 0
   #uplinksDown: readonly Condition[] = []
 
   readonly #outputs = {
@@ -270,7 +272,7 @@ export class Calculator {
     return hosts && { settings: hosts, tunnels: { ipip, vxlan: vxlan || vxlanOverIpv6, vxlanPort } }
   }
 
-  /** The interfaces by which other nodes and next hops are reached, beside the uplinks of this node's addresses. */
+  /** The interfaces by which other nodes and next hops are reached, beside the uplinks of this node's addresses. Another array where they changed. */
   get otherUplinks(): readonly string[] {
     return this.#otherUplinks
   }
@@ -373,19 +375,23 @@ export class Calculator {
   #updateHere(before: Partial<Settings>, needed: TunnelsNeeded): void {
     const { node, capabilities, connected } = this.#settings
     const own = { ...capabilities, vxlanAddress: needed.vxlan && node?.vxlanTunnelAddress !== undefined }
-    const isHereNew = before.node !== node || before.connected !== connected
-    if (!isHereNew && this.#learnedUsed === this.#learnedUsable && isDeepStrictEqual(own, this.#own)) return
+    if (before.connected !== connected) this.#learned.connectedChanged(connected)
+    const isSame = before.node === node && this.#learnedUsed === this.#learnedUsable
+    if (isSame && isDeepStrictEqual(own, this.#own)) return
     this.#own = own
     this.#learnedUsed = this.#learnedUsable
-    this.#learned.hereChanged(this.#learnedUsable ? node : undefined, own, connectedIndex(connected))
+    this.#learned.hereChanged(this.#learnedUsable ? node : undefined, own)
   }
 
   #updateOtherUplinks(before: Partial<Settings>): void {
     const { node, connected } = this.#settings
-    const isHereNew = before.node !== node || before.connected !== connected
-    if (!isHereNew && this.#told.remote.size + this.#told.learned.size === 0) return
-    const beside = node === undefined ? [] : besideUplinks(connected, node, [this.#nodeAddresses, this.#learned.hops])
-    this.#otherUplinks = [...new Set(beside.map(({ interfaceName }) => interfaceName))].sort()
+    const changes = this.#nodeAddresses.changes + this.#learned.hopChanges
+    if (before.node === node && before.connected === connected && changes === this.#addressChanges) return
+    this.#addressChanges = changes
+    const known = [...this.#nodeAddresses.prefixes(), ...this.#learned.hops()]
+    const beside = node === undefined ? [] : besideUplinks(this.#learned.connected, node, known)
+    const names = [...new Set(beside.map(({ interfaceName }) => interfaceName))].sort()
+    this.#otherUplinks = kept(this.#otherUplinks, names)
     const uplinks = node === undefined ? [] : uplinksOf(node)
     // what keeps the node from serving at all is told elsewhere
     const down = downConditions(beside.filter(({ interfaceName }) => !uplinks.includes(interfaceName)))

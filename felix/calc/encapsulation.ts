@@ -14,7 +14,7 @@ export type WayInput = {
   pool?: Pick<Pool, 'ipip' | 'vxlan'>
   /** The next hop is of this family, and lies inside this node's own subnet or is a link-local neighbour. */
   onLink: boolean
-  /** The next hop lies in a subnet of another interface of this node, which is up or down. */
+  /** The next hop lies in a subnet of an interface of this node, longer than that of the Node address, which is up or down. */
   beside?: 'up' | 'down'
   /** Tunnel types the far node announced; none means that it can do what the pool asks for. */
   announced: readonly number[]

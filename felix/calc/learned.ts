@@ -3,16 +3,16 @@
 // it, the VTEP of its next hop, this node.
 // Hazards: a learned route must never cover what is ours, and must never replace the subnet the node itself lives on.
 import { broken, type Condition } from '../../api/status.ts'
-import { GATEWAY } from '../../kernel/pod-interface.ts'
 import type { Capabilities } from '../../kernel/port/links.ts'
 import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
-import { familyOf, formatCidr, linkLocal, parseCidr } from '../../lib/ip.ts'
+import { familyOf, linkLocal } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
-import type { LearnedRoute, Pool, ThisNode } from '../input.ts'
+import type { ConnectedSubnet, LearnedRoute, Pool, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
 import { can, chooseWay, type NoWay, poolEncapsulation, TUNNEL_TYPE, type Way } from './encapsulation.ts'
-import type { Connected } from './other-uplinks.ts'
+import { type Connected, changedSubnets, connectedIndex } from './other-uplinks.ts'
+import { type OwnPrefixes, ownPrefixes } from './own-prefixes.ts'
 import type { RouteClaims } from './route-claims.ts'
 import { IPIP_DEVICE, VXLAN_DEVICE } from './tunnels.ts'
 import { type Vtep, vxlanDeviceTo } from './vteps.ts'
@@ -26,13 +26,9 @@ type LearnedContext = {
 }
 
 /** What an announcement is measured against at this node. */
-type Here = {
+type Here = OwnPrefixes & {
   node: ThisNode
   own: Capabilities & { vxlanAddress: boolean }
-  addresses: PrefixIndex<true>
-  subnets: PrefixIndex<true>
-  subnetNames: ReadonlySet<string>
-  connected: Connected
 }
 
 /** A next hop as a number, and the announcements that have it. */
@@ -58,8 +54,11 @@ export class LearnedGroup {
   readonly #states = new Map<string, State>()
   readonly #byPrefix = new PrefixIndex<State>()
   readonly #byHop = new Map<string, Hop>()
-  /** All next hops. */
-  readonly hops = new PrefixIndex<true>()
+  readonly #hops = new PrefixIndex<Hop>()
+  /** Grows with each next hop that is new or gone. */
+  hopChanges = 0
+  #connected = connectedIndex([])
+  #subnets: readonly ConnectedSubnet[] = []
   readonly #ownBlocks = new PrefixIndex<true>()
   /** Single addresses that another node has, which may lie in own blocks: as CIDRs. */
   readonly #elsewhere = { floating: new Set<string>(), lent: new Set<string>() }
@@ -137,9 +136,27 @@ export class LearnedGroup {
   }
 
   /** This node is another one, or can do other things; undefined while no announcement may be used. */
-  hereChanged(node: ThisNode | undefined, own: Here['own'], connected: Here['connected']): void {
-    this.#here = node === undefined ? undefined : { node, own, ...ownPrefixes(node), connected }
+  hereChanged(node: ThisNode | undefined, own: Here['own']): void {
+    this.#here = node === undefined ? undefined : { node, own, ...ownPrefixes(node) }
     for (const state of this.#states.values()) this.#lookAgain(state)
+  }
+
+  /** The interfaces of this node are in other subnets, or up where they were down. Costs what has its next hop there. */
+  connectedChanged(connected: readonly ConnectedSubnet[]): void {
+    // the subnet of the Node address goes by its uplink, up or down
+    const always = this.#here?.subnets ?? new PrefixIndex()
+    for (const subnet of changedSubnets(this.#subnets, connected, always))
+      for (const { states } of this.#hops.within(subnet)) for (const state of states) this.#lookAgain(state)
+    this.#subnets = connected
+    this.#connected = connectedIndex(connected)
+  }
+
+  get connected(): Connected {
+    return this.#connected
+  }
+
+  hops(): Iterable<readonly [nextHop: string, { readonly prefix: Prefix | undefined }]> {
+    return this.#byHop
   }
 
   /** Works out what changed since the last call. */
@@ -177,7 +194,8 @@ export class LearnedGroup {
     if (hop === undefined) {
       hop = { prefix: parsePrefix(nextHop), states: new Set() }
       this.#byHop.set(nextHop, hop)
-      if (hop.prefix !== undefined) this.hops.set(hop.prefix, true)
+      if (hop.prefix !== undefined) this.#hops.set(hop.prefix, hop)
+      this.hopChanges++
     }
     return hop
   }
@@ -187,7 +205,8 @@ export class LearnedGroup {
     hop.states.delete(state)
     if (hop.states.size > 0) return
     this.#byHop.delete(learned.nextHop)
-    if (hop.prefix !== undefined) this.hops.delete(hop.prefix)
+    if (hop.prefix !== undefined) this.#hops.delete(hop.prefix)
+    this.hopChanges++
   }
 
   #result({ key: dst, learned, prefix, hop: { prefix: hop }, pool }: State, here: Here): Result {
@@ -205,7 +224,7 @@ export class LearnedGroup {
       )
     // only a pool can ask for the tunnel that this takes
     const overIpv4 = pool !== undefined && prefix.family === 'ipv6' && hop.family === 'ipv4'
-    const isSelf = here.addresses.match(hop) === true || here.connected.addresses.has(nextHop)
+    const isSelf = here.addresses.match(hop) === true || this.#connected.addresses.has(nextHop)
     if ((hop.family !== prefix.family && !overIpv4) || isSelf) {
       const what = isSelf ? 'this node itself' : 'an address of the other family'
       return noRoute(dst, 'BadNextHop', `next hop ${nextHop} is ${what}`, 'correct next-hop-self on the peer')
@@ -217,8 +236,11 @@ export class LearnedGroup {
         `pool ${pool.cidr} is not exchanged over BGP (disableBGPExport)`,
         'stop announcing it there, or set disableBGPExport of the pool to false',
       )
-    const onLink = !overIpv4 && (learned.interface !== undefined || here.subnets.match(hop) !== undefined)
-    const beside = overIpv4 || onLink ? undefined : here.connected.subnets.match(hop)
+    const ownLength = overIpv4 ? undefined : here.subnets.match(hop)
+    const onLink = !overIpv4 && (learned.interface !== undefined || ownLength !== undefined)
+    const near = overIpv4 || learned.interface !== undefined ? undefined : this.#connected.subnets.match(hop)
+    const closest = near !== undefined && near.length > (ownLength ?? -1) ? near.interfaces[0] : undefined
+    const beside = onLink && closest?.isUp === false ? undefined : closest
     const vtep = this.#context.vtepOf(nextHop)
     const announced = learned.encapsulations
     const isReached = vtep !== undefined && vxlanDeviceTo(vtep, here.node) !== undefined
@@ -329,31 +351,4 @@ function noRoute(dst: string, reason: string, message: string, remedy: string): 
 
 function farName(nextHop: string, vtep: Vtep | undefined): string {
   return vtep === undefined ? nextHop : `${vtep.node} (${nextHop})`
-}
-
-/** The addresses of this node, which nobody else may announce and which are no next hop for it; and its subnets. */
-function ownPrefixes(node: ThisNode): Pick<Here, 'addresses' | 'subnets' | 'subnetNames'> {
-  const addresses = new PrefixIndex<true>()
-  const subnets = new PrefixIndex<true>()
-  const subnetNames = new Set<string>()
-  const { ipv4, ipv6, ipipTunnelAddress, vxlanTunnelAddress, vxlanTunnelAddressV6 } = node
-  for (const address of [
-    ipv4?.split('/')[0],
-    ipv6?.split('/')[0],
-    ipipTunnelAddress,
-    vxlanTunnelAddress,
-    vxlanTunnelAddressV6,
-    GATEWAY.ipv4,
-  ]) {
-    const prefix = address === undefined ? undefined : parsePrefix(address)
-    if (prefix !== undefined) addresses.set(prefix, true)
-  }
-  for (const text of [ipv4, ipv6]) {
-    const cidr = text === undefined ? undefined : parseCidr(text)
-    const prefix = text === undefined ? undefined : parsePrefix(text)
-    if (cidr === undefined || prefix === undefined) continue
-    subnets.set(prefix, true)
-    subnetNames.add(formatCidr(cidr))
-  }
-  return { addresses, subnets, subnetNames }
 }

@@ -78,6 +78,7 @@ test('what is told while the kernel is asked, and a kernel that cannot be read, 
   subnets.observe({ type: 'overrun' })
   await look
   t.not(await subnets.look(), undefined)
+  t.is(await subnets.look(), undefined)
   let fails = true
   const kernel = {
     links: async () => (fails ? Promise.reject(new Error('ENOBUFS')) : [link(2, 'eth0')]),
@@ -87,4 +88,30 @@ test('what is told while the kernel is asked, and a kernel that cannot be read, 
   await t.throwsAsync(() => failing.look(), { message: 'ENOBUFS' })
   fails = false
   t.deepEqual(await failing.look(), [ETH0])
+})
+
+test('a new link that comes up while the kernel is asked is up', async t => {
+  let eth1 = link(3, 'eth1', { running: false })
+  const kernel = {
+    links: async () => [eth1],
+    async addresses() {
+      if (!eth1.running) {
+        eth1 = link(3, 'eth1')
+        t.true(subnets.observe({ type: 'link', link: eth1 }))
+      }
+      return [address(3, '192.168.20.11', 24)]
+    },
+  }
+  const subnets = new ConnectedSubnets(kernel, () => false)
+  t.is((await subnets.look())![0]!.isUp, false)
+  t.is((await subnets.look())![0]!.isUp, true)
+})
+
+test('an address whose link came after the links were read counts once it is told', async t => {
+  const { links, subnets } = machine()
+  const [eth1] = links.splice(2, 1)
+  t.deepEqual(await subnets.look(), [ETH0])
+  links.push(eth1!)
+  t.true(subnets.observe({ type: 'address', address: address(3, '192.168.20.11', 24) }))
+  t.deepEqual(await subnets.look(), [ETH0, ...ETH1])
 })

@@ -177,3 +177,33 @@ test('however often metrics are read, the kernel tells the counters of all rules
   t.is(reads, 4, 'a person is told what is now')
   await felix.close()
 })
+
+test('chains of other programs are looked at once another uplink is known, not for each interface with a subnet', async t => {
+  let looks = 0
+  const hooks: Partial<Kernel> = {}
+  const { real, felix, clock, tell: told } = await withPod(hooks)
+  hooks.forwardChains = () => {
+    looks++
+    return real.forwardChains()
+  }
+  const looksAfter = async (change: () => Promise<void> | void) => {
+    clock.advance(10_000)
+    for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate)
+    looks = 0
+    await change()
+    await felix.inSync()
+    clock.advance(10_000)
+    for (let turn = 0; turn < 10; turn++) await new Promise(setImmediate)
+    return looks > 0
+  }
+  const inSubnet = async (name: string, address: string) => {
+    await addLink(real, name)
+    const { index: ifindex } = (await real.link(name))!
+    await real.addAddress({ ifindex, address, length: 24, scope: 0 })
+    told({ type: 'address', address: { ifindex, address, length: 24, scope: 0 } })
+  }
+  t.false(await looksAfter(() => inSubnet('br-1', '172.18.0.1')))
+  t.false(await looksAfter(() => inSubnet('eth1', '192.168.77.11')))
+  t.true(await looksAfter(() => void felix.set('remote', 'n7', { name: 'n7', address: '192.168.77.12' })))
+  await felix.close()
+})

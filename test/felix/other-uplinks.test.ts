@@ -1,6 +1,12 @@
 // What a node with several uplinks wants: direct routes by the interface that a next hop is behind, and settings of that interface.
 import test from 'ava'
+import type { Condition } from '../../api/status.ts'
+import { ConditionCounts } from '../../felix/calc/conditions.ts'
+import { LearnedGroup } from '../../felix/calc/learned.ts'
+import { Output } from '../../felix/calc/output.ts'
+import { RouteClaims } from '../../felix/calc/route-claims.ts'
 import type { ConnectedSubnet } from '../../felix/input.ts'
+import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { desiredState, lines, said } from './wanted.ts'
 import {
   BARE_POOL,
@@ -10,6 +16,7 @@ import {
   IPV6_ALONE,
   learned,
   TWO_UPLINKS,
+  tell,
   type World,
   wantedBy,
 } from './worlds.ts'
@@ -57,6 +64,82 @@ test('the longest subnet counts, and of two interfaces in one the one that is up
 test('the subnet of the Node address goes by its uplink, whichever other interface is in it', t => {
   const twin: ConnectedSubnet = { cidr: '192.168.10.21/24', interfaceName: 'eth1', isUp: true }
   t.true(lines(connected(LAN1, twin)).includes('10.246.2.0/26 via 192.168.10.12 dev eth0 proto 80'))
+})
+
+test('a longer subnet inside that of the Node address goes by its own interface while that is up', t => {
+  const inside: ConnectedSubnet = { cidr: '192.168.10.9/28', interfaceName: 'eth1', isUp: true }
+  const block = (...subnets: ConnectedSubnet[]) =>
+    lines(connected(...subnets)).filter(line => line.startsWith('10.246.2.0/26'))
+  t.deepEqual(block(LAN1, inside), ['10.246.2.0/26 via 192.168.10.12 dev eth1 proto 80'])
+  t.deepEqual(block(LAN1, { ...inside, isUp: false }), ['10.246.2.0/26 via 192.168.10.12 dev eth0 proto 80'])
+})
+
+test('an interface is no uplink for a wide subnet around that of another one, nor for addresses of this node', t => {
+  const wide: ConnectedSubnet = { cidr: '192.168.0.1/16', interfaceName: 'docker0', isUp: false }
+  const uplinks = (world: World) => calculated(world).otherUplinks
+  t.deepEqual(uplinks(connected(LAN1, LAN2, wide)), ['eth1'])
+  t.deepEqual(
+    told(connected(LAN1, LAN2, wide)).filter(each => each.startsWith('Uplinks')),
+    [],
+  )
+  const twin: ConnectedSubnet = { cidr: '192.168.10.21/24', interfaceName: 'eth2', isUp: true }
+  const nobody = { ...connected(LAN1, twin, LAN2), remotes: [], learned: [learned('10.246.3.0/26', '192.168.20.11')] }
+  t.deepEqual(uplinks(nobody), [])
+})
+
+test('uplinks are worked out again for addresses that are new or gone alone, not for each route', t => {
+  const calculator = calculated(TWO_UPLINKS)
+  const before = calculator.otherUplinks
+  t.deepEqual(before, ['eth1'])
+  calculator.set('learned', '10.246.9.0/26', learned('10.246.9.0/26', '192.168.20.13'))
+  calculator.step()
+  t.is(calculator.otherUplinks, before)
+  calculator.set('learned', '10.246.9.0/26', undefined)
+  tell(calculator, { remotes: [], learned: [] })
+  calculator.step()
+  t.deepEqual(calculator.otherUplinks, [])
+  tell(calculator, { learned: TWO_UPLINKS.learned })
+  calculator.step()
+  t.deepEqual(calculator.otherUplinks, before)
+})
+
+test('of 200 routes those alone are looked at again whose next hop is in a subnet that changed', t => {
+  let looks = 0
+  const context = {
+    poolOf: () => undefined,
+    addressesOf: () => [],
+    vtepOf: () => {
+      looks++
+      return undefined
+    },
+    routeProtocol: 80,
+  }
+  const routes = new Output<NamedRoute>()
+  const conditions = new ConditionCounts(new Output<Condition>())
+  const group = new LearnedGroup(context, new RouteClaims(routes, conditions), conditions)
+  const follow = (...subnets: ConnectedSubnet[]) => {
+    looks = 0
+    group.connectedChanged(subnets)
+    group.recalculate()
+    return looks
+  }
+  group.hereChanged(FULL.node, { ipip: false, vxlan: false, vxlanAddress: false })
+  for (let n = 0; n < 200; n++) {
+    const hop = n < 190 ? `192.168.10.${n + 20}` : `192.168.20.${n}`
+    group.update(`198.51.${n}.0/24`, learned(`198.51.${n}.0/24`, hop))
+  }
+  const strange: ConnectedSubnet = { cidr: '172.17.0.1/16', interfaceName: 'docker0', isUp: true }
+  t.is(follow(LAN1, LAN2), 200)
+  const behind = () => [...routes.wanted().values()].filter(({ interfaceName }) => interfaceName === 'eth1').length
+  t.is(behind(), 10)
+  t.is(follow(LAN1, LAN2, strange), 0)
+  t.is(follow(LAN1, LAN2, { ...strange, isUp: false }), 0)
+  t.is(follow({ ...LAN1, isUp: false }, LAN2, strange), 0)
+  t.is(follow(LAN1, { ...LAN2, isUp: false }, strange), 10)
+  t.is(behind(), 0)
+  t.is(follow(LAN1, { ...LAN2, interfaceName: 'lan2' }, strange), 10)
+  t.is(follow(LAN1, LAN2, strange), 10)
+  t.is(behind(), 10)
 })
 
 test('an address of another interface of this node is no next hop', t => {
