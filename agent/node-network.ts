@@ -49,7 +49,7 @@ export type NodeNetworkDeps = {
   felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
   allocator: Pick<
     NodeAllocator,
-    'blocks' | 'borrowed' | 'lent' | 'blocksKnown' | 'onBlocks' | 'conditions' | 'connection'
+    'blocks' | 'borrowed' | 'lentTo' | 'blocksKnown' | 'onBlocks' | 'conditions' | 'connection'
   > &
     TunnelAddressesDeps['allocator']
   status: Pick<StatusModel, 'report'>
@@ -86,7 +86,7 @@ export class NodeNetwork {
   #facts: KernelFacts = { capabilities: { ipip: false, vxlan: false }, hadRoutes: false }
   /** Own blocks and borrowed addresses, and what is lent of them. */
   #ownBlocks: ReadonlyMap<string, OwnBlock> = new Map()
-  #lent: readonly string[] = []
+  #lent: ReadonlyMap<string, string> = new Map()
   /** Other Nodes that claimed what this node has, and when that was last confirmed. */
   readonly #rivals = new Set<string>()
   #confirmed: string | undefined
@@ -381,13 +381,12 @@ export class NodeNetwork {
         ),
       ...allocator.borrowed().map(cidr => [cidr, 'plain'] as const),
     ])
-    const lent = allocator.lent()
-    if (isDeepStrictEqual([[...blocks], lent], [[...this.#ownBlocks], this.#lent])) return
+    const lent = allocator.lentTo()
+    if (isDeepStrictEqual([[...blocks], [...lent]], [[...this.#ownBlocks], [...this.#lent]])) return
     for (const cidr of this.#ownBlocks.keys()) if (!blocks.has(cidr)) felix.set('ownBlock', cidr, undefined)
     for (const [cidr, is] of blocks) if (this.#ownBlocks.get(cidr) !== is) felix.set('ownBlock', cidr, is)
-    const [had, has] = [new Set(this.#lent), new Set(lent)]
-    for (const cidr of had.difference(has)) felix.set('lent', cidr, undefined)
-    for (const cidr of has.difference(had)) felix.set('lent', cidr, true)
+    for (const cidr of this.#lent.keys()) if (!lent.has(cidr)) felix.set('lent', cidr, undefined)
+    for (const [cidr, node] of lent) if (this.#lent.get(cidr) !== node) felix.set('lent', cidr, node)
     this.#ownBlocks = blocks
     this.#lent = lent
     this.changed()

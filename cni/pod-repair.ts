@@ -129,7 +129,7 @@ export class PodRepair {
     if (lost.length === 0) return
     await writeAgain(pod, link.index, endpoint, hostMac)
     // those that a plugin behind ours moved into another table stay there
-    if (lost.some(({ kind }) => kind === 'route')) await writeRoutes(pod, link.index, endpoint, hostMac)
+    if (lost.some(({ kind }) => kind === 'route')) await writeRoutes(pod, link, endpoint, hostMac)
     healed(endpoint, `put back after the link was down: ${lost.map(formatMismatch).join('; ')}`)
   }
 }
@@ -177,9 +177,15 @@ async function writeAgain(pod: Kernel, ifindex: number, endpoint: PodEndpoint, h
   await writeNeighbours(pod, ifindex, endpoint, hostMac)
 }
 
-async function writeRoutes(pod: Kernel, ifindex: number, endpoint: PodEndpoint, hostMac: string): Promise<void> {
-  const { routes } = podSide(endpoint, hostMac)
-  const refusals = await pod.changeRoutes(routes.map(route => ({ verb: 'replace', route: { ...route, ifindex } })))
+/**
+ * The link that gets a VRF as its master loses its routes, and the plugin `vrf` has written them into the table of that since
+ * its version 1.4 alone. In the main table they would lead a VRF by the interface that has the first default route there.
+ */
+async function writeRoutes(pod: Kernel, link: Link, endpoint: PodEndpoint, hostMac: string): Promise<void> {
+  const { index: ifindex, master } = link
+  const vrf = master === undefined ? undefined : (await pod.link(master))?.vrf
+  const routes = podSide(endpoint, hostMac).routes.map(route => ({ ...route, ...vrf, ifindex }))
+  const refusals = await pod.changeRoutes(routes.map(route => ({ verb: 'replace', route })))
   const refused = refusals.find(refusal => refusal !== undefined)
   if (refused !== undefined) throw refused
 }

@@ -2,9 +2,11 @@
 // addresses, neighbours and forwarding entries, then routes, so that a route's first packet finds all it needs. A tunnel that goes
 // keeps what is on it until the routes have another way. What one kind refuses does not stop the next. Objects are removed only after their source is in sync (`Readiness`). An event
 // about one interface makes only the objects on that interface be read again.
+// Over 400 lines: each kind of object is wanted, told of and written here, in an order that is one promise.
 import type { Author, Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { NftNews } from '../kernel/port/nftables.ts'
+import { readOrAbsent } from '../kernel/port/sysctls.ts'
 import { addressTable } from '../kernel/reconcile/addresses.ts'
 import { ForeignRoutes } from '../kernel/reconcile/foreign-routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
@@ -51,6 +53,7 @@ export type OwnTable = Pick<PolicyEnforcer, 'put' | 'remove' | 'invalidate' | 'o
 type AppliedKind = Exclude<DesiredKind, 'condition'>
 
 export class Applier {
+  readonly #kernel: Kernel
   readonly #ownership: Ownership
   readonly #links: LinkView
   readonly #linkTable: LinkTable
@@ -86,6 +89,7 @@ export class Applier {
     nowMs: () => number,
     { policy, beside = [] }: { policy?: PolicyEnforcer | undefined; beside?: readonly OwnTable[] } = {},
   ) {
+    this.#kernel = kernel
     this.#policy = policy
     this.#beside = beside
     const ownership = new Ownership(marks)
@@ -335,10 +339,11 @@ export class Applier {
 
   /** What a link takes along when it goes away or down is mostly not told. */
   #linkChanged(event: KernelEvent & { type: 'link' | 'link-gone' }): boolean {
+    this.#linkTable.changedBy(event.link.name, event.by)
+    if (event.type === 'link' && this.#links.isLate(event)) return false
     const before = event.type === 'link' ? this.#links.byName(event.link.name) : undefined
     const touched = this.#links.observe(event).filter(name => this.#concerns(name))
     for (const name of touched) this.#invalidateInterface(name, event.by)
-    this.#linkTable.changedBy(event.link.name, event.by)
     const { name, mtu, mac } = event.link
     const wanted = this.#linkTable.wanted().has(name)
     const changed = touched.length > 0 || (wanted && (before?.mtu !== mtu || before?.mac !== mac))
@@ -365,17 +370,24 @@ export class Applier {
     return this.#routes.observe(event) || changed
   }
 
-  /** `ip_forward` is forwarding of all interfaces; what is as wanted is the echo of one's own write. */
-  #settingChanged({ family, of, name, value }: KernelEvent & { type: 'sysctl' }): boolean {
+  /**
+   * `ip_forward` is forwarding of all interfaces. What a device had when it was made is told while the settings of its pod are being
+   * written, or later. What is not written yet is on its way; of the rest counts what there is now, and what is as wanted needs
+   * nothing.
+   */
+  #settingChanged({ family, of, name, value, isNew }: KernelEvent & { type: 'sysctl' }): boolean {
     const whose = typeof of === 'number' ? this.#links.nameOf(of) : of
     if (whose === undefined) return false
     const paths = [['conf', whose, name], ...(whose === 'all' && name === 'forwarding' ? [['ip_forward']] : [])]
     let needsPass = false
-    for (const key of paths.map(path => sysctlKey({ family, path })))
+    for (const path of paths)
       for (const table of this.#sysctlTables) {
+        const key = sysctlKey({ family, path })
         const wanted = table.wanted().get(key)
-        if (wanted === undefined || wanted.value === value) continue
-        needsPass = table.observe(key, { ...wanted, value }) || needsPass
+        if (wanted === undefined || wanted.value === value || (isNew && !table.holds(key))) continue
+        const now = readOrAbsent(this.#kernel, family, path) ?? value
+        if (now !== wanted.value && now !== wanted.orValue)
+          needsPass = table.observe(key, { ...wanted, value: now }) || needsPass
       }
     return needsPass
   }

@@ -162,8 +162,8 @@ export type Inputs = {
   remote: RemoteNode
   /** A block that this node owns. Key: its CIDR. */
   ownBlock: OwnBlock
-  /** An address of an own block that another node has. Key: its CIDR. */
-  lent: true
+  /** The node that has an address of an own block: what another one announces of it is not used. Key: its CIDR. */
+  lent: string
   /** Key: the pool's name. */
   pool: Pool
 }

@@ -266,7 +266,12 @@ export class NodeAllocator implements Allocator {
   }
 
   lent(): readonly string[] {
-    return this.#own().flatMap(({ block }) => [...lentOf(block, this.#deps.node).keys()])
+    return [...this.lentTo().keys()]
+  }
+
+  lentTo(): ReadonlyMap<string, string> {
+    const lent = this.#own().flatMap(({ block }) => [...lentOf(block, this.#deps.node)])
+    return new Map(lent.map(([cidr, { secondary }]) => [cidr, secondary['node']!]))
   }
 
   /** The version of each block of this node, by its CIDR: of the IPAMBlock once it is published as it is. */
@@ -795,7 +800,7 @@ export class NodeAllocator implements Allocator {
   #blocksKey(): string {
     const as = (block: Block) => (subnetOf(block) === undefined ? '' : isOnLan(block) ? 'lan' : 'subnet')
     const cidrs = this.#own().map(({ block }) => `${block.cidr} ${as(block)}`)
-    return `${this.blocksKnown} ${cidrs.join(' ')}; ${this.borrowed().join(' ')}; ${this.lent().join(' ')}`
+    return `${this.blocksKnown} ${cidrs.join(' ')}; ${this.borrowed().join(' ')}; ${[...this.lentTo()].join(' ')}`
   }
 }
 

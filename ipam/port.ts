@@ -125,6 +125,8 @@ export type Allocator = {
   borrowed(): readonly string[]
   /** Addresses of blocks of this node that are another one's. */
   lent(): readonly string[]
+  /** The same with the node that has each. */
+  lentTo(): ReadonlyMap<string, string>
   /** Whether the journal has all blocks that the API server has for this node: a new one gets them from there. */
   readonly blocksKnown: boolean
   /**

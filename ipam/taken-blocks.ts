@@ -13,10 +13,10 @@ export type TakenBlocksDeps = { node: string; store: Pick<Store, 'pages'>; clock
 export class TakenBlocks {
   readonly #deps: TakenBlocksDeps
   readonly #affinities = new Map<string, string | undefined>()
-  /** Blocks of other nodes in which nobody had an address when they were listed. */
-  #empty: ReadonlySet<string> = new Set()
+  /** Blocks in which nobody had an address when they were listed, or seen since. */
+  #empty = new Set<string>()
   /** The same with a free address. */
-  #withRoom: ReadonlySet<string> = new Set()
+  #withRoom = new Set<string>()
   #lenders: readonly string[] = []
   #synced = false
   /** When all blocks were listed last, on the monotonic clock. */
@@ -42,12 +42,12 @@ export class TakenBlocks {
     return [...this.#affinities].flatMap(([cidr, affinity]) => (affinity === own ? [cidr] : []))
   }
 
-  /** Blocks of other nodes in which nobody had an address when all were listed, with the affinity. */
+  /** Blocks of other nodes in which nobody had an address when all were listed, or they were seen, with the affinity. */
   empty(): [cidr: string, affinity: string][] {
     return this.#ofOthers(this.#empty)
   }
 
-  /** Blocks of other nodes in which an address was free when all were listed, with the affinity. */
+  /** The same of those in which an address was free. */
   withRoom(): [cidr: string, affinity: string][] {
     return this.#ofOthers(this.#withRoom)
   }
@@ -67,6 +67,12 @@ export class TakenBlocks {
 
   note({ spec }: BlockObject): void {
     this.#affinities.set(spec.cidr, spec.affinity)
+    for (const [known, isOne] of [
+      [this.#empty, isUnused(spec)],
+      [this.#withRoom, hasRoom(spec)],
+    ] as const)
+      if (isOne) known.add(spec.cidr)
+      else known.delete(spec.cidr)
   }
 
   gone(cidr: string): void {
@@ -92,8 +98,8 @@ export class TakenBlocks {
     for await (const page of store.pages('IPAMBlock'))
       for (const { spec } of page) {
         found.set(spec.cidr, spec.affinity)
-        if (spec.allocations.every(index => index === null)) empty.add(spec.cidr)
-        if (spec.allocations.includes(null) && !isSubnet(spec)) withRoom.add(spec.cidr)
+        if (isUnused(spec)) empty.add(spec.cidr)
+        if (hasRoom(spec)) withRoom.add(spec.cidr)
         const isOther = spec.affinity !== affinityOf(node)
         if (isOther && spec.attributes.some(({ secondary }) => secondary?.['node'] === node)) lenders.push(spec.cidr)
       }
@@ -109,4 +115,12 @@ export class TakenBlocks {
     for (const [cidr, affinity] of found) if (fromList(affinity)) this.#affinities.set(cidr, affinity)
     return true
   }
+}
+
+function isUnused({ allocations }: BlockObject['spec']): boolean {
+  return allocations.every(index => index === null)
+}
+
+function hasRoom(spec: BlockObject['spec']): boolean {
+  return spec.allocations.includes(null) && !isSubnet(spec)
 }

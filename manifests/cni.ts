@@ -145,6 +145,17 @@ ${annotations.join('\n')}
 Ours stands behind that of the plugins before, which goes out as it came, with every field: two interfaces (that of the host, and that of the container with its \`sandbox\`), an address of each family as /32 or /128, and its default route; \`mtu\` of interfaces and \`priority\` of routes since 1.1.0.
 The gateway is 169.254.1.1 or fe80::ecee:eeff:feee:eeee on every node. Where another interface has the default route, ours has a \`priority\` behind it. Before 0.3.0 there is one address of each family, that of the first plugin, and no interface.
 
+## Plugins behind ours
+| plugin of containernetworking-plugins | |
+|---|---|
+| \`portmap\`, \`bandwidth\` | do what a runtime asks for by their capabilities (above) |
+| \`tuning\` | its settings, its MAC and a smaller MTU stay |
+| \`sbr\` | for several interfaces (below) |
+| \`vrf\` | the interface goes into a VRF of the container, whose table has its routes from then on. The plugin writes them since 1.4; those of earlier versions, as Debian 12 has it, leave none, and the agent writes them some milliseconds after: what a container sends through the VRF before that is lost. The VRF is for programs that are bound to it (\`ip vrf exec\`, SO_BINDTODEVICE), or that accept from each (\`net.ipv4.tcp_l3mdev_accept\`): where the only interface of a pod is in it, a server that knows nothing of it is not reached, nor are probes of a kubelet answered |
+| \`firewall\`, \`loopback\` | nothing here depends on them |
+
+CHECK finds no fault with what they changed.
+
 ## Several interfaces of a container
 Each call is one interface, with its own network and name, as Multus makes them; they may be deleted in any order. The default route stays that of the first, so what comes for the address of another one would be answered by the first interface, whose source the pod filter drops.
 Put the plugin sbr behind ours in the second network, and answers leave where the question came:

@@ -33,7 +33,15 @@ import {
 } from '../../kernel/reconcile/objects.ts'
 import type { Prefix } from '../../lib/prefix-index.ts'
 import type { Desired, DesiredState, Differences } from '../desired.ts'
-import { type Endpoint, type InputKind, type Inputs, type Settings, type ThisNode, uplinksOf } from '../input.ts'
+import {
+  type Endpoint,
+  type InputKind,
+  type Inputs,
+  type RemoteNode,
+  type Settings,
+  type ThisNode,
+  uplinksOf,
+} from '../input.ts'
 import { BlockGroup } from './blocks.ts'
 import { ConditionCounts } from './conditions.ts'
 import { EndpointGroup, type Pod } from './endpoints.ts'
@@ -143,6 +151,7 @@ export class Calculator {
     const context = {
       poolOf: (prefix: Prefix) => this.#pools.match(prefix),
       vtepOf: (address: string) => this.#vteps.byAddress(address),
+      addressesOf: (name: string) => remoteAddresses(this.#items.remote.get(name)),
       routeProtocol,
     }
     this.#learned = new LearnedGroup(context, this.#claims, this.#conditions)
@@ -305,7 +314,7 @@ export class Calculator {
     for (const address of this.#told.floating)
       this.#floating.update(address, this.#items.floating.get(address), config.workloadRouteProtocol)
     if (this.#floatingKnown) this.#floating.wantTables()
-    for (const cidr of this.#told.lent) this.#learned.elsewhereChanged('lent', cidr, this.#items.lent.has(cidr))
+    for (const cidr of this.#told.lent) this.#learned.lentChanged(cidr, this.#items.lent.get(cidr))
     for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.get(cidr))
     const vteps = this.#updateVteps(before.node?.name, node?.name)
     this.#updateNodeAddresses(before.node?.name)
@@ -360,7 +369,8 @@ export class Calculator {
       const remote = this.#items.remote.get(each)
       const here = each === node?.name
       this.#filter.updateTunnelsOf(each, here ? undefined : remote)
-      const all = here ? addressesOf(node) : [remote?.address, remote?.ipv6Address].filter(each => each !== undefined)
+      const all = here ? addressesOf(node) : remoteAddresses(remote)
+      this.#learned.nodeChanged(each)
       for (const address of this.#nodeAddresses.update(each, all)) {
         this.#filter.addressChanged(address)
         this.#masquerade.addressChanged(address)
@@ -433,4 +443,8 @@ export class Calculator {
 /** The object from before where nothing in it changed. */
 function kept<T>(before: T, now: T): T {
   return isDeepStrictEqual(before, now) ? before : now
+}
+
+function remoteAddresses(remote: RemoteNode | undefined): string[] {
+  return [remote?.address, remote?.ipv6Address].filter(each => each !== undefined)
 }

@@ -13,7 +13,7 @@ import type { Output } from './output.ts'
 export class FloatingGroup {
   readonly #table: string | undefined
   readonly #endpoints: Pick<EndpointGroup, 'updateFloating'>
-  readonly #learned: Pick<LearnedGroup, 'elsewhereChanged'>
+  readonly #learned: Pick<LearnedGroup, 'floatingChanged'>
   readonly #tables: Output<Desired['nftTable']>
   readonly #here = new Map<string, { endpoint: string; to: string }>()
   readonly #byEndpoint = new Map<string, Set<string>>()
@@ -23,7 +23,7 @@ export class FloatingGroup {
   /** Without `table`, the name of the tables, nothing is translated. */
   constructor(
     table: string | undefined,
-    groups: { endpoints: Pick<EndpointGroup, 'updateFloating'>; learned: Pick<LearnedGroup, 'elsewhereChanged'> },
+    groups: { endpoints: Pick<EndpointGroup, 'updateFloating'>; learned: Pick<LearnedGroup, 'floatingChanged'> },
     tables: Output<Desired['nftTable']>,
   ) {
     this.#table = table
@@ -34,11 +34,7 @@ export class FloatingGroup {
 
   /** Takes in who has a floating address; undefined: nobody. */
   update(address: string, floating: FloatingAddress | undefined, routeProtocol: number): void {
-    this.#learned.elsewhereChanged(
-      'floating',
-      `${address}/${addressBits(familyOf(address))}`,
-      floating?.at === 'elsewhere',
-    )
+    this.#learned.floatingChanged(`${address}/${addressBits(familyOf(address))}`, floating?.at === 'elsewhere')
     const before = this.#here.get(address)
     const now = floating?.at === 'here' ? floating : undefined
     if (before === undefined && now === undefined) return

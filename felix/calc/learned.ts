@@ -20,6 +20,8 @@ import { type Vtep, vxlanDeviceTo } from './vteps.ts'
 /** What the route of an announcement depends on besides itself. */
 type LearnedContext = {
   poolOf(prefix: Prefix): Pool | undefined
+  /** Under which addresses a node announces what it has. */
+  addressesOf(node: string): readonly string[]
   vtepOf(address: string): Vtep | undefined
   /** The rtm_protocol of these routes. */
   routeProtocol: number
@@ -60,8 +62,10 @@ export class LearnedGroup {
   #connected = connectedIndex([])
   #subnets: readonly ConnectedSubnet[] = []
   readonly #ownBlocks = new PrefixIndex<true>()
-  /** Single addresses that another node has, which may lie in own blocks: as CIDRs. */
-  readonly #elsewhere = { floating: new Set<string>(), lent: new Set<string>() }
+  /** Single addresses that lead to a pod of some other node, and may lie in own blocks: as CIDRs. */
+  readonly #floating = new Set<string>()
+  /** Single addresses of own blocks that another node has, as CIDRs, and that node. */
+  readonly #lent = new Map<string, string>()
   #dirty: State[] = []
   #here: Here | undefined
   #lackingIpip = 0
@@ -120,12 +124,27 @@ export class LearnedGroup {
     for (const state of this.#byPrefix.within(block)) this.#lookAgain(state)
   }
 
-  /** Another node has this single address, a CIDR, although it may lie in an own block; or none has it any more. */
-  elsewhereChanged(as: 'floating' | 'lent', dst: string, isElsewhere: boolean): void {
-    const addresses = this.#elsewhere[as]
-    if (isElsewhere === addresses.has(dst)) return
-    if (isElsewhere) addresses.add(dst)
-    else addresses.delete(dst)
+  /** This floating address, a CIDR, leads to a pod of another node, although it may lie in an own block; or no more. */
+  floatingChanged(dst: string, isElsewhere: boolean): void {
+    if (isElsewhere === this.#floating.has(dst)) return
+    if (isElsewhere) this.#floating.add(dst)
+    else this.#floating.delete(dst)
+    this.#lookAtPrefix(dst)
+  }
+
+  /** This address of an own block, a CIDR, is lent to a node; undefined: to none any more. */
+  lentChanged(dst: string, borrower: string | undefined): void {
+    if (borrower === undefined) this.#lent.delete(dst)
+    else this.#lent.set(dst, borrower)
+    this.#lookAtPrefix(dst)
+  }
+
+  /** A node may have other addresses. */
+  nodeChanged(node: string): void {
+    for (const [dst, borrower] of this.#lent) if (borrower === node) this.#lookAtPrefix(dst)
+  }
+
+  #lookAtPrefix(dst: string): void {
     const state = this.#states.get(dst)
     if (state !== undefined) this.#lookAgain(state)
   }
@@ -213,7 +232,15 @@ export class LearnedGroup {
     const { nextHop } = learned
     if (prefix === undefined || hop === undefined)
       return noRoute(dst, 'Malformed', `prefix or next hop ${nextHop} cannot be read`, 'correct the announcing router')
-    const isElsewhere = this.#elsewhere.floating.has(dst) || this.#elsewhere.lent.has(dst)
+    const borrower = this.#lent.get(dst)
+    if (borrower !== undefined && !this.#context.addressesOf(borrower).includes(nextHop))
+      return noRoute(
+        dst,
+        'NotBorrower',
+        `${nextHop} announces an address that this node lent to node ${borrower}; the route is not used`,
+        'find out why that router announces it',
+      )
+    const isElsewhere = borrower !== undefined || this.#floating.has(dst)
     const block = isElsewhere ? undefined : this.#ownBlocks.match(prefix)
     if (here.addresses.match(prefix) ?? block ?? here.subnetNames.has(dst))
       return noRoute(

@@ -71,7 +71,7 @@ export class FakeNetns {
     this.#nextIndex = Math.max(this.#nextIndex, index + 1)
     const inserted = { ...link, index }
     this.links.set(index, inserted)
-    this.tell({ type: 'link', link: { ...inserted } })
+    this.tell({ type: 'link', link: { ...inserted }, isNew: true })
     return inserted
   }
 
@@ -103,7 +103,7 @@ export class FakeNetns {
   setUp(link: Link, up: boolean): void {
     if (link.up === up) return
     link.up = up
-    this.#carry(link)
+    this.#carry(link, true)
     const peer = this.peers.get(link.index)
     const other = peer?.netns.links.get(peer.index)
     if (peer !== undefined && other !== undefined) peer.netns.#carry(other)
@@ -212,10 +212,12 @@ export class FakeNetns {
   }
 
   /** Carrier: a veth has it while both ends are up, everything else while it is up. */
-  #carry(link: Link): void {
+  #carry(link: Link, isTold = false): void {
     const peer = this.peers.get(link.index)
     const other = peer?.netns.links.get(peer.index)
-    link.running = link.up && (link.kind !== 'veth' || other?.up === true)
+    const running = link.up && (link.kind !== 'veth' || other?.up === true)
+    if (!isTold && running === link.running) return
+    link.running = running
     this.tell({ type: 'link', link: { ...link } })
   }
 

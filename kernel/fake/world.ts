@@ -166,7 +166,9 @@ class FakeKernel implements Kernel {
     if (change.master === 0) delete here.master
     else if (change.master !== undefined) here.master = change.master
     if (change.up !== undefined && change.up !== here.up) far.setUp(here, change.up)
-    else far.tell({ type: 'link', link: { ...here } })
+    // netdev_state_change: of its other name the kernel tells nothing while a link is down
+    else if (here.up || Object.keys(change).some(field => field !== 'alias'))
+      far.tell({ type: 'link', link: { ...here } })
   }
 
   async deleteLink(of: string | number): Promise<void> {

@@ -23,7 +23,9 @@ export type KernelEvent = { by?: Author } & Change
 
 /** `overrun`: events were lost, everything must be read again. */
 type Change =
-  | { type: 'link' | 'link-gone'; link: Link }
+  /** `isNew`: it has just come, so that what is known of its index by another way is newer. */
+  | { type: 'link'; link: Link; isNew?: true }
+  | { type: 'link-gone'; link: Link }
   | { type: 'address' | 'address-gone'; address: Address }
   | { type: 'route' | 'route-gone'; route: Route }
   | { type: 'rule' | 'rule-gone'; rule: RoutingRule }
@@ -35,7 +37,15 @@ type Change =
    * Only of `forwarding`, `rp_filter`, `proxy_arp` and `proxy_ndp`, of an interface (by index) or of `all` or `default`. The
    * kernel says nothing of other settings, nor of writes that change nothing.
    */
-  | { type: 'sysctl'; family: SysctlFamily; of: number | 'all' | 'default'; name: string; value: string }
+  | {
+      type: 'sysctl'
+      family: SysctlFamily
+      of: number | 'all' | 'default'
+      name: string
+      value: string
+      /** It has just come with its interface, or with a family of that. */
+      isNew?: true
+    }
   | { type: 'overrun' }
 
 /** An open subscription; `close` is final. */

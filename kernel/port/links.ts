@@ -19,6 +19,8 @@ export type Link = {
   alias?: string
   vxlan?: { vni: number; port: number; local?: string; learning: boolean; lower?: number }
   ipip?: { local?: string; remote?: string }
+  /** The routing table of the links whose master it is. */
+  vrf?: { table: number }
 }
 
 export type LinkSpec =

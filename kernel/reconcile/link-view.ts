@@ -93,6 +93,12 @@ export class LinkView {
     if (this.#byName.get(link.name)?.index === link.index) this.#byName.delete(link.name)
   }
 
+  /** Whether an event of a link tells what was before that which the view has. */
+  isLate({ link, isNew }: Extract<KernelEvent, { type: 'link' }>): boolean {
+    // indices only grow: it is of a link that is gone, and a newer link has its name
+    return (isNew === true && this.#byIndex.has(link.index)) || (this.#byName.get(link.name)?.index ?? 0) > link.index
+  }
+
   /**
    * Takes what the kernel tells of links; returns the names of the interfaces whose routes, neighbours, addresses and
    * settings it may have taken along without telling: those that went away, went up or down, or were renamed.
@@ -102,9 +108,7 @@ export class LinkView {
       this.gone(event.link)
       return [event.link.name]
     }
-    if (event.type !== 'link') return []
-    // indices only grow: this is a late event of a link that is gone, and a newer link has its name
-    if ((this.#byName.get(event.link.name)?.index ?? 0) > event.link.index) return []
+    if (event.type !== 'link' || this.isLate(event)) return []
     const before = this.saw(event.link)
     if (before === undefined) return [event.link.name]
     if (before.name !== event.link.name) return [before.name, event.link.name]

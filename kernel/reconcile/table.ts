@@ -80,7 +80,7 @@ export class KernelTable<V> {
   want(key: string, value?: V): void {
     const before = this.#delta.wanted().get(key)
     if (before === value) return
-    const held = this.#holds(key)
+    const held = this.holds(key)
     this.#tracked(key, () => this.#delta.want(key, value))
     if (value !== undefined) {
       this.#dropped.delete(key)
@@ -149,7 +149,7 @@ export class KernelTable<V> {
     }
     if (value !== undefined && this.#driver.owns(value) && this.#driver.same(wanted, value)) {
       // somebody made it before we did: it has to be removed when it is wanted no more
-      if (!this.#holds(key)) this.#saw(key, value)
+      if (!this.holds(key)) this.#saw(key, value)
       return false
     }
     this.#suspect(key, (value ?? wanted) as V, by)
@@ -198,7 +198,7 @@ export class KernelTable<V> {
   async #list(asked: Listed): Promise<void> {
     // a pass that needs ours only may be under way when it is time to look at everything
     const which = this.#stale === 'all' ? 'all' : asked
-    const held = [...this.#delta.wanted().keys()].filter(key => this.#holds(key))
+    const held = [...this.#delta.wanted().keys()].filter(key => this.holds(key))
     this.#stale = undefined
     const entries = await this.#driver.list(this.#delta.wanted(), which)
     const kept = new Map<string, V>()
@@ -207,13 +207,13 @@ export class KernelTable<V> {
     this.#onInterface.clear()
     for (const values of [this.#delta.wanted(), kept])
       for (const [key, value] of values) this.#track(key, this.#interfaceOf(value))
-    for (const key of held) if (!this.#holds(key)) this.#broken.add(key)
+    for (const key of held) if (!this.holds(key)) this.#broken.add(key)
     for (const key of this.#dropped) if (!kept.has(key)) this.#dropped.delete(key)
   }
 
   async #readInterface(name: string, by: Author | undefined): Promise<void> {
     const known = [...(this.#onInterface.get(name) ?? [])]
-    for (const key of known) if (this.#holds(key) || this.#broken.has(key)) this.#authors.changed(key, by)
+    for (const key of known) if (this.holds(key) || this.#broken.has(key)) this.#authors.changed(key, by)
     if (this.#driver.listInterface === undefined)
       return this.#readKeys(known.map(key => [key, this.#anyValue(key)] as const))
     const found = new Map<string, V>()
@@ -232,9 +232,9 @@ export class KernelTable<V> {
 
   /** Takes the present state of a key, as it was read. */
   #look(key: string, value: V | undefined): void {
-    const held = this.#holds(key)
+    const held = this.holds(key)
     this.#saw(key, value !== undefined && this.#matters(key, value) ? value : undefined)
-    if (held && !this.#holds(key)) this.#broken.add(key)
+    if (held && !this.holds(key)) this.#broken.add(key)
     else if (!this.#broken.has(key)) this.#authors.forget(key)
   }
 
@@ -281,7 +281,7 @@ export class KernelTable<V> {
     // IPv4 has several routes under one key, of which the first counts: ours lies behind the one that was to be replaced
     const covering = taken.flatMap(({ verb, key }): Write<V>[] => {
       const value = this.#delta.seen().get(key)
-      return verb === 'add' || value === undefined || this.#holds(key) ? [] : [{ verb: 'delete', key, value }]
+      return verb === 'add' || value === undefined || this.holds(key) ? [] : [{ verb: 'delete', key, value }]
     })
     await this.#send(covering)
     await this.#readKeys(taken.map(({ key, value }) => [key, value] as const))
@@ -290,7 +290,7 @@ export class KernelTable<V> {
     const again: Write<V>[] = []
     for (const put of taken) {
       const seen = this.#delta.seen().get(put.key)
-      if (this.#holds(put.key)) done.push(put)
+      if (this.holds(put.key)) done.push(put)
       else if (seen === undefined && put.verb === 'replace') again.push({ ...put, verb: 'add' })
       else if (seen === undefined) {
         const message = 'the kernel says that it exists, but does not show it'
@@ -327,11 +327,11 @@ export class KernelTable<V> {
   }
 
   #isDone(key: string): boolean {
-    return this.#delta.wanted().has(key) ? this.#holds(key) : !this.#delta.seen().has(key)
+    return this.#delta.wanted().has(key) ? this.holds(key) : !this.#delta.seen().has(key)
   }
 
   /** Whether this key is wanted and was last seen as wanted. */
-  #holds(key: string): boolean {
+  holds(key: string): boolean {
     const wanted = this.#delta.wanted().get(key)
     const seen = this.#delta.seen().get(key)
     return wanted !== undefined && seen !== undefined && (wanted === seen || this.#driver.same(wanted, seen))

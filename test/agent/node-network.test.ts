@@ -38,7 +38,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
   const [told, asked] = [[] as string[], [] as ((answer: readonly Assigned[] | AssignRefusal) => void)[]]
   const reports = new Map<string, readonly Condition[]>()
   let blocks: OwnBlock[] = []
-  let [borrowed, lent]: [readonly string[], readonly string[]] = [[], []]
+  let [borrowed, lent]: [readonly string[], ReadonlyMap<string, string>] = [[], new Map()]
   let blocksChanged: (all: readonly OwnBlock[]) => void = () => undefined
   let needed = tunnels
   const network = new NodeNetwork({
@@ -76,7 +76,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       release: async () => [],
       blocks: () => blocks,
       borrowed: () => borrowed,
-      lent: () => lent,
+      lentTo: () => lent,
       blocksKnown: true,
       connection: { connected: true },
       onBlocks: listen => {
@@ -109,9 +109,9 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       blocks = cidrs.map(cidr => ({ cidr, pool: 'a', size: 64, used: 0 }))
       blocksChanged(blocks)
     },
-    lend: (now: { borrowed?: string[]; lent?: string[] }) => {
+    lend: (now: { borrowed?: string[]; lent?: Record<string, string> }) => {
       borrowed = now.borrowed ?? []
-      lent = now.lent ?? []
+      lent = new Map(Object.entries(now.lent ?? {}))
       blocksChanged(blocks)
     },
     need: (now: typeof needed) => {
@@ -121,17 +121,17 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
   }
 }
 
-test('felix is told of borrowed addresses as of own blocks, and of what is lent of those', async t => {
+test('felix is told of borrowed addresses as of own blocks, and of what is lent of those and to whom', async t => {
   const { take, own, lend } = await aNetwork(t)
   own('10.0.0.0/26')
-  lend({ borrowed: ['10.0.9.1/32'], lent: ['10.0.0.5/32', '10.0.0.6/32'] })
-  lend({ lent: ['10.0.0.6/32'] })
+  lend({ borrowed: ['10.0.9.1/32'], lent: { '10.0.0.5/32': 'n2', '10.0.0.6/32': 'n2' } })
+  lend({ lent: { '10.0.0.6/32': 'n3' } })
   await turns()
   t.deepEqual(
     take().filter(line => /^(ownBlock|lent) /.test(line)),
     [
       ...['ownBlock 10.0.0.0/26', 'ownBlock 10.0.9.1/32', 'lent 10.0.0.5/32', 'lent 10.0.0.6/32'],
-      ...['ownBlock 10.0.9.1/32 gone', 'lent 10.0.0.5/32 gone'],
+      ...['ownBlock 10.0.9.1/32 gone', 'lent 10.0.0.5/32 gone', 'lent 10.0.0.6/32'],
     ],
   )
 })

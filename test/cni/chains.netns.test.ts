@@ -1,5 +1,5 @@
 // Chains of our plugin and Debian's: each does its part beside ours, CHECK finds no fault with what it changed, and DEL leaves
-// nothing. vrf is missing: this machine's kernel has no such device; a VRF that CHECK meets is in check.netns.test.ts.
+// nothing. vrf is in test/lab/vrf.ts, for a kernel that has it.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'

@@ -158,6 +158,26 @@ test('an address of an own block that is lent to another node has a route there,
   )
 })
 
+test('of an address that is lent nothing is used but what the node that has it announces, under any of its addresses', t => {
+  const lent = ['10.244.1.7/32']
+  const of = (nextHop: string, remotes = FULL.remotes) =>
+    desiredState({ ...FULL, remotes, lent, learned: lent.map(prefix => learned(prefix, nextHop)), endpoints: [] })
+  const routes = (input: ReturnType<typeof of>) => input.routes.filter(({ dst }) => dst === lent[0])
+  t.is(routes(of('192.168.10.12')).length, 1)
+  for (const other of ['192.168.20.13', '192.168.10.99']) {
+    const { conditions } = of(other)
+    t.deepEqual(routes(of(other)), [])
+    t.deepEqual(
+      conditions.map(({ reason }) => reason),
+      ['NotBorrower'],
+    )
+  }
+  // it has another address now
+  const moved = FULL.remotes.map(each => (each.name === 'n2' ? { ...each, address: '192.168.10.99' } : each))
+  t.is(routes(of('192.168.10.99', moved)).length, 1)
+  t.deepEqual(routes(of('192.168.10.12', moved)), [])
+})
+
 test('a default route and an aggregate around own blocks are used: the longest prefix still finds the blocks', t => {
   const input = { ...FULL, learned: [learned('0.0.0.0/0', '192.168.10.1'), learned('10.0.0.0/8', '192.168.10.1')] }
   t.deepEqual(

@@ -136,7 +136,11 @@ export const call: fc.Arbitrary<Call> = fc.oneof(
     key: ownBlock,
     value: orGone(fc.constantFrom('plain' as const, 'subnet' as const)),
   }),
-  fc.record({ kind: fc.constant('lent' as const), key: prefix, value: orGone(fc.constant(true as const)) }),
+  fc.record({
+    kind: fc.constant('lent' as const),
+    key: prefix,
+    value: orGone(fc.constantFrom('n2', 'n3', 'n5')),
+  }),
   fc.record({ kind: fc.constant('endpoint' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(pod) }),
   fc.record({ kind: fc.constant('sources' as const), key: fc.constantFrom('a', 'b', 'c'), value: orGone(sources) }),
   fc.record({ kind: fc.constant('floating' as const), key: floatingAddress, value: orGone(floating) }),

@@ -96,7 +96,7 @@ else {
       const text = nft(netnsPath(net.nodes[0].host.name), ['list', 'table', 'inet', 'margay'])
       const lines = text.split('\n').filter(line => /@th,|@nh,|0x|unknown|invalid/.test(line))
       for (const line of lines) t.regex(line, /@th,(64,128|192,32|256,128) .* comment "/)
-      t.true(lines.length >= 7 && lines.length <= 8, text)
+      t.true(lines.length >= 8 && lines.length <= 9, text)
     },
   )
 

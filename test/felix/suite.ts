@@ -380,6 +380,27 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(it.spy.reads, [])
     }))
 
+  test('a link and settings as they were made, told after they are as wanted, cause no pass', t =>
+    onNode(async it => {
+      await startInSync(it)
+      const made = (await it.otherProgram.link('calia'))!
+      const isQuiet = async () => {
+        it.spy.reads.length = 0
+        for (let i = 0; i < 50; i++) await new Promise(setImmediate)
+        return it.spy.reads.length === 0
+      }
+      await eventually('the echo of its own writes is read', isQuiet)
+      it.spy.tell({ type: 'link', link: { ...made, mtu: 1500, up: false, running: false }, isNew: true })
+      for (const name of ['forwarding', 'proxy_arp', 'rp_filter'])
+        it.spy.tell({ type: 'sysctl', family: 'ipv4', of: made.index, name, value: '0', isNew: true })
+      it.spy.tell({ type: 'sysctl', family: 'ipv4', of: made.index, name: 'proxy_arp', value: '0' })
+      for (let i = 0; i < 5; i++) await new Promise(setImmediate)
+      t.deepEqual(it.spy.reads, [])
+      // the same of a change: what was on the link went with it, whatever it is now
+      it.spy.tell({ type: 'link', link: { ...made, up: false, running: false } })
+      await eventually('it is looked at', () => it.spy.reads.length > 0)
+    }))
+
   test('an uplink that is down stops pods after two seconds, and is no news once it is up again', t =>
     onNode(async it => {
       const stops = new Map<string, string | undefined>()

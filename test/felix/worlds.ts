@@ -19,6 +19,7 @@ export type World = Omit<Settings, 'connected'> & {
   pools: readonly Pool[]
   remotes: readonly RemoteNode[]
   ownBlocks: readonly string[]
+  /** To node n2. */
   lent: readonly string[]
   learned: readonly LearnedRoute[]
   endpoints: readonly Endpoint[]
@@ -76,7 +77,7 @@ export function tell(
   tellList(
     felix,
     'lent',
-    lent?.map(cidr => [cidr, true]),
+    lent?.map(cidr => [cidr, 'n2']),
   )
   tellList(
     felix,

@@ -103,7 +103,7 @@ export class Server {
   readonly #writes = new Map<string, number>()
   readonly #pasts = new Map<string, Past>()
 
-  async perform({ name, perform, past }: Call): Promise<NonNullable<Call['landed']>> {
+  async perform({ name, isWrite, perform, past }: Call): Promise<NonNullable<Call['landed']>> {
     const behind =
       name === undefined ? this.#pasts.values().reduce(merged, past) : merged(this.#pasts.get(name) ?? NO_PAST, past)
     this.past = behind
@@ -116,7 +116,7 @@ export class Server {
     )
     await drained()
     const before = this.items.map(({ metadata }) => metadata.resourceVersion).join()
-    this.items = await this.store.list('IPAMBlock')
+    if (isWrite) this.items = await this.store.list('IPAMBlock')
     if (this.items.map(({ metadata }) => metadata.resourceVersion).join() !== before) {
       this.#writes.set(name!, (this.#writes.get(name!) ?? 0) + 1)
       this.#pasts.set(name!, behind)

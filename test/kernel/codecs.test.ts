@@ -108,6 +108,15 @@ test('a veth names its peer inside its own attributes, with the namespace it is 
   t.true(toHex(message.body).includes(`${'0900030065746830'}${'00000000'}${'08001c002a000000'}`))
 })
 
+test('a VRF names the table of the links whose master it is', t => {
+  const header = `${'00000100'}${'04000000'}${'c1040100'}${'00000000'}`
+  const name = '09000300626c756500000000'
+  // IFLA_LINKINFO: IFLA_INFO_KIND vrf, and in IFLA_INFO_DATA IFLA_VRF_TABLE 70000
+  const info = `18001200${'0800010076726600'}${'0c000200'}${'0800010070110100'}`
+  const message = { type: 16, flags: 0, seq: 0, port: 0, body: Buffer.from(fromHex(header + name + info)) }
+  t.deepEqual(parseLink(message)?.vrf, { table: 70_000 })
+})
+
 test('neighbours and forwarding entries read back as they were written, and are not taken for each other', t => {
   const neighbour = { ifindex: 3, address: 'fd00::1', mac: '02:00:00:00:00:07', permanent: true }
   const proxied = { ifindex: 3, address: '10.0.0.1', permanent: true, proxy: true }

@@ -399,6 +399,11 @@ export function kernelContract(test: TestFn, open: () => World): void {
     await node.deleteLink('a')
     await heard.until(e => e.type === 'link-gone' && e.link.name === 'a')
     t.true(heard.events.some(e => e.type === 'link' && e.link.name === 'a' && e.link.running))
+    const ofA = heard.events.filter(e => e.type === 'link' && e.link.name === 'a')
+    t.deepEqual(
+      ofA.map(e => e.type === 'link' && e.isNew),
+      [true, ...ofA.slice(1).map(() => undefined)],
+    )
     t.true(heard.events.some(e => e.type === 'address' && e.address.address === '10.1.0.1'))
     t.true(heard.events.some(e => e.type === 'neighbour' && e.neighbour.address === '10.2.0.1'))
     t.true(heard.events.some(e => e.type === 'neighbour-gone' && e.neighbour.address === '10.2.0.1'))

@@ -1,7 +1,9 @@
 import test from 'ava'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import type { KernelEvent } from '../../kernel/port/kernel.ts'
 import type { LinkSpec } from '../../kernel/port/links.ts'
+import { eventually } from '../felix/node-kernel.ts'
 import { kernelContract, type World } from './contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
@@ -27,6 +29,29 @@ if (isRoot) {
   nftablesContract(test, open)
   routeTableSuite(test, open)
   shapingContract(test, open)
+
+  test('the settings of an interface that comes are told as new, in each family, and those that are written later are not', async t => {
+    using mine = scratchNetns()
+    using host = openKernel()
+    using node = host.inside(mine.path)
+    using other = host.inside(mine.path)
+    node.writeSysctl('ipv4', ['conf', 'default', 'proxy_arp'], '0')
+    const events: Extract<KernelEvent, { type: 'sysctl' }>[] = []
+    const monitor = node.monitor(event => {
+      if (event.type === 'sysctl' && typeof event.of === 'number') events.push(event)
+    })
+    const { index: of } = await other.createLink({ kind: 'veth', name: 'a', peer: { name: 'b' } })
+    other.writeSysctl('ipv4', ['conf', 'a', 'proxy_arp'], '1')
+    await eventually('the write is told', () => events.some(({ value, name }) => name === 'proxy_arp' && value === '1'))
+    const [type, isNew] = ['sysctl', true] as const
+    const told = events.filter(event => event.of === of && ['proxy_arp', 'proxy_ndp'].includes(event.name))
+    t.deepEqual(told, [
+      { type, family: 'ipv4', of, name: 'proxy_arp', value: '0', isNew },
+      { type, family: 'ipv6', of, name: 'proxy_ndp', value: '0', isNew },
+      { type, family: 'ipv4', of, name: 'proxy_arp', value: '1' },
+    ])
+    monitor.close()
+  })
 } else {
   test('the real kernel is held to the contract by root only', t => {
     t.log('skipped: needs root')

@@ -152,6 +152,26 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     },
   )
 
+  about(
+    'an interface that the plugin vrf puts into a VRF has its routes there, whose programs reach pods and are reached by it with their first packet; CHECK finds no fault, and DEL leaves nothing',
+    (t, { vrf }) => {
+      if (vrf === undefined) {
+        t.log('skipped: this kernel has no VRFs, or Debian’s containernetworking-plugins are not installed')
+        t.pass()
+        return
+      }
+      t.log(`its routes were there after ${vrf.routesMs} ms`)
+      const routes = (dev: string, metric: string) =>
+        [`default via 169.254.1.1 dev ${dev}${metric}`, `169.254.1.1 dev ${dev} scope link${metric}`].join('\n')
+      t.is(vrf.routes.join('\n'), routes('net1', ' metric 1025'))
+      t.is(vrf.others.join('\n'), routes('eth0', ''))
+      t.deepEqual(vrf.lost, [])
+      t.is(vrf.tried, 2 * (2 + 2))
+      t.deepEqual(vrf.checks, ['', '', ''])
+      t.deepEqual(vrf.left, [])
+    },
+  )
+
   about('a connection that lasts passes the hooks by, and a policy that denies it ends it', (t, { offload }) => {
     if (offload === undefined) {
       t.log('skipped: this kernel has no flowtables')

@@ -1,5 +1,5 @@
 // Whole agents on three nodes that have IPv4 addresses alone, two on one LAN and one behind a router, with pods of IPv6 alone: who
-// learns what over BGP, and that packets of full size pass between all of them.
+// learns what over BGP, and that packets of full size pass between all of them, and from the nodes themselves to all of them.
 import test from 'ava'
 import { addNetns } from '../../kernel/netns.ts'
 import { Lab } from '../../lab/lab.ts'
@@ -12,7 +12,7 @@ const POOL = { metadata: { name: 'six' }, spec: { cidr: 'fd00:10:244::/48', vxla
 /** What an ICMPv6 echo request holds that fills 1,450 octets. */
 const FULL_SIZE = 1402
 
-test('IPv6 pods of nodes with IPv4 addresses alone reach each other through VXLAN, within a LAN and over a router', async t => {
+test('IPv6 pods of nodes with IPv4 addresses alone reach each other through VXLAN, and their nodes all of them, within a LAN and over a router', async t => {
   if (!runnable) {
     t.log('skip: needs root, for network namespaces')
     return t.pass()
@@ -31,7 +31,14 @@ test('IPv6 pods of nodes with IPv4 addresses alone reach each other through VXLA
       await until(async () => (await routesThroughVxlan(netns)).length === pods.length - 1, 60_000),
       `${await routesThroughVxlan(netns)}`,
     )
-  for (const from of at)
+  // a host has no other IPv6 address, and a router no IPv6: it can be answered through the tunnel alone
+  for (const { netns } of lab.plan.nodes)
+    t.true(
+      await until(async () => (await tunnelAddresses(netns)).length === 1, 60_000),
+      `${await tunnelAddresses(netns)}`,
+    )
+  const hosts = lab.plan.nodes.map(({ name, netns }) => ({ pod: { name, netns }, address: '' }))
+  for (const from of [...at, ...hosts])
     for (const to of at) {
       if (from === to) continue
       const size = ['-M', 'do', '-s', String(FULL_SIZE)]
@@ -72,6 +79,13 @@ async function addPod(lab: Lab, pod: PodPlan): Promise<{ pod: PodPlan; address: 
     60_000,
   )
   return { pod, address: lab.pods.find(each => each.pod.name === pod.name)!.address }
+}
+
+async function tunnelAddresses(netns: string): Promise<string[]> {
+  const { stdout } = await runProgram(['ip', '-6', '-o', 'addr', 'show', 'dev', 'vxlan.calico', 'scope', 'global'], {
+    netns,
+  })
+  return stdout.match(/fd00:10:244:\S+\/128/g) ?? []
 }
 
 async function routesThroughVxlan(netns: string): Promise<string[]> {

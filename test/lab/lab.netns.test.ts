@@ -40,7 +40,7 @@ test.before(async t => {
   await using lab = new Lab(testLabOptions({ patience: 3 }))
   await lab.start()
   await lab.routesKnown()
-  seen = await observe(lab, { patience: 3, onLan: ['macvlan', 'ipvlan'] })
+  seen = await observe(lab, { patience: 3, onLan: ['macvlan', 'ipvlan'], say: () => {} })
 })
 
 claim(test, () => 'needs root, for network namespaces', { observed: () => seen, tunnel, healMs: () => HEAL_MS })

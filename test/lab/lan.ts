@@ -2,9 +2,12 @@
 // whom, with the first packet, and what the nodes' kernels know of their blocks.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { echo } from '../../kernel/echo.ts'
+import { netnsPath } from '../../kernel/netns.ts'
 import type { Lab } from '../../lab/lab.ts'
 import { runProgram, until } from '../../lab/program.ts'
 import { contains } from '../../lib/ip.ts'
+import { ANSWER_MS } from '../slowness.ts'
 import { type Container, container, PLUGINS } from './plugins.ts'
 
 /** Of one plugin: pairs that were tried, those that did not answer, and routes of both nodes to parts of the LAN. */
@@ -51,9 +54,9 @@ async function pingsOf(lab: Lab, type: string, patience: number): Promise<LanPin
     const lost: string[] = []
     let tried = 0
     const ping = async (from: { name: string; netns: string }, to: { name: string; address: string }) => {
-      const { code } = await runProgram(['ping', '-n', '-c', '1', '-W', '10', to.address], { netns: from.netns })
+      const answer = await echo(netnsPath(from.netns), to.address, ANSWER_MS)
       tried++
-      if (code !== 0) lost.push(`${from.name} to ${to.name} (${to.address})`)
+      if ('error' in answer) lost.push(`${from.name} to ${to.name} (${to.address}): ${answer.error}`)
     }
     for (const one of containers) {
       for (const other of containers) if (other !== one) await ping(one, other)

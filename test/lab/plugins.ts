@@ -1,9 +1,11 @@
 // Containers of Debian's bridge and ptp on nodes of the lab, with addresses by margay-ipam: who reaches whom, with the first packet.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { echo } from '../../kernel/echo.ts'
 import { addNetns, netnsPath, removeNetns } from '../../kernel/netns.ts'
 import type { Lab } from '../../lab/lab.ts'
 import { runProgram } from '../../lab/program.ts'
+import { ANSWER_MS } from '../slowness.ts'
 
 /** Debian's package containernetworking-plugins. */
 export const PLUGINS = '/usr/lib/cni'
@@ -45,9 +47,10 @@ export async function plugins(lab: Lab): Promise<PluginPings | undefined> {
           [other, theirs],
           [theirs, other],
         ] as const) {
-          const { code } = await runProgram(['ping', '-n', '-c', '1', '-W', '10', to.address], { netns: from.netns })
+          const answer = await echo(netnsPath(from.netns), to.address, ANSWER_MS)
           tried++
-          if (code !== 0) lost.push(`${from.name} (${from.node}) to ${to.name} (${to.node}, ${to.address})`)
+          if ('error' in answer)
+            lost.push(`${from.name} (${from.node}) to ${to.name} (${to.node}, ${to.address}): ${answer.error}`)
         }
     const { netns } = lab.plan.nodes.find(({ name }) => name === 'n1')!
     const { stdout } = await runProgram(['ip', '-4', 'route'], { netns })
@@ -74,7 +77,7 @@ export async function container(lab: Lab, node: string, conf: Conf, n: number): 
       CNI_PATH: `${lab.cniDirs(node).binDir}:${PLUGINS}`,
     }
     const { code, stdout } = await runProgram([join(PLUGINS, conf.type)], { netns: plan.netns, env, stdin })
-    if (code !== 0) throw new Error(`${verb} of ${conf.type} on ${node}: ${stdout}`)
+    if (code !== 0) throw new Error(`${verb} of ${conf.type} on ${node} ended with ${code}: ${stdout}`)
     return stdout
   }
   const forget = async () => {

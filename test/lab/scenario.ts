@@ -11,6 +11,7 @@ import { type LanPings, onLan } from './lan.ts'
 import { Listener, lastAnswered, sequenceOf, unanswered } from './listener.ts'
 import { type Offload, offload } from './offload.ts'
 import { type PluginPings, plugins } from './plugins.ts'
+import { type InVrf, inVrf } from './vrf.ts'
 
 export type Observations = {
   /** Which kind of tunnel this kernel's nodes use between LANs. */
@@ -32,6 +33,8 @@ export type Observations = {
   plugins: PluginPings | undefined
   /** A row for each plugin whose containers are on the LAN. */
   lan: LanPings[]
+  /** Undefined where the kernel has no VRFs, or the plugin is not there. */
+  vrf: InVrf | undefined
   /** Undefined where the kernel has no flowtables. */
   offload: Offload | undefined
   restart: { pings: RestartPings[]; deleted: string[] }
@@ -46,8 +49,8 @@ export type Observations = {
 /** Numbers of requests: the last one answered when the agent was killed, when it was ready, and of all; and all that nothing answered. */
 export type RestartPings = { between: string; killed: number; ready: number; last: number; unanswered: number[] }
 
-/** `onLan`: the plugins whose containers are on the LAN. */
-export type ScenarioOptions = { patience: number; onLan: readonly string[] }
+/** `onLan`: the plugins whose containers are on the LAN. `say` is told what begins. */
+export type ScenarioOptions = { patience: number; onLan: readonly string[]; say: (text: string) => void }
 
 /** Pings over a restart go on for so many after the agent is ready. */
 const PINGS_AFTER = 100
@@ -57,21 +60,28 @@ const MOVE_LIMIT_MS = 30_000
 
 /** Everything, in order, on a lab whose routes are known. One pod is gone at the end, n2 has another address, and n1 perhaps another uplink. */
 export async function observe(lab: Lab, options: ScenarioOptions): Promise<Observations> {
-  const pairs = await lab.pingPairs()
-  const peers = await lab.peers()
+  const step = <T>(what: string, work: (lab: Lab, options: ScenarioOptions) => Promise<T>): Promise<T> => {
+    options.say(what)
+    return work(lab, options)
+  }
   return {
-    ...{ pairs, peers, nodes: await nodesOf(lab), pod: await insidePod(lab), host: { link: await hostLink(lab) } },
-    routerArping: await arpingFromRouter(lab),
-    capture: await captureBetweenLans(lab, options),
-    forged: await forgeTunnelPackets(lab, options),
-    healing: await breakThings(lab, options),
-    offload: await offload(lab, options),
-    restart: await killAndRestart(lab, options),
-    plugins: await plugins(lab),
-    lan: await onLan(lab, options),
-    removed: await removePod(lab),
-    moved: await moveNode(lab, options),
-    bonded: await bonded(lab, options),
+    pairs: await step('every pair of pods', () => lab.pingPairs()),
+    peers: await step('BGP peers', () => lab.peers()),
+    nodes: await step('routes of the nodes', nodesOf),
+    pod: await step('the side of a pod', insidePod),
+    host: { link: await step('the side of its host', hostLink) },
+    routerArping: await step('the router looks for the gateway of pods', arpingFromRouter),
+    capture: await step('packets between the LANs', captureBetweenLans),
+    forged: await step('forged packets', forgeTunnelPackets),
+    healing: await step('objects of the kernel are deleted', breakThings),
+    offload: await step('a connection past the hooks', offload),
+    restart: await step('an agent is killed', killAndRestart),
+    plugins: await step('containers of bridge and ptp', plugins),
+    lan: await step('containers on the LAN', onLan),
+    vrf: await step('an interface in a VRF', inVrf),
+    removed: await step('a pod is deleted', removePod),
+    moved: await step('a node gets another address', moveNode),
+    bonded: await step('an uplink becomes a VLAN of a bond', bonded),
   }
 }
 

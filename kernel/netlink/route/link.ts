@@ -5,7 +5,7 @@ import type { Link, LinkChange, LinkSpec } from '../../port/links.ts'
 import { formatMac, macBytes } from '../mac.ts'
 import { attributeText, eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
-import { IFF, IFLA, IFLA_INFO, IFLA_IPTUN, IFLA_VXLAN, VETH_INFO } from './numbers.ts'
+import { IFF, IFLA, IFLA_INFO, IFLA_IPTUN, IFLA_VRF, IFLA_VXLAN, VETH_INFO } from './numbers.ts'
 
 const IFINFOMSG = 16
 
@@ -89,6 +89,11 @@ export function parseLink({ body }: Message): Link | undefined {
   return link
 }
 
+/** What changed are all flags at once (ifi_change): the link came, by creation or from another namespace. */
+export function isNewLink({ body }: Message): boolean {
+  return body.readUInt32LE(12) === 0xffffffff
+}
+
 function parseKind(link: Link, info: Buffer): void {
   let data: Buffer | undefined
   eachAttribute(info, 0, (type, value) => {
@@ -113,7 +118,10 @@ function parseKind(link: Link, info: Buffer): void {
       else if (type === IFLA_IPTUN.remote) ipip.remote = specified(value)
     })
     link.ipip = ipip
-  }
+  } else if (link.kind === 'vrf')
+    eachAttribute(data, 0, (type, value) => {
+      if (type === IFLA_VRF.table) link.vrf = { table: value.readUInt32LE(0) }
+    })
 }
 
 /** The text of an address, undefined for 0.0.0.0 and ::, with which tunnels say "any". */

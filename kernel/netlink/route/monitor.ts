@@ -4,7 +4,7 @@ import type { Message } from '../message.ts'
 import { NETLINK } from '../numbers.ts'
 import { isOwnPort, NetlinkSocket } from '../socket.ts'
 import { parseAddressMessage } from './address.ts'
-import { parseLink } from './link.ts'
+import { isNewLink, parseLink } from './link.ts'
 import { parseFdb, parseNeighbour } from './neighbour.ts'
 import { parseNetconf } from './netconf.ts'
 import { GROUP, RTM } from './numbers.ts'
@@ -51,7 +51,8 @@ function parseEvent(message: Message): KernelEvent | undefined {
     case RTM.newLink:
     case RTM.delLink: {
       const link = parseLink(message)
-      return link && { type: message.type === RTM.newLink ? 'link' : 'link-gone', link }
+      if (link === undefined || message.type === RTM.delLink) return link && { type: 'link-gone', link }
+      return { type: 'link', link, ...(isNewLink(message) && { isNew: true }) }
     }
     case RTM.newAddr:
     case RTM.delAddr: {

@@ -1,6 +1,6 @@
 // What the kernel tells of settings: RTM_NEWNETCONF, which a write to `forwarding`, `proxy_arp`, `proxy_ndp` or `rp_filter` of an
 // interface, of `all` or of `default` causes when it changes something. `ip_forward` is `forwarding` of `all`. Of other
-// settings it tells nothing. netconfmsg is family u8, padded to 4, then attributes. Source: linux/netconf.h.
+// settings it tells nothing. All at once it tells where an interface or a family of it comes. netconfmsg is family u8, padded to 4, then attributes. Source: linux/netconf.h.
 import type { KernelEvent } from '../../port/kernel.ts'
 import type { SysctlFamily } from '../../port/sysctls.ts'
 import { eachAttribute, type Message } from '../message.ts'
@@ -34,8 +34,11 @@ export function parseNetconf({ body }: Message): SettingEvent[] {
   const ifindex = numbers.get(NETCONFA.ifindex)
   if (ifindex === undefined) return []
   const of = ifindex === NETCONFA_IFINDEX.all ? 'all' : ifindex === NETCONFA_IFINDEX.default ? 'default' : ifindex
+  // beside the index: __devinet_sysctl_register and __addrconf_sysctl_register tell every setting, a write one
+  const isNew = numbers.size > 2
   return NAMES[family].flatMap(([attribute, name]) => {
     const value = numbers.get(attribute)
-    return value === undefined ? [] : [{ type: 'sysctl' as const, family, of, name, value: `${value}` }]
+    if (value === undefined) return []
+    return [{ type: 'sysctl' as const, family, of, name, value: `${value}`, ...(isNew && { isNew }) }]
   })
 }

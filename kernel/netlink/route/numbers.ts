@@ -60,6 +60,7 @@ export const IFLA = {
 export const IFLA_INFO = { kind: 1, data: 2 } as const
 export const VETH_INFO = { peer: 1 } as const
 export const IFLA_VXLAN = { id: 1, link: 3, local: 4, learning: 7, port: 15, local6: 17 } as const
+export const IFLA_VRF = { table: 1 } as const
 export const IFLA_IPTUN = { local: 2, remote: 3 } as const
 
 export const IFA = { address: 1, local: 2, flags: 8 } as const
