@@ -81,6 +81,9 @@ export type AllocatorDeps = {
 }
 
 const STOPPING = 'the agent is stopping'
+/** When a node with a new journal lists all blocks, if no claim did. */
+const FIND_AFTER_MS = 10_000
+const FIND_AGAIN_MS = 60_000
 const NO_POOL_SEEN = unreachable('this node has not seen any IPPool yet')
 const FAMILIES: readonly Family[] = ['ipv4', 'ipv6']
 const SCARCE: SpareRefusal = {
@@ -116,6 +119,7 @@ export class NodeAllocator implements Allocator {
   readonly #resting: Resting
   readonly #newBlocks: NewBlocks | undefined
   #cancelRest: Cancel = () => undefined
+  #cancelFind: Cancel = () => undefined
   /** Ends the wait for a block of each request that waits. */
   readonly #waiting = new Set<() => void>()
   /** Until when, on the monotonic clock, a pod may wait for a block that is empty yet: it is not given back before. */
@@ -196,6 +200,16 @@ export class NodeAllocator implements Allocator {
     })
     this.#borrowing.start(() => this.#announce())
     this.#borrowerAnswers.start()
+    if (!this.blocksKnown) this.#cancelFind = this.#deps.clock.after(FIND_AFTER_MS, () => this.#findBorrowed())
+  }
+
+  /** A new journal knows nothing of what was lent to this node before. Where a block is claimed before, all were listed by then. */
+  #findBorrowed(): void {
+    const failed = (error: unknown) => {
+      this.#logFailure(error, 'addresses that other nodes lent to this one cannot be found')
+      if (!this.#closed) this.#cancelFind = this.#deps.clock.after(FIND_AGAIN_MS, () => this.#findBorrowed())
+    }
+    this.#claims.learnTaken(Number.POSITIVE_INFINITY).catch(failed)
   }
 
   /** For a stop: from now on nothing is assigned or claimed, and requests that wait for a block are refused at once. */
@@ -212,6 +226,7 @@ export class NodeAllocator implements Allocator {
     this.#newBlock.close()
     this.#refusals.close()
     this.#cancelRest()
+    this.#cancelFind()
     await this.#borrowerAnswers.close()
     await this.#borrowing.close()
     await this.#claims.close()

@@ -218,6 +218,7 @@ export class Claims {
    */
   async learnTaken(maxAgeMs: number): Promise<boolean> {
     const listed = await this.#taken.list(maxAgeMs)
+    if (this.#closed) return listed
     if (listed) this.#deps.found?.(this.#taken.lenders)
     for (const cidr of this.#taken.own())
       if (this.#deps.ledger.get(cidr) === undefined) await this.#mutex.run(cidr, () => this.#reconcile(cidr))

@@ -2,7 +2,7 @@
 // that hold for its own pods.
 import type { AddressWish, Borrower } from '../api/address-wishes.ts'
 import type { Clock } from '../lib/clock.ts'
-import { contains, familyOf } from '../lib/ip.ts'
+import { addressAt, contains, familyOf } from '../lib/ip.ts'
 import type { Block } from './block.ts'
 import type { InUse } from './in-use.ts'
 import type { Inputs } from './inputs.ts'
@@ -53,13 +53,24 @@ export class Lender {
     for (const { released, pod } of rests) resting.begin(released, pod)
   }
 
-  /** Takes what was lent of a block, by the API server, into a journal that is older. Throws DatabaseError. */
+  /** Takes what is lent of a block, by the API server, into a journal that is older. What came back since rests. Throws DatabaseError. */
   keepLent(server: Block): void {
-    const { node, ledger, inUse } = this.#deps
+    const { node, ledger, inUse, resting } = this.#deps
     const owned = ledger.get(server.cidr)
     if (owned === undefined) return
     const block = withLent(owned.block, server, { owner: node, isOwn: address => inUse.has(address) })
-    if (block !== owned.block) ledger.put([{ ...owned, block }])
+    if (block === owned.block) return
+    const rests = owned.block.slots.flatMap((slot, ordinal) => {
+      if (slot === null || block.slots[ordinal] !== null) return []
+      const address = addressAt(server.cidr, ordinal)
+      return [
+        { released: [{ address, family: familyOf(address), block: server.cidr }], pod: podNameOf(slot.secondary) },
+      ]
+    })
+    ledger.put([{ ...owned, block }], () => {
+      for (const { released, pod } of rests) resting.persist(released, pod)
+    })
+    for (const { released, pod } of rests) resting.begin(released, pod)
   }
 
   /** Which addresses of a block may go to pods of other nodes; undefined: none. */

@@ -61,7 +61,10 @@ export function lend(block: Block, wishes: ReadonlyMap<string, AddressWish>, len
   return { block: now, freed, given }
 }
 
-/** The block with the slots that `server` says are lent, where a journal that is older knows nothing of that. `isOwn`: pods here have it. */
+/**
+ * The block with the slots lent that `server` says are, and no others, where a journal that is older knows something else: what is lent
+ * is published as it changes. `isOwn`: pods here have it.
+ */
 export function withLent(
   block: Block,
   server: Block,
@@ -70,9 +73,13 @@ export function withLent(
   let now = block
   for (const [ordinal, slot] of server.slots.entries()) {
     const here = now.slots[ordinal]
-    if (slot === null || !isLent(slot, owner) || isOwn(addressAt(block.cidr, ordinal))) continue
-    if (here === null) now = assign(now, slot, ordinal)
-    else if (here?.handle !== slot.handle) now = handOver(now, ordinal, slot)
+    const address = addressAt(block.cidr, ordinal)
+    if (slot === null || !isLent(slot, owner)) {
+      if (here && isLent(here, owner)) now = freeAt(now, ordinal)
+    } else if (isOwn(address)) continue
+    else if (here === null) now = assign(now, slot, ordinal)
+    else if (here?.handle !== slot.handle || here.secondary['node'] !== slot.secondary['node'])
+      now = handOver(now, ordinal, slot)
   }
   return now
 }

@@ -1,16 +1,22 @@
 // No block is free, and a block of another node has free addresses: single ones are lent by its owner, who alone writes the block.
 // Over 400 lines: one small world of two nodes, and a test for each promise about it.
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'ava'
 import { ADDRESSES_WANTED_ANNOTATION, wishesOf, withWish } from '../../api/address-wishes.ts'
 import { kinds, type Resource } from '../../api/kinds.ts'
+import { splitPool } from '../../ctl/ipam-split.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { guardedStore } from '../../datastore/guarded.ts'
 import { type Store, Unreachable } from '../../datastore/port.ts'
 import { parseBlock } from '../../ipam/block.ts'
+import { claimedBlock, forecast } from '../../ipam/forecast.ts'
+import { inputsOf } from '../../ipam/inputs.ts'
 import { Journal } from '../../ipam/journal.ts'
 import { lentOf } from '../../ipam/lending.ts'
 import type { AssignRequest } from '../../ipam/port.ts'
-import type { Database } from '../../lib/database.ts'
+import { type Database, openDatabase } from '../../lib/database.ts'
 import { twoOwners } from './agreement.ts'
 import {
   aNode,
@@ -449,4 +455,112 @@ test('a node that lost its journal takes back as many addresses of one block as 
   await pass([here, there], 20_000)
   t.is(writes, written)
   await closeAll([here, there])
+})
+
+/** The disk as it is now. */
+const imageOf = (db: Database): Database => {
+  const path = join(mkdtempSync(join(tmpdir(), 'margay-image-')), 'db')
+  db.exec(`VACUUM INTO '${path}'`)
+  return openDatabase(path)
+}
+
+test('an owner that starts from a disk image of before keeps what it lent since, to whom, and lends what came back since to nobody', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  const addresses: string[] = []
+  for (const name of ['e', 'f']) addresses.push(addressOf((await assigned(here, aPod(name), [there])).answer))
+  await converge(fake, ...nodes)
+  const image = imageOf(there.db)
+  // one of them comes back, and goes to another pod of n1 beside the one that it still has; another is lent
+  await here.allocator.release(aPod('f').handle)
+  await converge(fake, ...nodes)
+  await pass(nodes, 60_000)
+  const last = addressOf((await assigned(here, aPod('g'), [there])).answer)
+  await converge(fake, ...nodes)
+  await there.close()
+  const again = aNode(fake, 'n2', image)
+  again.start()
+  await converge(fake, again, here)
+  const expected = [...new Set([addresses[0]!, last])].map(address => `${address}/32`).toSorted()
+  t.deepEqual(again.allocator.lent().toSorted(), expected)
+  t.deepEqual(
+    lent(await blockOf(fake, again), 'n2')
+      .map(([, handle]) => handle)
+      .toSorted(),
+    ['e', 'g'].map(name => aPod(name).handle),
+  )
+  t.is(twoOwners([here, again]), undefined)
+  // and where all of them came back meanwhile
+  const later = imageOf(image)
+  for (const name of ['e', 'g']) await here.allocator.release(aPod(name).handle)
+  await converge(fake, again, here)
+  t.deepEqual(again.allocator.lent(), [])
+  await again.close()
+  const third = aNode(fake, 'n2', later)
+  third.start()
+  await converge(fake, third, here)
+  t.deepEqual([third.allocator.lent(), lent(await blockOf(fake, third), 'n2')], [[], []])
+  await closeAll([here, third])
+})
+
+test('a node with a new journal and room in its own block finds soon what was lent to it, without a claim', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  const address = addressOf((await assigned(here, aPod('e'), [there])).answer)
+  for (const name of ['a', 'b', 'c']) await here.allocator.release(aPod(name).handle)
+  await converge(fake, ...nodes)
+  await here.close()
+  // it has its block again before it hears of the pool, so it needs no other one
+  const late: (() => void)[] = []
+  const watch: Store['watch'] = (kind, handlers, options) => {
+    if (kind !== 'IPPool') return fake.watch(kind, handlers, options)
+    late.push(() => fake.watch(kind, handlers, options))
+    return { close: () => undefined, hurry: () => undefined }
+  }
+  const again = aNode({ ...fake, watch }, 'n1')
+  again.start()
+  await pass([again, there], 2_000)
+  t.is(again.allocator.blocks().length, 1)
+  for (const hear of late) hear()
+  await pass([again, there], 15_000)
+  t.deepEqual(again.allocator.borrowed(), [`${address}/32`])
+  await again.allocator.release(aPod('e').handle)
+  await converge(fake, again, there)
+  t.deepEqual(there.allocator.lent(), [])
+  await closeAll([again, there])
+})
+
+test('a lent address counts as given in the forecast of its owner and of the pool, and as none of the borrower', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  const found = async () => {
+    const [pools, blocks] = [await fake.list('IPPool'), await fake.list('IPAMBlock')]
+    const claimants = ['n1', 'n2'].map(name => ({ name, labels: {} }))
+    const { nodes: ofNodes, pools: ofPools } = forecast(inputsOf(pools, [], []), blocks.map(claimedBlock), claimants)
+    return [...ofNodes.map(({ left }) => left), ofPools[0]!.left]
+  }
+  await converge(fake, ...nodes)
+  t.deepEqual(await found(), [0n, 3n, 3n])
+  await assigned(here, aPod('e'), [there])
+  await converge(fake, ...nodes)
+  t.deepEqual(await found(), [0n, 2n, 2n])
+  t.deepEqual(
+    [here, there].map(({ allocator }) => allocator.room()[0]!.free),
+    [0, 2],
+  )
+  await closeAll(nodes)
+})
+
+test('a split of the pool leaves a borrowed address with its pod, also where it lies in another part than the other pods of its node', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  const address = addressOf((await assigned(here, aPod('e'), [there])).answer)
+  await converge(fake, ...nodes)
+  const info = { metadata: { name: 'default' }, spec: { datastoreReady: false } }
+  await fake.create('ClusterInformation', kinds.ClusterInformation.schema.parse(info))
+  await splitPool(fake, { name: 'p' }, 2)
+  await converge(fake, ...nodes)
+  t.deepEqual([here.allocator.borrowed(), there.allocator.lent()], [[`${address}/32`], [`${address}/32`]])
+  const next = addressOf((await assigned(here, aPod('f'), [there])).answer)
+  t.not(next, address)
+  for (const name of ['e', 'f']) await here.allocator.release(aPod(name).handle)
+  await converge(fake, ...nodes)
+  t.deepEqual(there.allocator.lent(), [])
+  await closeAll(nodes)
 })

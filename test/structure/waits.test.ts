@@ -126,6 +126,7 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'datastore/trust.ts':
     'every event of every watch, and each watch that is connected again (test/datastore/trust.test.ts)',
   'datastore/watch.ts': 'see above',
+  'ipam/allocator.ts': 'the claim of a block, which lists all blocks itself (test/ipam/lending.test.ts)',
   'ipam/owner-round.ts': 'nothing: what an owner has in its blocks is told by nobody',
   'ipam/claims.ts':
     'a server that is reached again, an unlock, and each pod that comes or goes (test/ipam/give-back.test.ts)',
