@@ -28,10 +28,6 @@ export class BgpListener {
     this.#deps = deps
   }
 
-  get address(): string {
-    return this.#at.address
-  }
-
   /** Resolves after the first try, whatever came of it. */
   async open(): Promise<void> {
     const { speaker, clock, log } = this.#deps

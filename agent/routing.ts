@@ -1,29 +1,29 @@
 // Between the cluster, the speaker and felix: which sessions to hold, which blocks to announce, what was learned. Every
-// method may be called at any time; what goes out depends on the current state alone. A speaker has one AS number,
-// one port and one cluster id for its life: another one is a new speaker.
+// method may be called at any time; what goes out depends on the current state alone. A speaker has one AS number and one
+// identifier for its life: another one is a new speaker. It knows a session by its key, which stays; people by its name, which
+// says where the session comes from.
 import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
 import { unicastFamily } from '../bgp/family.ts'
 import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
-import type { ExplainedPath } from '../bgp/rib/explain.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
 import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { familyOf, mappedIpv4 } from '../lib/ip.ts'
+import { familyOf, mappedIpv4, type SocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import { BgpListener } from './bgp-listener.ts'
 import { BlockSpread } from './block-spread.ts'
-import type { PeerChange } from './cluster/peers.ts'
 import type { Announced } from './cluster/pools.ts'
-import type { PeerOrigin } from './cluster/sessions.ts'
+import type { PeerChange } from './cluster/session-requests.ts'
+import type { PeerOrigin, Session } from './cluster/sessions.ts'
 import { OWN_OF_NODES, outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
 import { whenConverged } from './convergence.ts'
+import { OutsideClaims } from './outside-claims.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
 
@@ -45,7 +45,7 @@ export type RoutingDeps = {
 }
 
 /**
- * `address` and `ipv6Address` are the node's own, where it has one of the family: source of sessions, next hop of its blocks.
+ * What a session depends on besides its own configuration. `address` and `ipv6Address` are the node's own, where it has one of the family: source of sessions, next hop of its blocks.
  * `routerId`: the BGP identifier, a dotted quad. `clusterId`: of a route reflector.
  */
 export type SpeakerIdentity = {
@@ -57,42 +57,34 @@ export type SpeakerIdentity = {
   clusterId?: string
 }
 
+/** What a speaker has for its life. */
+type Identity = Pick<SpeakerIdentity, 'asn' | 'routerId'>
+
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
 const HANDOVER_MS = 10_000
 /** A fault may be cured at the other end alone, of which nothing tells this one: it must not wait long after many faults. */
 const MOST_IDLE_HOLD_SECONDS = 5
-/** How long one look at all refused paths of a peer counts: every change in the cluster asks for their conditions. */
-const CLAIMS_MS = 10_000
-/** The same while the number of a peer's many refused paths changes. */
-const BUSY_CLAIMS_MS = 1000
-/** Most prefixes that a condition names. */
-const MOST_NAMED = 3
-
-/** Of how many refused paths of a peer the owner is looked up, at the most. */
-const MOST_LOOKED_AT = 200
-
-/** What an outside peer announces that is not its own: of this node, and of other nodes with whose it is. */
-type Claims = { ofThisNode: string[]; ofNodes: { prefix: string; owned: string }[] }
-type ClaimsAt = { own: readonly string[]; received: number; accepted: number; claims: Claims; atMs: number }
-
 export class Routing {
   readonly #deps: RoutingDeps
   readonly #learned = new Map<string, LearnedRoute>()
   /** Prefixes of the last speaker that this one has not selected yet. */
   readonly #handedOver = new Set<string>()
-  readonly #peers = new Map<string, { config: PeerConfig; origin: PeerOrigin | undefined }>()
+  /** By key, as all others here. */
+  readonly #peers = new Map<string, { session: Session; origin: PeerOrigin | undefined }>()
+  /** The keys of sessions by their names. */
+  readonly #keys = new Map<string, string>()
   /** Those outside the cluster: a few of thousands, and looked at after each change. */
-  readonly #outside = new Map<string, PeerConfig>()
+  readonly #outside = new Set<string>()
   /** Outside peers that announced more prefixes than they may. */
   readonly #overLimit = new Map<string, string>()
-  /** What outside peers announce of this node's, by peer. */
-  readonly #claims = new Map<string, ClaimsAt>()
+  readonly #claims: OutsideClaims
   #trust: Trust = { own: [], pools: [] }
-  /** What stands in `#trust`. */
-  #trusted = { own: new PrefixIndex<string>(), pools: new PrefixIndex<string>() }
   #announced: ReadonlyMap<string, Announced> = new Map()
-  #identity: Omit<SpeakerIdentity, 'ipv6Address'> | undefined
-  readonly #listeners: { ipv4?: BgpListener; ipv6?: BgpListener } = {}
+  #identity: Identity | undefined
+  readonly #listeners: {
+    ipv4?: { at: SocketAddress; listener: BgpListener }
+    ipv6?: { at: SocketAddress; listener: BgpListener }
+  } = {}
   #speaker: Speaker | undefined
   #spread: BlockSpread | undefined
   #restarting: boolean
@@ -102,16 +94,22 @@ export class Routing {
   constructor(deps: RoutingDeps) {
     this.#deps = deps
     this.#restarting = deps.restarting
+    this.#claims = new OutsideClaims(deps.clock)
   }
 
-  /** Sets what is fixed for the life of a speaker. Another identity resets all sessions. */
-  async identify({ ipv6Address, ...identity }: SpeakerIdentity): Promise<void> {
-    if (!isDeepStrictEqual(identity, this.#identity)) await this.#startAnew(identity)
-    // another IPv6 address, which comes and goes with the use of IPv6, leaves the other sessions alone
-    await this.#listen('ipv6', ipv6Address)
+  /**
+   * Sets who the speaker is and where it listens. Another AS number or identifier resets all sessions; another cluster id, port or IPv6
+   * address, which comes and goes with the use of IPv6, none.
+   */
+  async identify({ asn, routerId, clusterId, port, address, ipv6Address }: SpeakerIdentity): Promise<void> {
+    const identity = { asn, routerId }
+    if (isDeepStrictEqual(identity, this.#identity)) this.#speaker?.setClusterId(clusterId)
+    else await this.#startAnew(identity, clusterId)
+    await this.#listen('ipv4', address === undefined ? undefined : { address, port })
+    await this.#listen('ipv6', ipv6Address === undefined ? undefined : { address: ipv6Address, port })
   }
 
-  async #startAnew(identity: Omit<SpeakerIdentity, 'ipv6Address'>): Promise<void> {
+  async #startAnew(identity: Identity, clusterId: string | undefined): Promise<void> {
     const { log } = this.#deps
     const before = this.#identity
     const change = { old: before, new: identity }
@@ -120,54 +118,66 @@ export class Routing {
     await this.#listen('ipv4', undefined)
     await this.#listen('ipv6', undefined)
     // peers that know the next speaker for the same one keep the routes of this node until it has told them again
-    await this.#speaker?.close({ graceful: before?.asn === identity.asn && before.clusterId === identity.clusterId })
+    await this.#speaker?.close({ graceful: before?.asn === identity.asn })
     this.#handOver()
-    const speaker = this.#start(identity)
+    const speaker = this.#start({ ...identity, ...(clusterId !== undefined && { clusterId }) })
     this.#speaker = speaker
-    for (const { config } of this.#peers.values()) speaker.setPeer(this.#inEffect(config))
+    for (const [key, { session }] of this.#peers) speaker.setPeer(this.#inEffect(key, session))
     for (const block of this.#announced.values()) this.#announce(speaker, block)
-    await this.#listen('ipv4', identity.address)
   }
 
-  /** Listens at another address of a family, or at none. */
-  async #listen(family: 'ipv4' | 'ipv6', address: string | undefined): Promise<void> {
-    if (address === this.#listeners[family]?.address) return
-    this.#listeners[family]?.close()
+  /** Listens elsewhere for a family, or nowhere. */
+  async #listen(family: 'ipv4' | 'ipv6', at: SocketAddress | undefined): Promise<void> {
+    if (isDeepStrictEqual(at, this.#listeners[family]?.at)) return
+    this.#listeners[family]?.listener.close()
     delete this.#listeners[family]
-    if (address === undefined || this.#speaker === undefined || this.#identity === undefined) return
+    if (at === undefined || this.#speaker === undefined) return
     const { clock, log } = this.#deps
-    const at = { address, port: this.#identity.port }
     const listener = new BgpListener(at, { speaker: this.#speaker, clock, log })
-    this.#listeners[family] = listener
+    this.#listeners[family] = { at, listener }
     await listener.open()
   }
 
   /** Sets and ends sessions. */
   change(changes: readonly PeerChange[]): void {
     const { log, sessions } = this.#deps
-    for (const { name, peer, origin } of changes)
-      if (peer === undefined) {
-        this.#peers.delete(name)
-        this.#outside.delete(name)
-        this.#speaker?.removePeer(name)
-        sessions.forget(name)
-        this.#overLimit.delete(name)
-        this.#claims.delete(name)
+    for (const { key, peer: session, origin } of changes) {
+      this.#forgetName(key)
+      if (session === undefined) {
+        this.#speaker?.removePeer(key)
+        this.#peers.delete(key)
+        this.#outside.delete(key)
+        sessions.forget(key)
+        this.#overLimit.delete(key)
+        this.#claims.forget(key)
       } else {
-        this.#peers.set(name, { config: peer, origin })
-        if (peer.group === PEER_GROUP.outside) this.#outside.set(name, peer)
-        else this.#outside.delete(name)
-        const resets = this.#speaker?.setPeer(this.#inEffect(peer)) ?? []
-        if (resets.length > 0) log.warn({ peer: name, resets }, 'a changed peer is reset')
+        this.#peers.set(key, { session, origin })
+        this.#keys.set(session.name, key)
+        if (session.group === PEER_GROUP.outside) this.#outside.add(key)
+        else this.#outside.delete(key)
+        const resets = this.#speaker?.setPeer(this.#inEffect(key, session)) ?? []
+        if (resets.length > 0) log.warn({ peer: session.name, resets }, 'a changed peer is reset')
       }
+    }
+  }
+
+  /** What people call a session, or this node's own networks. */
+  #nameOf(key: string): string {
+    return this.#peers.get(key)?.session.name ?? key
+  }
+
+  #forgetName(key: string): void {
+    const { name = '' } = this.#peers.get(key)?.session ?? {}
+    // another session may have it by now
+    if (this.#keys.get(name) === key) this.#keys.delete(name)
   }
 
   /** Sets what may come from peers outside the cluster; routes that are there are judged again. Before it, nothing may. */
   trust(trust: Trust): void {
     if (isDeepStrictEqual(trust, this.#trust)) return
     this.#trust = trust
-    this.#trusted = { own: indexOf(trust.own), pools: indexOf(trust.pools) }
-    for (const config of this.#outside.values()) this.#speaker?.setPeer(this.#inEffect(config))
+    this.#claims.trust(trust)
+    for (const key of this.#outside) this.#speaker?.setPeer(this.#inEffect(key, this.#peers.get(key)!.session))
   }
 
   /** Sets all blocks that are announced; one that is not among them any more is withdrawn. */
@@ -195,12 +205,16 @@ export class Routing {
 
   /** Every session, with where it comes from. */
   peers(): (PeerStatus & { origin?: PeerOrigin })[] {
-    return (this.#speaker?.peers() ?? []).map(peer => ({ ...peer, origin: this.#peers.get(peer.name)?.origin }))
+    const statuses = this.#speaker?.peers() ?? []
+    return statuses.map(({ name: key, ...status }) => ({
+      ...{ ...status, name: this.#nameOf(key) },
+      origin: this.#peers.get(key)?.origin,
+    }))
   }
 
   /** Prefixes of one session by family. */
   prefixesOf(peer: string): ReturnType<Speaker['rib']['familyCounts']> {
-    return this.#speaker?.rib.familyCounts(peer) ?? new Map()
+    return this.#speaker?.rib.familyCounts(this.#keys.get(peer) ?? '') ?? new Map()
   }
 
   learned(): LearnedRoute[] {
@@ -209,75 +223,34 @@ export class Routing {
 
   /** Every candidate for a canonical prefix, with the step that decided. */
   explain(prefix: string): RouteAnswer {
-    return routeAnswer(prefix, this.#speaker?.explain(prefix))
+    return routeAnswer(prefix, this.#speaker?.explain(prefix), key => this.#nameOf(key))
   }
 
   /** What peers outside the cluster do that they must not, and addresses where none can connect. */
   refused(): Condition[] {
-    const conditions: Condition[] = [...this.#overLimit].map(([name, detail]) => overLimit(name, detail))
-    const closed = [this.#listeners.ipv4, this.#listeners.ipv6].map(listener => listener?.condition())
-    conditions.push(...closed.filter(condition => condition !== undefined))
-    for (const name of this.#outside.keys()) {
-      const { ofThisNode, ofNodes } = this.#claimsOf(name)
-      if (ofThisNode.length > 0) conditions.push(claimsOurs(name, ofThisNode))
-      else if (ofNodes.length > 0) conditions.push(claimsTheirs(name, ofNodes))
-    }
-    return conditions
-  }
-
-  /** The paths are looked at when the number of received or accepted ones changed, or after some time. */
-  #claimsOf(name: string): Claims {
-    const rib = this.#speaker?.rib
-    const { received = 0, accepted = 0 } = rib?.counts(name) ?? {}
-    if (rib === undefined || received === accepted) {
-      this.#claims.delete(name)
-      return NO_CLAIMS
-    }
-    const { own } = this.#trust
-    const nowMs = this.#deps.clock.monotonicMs()
-    const last = this.#claims.get(name)
-    const isNew = last?.own !== own || last.received !== received || last.accepted !== accepted
-    const countsMs = !isNew ? CLAIMS_MS : received - accepted > MOST_LOOKED_AT ? BUSY_CLAIMS_MS : 0
-    if (last !== undefined && nowMs - last.atMs < countsMs) return last.claims
-    const claims: Claims = { ofThisNode: [], ofNodes: [] }
-    let looked = 0
-    for (const prefix of rib.unused(name)) {
-      const asked = parsePrefix(prefix)!
-      const isOwn = this.#trusted.own.match(asked) !== undefined
-      if (!isOwn && this.#trusted.pools.match(asked) === undefined) continue
-      if (looked++ >= MOST_LOOKED_AT) break
-      const candidates = this.#speaker?.explain(prefix)?.candidates ?? []
-      const path = candidates.find(({ peer }) => peer === name)
-      // this node's own route that comes back is a loop, and no claim
-      if (isOwn && path?.import.reason === 'policy') claims.ofThisNode.push(prefix)
-      else if (path?.import.reason === 'owned' && !this.#comesBack(path, candidates))
-        claims.ofNodes.push({ prefix, owned: path.import.detail })
-    }
-    this.#claims.set(name, { own, received, accepted, claims, atMs: nowMs })
-    return claims
-  }
-
-  /** Whether a path is what the owner of its prefix announced, over a router outside: the AS where it began is the same. */
-  #comesBack(path: ExplainedPath, candidates: readonly ExplainedPath[]): boolean {
-    const origin = ({ attributes: { attributes } }: ExplainedPath) =>
-      attributes.asPath?.at(-1)?.asns.at(-1) ?? this.#identity?.asn
-    return candidates.some(other => other.import.accepted && origin(other) === origin(path))
+    const { ipv4, ipv6 } = this.#listeners
+    const all = [
+      ...[...this.#overLimit].map(([key, detail]) => overLimit(this.#nameOf(key), detail)),
+      ...[ipv4, ipv6].map(each => each?.listener.condition()),
+      ...[...this.#outside].map(key => this.#claims.condition(this.#speaker, key, this.#nameOf(key))),
+    ]
+    return all.filter(condition => condition !== undefined)
   }
 
   /** Stops; peers with graceful restart keep this node's routes until it is back. */
   async close(): Promise<void> {
     this.#cancelConvergence()
     this.#cancelHandover()
-    this.#listeners.ipv4?.close()
-    this.#listeners.ipv6?.close()
+    this.#listeners.ipv4?.listener.close()
+    this.#listeners.ipv6?.listener.close()
     await this.#speaker?.close({ graceful: true })
   }
 
-  #start({ asn, clusterId, routerId }: Omit<SpeakerIdentity, 'ipv6Address'>): Speaker {
+  #start(identity: Identity & { clusterId?: string }): Speaker {
     const { transport, clock, log, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    const config = { asn, routerId, owners: OWN_OF_NODES, ...(clusterId !== undefined && { clusterId }) }
+    const config = { ...identity, owners: OWN_OF_NODES }
     const { settled } = this.#deps
     const speaker = new Speaker(config, { transport, clock, log, restarting, settled, sink: this.#sink() })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
@@ -287,7 +260,7 @@ export class Routing {
     if (hadRoutes) this.#cancelConvergence = whenConverged(speaker, { clock, restarting }, converged)
     else converged()
     speaker.onChange(status => {
-      sessions.note(status)
+      sessions.note({ ...status, name: this.#nameOf(status.name) }, status.name)
       spread.note(status)
       if (status.reason?.code === 'prefix-limit') this.#overLimit.set(status.name, status.reason.detail)
       else this.#overLimit.delete(status.name)
@@ -295,10 +268,10 @@ export class Routing {
     return speaker
   }
 
-  #inEffect(config: PeerConfig): PeerConfig {
-    const timers = { mostIdleHoldSeconds: MOST_IDLE_HOLD_SECONDS, ...config.timers }
-    const outside = config.group === PEER_GROUP.outside && { import: outsideImport(this.#trust) }
-    return { ...config, timers, ...outside }
+  #inEffect(key: string, session: Session): PeerConfig {
+    const timers = { mostIdleHoldSeconds: MOST_IDLE_HOLD_SECONDS, ...session.timers }
+    const outside = session.group === PEER_GROUP.outside && { import: outsideImport(this.#trust) }
+    return { ...session, name: key, timers, ...outside }
   }
 
   /** A closed speaker withdraws nothing: what it had selected stays until the next one had time to select it again. */
@@ -343,36 +316,4 @@ function overLimit(name: string, detail: string): Condition {
     message: `the peer announced too many prefixes and its session was ended: ${detail}`,
     remedy: 'let that router announce only what lies in the IPPools',
   })
-}
-
-function indexOf(cidrs: readonly string[]): PrefixIndex<string> {
-  const index = new PrefixIndex<string>()
-  for (const cidr of cidrs) index.set(parsePrefix(cidr)!, cidr)
-  return index
-}
-
-const NO_CLAIMS: Claims = { ofThisNode: [], ofNodes: [] }
-
-function claimsOurs(name: string, prefixes: readonly string[]): Condition {
-  return broken('AddressesUnique', {
-    object: { kind: 'BGPSession', name },
-    reason: 'OwnPrefix',
-    message: `a peer outside the cluster announces ${some(prefixes)}, which belongs to this node; it is neither used nor passed on`,
-    remedy: 'find out why that router announces it',
-  })
-}
-
-function claimsTheirs(name: string, claims: Claims['ofNodes']): Condition {
-  const owned = some([...new Set(claims.map(claim => claim.owned))])
-  return broken('AddressesUnique', {
-    object: { kind: 'BGPSession', name },
-    reason: 'PrefixOfNode',
-    message: `a peer outside the cluster announces ${some(claims.map(({ prefix }) => prefix))}, but ${owned}; it is neither used nor passed on`,
-    remedy: 'find out why that router announces it',
-  })
-}
-
-function some(all: readonly string[]): string {
-  const more = all.length > MOST_NAMED ? ` and ${all.length - MOST_NAMED} more` : ''
-  return `${all.slice(0, MOST_NAMED).join(', ')}${more}`
 }

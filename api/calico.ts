@@ -174,6 +174,8 @@ export const bgpPeer = z.looseObject({
       keepaliveTime: durationField.optional(),
       numAllowedLocalASNumbers: z.int().min(0).optional(),
       ttlSecurity: z.int().min(1).max(255).optional(),
+      /** Manual: the nodes that are selected or named have the session by another object. Absent: Auto. */
+      reversePeering: z.enum(['Auto', 'Manual']).optional(),
       filters: z.array(z.string()).optional(),
     })
     .superRefine((spec, context) => {

@@ -88,6 +88,8 @@ export type PeerConfig = {
   localAs?: number
   source?: string
   passive?: boolean
+  /** Takes no connection: those of the address are of another peer, with another port. Excludes `passive`. */
+  dialOnly?: boolean
   disabled?: boolean
   /** Sent with an administrative shutdown or reset (RFC 9003); at most 255 octets of UTF-8. */
   shutdownMessage?: string

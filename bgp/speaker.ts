@@ -56,7 +56,7 @@ const CLOSE_MS = 100
 const DYNAMIC_IDLE_MS = 60_000
 
 export class Speaker {
-  readonly #config: SpeakerConfig
+  #config: SpeakerConfig
   readonly #deps: PeerDeps
   readonly #rib: Rib
   readonly #clock: Clock
@@ -159,7 +159,18 @@ export class Speaker {
     const peer = this.#peers.get(name)
     if (peer !== undefined) this.#drop(peer)
     const config = range ?? peer?.config
-    if (config !== undefined) this.#forgetOptions(config)
+    if (config === undefined) return
+    this.#forgetOptions(config)
+    // another one may have the same address
+    if (config.address !== undefined) this.#protect(config.address)
+  }
+
+  /** Another cluster id; undefined: the router id. No session ends: what is reflected goes out anew, and what came is judged again. */
+  setClusterId(clusterId: string | undefined): void {
+    const { clusterId: before, ...config } = this.#config
+    if (clusterId === before) return
+    this.#config = clusterId === undefined ? config : { ...config, clusterId }
+    this.#rib.setClusterId(clusterId ?? config.routerId)
   }
 
   peers(): PeerStatus[] {
@@ -351,7 +362,8 @@ export class Speaker {
   #peerFor(connection: BgpConnection): Peer | undefined {
     const { remoteAddress, interface: link } = connection
     for (const peer of this.#peers.values()) {
-      const { interface: wanted, address } = peer.config
+      const { interface: wanted, address, dialOnly } = peer.config
+      if (dialOnly) continue
       // only a link-local address comes with the interface that it was seen on
       const near = isLinkLocal(remoteAddress)
       if (near && wanted !== undefined && wanted !== link) continue
@@ -388,10 +400,14 @@ export class Speaker {
     })
   }
 
-  /** Tells the listeners what connections from each peer must carry. */
-  #protect(): void {
-    for (const peer of this.#peers.values())
-      if (peer.address !== undefined) this.#listeners.setPeerOptions(peer.address, peer.socketOptions())
+  /** Tells the listeners what connections from each peer must carry, or those with one address. */
+  #protect(only?: string): void {
+    for (const peer of this.#peers.values()) {
+      const { address } = peer
+      if (address === undefined || peer.config.dialOnly || (only ?? address) !== address) continue
+      this.#listeners.setPeerOptions(address, peer.socketOptions())
+    }
+    if (only !== undefined) return
     for (const { range, password, ttlSecurity } of this.#ranges.values())
       if (range !== undefined) this.#listeners.setPeerOptions(range, { password, ttlSecurity })
   }

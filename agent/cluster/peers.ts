@@ -1,20 +1,22 @@
 // From the cluster's objects to this node's BGP sessions: the node-to-node mesh and the BGPPeer objects. Pure: the result
-// is a function of what was told last, in whatever order; only what a change touches is worked out again. One address is
-// one session, since a peer is known by the address it connects from. A BGPPeer with a selector is about both ends: the
-// nodes that it is for have sessions with the selected ones, and so the selected ones with them.
+// is a function of what was told last, in whatever order; only what a change touches is worked out again. A BGPPeer is about both
+// ends: the nodes that it is for have sessions with the nodes that it selects or names, and so those with them.
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
-import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
-import type { PeerConfig } from '../../bgp/config.ts'
+import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
+import { BGP_PORT } from '../../bgp/config.ts'
+import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import { closedCause } from './fields.ts'
 import { type NodeFacts, routerIdOf } from './nodes.ts'
 import { badAddress, clash, identifierClash, NO_AS_NUMBER, noCommonFamily, noPeers } from './peer-conditions.ts'
+import { type PeerChange, RANK, type SessionRequest, SessionRequests } from './session-requests.ts'
 import {
+  type FarEnd,
+  meshSession,
+  namedBack,
   namedSession,
-  nodeSession,
   type PeerOrigin,
-  type Session,
   type SessionEnd,
   selectedSession,
 } from './sessions.ts'
@@ -28,24 +30,9 @@ export type PeersOf = {
   config: BgpSettings
 }
 
-/** The session to set under its name, with its origin; or only the name of one that ends. Those that end come first. */
-export type PeerChange = { name: string; peer?: PeerConfig; origin?: PeerOrigin }
-
-/**
- * A session that one object asks for. Of several for one address the lowest `rank` has it, then the first by name.
- * `closed`: it must not come up, and no other one for this address either.
- */
-type SessionRequest = {
-  rank: number
-  by: ObjectRef
-  /** The far end, where it is another node: of several with one address the first by precedence and name has it. */
-  far?: NodeFacts
-  peer: Session
-  closed: boolean
-}
-
-/** A BGPPeer for one node beats one for a group of nodes, which beats one for all; any of them beats the mesh. */
-const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
+type BgpPeer = Resource<'BGPPeer'>
+/** `target`: the address that it names. */
+type KnownPeer = { object: BgpPeer; closed: ConditionCause | undefined; target: string | undefined }
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
 
@@ -53,21 +40,16 @@ export class Peers {
   readonly #nodes = new Map<string, NodeFacts>()
   /** The ports of nodes that do not listen on that of the cluster. */
   readonly #listenPorts = new Map<string, number>()
-  readonly #bgpPeers = new Map<string, { object: Resource<'BGPPeer'>; closed: ConditionCause | undefined }>()
+  readonly #bgpPeers = new Map<string, KnownPeer>()
+  /** The nodes that have each address. */
+  readonly #nodesAt = new Map<string, Set<string>>()
   #of: PeersOf
   /** Why the mesh has no sessions. */
   #meshClosed: ConditionCause | undefined
   /** What is wrong with other Nodes, seen from this one: they have something of this node, or nothing in common with it. */
   readonly #ofNodes = new Map<string, readonly Condition[]>()
-  /** By address, then by the object that asks for it. */
-  readonly #requests = new Map<string, Map<string, SessionRequest>>()
-  /** The address that each source asks for: `Node n2 ipv4`, `BGPPeer rack`, `BGPPeer rack for Node n2 ipv4`. */
-  readonly #addresses = new Map<string, string>()
-  /** Addresses that more than one source asks for. */
-  readonly #shared = new Set<string>()
+  readonly #requests = new SessionRequests()
   readonly #problems = new Map<string, Condition>()
-  readonly #wanted = new Map<string, { name: string; peer: PeerConfig }>()
-  readonly #dirty = new Set<string>()
 
   constructor(of: PeersOf) {
     this.#of = of
@@ -102,10 +84,15 @@ export class Peers {
     if (name === this.#of.nodeName) this.#all()
     // the node may be gone: what it asked for goes too
     this.#node(name)
-    // a peer that is named by its address may now be a node, or no longer
-    const addresses = (of: NodeFacts | undefined) => [of?.address, of?.ipv6Address]
-    if (isDeepStrictEqual(addresses(before), addresses(facts))) return
-    for (const peerName of this.#bgpPeers.keys()) this.#named(peerName)
+    // a peer that is named by its address may now be a node, or no longer, or another one
+    const [were, are] = [addressesOf(before), addressesOf(facts)]
+    for (const address of were) {
+      const there = this.#nodesAt.get(address)
+      there?.delete(name)
+      if (there?.size === 0) this.#nodesAt.delete(address)
+    }
+    for (const address of are) this.#nodesAt.set(address, (this.#nodesAt.get(address) ?? new Set()).add(name))
+    this.#namedAt([...were, ...are])
   }
 
   /** A node has a port of its own; undefined: it has that of the cluster. */
@@ -113,34 +100,25 @@ export class Peers {
     if (port === this.#listenPorts.get(name)) return
     if (port === undefined) this.#listenPorts.delete(name)
     else this.#listenPorts.set(name, port)
+    if (name === this.#of.nodeName) this.#all()
     this.#node(name)
+    this.#namedAt(addressesOf(this.#nodes.get(name)))
   }
 
   /** A BGPPeer changed, appeared, or went. */
   bgpPeer(name: string, object: Resource<'BGPPeer'> | undefined): void {
     if (object === undefined) this.#bgpPeers.delete(name)
-    else this.#bgpPeers.set(name, { object, closed: closedCause('BGPPeer', object) })
+    else {
+      const { peerSelector, peerIP = '' } = object.spec
+      const target = peerSelector === undefined ? parseSocketAddress(peerIP, BGP_PORT)?.address : undefined
+      this.#bgpPeers.set(name, { object, closed: closedCause('BGPPeer', object), target })
+    }
     this.#bgpPeer(name)
   }
 
   /** The sessions that changed since the last call. */
   take(): PeerChange[] {
-    const ended: PeerChange[] = []
-    const set: PeerChange[] = []
-    for (const address of this.#dirty) {
-      const before = this.#wanted.get(address)
-      const winner = this.#winner(address)
-      const peer = winner?.closed === true ? undefined : winner?.peer
-      const name = peer?.name
-      if (before !== undefined && before.name !== name) ended.push({ name: before.name })
-      if (peer === undefined || name === undefined) this.#wanted.delete(address)
-      else {
-        if (!isDeepStrictEqual(before?.peer, peer)) set.push({ name, peer, origin: originOf(winner!.rank) })
-        this.#wanted.set(address, { name, peer })
-      }
-    }
-    this.#dirty.clear()
-    return [...ended, ...set]
+    return this.#requests.take()
   }
 
   /** BGPPeers that could not be followed, and addresses that more than one object claims. */
@@ -148,7 +126,7 @@ export class Peers {
     return [
       ...this.#problems.values(),
       ...this.#closed(),
-      ...this.#clashes(),
+      ...this.#requests.clashes(),
       ...[...this.#ofNodes.values()].flat(),
       ...this.#alone(),
     ]
@@ -158,8 +136,7 @@ export class Peers {
   #closed(): Condition[] {
     return [...this.#bgpPeers].flatMap(([name, { closed }]) => {
       const object: ObjectRef = { kind: 'BGPPeer', name }
-      const source = `${formatRef(object)} `
-      if (closed === undefined || !this.#addresses.keys().some(each => each.startsWith(source))) return []
+      if (closed === undefined || !this.#requests.asks(object)) return []
       return [broken('PeersConfigured', { ...closed, object })]
     })
   }
@@ -174,92 +151,127 @@ export class Peers {
     const facts = this.#nodes.get(name)
     const by: ObjectRef = { kind: 'Node', name }
     for (const family of FAMILIES)
-      this.#request(by, facts === undefined ? undefined : this.#meshRequest(facts, family), family)
-    for (const peerName of this.#bgpPeers.keys()) this.#selected(peerName, name)
+      this.#requests.set(by, facts === undefined ? undefined : this.#meshRequest(facts, family), family)
+    for (const peerName of this.#bgpPeers.keys()) this.#joined(peerName, name)
     const conditions = facts === undefined || name === this.#of.nodeName ? [] : this.#conditionsOf(facts)
     if (conditions.length === 0) this.#ofNodes.delete(name)
     else this.#ofNodes.set(name, conditions)
   }
 
   #bgpPeer(name: string): void {
-    for (const node of this.#nodes.keys()) this.#selected(name, node)
+    for (const node of this.#nodes.keys()) this.#joined(name, node)
     this.#named(name)
   }
 
-  /** Works out the session of a BGPPeer with `peerIP`. */
+  /** Works out the sessions of the BGPPeers that name one of these addresses. */
+  #namedAt(addresses: readonly string[]): void {
+    if (addresses.length === 0) return
+    for (const [name, { target }] of this.#bgpPeers)
+      if (target !== undefined && addresses.includes(target)) this.#named(name)
+  }
+
+  /** Works out the session of a BGPPeer with `peerIP`, where that is not this node. */
   #named(name: string): void {
     const { object, closed } = this.#bgpPeers.get(name) ?? {}
     const by: ObjectRef = { kind: 'BGPPeer', name }
     this.#problems.delete(name)
-    this.#request(by, undefined)
+    this.#requests.set(by, undefined)
     if (object === undefined || object.spec.peerSelector !== undefined) return
     const rank = this.#rankAt(object, this.#of.nodeName)
     if (rank === undefined) return
-    const peer = this.#namedPeer(object, rank)
-    if (peer === undefined) return
-    if ('reason' in peer) this.#problems.set(name, broken('PeersConfigured', { ...peer, object: by }))
-    else this.#request(by, { rank, by, peer, closed: closed !== undefined })
-  }
-
-  /** Works out the sessions of a BGPPeer with `peerSelector` with one node. */
-  #selected(peerName: string, nodeName: string): void {
-    const { object, closed } = this.#bgpPeers.get(peerName) ?? {}
-    const by: ObjectRef = { kind: 'BGPPeer', name: peerName }
-    const facts = this.#nodes.get(nodeName)
-    const rank = object === undefined || facts === undefined ? undefined : this.#rankBetween(object, facts)
-    for (const family of FAMILIES) {
-      let request: SessionRequest | undefined
-      if (object !== undefined && facts !== undefined && rank !== undefined) {
-        const address = this.#farAddress(facts, family)
-        if (address !== undefined) {
-          const peer = selectedSession(originOf(rank), this.#ownEnd(), this.#farEnd(facts, address), object)
-          request = { rank, by, far: facts, peer, closed: closed !== undefined }
-        }
-      }
-      this.#request(by, request, `for Node ${nodeName} ${family}`)
-    }
-  }
-
-  #meshRequest(facts: NodeFacts, family: 'ipv4' | 'ipv6'): SessionRequest | undefined {
-    const { config } = this.#of
-    // reflectors and their clients do not mesh: they are joined by BGPPeer objects
-    if (!config.nodeToNodeMeshEnabled || this.clusterId !== undefined || facts.clusterId !== undefined) return undefined
-    const address = this.#farAddress(facts, family)
-    if (address === undefined) return undefined
-    const peer = nodeSession('mesh', this.#ownEnd(), this.#farEnd(facts, address), config.nodeMeshMaxRestartTime)
-    const closed = this.#meshClosed !== undefined
-    return { rank: RANK.mesh, by: { kind: 'Node', name: facts.name }, far: facts, peer, closed }
+    const named = this.#namedPeer(object, originOf(rank))
+    if (named === undefined) return
+    if ('reason' in named) this.#problems.set(name, broken('PeersConfigured', { ...named, object: by }))
+    else this.#requests.set(by, { rank, by, origin: originOf(rank), ...named, closed: closed !== undefined })
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
-  #namedPeer(object: Resource<'BGPPeer'>, rank: number): Session | ConditionCause | undefined {
-    const { asNumber, peerIP = '' } = object.spec
-    const isNode = (at: string) =>
-      this.#nodes.values().some(({ address, ipv6Address }) => at === address || at === ipv6Address)
-    const peer = namedSession(originOf(rank), this.#ownEnd(), asNumber ?? 0, object, isNode)
-    if (peer === undefined) return badAddress(peerIP)
-    if (asNumber === undefined) return NO_AS_NUMBER
-    return [this.#of.address, this.#of.ipv6Address].includes(peer.address) ? undefined : peer
+  #namedPeer(
+    { metadata, spec }: BgpPeer,
+    origin: PeerOrigin,
+  ): Pick<SessionRequest, 'peer' | 'isMain'> | ConditionCause | undefined {
+    const { peerIP = '' } = spec
+    const { address } = parseSocketAddress(peerIP, BGP_PORT) ?? {}
+    if (address === undefined) return badAddress(peerIP)
+    if ([this.#of.address, this.#of.ipv6Address].includes(address)) return undefined
+    const node = this.#nodeAt(address)
+    // without a port it is that at which the machine listens: a node's own, which may be another one than BGP's
+    const mainPort = node === undefined ? BGP_PORT : this.#portOf(node.name)
+    const { port } = parseSocketAddress(peerIP, mainPort)!
+    const asn = spec.asNumber ?? (node && this.#asnOf(node))
+    if (asn === undefined) return NO_AS_NUMBER
+    const isMain = port === mainPort
+    const comesBack = node !== undefined && isMain && asn === this.#asnOf(node) && spec.reversePeering !== 'Manual'
+    const far = { address, port, asn, clusterId: node?.clusterId, isNode: node !== undefined, comesBack }
+    return { peer: namedSession(origin, this.#ownEnd(), far, { metadata, spec }), isMain }
+  }
+
+  /** Works out the sessions that a BGPPeer asks for with one node that it selects, or that is for it where it selects or names this one. */
+  #joined(peerName: string, nodeName: string): void {
+    const { object, closed } = this.#bgpPeers.get(peerName) ?? {}
+    const by: ObjectRef = { kind: 'BGPPeer', name: peerName }
+    const far = this.#nodes.get(nodeName)
+    for (const family of FAMILIES) {
+      const address = object === undefined || far === undefined ? undefined : this.#farAddress(far, family)
+      const asked = address === undefined ? undefined : this.#between(object!, far!, address)
+      const request = asked && { ...asked, by, far, isMain: true, closed: closed !== undefined }
+      this.#requests.set(by, request, `for Node ${nodeName} ${family}`)
+    }
+  }
+
+  #between(
+    object: BgpPeer,
+    far: NodeFacts,
+    address: string,
+  ): Pick<SessionRequest, 'rank' | 'origin' | 'peer' | 'isReverse'> | undefined {
+    const [own, end] = [this.#ownEnd(), this.#farEnd(far, address)]
+    if (object.spec.peerSelector !== undefined) {
+      const { rank, origin } = this.#selects(object, far) ?? {}
+      return rank === undefined
+        ? undefined
+        : { rank, origin: origin!, peer: selectedSession(origin!, own, end, object) }
+    }
+    const rank = this.#namesThis(object, familyOf(address)) ? this.#rankAt(object, far.name) : undefined
+    return rank === undefined ? undefined : { rank, origin: 'node', isReverse: true, peer: namedBack(own, end, object) }
+  }
+
+  /** Whether a BGPPeer names this node as what it is to its peers: the nodes that it is for then have sessions with this one. */
+  #namesThis({ spec: { peerIP = '', asNumber, reversePeering } }: BgpPeer, family: 'ipv4' | 'ipv6'): boolean {
+    const { nodeName, address, ipv6Address } = this.#of
+    const ownPort = this.#portOf(nodeName)
+    const target = parseSocketAddress(peerIP, ownPort)
+    if (target === undefined || target.address !== (family === 'ipv4' ? address : ipv6Address)) return false
+    return target.port === ownPort && (asNumber ?? this.asn) === this.asn && reversePeering !== 'Manual'
+  }
+
+  #meshRequest(far: NodeFacts, family: 'ipv4' | 'ipv6'): SessionRequest | undefined {
+    const { config } = this.#of
+    // reflectors and their clients do not mesh: they are joined by BGPPeer objects
+    if (!config.nodeToNodeMeshEnabled || this.clusterId !== undefined || far.clusterId !== undefined) return undefined
+    const address = this.#farAddress(far, family)
+    if (address === undefined) return undefined
+    const peer = meshSession(this.#ownEnd(), this.#farEnd(far, address), config.nodeMeshMaxRestartTime)
+    const closed = this.#meshClosed !== undefined
+    return { rank: RANK.mesh, by: { kind: 'Node', name: far.name }, origin: 'mesh', far, peer, isMain: true, closed }
   }
 
   /** The rank of a BGPPeer at a node; undefined: it is for other nodes. */
-  #rankAt({ spec }: Resource<'BGPPeer'>, nodeName: string): number | undefined {
+  #rankAt({ spec }: BgpPeer, nodeName: string): number | undefined {
     if (spec.node !== undefined) return spec.node === nodeName ? RANK.node : undefined
     if (spec.nodeSelector === undefined) return RANK.global
     return matchesSelector(spec.nodeSelector, this.#nodes.get(nodeName)?.labels ?? {}) ? RANK.selector : undefined
   }
 
-  /** The rank of a BGPPeer with `peerSelector` for the session with another node, seen from either end. */
-  #rankBetween(object: Resource<'BGPPeer'>, far: NodeFacts): number | undefined {
+  /** The rank of a BGPPeer with `peerSelector` for the session with another node, the same from either end, and how it came to it here. */
+  #selects(object: BgpPeer, far: NodeFacts): { rank: number; origin: PeerOrigin } | undefined {
     const { nodeName } = this.#of
-    const { peerSelector } = object.spec
-    if (peerSelector === undefined || far.name === nodeName) return undefined
+    const { peerSelector = '', reversePeering } = object.spec
     const own = this.#nodes.get(nodeName)?.labels ?? {}
-    const ranks = [
-      matchesSelector(peerSelector, far.labels) ? this.#rankAt(object, nodeName) : undefined,
-      matchesSelector(peerSelector, own) ? this.#rankAt(object, far.name) : undefined,
-    ].filter(rank => rank !== undefined)
-    return ranks.length === 0 ? undefined : Math.min(...ranks)
+    const forward = matchesSelector(peerSelector, far.labels) ? this.#rankAt(object, nodeName) : undefined
+    const comesBack = reversePeering !== 'Manual' && matchesSelector(peerSelector, own)
+    const ranks = [forward, comesBack ? this.#rankAt(object, far.name) : undefined].filter(rank => rank !== undefined)
+    if (ranks.length === 0) return undefined
+    return { rank: Math.min(...ranks), origin: forward === undefined ? 'node' : originOf(forward) }
   }
 
   /** The address of another node that this node can have a session with. */
@@ -278,53 +290,19 @@ export class Peers {
     return { asn: this.asn, clusterId: this.clusterId, ipv4, ipv6 }
   }
 
-  #farEnd(facts: NodeFacts, address: string): Parameters<typeof nodeSession>[2] {
-    const port = this.#listenPorts.get(facts.name) ?? this.#of.config.listenPort
-    return { address, asn: this.#asnOf(facts), port, clusterId: facts.clusterId }
+  #farEnd(facts: NodeFacts, address: string): FarEnd {
+    return { address, asn: this.#asnOf(facts), port: this.#portOf(facts.name), clusterId: facts.clusterId }
   }
 
-  /** Replaces what one source asks for; `which` tells apart the sessions of one object. */
-  #request(by: ObjectRef, request: SessionRequest | undefined, which = ''): void {
-    const source = `${formatRef(by)} ${which}`
-    const before = this.#addresses.get(source)
-    if (before !== undefined) this.#change(before, source, undefined)
-    if (request === undefined) this.#addresses.delete(source)
-    else {
-      this.#addresses.set(source, request.peer.address)
-      this.#change(request.peer.address, source, request)
-    }
+  /** Where a node listens. */
+  #portOf(nodeName: string): number {
+    return this.#listenPorts.get(nodeName) ?? this.#of.config.listenPort
   }
 
-  #change(address: string, source: string, request: SessionRequest | undefined): void {
-    const requests = this.#requests.get(address) ?? new Map<string, SessionRequest>()
-    if (request === undefined) requests.delete(source)
-    else requests.set(source, request)
-    if (requests.size === 0) this.#requests.delete(address)
-    else this.#requests.set(address, requests)
-    if (requests.size > 1) this.#shared.add(address)
-    else this.#shared.delete(address)
-    this.#dirty.add(address)
-  }
-
-  #winner(address: string): SessionRequest | undefined {
-    return [...(this.#requests.get(address)?.values() ?? [])].sort(byRank)[0]
-  }
-
-  /** One condition per object that lost an address to another one. A BGPPeer that replaces a session of the mesh is no clash. */
-  #clashes(): Condition[] {
-    const lost = new Map<string, { loser: ObjectRef; winner: ObjectRef; addresses: string[] }>()
-    for (const address of this.#shared) {
-      const [winner, ...others] = [...(this.#requests.get(address)?.values() ?? [])].sort(byRank)
-      for (const { by: loser, rank } of others) {
-        if (winner === undefined || (rank === RANK.mesh && winner.rank !== RANK.mesh)) continue
-        const key = `${formatRef(loser)} ${formatRef(winner.by)}`
-        if (formatRef(loser) === formatRef(winner.by)) continue // a BGPPeer that selects two nodes of one address
-        const entry = lost.get(key) ?? { loser, winner: winner.by, addresses: [] }
-        entry.addresses.push(address)
-        lost.set(key, entry)
-      }
-    }
-    return [...lost.values()].map(({ loser, winner, addresses }) => clash(loser, winner, addresses.sort()))
+  /** The node that has an address; of several the one that has it first. */
+  #nodeAt(address: string): NodeFacts | undefined {
+    const all = [...(this.#nodesAt.get(address) ?? [])].map(name => this.#nodes.get(name)!)
+    return all.sort((a, b) => (`${a.precedence} ${a.name}` < `${b.precedence} ${b.name}` ? -1 : 1))[0]
   }
 
   /**
@@ -374,12 +352,8 @@ function meshClosed(spec: PeersOf['config']): ConditionCause | undefined {
   return closedCause('BGPConfiguration', { metadata: { name: 'default' }, spec })
 }
 
-function byRank(a: SessionRequest, b: SessionRequest): number {
-  const key = ({ by, far }: SessionRequest) => {
-    const node = far === undefined ? '' : `${far.precedence} ${far.name}`
-    return by.kind === 'Node' ? node : `${formatRef(by)} ${node}`
-  }
-  return a.rank - b.rank || (key(a) < key(b) ? -1 : 1)
+function addressesOf(facts: NodeFacts | undefined): string[] {
+  return [facts?.address, facts?.ipv6Address].filter(address => address !== undefined)
 }
 
 function originOf(rank: number): PeerOrigin {

@@ -4,13 +4,13 @@ import { durationSeconds } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
 import { FAMILIES, unicastFamily } from '../../bgp/family.ts'
-import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
+import { familyOf } from '../../lib/ip.ts'
 import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
 
 /** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
 export type PeerOrigin = 'mesh' | 'node' | 'global'
 
-export type Session = PeerConfig & { name: string; address: string }
+export type Session = PeerConfig & { name: string; address: string; port: number }
 
 /** This node as the end of a session. */
 export type SessionEnd = {
@@ -24,7 +24,7 @@ export type SessionEnd = {
 }
 
 /** The other end. */
-type FarEnd = { address: string; asn: number; port: number; clusterId?: string }
+export type FarEnd = { address: string; asn: number; port: number; clusterId?: string }
 
 /** Seconds that neighbours keep our routes while this node's agent is away; long enough for an upgrade's restart. */
 const RESTART_SECONDS = 120
@@ -33,41 +33,52 @@ const MOST_RESTART_SECONDS = 4095
 
 const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 'Node', global: 'Global' }
 
-/** A session with another node of the cluster. Both ends work it out from the same objects. */
-export function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime?: string): Session {
-  const source = addressOf(own, far.address)
-  return {
-    ...base(origin, own, far, { restartTime, isNode: true }),
-    // Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster.
-    passive: source !== undefined && far.address > source,
-    ...overIpv4(far.address),
-  }
+/** The session of the mesh with another node of the cluster. Both ends work it out from the same objects, and one of them dials. */
+export function meshSession(own: SessionEnd, far: FarEnd, restartTime?: string): Session {
+  const session = nodeSession('mesh', own, far, restartTime)
+  return { ...session, passive: waits(session) }
 }
 
-/** A session with another node that a BGPPeer selects. */
+/** A session with another node that a BGPPeer selects. Both ends dial. */
 export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, { spec }: BgpPeer): Session {
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
-  return { ...nodeSession(origin, mine, far, spec.maxRestartTime), ...options(spec) }
+  const session = nodeSession(origin, mine, far, spec.maxRestartTime)
+  return { ...session, ...options(spec, mine.asn, far) }
 }
 
 /**
- * The session with the address that a BGPPeer names. Undefined when that is no address. `isNode`: whether a node of the
- * cluster has an address. All others are outside the cluster and get the import rules of `Routing`.
+ * The session with the address that a BGPPeer names. `isNode`: whether a node of the cluster has it. All others are outside the
+ * cluster and get the import rules of `Routing`. `comesBack`: that node has the same session by the same object (`namedBack`).
  */
 export function namedSession(
   origin: PeerOrigin,
   own: SessionEnd,
-  asn: number,
+  { isNode, comesBack, ...far }: FarEnd & { isNode: boolean; comesBack: boolean },
   { spec }: BgpPeer,
-  isNode: (address: string) => boolean,
-): Session | undefined {
-  // the peer's port when it names one; a cluster's listenPort is about its own nodes only
-  const target = parseSocketAddress(spec.peerIP ?? '', BGP_PORT)
-  if (target === undefined) return undefined
+): Session {
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
-  const how = { restartTime: spec.maxRestartTime, isNode: isNode(target.address) }
-  const session = { ...base(origin, mine, { ...target, asn }, how), passive: false, ...options(spec) }
-  return how.isNode ? { ...session, ...overIpv4(target.address) } : outside(session, own)
+  if (!isNode)
+    return outside({ ...base(origin, mine, far, spec.maxRestartTime, false), ...options(spec, mine.asn, far) }, own)
+  const session = nodeSession(origin, mine, far, spec.maxRestartTime)
+  // Calico's rule: a node that all others name waits for those of them with smaller addresses
+  const passive = origin === 'global' && comesBack && waits(session)
+  return { ...session, passive, ...options(spec, mine.asn, far) }
+}
+
+/** The same session at the node whose address the BGPPeer names. */
+export function namedBack(own: SessionEnd, far: FarEnd, { spec }: BgpPeer): Session {
+  const { localASNumber: asn = far.asn, ...others } = spec
+  const session = nodeSession('node', own, { ...far, asn }, spec.maxRestartTime)
+  return { ...session, ...options(others, own.asn, { ...far, asn }) }
+}
+
+function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Session {
+  return { ...base(origin, own, far, restartTime, true), ...overIpv4(far.address) }
+}
+
+/** Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster. */
+function waits({ address, source }: Session): boolean {
+  return source !== undefined && address > source
 }
 
 /**
@@ -97,15 +108,17 @@ function base(
   origin: PeerOrigin,
   own: SessionEnd,
   far: FarEnd,
-  { restartTime, isNode }: { restartTime: string | undefined; isNode: boolean },
+  restartTime: string | undefined,
+  isNode: boolean,
 ): Session {
   const { address, asn, port } = far
   const restartSeconds = restartTime === undefined ? RESTART_SECONDS : Math.ceil(durationSeconds(restartTime))
   return {
-    name: `${NAME_PREFIX[origin]}_${address}`.replaceAll(/[.:]/g, '_'),
+    name: nameOf(origin, far),
     address,
     asn,
     port,
+    passive: false,
     // an address of the other family cannot be bound
     source: addressOf(own, address),
     // nodes and top-of-rack routers may be hops away; ttlSecurity narrows it where asked for
@@ -125,11 +138,16 @@ function base(
   }
 }
 
+function nameOf(origin: PeerOrigin, { address, port }: FarEnd): string {
+  const name = `${NAME_PREFIX[origin]}_${address}`.replaceAll(/[.:]/g, '_')
+  return origin === 'mesh' || port === BGP_PORT ? name : `${name}_port_${port}`
+}
+
 function addressOf({ ipv4, ipv6 }: SessionEnd, far: string): string | undefined {
   return familyOf(far) === 'ipv4' ? ipv4 : ipv6
 }
 
-function options(spec: BgpPeer['spec']): Partial<PeerConfig> {
+function options(spec: BgpPeer['spec'], localAs: number, { asn }: FarEnd): Partial<PeerConfig> {
   const keepaliveSeconds = spec.keepaliveTime === undefined ? undefined : Math.ceil(durationSeconds(spec.keepaliveTime))
   return {
     ...(spec.localASNumber !== undefined && { localAs: spec.localASNumber }),
@@ -137,11 +155,12 @@ function options(spec: BgpPeer['spec']): Partial<PeerConfig> {
     ...(spec.ttlSecurity !== undefined && { ttlSecurity: spec.ttlSecurity, multihop: undefined }),
     ...(spec.sourceAddress === 'None' && { source: undefined }),
     ...(keepaliveSeconds !== undefined && { timers: { keepaliveSeconds } }),
-    nextHop: nextHopMode(spec),
+    nextHop: nextHopMode(spec, { external: asn !== localAs }),
   }
 }
 
-function nextHopMode(spec: BgpPeer['spec']): 'auto' | 'self' | 'keep' {
-  if (spec.keepOriginalNextHop === true || spec.nextHopMode === 'Keep') return 'keep'
+/** `keepOriginalNextHop` is about external peers alone, as Calico has it. */
+function nextHopMode(spec: BgpPeer['spec'], { external }: { external: boolean }): 'auto' | 'self' | 'keep' {
+  if ((spec.keepOriginalNextHop === true && external) || spec.nextHopMode === 'Keep') return 'keep'
   return spec.nextHopMode === 'Self' ? 'self' : 'auto'
 }

@@ -8,14 +8,20 @@ import { formatCommunity, formatExtendedCommunity, formatLargeCommunity } from '
 import { ORIGIN } from '../../bgp/wire/iana.ts'
 import { formatIpv4 } from '../../lib/ip.ts'
 
-/** `explanation` is undefined for a prefix that nobody announces: then there are no candidates. */
-export function routeAnswer(prefix: string, explanation: Explanation | undefined): RouteAnswer {
+/**
+ * `explanation` is undefined for a prefix that nobody announces: then there are no candidates. `nameOf`: what people call a peer.
+ */
+export function routeAnswer(
+  prefix: string,
+  explanation: Explanation | undefined,
+  nameOf: (peer: string) => string = peer => peer,
+): RouteAnswer {
   if (explanation === undefined) return { prefix, candidates: [], withheld: [] }
   const { candidates, withheld } = explanation
   return {
     prefix: explanation.prefix,
-    candidates: candidates.map(c => ({ ...c, attributes: textOf(c) })),
-    withheld: withheld.map(({ peers, reason }) => ({ peers: [...peers], reason })),
+    candidates: candidates.map(c => ({ ...c, peer: nameOf(c.peer), attributes: textOf(c) })),
+    withheld: withheld.map(({ peers, reason }) => ({ peers: peers.map(nameOf), reason })),
   }
 }
 

@@ -21,7 +21,7 @@ type SessionChange = { peer: string; state: 'Established' | 'Down'; reason: stri
 
 export class SessionLog {
   readonly #deps: SessionLogDeps
-  /** What was told of each peer: `Established`, or why it is down. */
+  /** What was told of each session, by key: `Established`, or why it is down. */
   readonly #told = new Map<string, string>()
   /** Changes since the window began, the last one of each peer; undefined: no window. */
   #window: { changes: Map<string, SessionChange>; events: number; total: number } | undefined
@@ -30,13 +30,16 @@ export class SessionLog {
     this.#deps = deps
   }
 
-  /** Takes each status that the speaker tells; a peer that is down for the same reason as before is left out. */
-  note({ name: peer, state, reason }: Pick<PeerStatus, 'name' | 'state' | 'reason'>): void {
+  /**
+   * Takes each status that the speaker tells; a peer that is down for the same reason as before is left out. `key`: what a session
+   * keeps that gets another name.
+   */
+  note({ name: peer, state, reason }: Pick<PeerStatus, 'name' | 'state' | 'reason'>, key: string = peer): void {
     // a peer that was never tried is not down for a reason yet
     if (state !== 'Established' && (reason === undefined || reason.code === 'never-tried')) return
     const news = state === 'Established' ? state : reason!.code
-    if (this.#told.get(peer) === news) return
-    this.#told.set(peer, news)
+    if (this.#told.get(key) === news) return
+    this.#told.set(key, news)
     this.#add({
       peer,
       state: state === 'Established' ? state : 'Down',
@@ -45,9 +48,9 @@ export class SessionLog {
     })
   }
 
-  /** Forgets a peer that was removed. */
-  forget(peer: string): void {
-    this.#told.delete(peer)
+  /** Forgets a session that was removed. */
+  forget(key: string): void {
+    this.#told.delete(key)
   }
 
   #add(change: SessionChange): void {

@@ -1,8 +1,9 @@
 // The routing information base of one speaker: Adj-RIB-In, Loc-RIB and Adj-RIB-Out of RFC 4271 §3.2 behind one class.
 // It has no socket and no thread of its own: `receive` takes bytes, `work` decides in slices, `pull` gives bytes.
 // Inside, everything is a number: attribute sets and prefixes have ids, and their data is in typed arrays.
+// Over 400 lines: what a speaker asks of its RIB, a few lines each; the parts have files of their own.
 import type { Clock } from '../../lib/clock.ts'
-import { addressBytes, cidr } from '../../lib/ip.ts'
+import { addressBytes, cidr, ipv4Number } from '../../lib/ip.ts'
 import type { Log } from '../../lib/log.ts'
 import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
 import { type AddressFamily, perFamily, unicastFamily } from '../family.ts'
@@ -244,8 +245,17 @@ export class Rib implements RibReader {
     this.soft(key, 'in')
     for (const table of this.#allTables()) table.groups.move(state.index, state.peer)
     // whose routes go where depends on who is a client, and on groups
-    if (client !== config.reflectorClient || group !== config.group)
-      for (const table of this.#allTables()) for (const group of table.groups.all) group.rebuild()
+    if (client !== config.reflectorClient || group !== config.group) this.#rebuildGroups()
+  }
+
+  /** Another cluster id, a dotted quad: what came is judged again, and what is reflected goes out anew. */
+  setClusterId(clusterId: string): void {
+    this.#speaker.clusterId = ipv4Number(clusterId)
+    for (const state of this.#peers.values()) {
+      state.set(state.peer, this.#speaker)
+      this.soft(state.peer.key, 'in')
+    }
+    this.#rebuildGroups()
   }
 
   /** Evaluates import policy again ('in') or sends everything again ('out'): an operator's soft clear. */
@@ -366,6 +376,10 @@ export class Rib implements RibReader {
   #locate(prefix: string): { table: FamilyTable; octets: Uint8Array; length: number } {
     const { family, address, length } = cidr(prefix)
     return { table: this.#tables[unicastFamily(family)], octets: addressBytes(address), length }
+  }
+
+  #rebuildGroups(): void {
+    for (const table of this.#allTables()) for (const group of table.groups.all) group.rebuild()
   }
 
   /** Judges all sets of a peer again and gives its paths the outcome. */

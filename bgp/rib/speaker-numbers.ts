@@ -5,6 +5,7 @@ import type { SpeakerConfig } from '../config.ts'
 export type SpeakerNumbers = {
   asn: number
   routerId: number
+  /** It may change while sessions stand; the others never do. */
   clusterId: number
   /** RFC 5065: the AS that peers outside the confederation see, and the member ASes. */
   confederation?: { identifier: number; members: readonly number[] }

@@ -105,8 +105,8 @@ test('another port, and the end, wait for no connection that came over the old p
   const identify = (port: number) => routing.identify({ asn: 64512, port, routerId: '127.0.0.1', address: '127.0.0.1' })
   for (const port of [first, second]) {
     await identify(port)
-    const peer = { name: 'p', address: '127.0.0.1', asn: 64512, passive: true }
-    routing.change([{ name: 'p', peer, origin: 'mesh' }])
+    const peer = { name: 'p', address: '127.0.0.1', port: 179, asn: 64512, passive: true }
+    routing.change([{ key: '127.0.0.1', peer, origin: 'mesh' }])
     const socket = connect(port, '127.0.0.1')
     t.teardown(() => socket.destroy())
     await once(socket, 'data')

@@ -91,7 +91,7 @@ test('a node of IPv6 alone that gets an IPv4 address, and by it another identifi
   t.deepEqual(one.prefixes(), ['10.244.2.64/26'])
 })
 
-test('another listenPort makes the node listen there, and the sessions come back', async t => {
+test('another listenPort makes the node listen there, and the sessions stay', async t => {
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
   t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))

@@ -1,6 +1,6 @@
 // What a node takes from BGP peers outside the cluster, what it passes on to other nodes, and what it tells outside.
 import test, { type ExecutionContext } from 'ava'
-import { namedSession, nodeSession } from '../../agent/cluster/sessions.ts'
+import { meshSession, namedSession } from '../../agent/cluster/sessions.ts'
 import { OUTSIDE_LIMIT, trustedPools } from '../../agent/cluster/trust.ts'
 import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
@@ -65,9 +65,10 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
   for (const [i, address] of OUTSIDE.entries()) await join(address, 65001 + i)
   const outside = OUTSIDE.map((peerIP, i) => {
     const spec = { peerIP, asNumber: 65001 + i, ...(keep && { nextHopMode: 'Keep' }) }
-    return namedSession('global', own, 65001 + i, aResource('BGPPeer', { metadata: { name: 'p' }, spec }), () => false)!
+    const far = { address: peerIP, port: 179, asn: 65001 + i, isNode: false, comesBack: false }
+    return namedSession('global', own, far, aResource('BGPPeer', { metadata: { name: 'p' }, spec }))
   })
-  const mesh = { ...nodeSession('mesh', own, { address: N2, asn: n2Asn, port: 179 }), passive: false }
+  const mesh = { ...meshSession(own, { address: N2, asn: n2Asn, port: 179 }), passive: false }
   t.teardown(() => Promise.all([routing.close(), ...[...others.values()].map(({ speaker }) => speaker.close())]))
   await routing.identify({
     asn: 64512,
@@ -81,7 +82,7 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
   trust()
   routing.announce([{ prefix: '10.244.1.0/26', communities: [] }])
   routing.change(
-    [mesh, ...outside].map(peer => ({ name: peer.name, peer: { ...peer, ...families }, origin: 'global' })),
+    [mesh, ...outside].map(peer => ({ key: peer.address, peer: { ...peer, ...families }, origin: 'global' })),
   )
   await settle(80)
   const pass = async (seconds: number) => {
@@ -216,8 +217,8 @@ for (const n2Asn of [64512, 64513])
     const [condition, ...more] = routing.refused()
     t.deepEqual(more, [])
     t.like(condition, { type: 'AddressesUnique', reason: 'PrefixOfNode', object: { name: 'Global_192_0_2_101' } })
-    t.regex(condition?.message ?? '', /10\.244\.2\.0\/26 belongs to Mesh_192_0_2_12/)
-    t.regex(routing.explain('10.244.2.7/32').candidates[0]?.import.detail ?? '', /belongs to Mesh_192_0_2_12/)
+    t.regex(condition?.message ?? '', /10\.244\.2\.0\/26 belongs to 192\.0\.2\.12/)
+    t.regex(routing.explain('10.244.2.7/32').candidates[0]?.import.detail ?? '', /belongs to 192\.0\.2\.12/)
     for (const prefix of all) router.withdraw(prefix)
     for (const prefix of all) announce(router, prefix)
     await settle(60)

@@ -34,6 +34,29 @@ test('a session that both sides dial at the same time ends as exactly one connec
   }
 })
 
+test('of two peers with one address the one that only dials takes no connection of the other, whichever was set first', async t => {
+  for (const order of ['b first', 'c first']) {
+    const net = await pair({ a: { passive: true } })
+    const c = net.make(65003, '10.0.0.2', 'b')
+    await c.listen({ address: '10.0.0.2', port: 1179 })
+    const toC: PeerConfig = { ...net.toB, name: 'c', port: 1179, asn: 65003, passive: false, dialOnly: true }
+    for (const each of order === 'b first' ? [net.toB, toC] : [toC, net.toB]) net.a.setPeer(each)
+    c.setPeer({ ...net.toA, passive: true })
+    net.b.setPeer(net.toA)
+    await settle()
+    const seen = () => net.a.peers().map(({ name, state, asn }) => `${name} ${state} ${asn}`)
+    t.deepEqual(seen().sort(), ['b Established 65002', 'c Established 65003'], order)
+    // without the other one nobody takes its connections
+    net.a.removePeer('b')
+    const { rejected } = net.a.listenerCounts
+    net.b.clear('a', 'hard')
+    await settle()
+    t.deepEqual(seen(), ['c Established 65003'])
+    t.true(net.a.listenerCounts.rejected > rejected)
+    await Promise.all([net.close(), c.close()])
+  }
+})
+
 test('a peer that falls silent is given up when the hold time is over, and its routes with it', async t => {
   const net = await pair({ a: { timers: { holdTimeSeconds: 9 } } })
   net.b.announce({ prefix: '198.51.100.0/24' })

@@ -5,9 +5,8 @@ import { files, textOf } from './source.ts'
 
 /** Files that may spread a list into a call, with what keeps it short. */
 const SHORT: Readonly<Record<string, string>> = {
-  'agent/cluster/peers.ts': 'the networks of a node',
+  'agent/cluster/peers.ts': 'the two ends of a session',
   'agent/status/kubernetes-events.ts': 'the reasons of Events, a closed table',
-  'agent/routing.ts': 'the address families',
   'bgp/own-restart.ts': 'the sessions of a speaker',
   'bgp/policy.ts': 'a segment of an AS path, 255 numbers',
   'bgp/wire/open.ts': 'the capabilities of a message',

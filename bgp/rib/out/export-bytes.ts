@@ -28,7 +28,7 @@ export class ByteExport {
   readonly #external: boolean
   readonly #keep: boolean
   readonly #localAs: number
-  readonly #clusterId: number
+  readonly #speaker: SpeakerNumbers
   readonly #link: SharedLink | undefined
   /** NEXT_HOP or MP_REACH_NLRI with our own address, whole. */
   readonly #self: Uint8Array
@@ -44,7 +44,7 @@ export class ByteExport {
     this.#external = target.peerType === 'ebgp'
     this.#keep = target.nextHop === 'keep' || (target.nextHop === 'auto' && !this.#external)
     this.#localAs = target.localAs
-    this.#clusterId = speaker.clusterId
+    this.#speaker = speaker
     this.#link = link
     this.#self = self
     this.#selfIsMp = selfIsMp
@@ -99,7 +99,7 @@ export class ByteExport {
         originated = true
       }
       if (!clustered && code > ATTRIBUTE.clusterList) {
-        to = putU32(CLUSTER_FLAGS, ATTRIBUTE.clusterList, this.#clusterId, out, to)
+        to = putU32(CLUSTER_FLAGS, ATTRIBUTE.clusterList, this.#speaker.clusterId, out, to)
         clustered = true
       }
       switch (code) {
@@ -133,7 +133,7 @@ export class ByteExport {
           out[to++] = CLUSTER_FLAGS
           out[to++] = ATTRIBUTE.clusterList
           out[to++] = next - value + 4
-          to = word(this.#clusterId, out, to)
+          to = word(this.#speaker.clusterId, out, to)
           to = put(bytes, value, next, out, to)
           clustered = true
           break
@@ -144,7 +144,7 @@ export class ByteExport {
     }
     if (!preferred) to = putU32(LOCAL_PREF_FLAGS, ATTRIBUTE.localPref, DEFAULT_LOCAL_PREF, out, to)
     if (!originated) to = putU32(ORIGINATOR_FLAGS, ATTRIBUTE.originatorId, source.routerId, out, to)
-    if (!clustered) to = putU32(CLUSTER_FLAGS, ATTRIBUTE.clusterList, this.#clusterId, out, to)
+    if (!clustered) to = putU32(CLUSTER_FLAGS, ATTRIBUTE.clusterList, this.#speaker.clusterId, out, to)
     return to
   }
 

@@ -1,8 +1,8 @@
 // A scenario of Calico's confd, played to the part of an agent that makes sessions and announcements of the cluster's objects,
 // and what comes of it beside what Calico tells BIRD.
 
-import type { PeerChange } from '../../../agent/cluster/peers.ts'
 import type { Announced } from '../../../agent/cluster/pools.ts'
+import type { PeerChange } from '../../../agent/cluster/session-requests.ts'
 import { ClusterFeed } from '../../../agent/cluster-feed.ts'
 import type { Watched } from '../../../agent/cluster-view.ts'
 import type { SpeakerIdentity } from '../../../agent/routing.ts'

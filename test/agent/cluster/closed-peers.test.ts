@@ -34,7 +34,7 @@ test('a guarded BGPPeer keeps its address: neither the mesh nor a wider BGPPeer 
   )
   it.bgpPeer('guarded', aPeer('guarded', { node: 'n1', peerIP: '192.168.10.10', asNumber: 64512 }))
   t.deepEqual(
-    it.take().map(({ name }) => name),
+    it.take().map(({ peer }) => peer?.name),
     ['Node_192_168_10_10'],
   )
 })
@@ -42,7 +42,7 @@ test('a guarded BGPPeer keeps its address: neither the mesh nor a wider BGPPeer 
 test('a session that a guard takes away ends at once', t => {
   const { peers: it } = all({ peers: [aPeer('tor', { peerIP: '10.0.0.1', asNumber: 65001 })] })
   it.bgpPeer('tor', aPeer('tor', { peerIP: '10.0.0.1', asNumber: 65001, filters: ['deny-all'] }))
-  t.deepEqual(it.take(), [{ name: 'Global_10_0_0_1' }])
+  t.deepEqual(it.take(), [{ key: '10.0.0.1' }])
 })
 
 test('a guarded BGPPeer for other nodes is no condition of this one', t => {

@@ -1,7 +1,8 @@
 import test from 'ava'
 import fc from 'fast-check'
 import { nodeFacts, routerIdOf } from '../../../agent/cluster/nodes.ts'
-import { type PeerChange, Peers } from '../../../agent/cluster/peers.ts'
+import { Peers } from '../../../agent/cluster/peers.ts'
+import type { PeerChange } from '../../../agent/cluster/session-requests.ts'
 import { bgpSettings } from '../../../agent/cluster/settings.ts'
 import type { Resource } from '../../../api/kinds.ts'
 import { validate } from '../../../api/validate.ts'
@@ -74,7 +75,7 @@ test('a reflector meshes with nobody, and nobody meshes with it', t => {
 
 test('without the mesh only explicit peers are left', t => {
   const peers = [aPeer('tor', { peerIP: '192.168.10.1:1179', asNumber: 65001 })]
-  t.deepEqual(names({ config: settings({ nodeToNodeMeshEnabled: false }), peers }), ['Global_192_168_10_1'])
+  t.deepEqual(names({ config: settings({ nodeToNodeMeshEnabled: false }), peers }), ['Global_192_168_10_1_port_1179'])
 })
 
 test('an explicit peer replaces the mesh session to the same address, and that is no clash', t => {
@@ -96,7 +97,7 @@ test('a peer for another node or another rack is not ours', t => {
       .sort(),
     [
       ['Mesh_192_168_10_10', '192.168.10.10', 179, ['ipv4-unicast', 'ipv6-unicast']],
-      ['Node_fd00__1', 'fd00::1', 1179, ['ipv6-unicast']],
+      ['Node_fd00__1_port_1179', 'fd00::1', 1179, ['ipv6-unicast']],
     ],
   )
 })
@@ -124,10 +125,10 @@ test('a BGPPeer that cannot be followed is named with its remedy and stops no ot
   t.regex(refused[0]!.remedy, /write IP, IP:port or \[IPv6\]:port/)
 })
 
-test('two BGPPeers with one address are one session, and a condition names both', t => {
+test('two BGPPeers with one address and port are one session, and a condition names both', t => {
   const peers = [
     aPeer('b', { peerIP: '10.0.0.1', asNumber: 65001 }),
-    aPeer('a', { peerIP: '10.0.0.1:1179', asNumber: 65002 }),
+    aPeer('a', { peerIP: '10.0.0.1:179', asNumber: 65002 }),
   ]
   const { wanted, refused } = all({ peers, config: settings({ nodeToNodeMeshEnabled: false }) })
   t.deepEqual(
@@ -153,11 +154,8 @@ test('a BGPPeer for this node has an address before one for all nodes, and the o
   t.is(refused.length, 1)
   it.bgpPeer('special', undefined)
   t.deepEqual(
-    it.take().map(({ name, peer }) => [name, peer?.asn]),
-    [
-      ['Node_10_0_0_1', undefined],
-      ['Global_10_0_0_1', 65001],
-    ],
+    it.take().map(({ key, peer }) => [key, peer?.name, peer?.asn]),
+    [['10.0.0.1', 'Global_10_0_0_1', 65001]],
   )
   t.deepEqual(it.refused(), [])
 })
@@ -201,7 +199,7 @@ test('a session says where it comes from', t => {
   t.deepEqual(
     it
       .take()
-      .map(({ name, origin }) => `${name} ${origin}`)
+      .map(({ peer, origin }) => `${peer?.name} ${origin}`)
       .sort(),
     ['Global_10_0_0_1 global', 'Mesh_192_168_10_10 mesh', 'Mesh_192_168_20_11 mesh', 'Node_10_0_0_2 node'],
   )
@@ -211,11 +209,11 @@ test('a change of one node changes its session alone', t => {
   const { peers } = all()
   peers.node('n2', nodeFacts(aNode('n2', '192.168.10.10', { 'projectcalico.org/ASNumber': '65010' })).facts)
   t.deepEqual(
-    peers.take().map(({ name, peer }) => [name, peer?.asn]),
-    [['Mesh_192_168_10_10', 65010]],
+    peers.take().map(({ key, peer }) => [key, peer?.asn]),
+    [['192.168.10.10', 65010]],
   )
   peers.node('n3', undefined)
-  t.deepEqual(peers.take(), [{ name: 'Mesh_192_168_20_11' }])
+  t.deepEqual(peers.take(), [{ key: '192.168.20.11' }])
 })
 
 // Few names and addresses, so that changes meet: nodes that move, clash, become reflectors; selectors that change sides.
@@ -240,6 +238,8 @@ const aChange = fc.oneof(
         ),
         target: fc.oneof(
           address.map(peerIP => ({ peerIP, asNumber: 65001 })),
+          address.map(peerIP => ({ peerIP: `${peerIP}:1179` })),
+          address.map(peerIP => ({ peerIP, reversePeering: 'Manual' })),
           fc.constantFrom({ peerSelector: "rack == 'b'" }, { peerSelector: 'all()' }, { peerIP: '10.0.0.1' }, {}),
         ),
       }),
@@ -247,7 +247,7 @@ const aChange = fc.oneof(
   }),
   fc.record({
     kind: fc.constant('port' as const),
-    name: fc.constantFrom('n2', 'n3'),
+    name: fc.constantFrom('n1', 'n2', 'n3'),
     port: fc.option(fc.constantFrom(1179, 1180), { nil: undefined }),
   }),
   fc.record({ kind: fc.constant('BGPConfiguration' as const), mesh: fc.boolean(), asNumber: fc.constantFrom(1, 2) }),
@@ -264,8 +264,8 @@ test('whatever the order of changes, sessions and refusals are those of the last
       const ports = new Map<string, number>()
       let last = config
       const follow = (change: PeerChange) => {
-        if (change.peer === undefined) t.true(sessions.delete(change.name), 'only what is there ends')
-        else sessions.set(change.name, change.peer)
+        if (change.peer === undefined) t.true(sessions.delete(change.key), 'only what is there ends')
+        else sessions.set(change.key, change.peer)
       }
       for (const change of changes) {
         if (change.kind === 'BGPConfiguration') {
@@ -297,8 +297,8 @@ test('whatever the order of changes, sessions and refusals are those of the last
       }
       const whole = all({ config: last, ports, nodes: [...nodes.values()], peers: [...objects.values()] })
       t.deepEqual(
-        [...sessions.values()].sort((a, b) => (a.address! < b.address! ? -1 : 1)),
-        whole.wanted.sort((a, b) => (a.address! < b.address! ? -1 : 1)),
+        [...sessions.values()].sort((a, b) => (a.name! < b.name! ? -1 : 1)),
+        whole.wanted.sort((a, b) => (a.name! < b.name! ? -1 : 1)),
       )
       const words = (refused: typeof whole.refused) => refused.map(({ message }) => message).sort()
       t.deepEqual(words(peers.refused()), words(whole.refused))

@@ -1,0 +1,148 @@
+// What objects ask for of this node's sessions, and who has each. Pure. A session is known by the address and the port at its far
+// end, and keeps that key whoever asks for it: what it is called, and by which object, changes without an end of it.
+import { isDeepStrictEqual } from 'node:util'
+import { type Condition, formatRef, type ObjectRef } from '../../api/status.ts'
+import type { NodeFacts } from './nodes.ts'
+import { clash } from './peer-conditions.ts'
+import type { PeerOrigin, Session } from './sessions.ts'
+
+/**
+ * A session that one object asks for. Of several for one address and port the lowest `rank` has it, then one of an object for this
+ * node before one that is for the node at the far end (`isReverse`), then the first by name.
+ */
+export type SessionRequest = {
+  rank: number
+  by: ObjectRef
+  isReverse?: true
+  origin: PeerOrigin
+  /** The far end, where it is another node: of several with one address the first by precedence and name has it. */
+  far?: NodeFacts
+  peer: Session
+  /** The port is that at which the machine with this address listens for BGP: what it dials itself is this session. */
+  isMain: boolean
+  /** It must not come up, and no other one for this address and port either. */
+  closed: boolean
+}
+
+/** The session to set under its key, by which speakers know it, with its origin; or only the key of one that ends. Those that end come first. */
+export type PeerChange = { key: string; peer?: Session; origin?: PeerOrigin }
+
+/** A BGPPeer for one node beats one for a group of nodes, which beats one for all; any of them beats the mesh. */
+export const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
+
+type Wanted = { peer: Session; origin: PeerOrigin }
+
+export class SessionRequests {
+  /** By address, then by who asks. */
+  readonly #requests = new Map<string, Map<string, SessionRequest>>()
+  /** The address that each source asks for: `Node n2 ipv4`, `BGPPeer rack`, `BGPPeer rack for Node n2 ipv4`. */
+  readonly #addresses = new Map<string, string>()
+  /** Addresses that more than one source asks for. */
+  readonly #shared = new Set<string>()
+  /** By address, then by key. */
+  readonly #wanted = new Map<string, ReadonlyMap<string, Wanted>>()
+  readonly #dirty = new Set<string>()
+
+  get size(): number {
+    return this.#requests.size
+  }
+
+  /** Replaces what one source asks for; `which` tells apart the sessions of one object. */
+  set(by: ObjectRef, request: SessionRequest | undefined, which = ''): void {
+    const source = `${formatRef(by)} ${which}`
+    const before = this.#addresses.get(source)
+    if (before !== undefined) this.#change(before, source, undefined)
+    if (request === undefined) this.#addresses.delete(source)
+    else {
+      this.#addresses.set(source, request.peer.address)
+      this.#change(request.peer.address, source, request)
+    }
+  }
+
+  /** Whether an object asks for any session. */
+  asks(by: ObjectRef): boolean {
+    const source = `${formatRef(by)} `
+    return this.#addresses.keys().some(each => each.startsWith(source))
+  }
+
+  /** The sessions that changed since the last call. */
+  take(): PeerChange[] {
+    const ended: PeerChange[] = []
+    const set: PeerChange[] = []
+    for (const address of this.#dirty) {
+      const before = this.#wanted.get(address)
+      const now = this.#sessionsAt(address)
+      for (const key of before?.keys() ?? []) if (!now.has(key)) ended.push({ key })
+      for (const [key, wanted] of now) if (!isDeepStrictEqual(before?.get(key), wanted)) set.push({ key, ...wanted })
+      if (now.size === 0) this.#wanted.delete(address)
+      else this.#wanted.set(address, now)
+    }
+    this.#dirty.clear()
+    return [...ended, ...set]
+  }
+
+  /** One condition per object that lost a session to another one. */
+  clashes(): Condition[] {
+    const lost = new Map<string, { loser: ObjectRef; winner: ObjectRef; keys: string[] }>()
+    for (const address of this.#shared)
+      for (const [key, [winner, ...others]] of this.#byKey(address))
+        for (const other of others) {
+          const { by: loser } = other
+          if (winner === undefined || isNoClash(other, winner)) continue
+          const pair = `${formatRef(loser)} ${formatRef(winner.by)}`
+          const entry = lost.get(pair) ?? { loser, winner: winner.by, keys: [] }
+          entry.keys.push(key)
+          lost.set(pair, entry)
+        }
+    return [...lost.values()].map(({ loser, winner, keys }) => clash(loser, winner, keys.sort()))
+  }
+
+  #change(address: string, source: string, request: SessionRequest | undefined): void {
+    const requests = this.#requests.get(address) ?? new Map<string, SessionRequest>()
+    if (request === undefined) requests.delete(source)
+    else requests.set(source, request)
+    if (requests.size === 0) this.#requests.delete(address)
+    else this.#requests.set(address, requests)
+    if (requests.size > 1) this.#shared.add(address)
+    else this.#shared.delete(address)
+    this.#dirty.add(address)
+  }
+
+  /** The sessions with one address by key. A connection from there is of one of them, so the others dial alone. */
+  #sessionsAt(address: string): Map<string, Wanted> {
+    const winners = [...this.#byKey(address)].map(([key, [winner]]) => [key, winner!] as const)
+    const [first] = winners.sort(([, a], [, b]) => Number(b.isMain) - Number(a.isMain) || a.peer.port - b.peer.port)
+    return new Map(
+      winners.flatMap(([key, winner]) => {
+        if (winner.closed) return []
+        const { peer, origin } = winner
+        return [
+          [key, { peer: winner === first![1] ? peer : { ...peer, passive: false, dialOnly: true }, origin }] as const,
+        ]
+      }),
+    )
+  }
+
+  /** The requests for each session with an address, the one that has it first. */
+  #byKey(address: string): Map<string, SessionRequest[]> {
+    return Map.groupBy([...(this.#requests.get(address)?.values() ?? [])].sort(byRank), keyOf)
+  }
+}
+
+function keyOf({ isMain, peer: { address, port } }: SessionRequest): string {
+  return isMain ? address : `${address} port ${port}`
+}
+
+/** What a BGPPeer replaces of the mesh, or of what another one asks for from the far end; and one that selects two nodes of one address. */
+function isNoClash(loser: SessionRequest, winner: SessionRequest): boolean {
+  if (loser.rank === RANK.mesh) return winner.rank !== RANK.mesh
+  return loser.isReverse === true || formatRef(loser.by) === formatRef(winner.by)
+}
+
+function byRank(a: SessionRequest, b: SessionRequest): number {
+  const key = ({ by, far }: SessionRequest) => {
+    const node = far === undefined ? '' : `${far.precedence} ${far.name}`
+    return by.kind === 'Node' ? node : `${formatRef(by)} ${node}`
+  }
+  return a.rank - b.rank || Number(a.isReverse ?? false) - Number(b.isReverse ?? false) || (key(a) < key(b) ? -1 : 1)
+}
