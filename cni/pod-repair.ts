@@ -7,8 +7,10 @@ import { HOST_MAC, podSide } from '../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
+import { ROUTE_TABLE, type RouteChange } from '../kernel/port/routes.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
+import { addressBits, type Family, familyOf } from '../lib/ip.ts'
 import type { CniDeps } from './deps.ts'
 import { type PodEndpoint, whom } from './endpoints.ts'
 import { formatMismatch, inspectPodSide, POD_LIMIT } from './inspect.ts'
@@ -177,15 +179,45 @@ async function writeAgain(pod: Kernel, ifindex: number, endpoint: PodEndpoint, h
   await writeNeighbours(pod, ifindex, endpoint, hostMac)
 }
 
-/**
- * The link that gets a VRF as its master loses its routes, and the plugin `vrf` has written them into the table of that since
- * its version 1.4 alone. In the main table they would lead a VRF by the interface that has the first default route there.
- */
+/** Writes the routes into the tables that they were lost from. Rejects with `KernelError`. */
 async function writeRoutes(pod: Kernel, link: Link, endpoint: PodEndpoint, hostMac: string): Promise<void> {
-  const { index: ifindex, master } = link
-  const vrf = master === undefined ? undefined : (await pod.link(master))?.vrf
-  const routes = podSide(endpoint, hostMac).routes.map(route => ({ ...route, ...vrf, ifindex }))
-  const refusals = await pod.changeRoutes(routes.map(route => ({ verb: 'replace', route })))
+  const changes: RouteChange[] = []
+  const tables = new Map<Family, readonly number[]>()
+  for (const route of podSide(endpoint, hostMac).routes) {
+    const family = familyOf(route.dst)
+    const stood = tables.get(family) ?? (await tablesOf(pod, link, endpoint, family))
+    tables.set(family, stood)
+    for (const table of stood) changes.push({ verb: 'replace', route: { ...route, table, ifindex: link.index } })
+  }
+  const refusals = await pod.changeRoutes(changes)
   const refused = refusals.find(refusal => refusal !== undefined)
   if (refused !== undefined) throw refused
+}
+
+/**
+ * In which tables routes of a family stood. The kernel does not tell of those that it took with the link, but what leads to a
+ * table outlives them:
+ * - The VRF of the link. The plugin `vrf` writes them there itself since its version 1.4 alone; in the main table they would lead
+ *   a VRF by the interface that has the first default route there.
+ * - Rules for packets from the pod's address. `sbr` moved the routes to their table, a program of the pod may have copied them: so
+ *   the main table gets them too, unless another interface leads out there. A table where another one does is not theirs.
+ */
+async function tablesOf(
+  pod: Kernel,
+  { index, master }: Link,
+  { addresses }: PodEndpoint,
+  family: Family,
+): Promise<readonly number[]> {
+  const vrf = master === undefined ? undefined : (await pod.link(master))?.vrf
+  if (vrf !== undefined) return [vrf.table]
+  const { main } = ROUTE_TABLE
+  const isOthers = async (table: number): Promise<boolean> =>
+    (await pod.routes({ family, table })).some(({ dst, ifindex }) => dst.endsWith('/0') && ifindex !== index)
+  const sources = new Set(addresses.map(address => `${address}/${addressBits(familyOf(address))}`))
+  const moved: number[] = []
+  for (const { family: of, source, action, table = main } of await pod.rules()) {
+    if (of !== family || action !== 'lookup' || table === main || source === undefined || !sources.has(source)) continue
+    if (!(await isOthers(table))) moved.push(table)
+  }
+  return moved.length > 0 && (await isOthers(main)) ? moved : [...moved, main]
 }

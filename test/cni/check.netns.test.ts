@@ -1,6 +1,5 @@
 // CHECK, and what changes an interface after ADD, on this machine's kernel in namespaces of the test's own.
-import { spawnSync } from 'node:child_process'
-import { existsSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { PodMtu } from '../../cni/pod-mtu.ts'
@@ -306,51 +305,5 @@ asRoot('a second interface of a pod leaves the routes of the first whole, while 
     t.is(await routes(), before)
     t.is(await check('eth0', first), '')
     t.is((await node.exec(other, 'ping', '-c1', '-W1', addressOf(first))).code, 0)
-  }),
-)
-
-const SBR = '/usr/lib/cni/sbr'
-
-asRoot('CHECK and repairs leave routes where the plugin sbr moved them, and CHECK misses one that is nowhere', t =>
-  withNode(async node => {
-    if (!existsSync(SBR)) {
-      t.pass(`skipped: there is no ${SBR}`)
-      return
-    }
-    const [netns, other] = [node.pod(), node.pod()]
-    const config = conf({ ipam: { assign_ipv4: 'true', assign_ipv6: 'true' } })
-    const first = resultOf(t, await node.run('ADD', { CNI_NETNS: netns }, config))
-    const second = resultOf(t, await node.run('ADD', { CNI_NETNS: other, CNI_CONTAINERID: 'c2' }, config))
-    const env = { CNI_COMMAND: 'ADD', CNI_CONTAINERID: 'c1', CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: '/' }
-    const input = JSON.stringify({ cniVersion: '1.0.0', name: 'net', type: 'sbr', prevResult: first })
-    const run = spawnSync(SBR, [], { env, input, encoding: 'utf8' })
-    t.is(run.status, 0, run.stdout + run.stderr)
-    const result: Result = JSON.parse(run.stdout)
-    const routes = async (family: '-4' | '-6', table: string) =>
-      (await node.exec(netns, 'ip', family, 'route', 'show', 'table', table, 'dev', 'eth0')).stdout
-    t.is(await routes('-4', 'main'), '')
-    t.regex(await routes('-4', '100'), /default via 169\.254\.1\.1/)
-    const check = async () => node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: result })
-    t.is((await check()).stdout, '')
-    t.is((await node.exec(netns, 'ping', '-c1', '-W1', '-I', addressOf(first), addressOf(second))).code, 0)
-
-    // what makes the agent look into the pod
-    await node.exec(node.netns, 'ip', 'link', 'set', first.interfaces[0]!.name, 'txqueuelen', '500')
-    await new Promise(resolve => setTimeout(resolve, 300))
-    t.deepEqual([await routes('-4', 'main'), node.healed], ['', []])
-    // also where it has something to put back
-    await node.exec(netns, 'ip', 'neigh', 'del', '169.254.1.1', 'dev', 'eth0')
-    await node.exec(node.netns, 'ip', 'link', 'set', first.interfaces[0]!.name, 'txqueuelen', '400')
-    t.regex((await healed(node, 0)).join(), /neighbour 169\.254\.1\.1 dev eth0/)
-    t.is(await routes('-4', 'main'), '')
-
-    await node.exec(netns, 'ip', 'route', 'del', 'default', 'table', '100')
-    t.is((await check()).json?.['msg'], 'route 0.0.0.0/0 dev eth0 in the pod is missing')
-    // a plugin behind ours took it out of the result
-    for (const gateway of [{ gw: 'fe80::ecee:eeff:feee:eeee' }, {}]) {
-      const fewer = { ...result, routes: [{ dst: '::/0', ...gateway }] }
-      t.is((await node.run('CHECK', { CNI_NETNS: netns }, { ...config, prevResult: fewer })).stdout, '')
-    }
-    t.is((await node.run('DEL', { CNI_NETNS: netns }, config)).code, 0)
   }),
 )
