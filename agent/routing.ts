@@ -285,11 +285,11 @@ export class Routing {
     })
   }
 
-  #announce(speaker: Speaker, { prefix, communities: texts }: Announced): void {
+  #announce(speaker: Speaker, { prefix, communities: texts, localPref }: Announced): void {
     const { ipip, vxlan } = this.#deps.capabilities
     const encapsulations = [...(ipip ? [TUNNEL_TYPE.ipip] : []), ...(vxlan ? [TUNNEL_TYPE.vxlan] : [])]
     const communities = texts.map(parseCommunity).filter(community => community !== undefined)
-    speaker.announce({ prefix, encapsulations, communities })
+    speaker.announce({ prefix, encapsulations, communities, localPref })
   }
 
   #sink(): RouteSink {

@@ -32,7 +32,7 @@ async function aCluster(t: ExecutionContext) {
         if (route === undefined) lost.push(`${name} ${prefix}`)
       },
     })
-    routing.announce([{ prefix: `10.244.${name[1]}.0/26`, communities: [] }])
+    routing.announce([{ prefix: `10.244.${name[1]}.0/26`, communities: [], localPref: 2147482623 }])
     t.teardown(() => routing.close())
     return { name, address, routing, peers: new Peers({ nodeName: name, address, config }) }
   })

@@ -41,7 +41,7 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
   return { routing, identify, prefixes: () => [...learned], lost, converged: () => converged }
 }
 
-const blocks = (...prefixes: string[]) => prefixes.map(prefix => ({ prefix, communities: [] }))
+const blocks = (...prefixes: string[]) => prefixes.map(prefix => ({ prefix, communities: [], localPref: 2147482623 }))
 
 /** Lets `seconds` pass in small steps, with turns for what runs between timers. */
 async function pass(clock: ManualClock, seconds: number): Promise<void> {
@@ -134,13 +134,13 @@ test('a block that gets other communities is announced again with them', async t
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
   t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
-  two.routing.announce([{ prefix: '10.244.2.0/26', communities: [] }])
+  two.routing.announce(blocks('10.244.2.0/26'))
   await Promise.all([one.identify(64512), two.identify(64512)])
   await pass(clock, 15)
-  two.routing.announce([{ prefix: '10.244.2.0/26', communities: ['65001:100', '65001:1:2'] }])
+  two.routing.announce([{ prefix: '10.244.2.0/26', communities: ['65001:100', '65001:1:2'], localPref: 2147482623 }])
   await pass(clock, 5)
   const [{ attributes } = { attributes: undefined }] = one.routing.explain('10.244.2.0/26').candidates
-  t.like(attributes, { communities: ['65001:100'], largeCommunities: ['65001:1:2'] })
+  t.like(attributes, { communities: ['65001:100'], largeCommunities: ['65001:1:2'], localPref: 2147482623 })
 })
 
 test('an agent that restarts while a peer cannot be reached keeps what it adopted for the restart time', async t => {

@@ -80,7 +80,7 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
   const trust = (change: { own?: string[]; pools?: string[] } = {}) =>
     routing.trust({ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], ...change })
   trust()
-  routing.announce([{ prefix: '10.244.1.0/26', communities: [] }])
+  routing.announce([{ prefix: '10.244.1.0/26', communities: [], localPref: 2147482623 }])
   routing.change(
     [mesh, ...outside].map(peer => ({ key: peer.address, peer: { ...peer, ...families }, origin: 'global' })),
   )

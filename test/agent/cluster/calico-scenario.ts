@@ -23,6 +23,8 @@ type CalicoPeer = {
   ttlSecurity: 'on' | 'off'
   multihop?: string
   flags?: readonly string[]
+  /** LOCAL_PREF is that of the priority of a route, which is 1024 where nobody says another one. */
+  localPrefFromMetric?: true
   rrClusterId?: string
   nextHop?: 'self' | 'keep'
   localAs?: string
@@ -76,6 +78,7 @@ export async function differences(scenario: Scenario): Promise<Difference[]> {
         return isCalicos ? [] : [{ kind: 'more peers', text: name }]
       }),
       ...routeDifferences(calico, announced),
+      ...preferenceDifferences(calico, announced),
     )
   }
   return found
@@ -129,6 +132,12 @@ function routeDifferences({ confirmed, exported, own }: CalicoBird, announced: r
     if (isCalicos !== isMine) found.push({ kind: 'exports', text: `${block}: ${isMine} here` })
   }
   return found
+}
+
+function preferenceDifferences({ peers, confirmed }: CalicoBird, announced: readonly Announced[]): Difference[] {
+  const wanted = peers.some(({ localPrefFromMetric }) => localPrefFromMetric) ? 2147483647 - 1024 : undefined
+  const mine = announced.filter(({ prefix }) => wanted !== undefined && confirmed.includes(prefix))
+  return mine.flatMap(({ prefix, localPref }) => unlike(prefix, { preference: wanted }, { preference: localPref }))
 }
 
 function unlike<T extends object>(whose: string, wanted: T, got: { [K in keyof T]: unknown }): Difference[] {

@@ -48,10 +48,11 @@ test('a block is announced with the communities of every prefixAdvertisement tha
       { cidr: '10.0.0.0/16', communities: ['65001:100', '65001:1:2', 'inside'] },
     ],
   })
+  const localPref = 2147483647 - 1024
   t.deepEqual(announcedBlocks(['10.0.0.0/26', '10.1.0.0/26', '192.0.2.0/26'], [], config), [
-    { prefix: '10.0.0.0/26', communities: ['65001:100', '65001:1:2', '65535:65281'] },
-    { prefix: '10.1.0.0/26', communities: ['65535:65281'] },
-    { prefix: '192.0.2.0/26', communities: [] },
+    { prefix: '10.0.0.0/26', communities: ['65001:100', '65001:1:2', '65535:65281'], localPref },
+    { prefix: '10.1.0.0/26', communities: ['65535:65281'], localPref },
+    { prefix: '192.0.2.0/26', communities: [], localPref },
   ])
 })
 
