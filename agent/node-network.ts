@@ -23,7 +23,6 @@ import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
 import { NodeTunnels } from './node-tunnels.ts'
-import { RouterAdvertisements } from './router-advertisements.ts'
 import { Routing } from './routing.ts'
 import type { NetworkCondition } from './serving.ts'
 import { routeAnswer } from './socket/route-answer.ts'
@@ -96,7 +95,6 @@ export class NodeNetwork {
   #scheduled = false
   #closed = false
   #passes: Promise<void> = Promise.resolve()
-  readonly #routerAdvertisements: RouterAdvertisements
   /** Blocks are announced, for the first time. */
   readonly #announces = Promise.withResolvers<void>()
 
@@ -106,7 +104,6 @@ export class NodeNetwork {
     const changed = () => this.changed()
     this.#deps = deps
     this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
-    this.#routerAdvertisements = new RouterAdvertisements(kernel)
     const reached = (cidr: string) => this.reached(cidr)
     this.#tunnels = new NodeTunnels({ nodeName, allocator, clock, log, reached, changed })
     this.#sessions = new SessionLog({ clock, log: bgpLog, record })
@@ -337,11 +334,7 @@ export class NodeNetwork {
     const [ipv4, ipv6] = [own.ipv4, own.ipv6].map(of => of && `${of.address}/${of.length}`)
     const uplink = uplinkOf(own)
     const ipv6Uplink = own.ipv6 === undefined || own.ipv6.uplink === uplink ? {} : { ipv6Uplink: own.ipv6.uplink }
-    const heedsRouters = this.#routerAdvertisements.areTaken(own.ipv6?.uplink ?? uplink)
-    const families = {
-      ...{ ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }), uplink, ...ipv6Uplink },
-      ...(heedsRouters && { heedsRouters }),
-    }
+    const families = { ...(ipv4 !== undefined && { ipv4 }), ...(ipv6 !== undefined && { ipv6 }), uplink, ...ipv6Uplink }
     felix.configure({ node: { name, ...families, ...tunnels, vxlanTunnelMac } })
     // it alone says that this node takes VXLAN where only IPv6 is carried, which needs no tunnel address
     const hasVtep = tunnels.vxlanTunnelAddress !== undefined || felix.tunnelsNeeded().vxlanIpv6

@@ -78,8 +78,6 @@ export type ThisNode = {
   uplink: string
   /** The interface of `ipv6`, where that is another one. */
   ipv6Uplink?: string
-  /** The uplink of IPv6 takes addresses and routes from router advertisements, and goes on so while this node forwards. */
-  heedsRouters?: true
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   /** The source of what this node itself sends into VXLAN by IPv6; no route of another node depends on it. */
@@ -143,6 +141,8 @@ export type Settings = {
   uplinkMtu: number
   /** Of all interfaces but those of pods and tunnels. Felix follows the kernel from its first pass on. */
   connected: readonly ConnectedSubnet[]
+  /** Interfaces that took router advertisements before this node forwarded. Felix asks the kernel before its first pass. */
+  heedsRouters: readonly string[]
 }
 
 /** `subnet`: another plugin may have given an interface of this host an address of it with the length of the block (`ipam/subnet.ts`). */

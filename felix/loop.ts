@@ -27,7 +27,7 @@ import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
 import { FlowOffload } from './flow-offload.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import { shadowConditions } from './foreign-routes.ts'
-import { type InputKind, type Inputs, type Settings, uplinksOf } from './input.ts'
+import { type InputKind, type Inputs, type Settings, type ThisNode, uplinksOf } from './input.ts'
 import { bandwidthMarks, floatingTableName, offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
 import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
@@ -38,6 +38,7 @@ import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './r
 import { RepairPace } from './repair-pace.ts'
 import { reversePathConditions } from './reverse-path.ts'
 import { Revocation } from './revocation.ts'
+import { RouterAdvertisements } from './router-advertisements.ts'
 import { RuleCounts } from './rule-counts.ts'
 import { RuleWatch } from './rule-watch.ts'
 import { ToldConditions } from './told-conditions.ts'
@@ -117,6 +118,7 @@ export class Felix {
   readonly #chains: ChainWatch
   readonly #rules: RuleWatch
   readonly #connected: ConnectedSubnets
+  #advertisements: RouterAdvertisements | undefined
   /** As of the last pass. */
   #otherUplinks: readonly string[] = []
   readonly #lasting = new Lasting(STOP_GRACE_MS)
@@ -447,10 +449,11 @@ export class Felix {
 
   async #pass(): Promise<void> {
     this.#tellNeeds()
-    if (this.#calculator.node === undefined) return
+    const { node } = this.#calculator
+    if (node === undefined) return
     this.#tellPodMtu()
     try {
-      await this.#followSubnets()
+      await this.#followInterfaces(node)
       const generation = this.#generation
       const mayAnswerPods = this.#ready.datastore && this.#ready.endpoints
       const differences = this.#calculator.step()
@@ -532,9 +535,12 @@ export class Felix {
       this.configure({ uplinkMtu: smallest })
   }
 
-  async #followSubnets(): Promise<void> {
+  async #followInterfaces(node: ThisNode): Promise<void> {
+    this.#advertisements ??= await RouterAdvertisements.now(this.#kernel)
     const connected = await this.#connected.look()
-    if (connected !== undefined && this.#calculator.configure({ connected })) this.#generation++
+    const names = (connected ?? []).map(({ interfaceName }) => interfaceName)
+    const heedsRouters = this.#advertisements.takenBy([...uplinksOf(node), ...names])
+    if (this.#calculator.configure({ heedsRouters, ...(connected && { connected }) })) this.#generation++
   }
 
   /** Those of them that are there. */

@@ -15,6 +15,7 @@
 //            └─> address of a node in the pod filter and in the tables of NAT
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
 //   node, config, uplinkMtu ──> tables of the pod filter and of NAT, link, address, sysctl of the host, route to the pods' gateway, all learned
+//   heedsRouters ──> sysctl of uplinks
 //   connected ──> all learned; with remote and learned: sysctl and condition of other uplinks
 //
 // Work is proportional to what changed and to what depends on it, except that another node, another capability or another need for VXLAN looks at
@@ -70,6 +71,7 @@ const UNTOLD: Settings = {
   capabilities: { ipip: false, vxlan: false },
   uplinkMtu: 1500,
   connected: [],
+  heedsRouters: [],
 }
 
 export class Calculator {
@@ -178,7 +180,7 @@ export class Calculator {
 
   /** Takes parts of the settings in. Returns whether that is news. */
   configure(part: Partial<Settings>): boolean {
-    const { node, config, capabilities, uplinkMtu, connected } = { ...this.#settings, ...part }
+    const { node, config, capabilities, uplinkMtu, connected, heedsRouters } = { ...this.#settings, ...part }
     const before = this.#settings
     const settings = {
       node: kept(before.node, node),
@@ -186,6 +188,7 @@ export class Calculator {
       capabilities: kept(before.capabilities, capabilities),
       uplinkMtu,
       connected: kept(before.connected, connected),
+      heedsRouters: kept(before.heedsRouters, heedsRouters),
     }
     if (Object.entries(settings).every(([name, value]) => value === before[name as keyof Settings])) return false
     this.#settings = settings
@@ -423,8 +426,9 @@ export class Calculator {
   }
 
   #updateHostSysctls(): void {
-    const { node } = this.#settings
+    const { node, heedsRouters } = this.#settings
     const links = this.#outputs.link.wanted()
+    const uplinks = new Set([...(node === undefined ? [] : uplinksOf(node)), ...this.#otherUplinks])
     this.#hostSysctls.want({
       uplink: node?.uplink,
       otherUplinks: this.#otherUplinks,
@@ -435,7 +439,7 @@ export class Calculator {
       vxlanIpv6: this.#needed.vxlanIpv6,
       ipipAddressed: node?.ipipTunnelAddress !== undefined,
       ipv6: node?.ipv6 !== undefined || this.#blocks.hasIpv6 || this.#endpoints.hasIpv6,
-      heedsRouters: node?.heedsRouters === true ? (node.ipv6Uplink ?? node.uplink) : undefined,
+      heedsRouters: heedsRouters.filter(name => uplinks.has(name)),
     })
   }
 }

@@ -31,22 +31,22 @@ export type HostSettings = {
   ipipAddressed: boolean
   /** Whether pods or blocks use IPv6. */
   ipv6: boolean
-  /** The uplink that takes router advertisements; they are taken there while this node forwards too. */
-  heedsRouters: string | undefined
+  /** The uplinks that take router advertisements; they are taken there while this node forwards too. */
+  heedsRouters: readonly string[]
 }
 
 export class HostSysctls {
   readonly #output: Output<NamedSysctl>
   #settings: HostSettings | undefined
   #ofDevices: ReadonlyMap<string, NamedSysctl> = new Map()
-  #heeds: [string, NamedSysctl] | undefined
+  #heeds: ReadonlyMap<string, NamedSysctl> = new Map()
 
   constructor(output: Output<NamedSysctl>) {
     this.#output = output
   }
 
   /**
-   * Wants the node to forward, and its uplink and tunnels. IPv6 only where it is used, and after the uplink was told to go
+   * Wants the node to forward, and its uplink and tunnels. IPv6 only where it is used, and after the uplinks were told to go
    * on with router advertisements: as a router the kernel removes the default routes that it has of them, and lets
    * addresses of them end (`accept_ra` in ip-sysctl.rst). A filter of the reverse path that is off stays off, and
    * one that is strict becomes loose, of uplinks too where there are several, or off where the device has no address: Linux takes loose for strict there
@@ -72,10 +72,10 @@ export class HostSysctls {
       ...(vxlanOverIpv6 ? carryIpv6(VXLAN_DEVICE_V6) : []),
     ])
     this.#output.want(sysctlKey(FORWARD_IPV4), FORWARD_IPV4)
-    const heeds = ipv6 && heedsRouters !== undefined ? heedRouters(heedsRouters) : undefined
-    if (this.#heeds !== undefined && this.#heeds[0] !== heeds?.[0]) this.#output.want(this.#heeds[0], undefined)
+    const heeds = new Map(ipv6 ? heedsRouters.map(heedRouters) : [])
+    for (const key of this.#heeds.keys()) if (!heeds.has(key)) this.#output.want(key, undefined)
+    for (const [key, sysctl] of heeds) this.#output.want(key, sysctl)
     this.#heeds = heeds
-    if (heeds !== undefined) this.#output.want(...heeds)
     this.#output.want(sysctlKey(FORWARD_IPV6), ipv6 ? FORWARD_IPV6 : undefined)
     for (const key of before.keys()) if (!this.#ofDevices.has(key)) this.#output.want(key, undefined)
     for (const [key, sysctl] of this.#ofDevices)
@@ -87,9 +87,12 @@ function forwardFrom(device: string): [string, NamedSysctl] {
   return keyed({ family: 'ipv4', path: ['conf', device, 'forwarding'], value: '1', needs: 'device' })
 }
 
-/** 2: also while this machine forwards. The uplink is there: what needs a device would be written after forwarding. */
+/**
+ * 2: also while this machine forwards. Not by `needs`: what needs a device is written after forwarding, and uplinks are there. Whoever
+ * switches it off keeps it off.
+ */
 function heedRouters(device: string): [string, NamedSysctl] {
-  return keyed({ family: 'ipv6', path: ['conf', device, 'accept_ra'], value: '2' })
+  return keyed({ family: 'ipv6', path: ['conf', device, 'accept_ra'], value: '2', orValue: '0' })
 }
 
 function filterLoosely(device: string): [string, NamedSysctl] {

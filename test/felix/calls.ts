@@ -78,6 +78,7 @@ const orGone = <V>(value: fc.Arbitrary<V>) => fc.option(value, { nil: undefined,
 const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
   fc.record({ capabilities: fc.record({ ipip: fc.boolean(), vxlan: fc.boolean() }) }),
   fc.record({ uplinkMtu: fc.constantFrom(1500, 9000) }),
+  fc.record({ heedsRouters: fc.subarray(['eth0', 'eth1', 'eth2']) }),
   fc.record({
     connected: fc.array(
       fc.record({

@@ -13,8 +13,9 @@ import type {
 } from '../../felix/input.ts'
 
 /** All that felix can be told, in lists. */
-export type World = Omit<Settings, 'connected'> & {
+export type World = Omit<Settings, 'connected' | 'heedsRouters'> & {
   connected?: Settings['connected']
+  heedsRouters?: Settings['heedsRouters']
   node: ThisNode
   pools: readonly Pool[]
   remotes: readonly RemoteNode[]
@@ -133,6 +134,7 @@ export const EMPTY: World = {
   endpoints: [],
   uplinkMtu: 1500,
   connected: [],
+  heedsRouters: [],
 }
 
 export const PODS: readonly Endpoint[] = [endpoint('a', '10.244.1.5'), endpoint('b', '10.244.1.6', 'fd00:1::6')]
