@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemProgram } from '../../lib/system-program.ts'
 import { birdStatements, exabgpRoute, frrRouteMap, gobgpWords, openbgpdSet } from './carried.ts'
-import { type DaemonKind, type Link, OURS, say, THEIRS, type Wanted } from './interop.ts'
+import { type Command, type DaemonKind, type Link, OURS, say, THEIRS, type Wanted } from './interop.ts'
 
 export const birdSocket = (link: Link) => join(link.folder, 'bird.ctl')
 
@@ -84,10 +84,8 @@ export const frr: DaemonKind = {
     return { command: '/usr/lib/frr/zebra', args: frrArgs(link, 'zebra') }
   },
   prepare(link, wanted) {
-    writeFileSync(join(frrFolder(link), 'bgpd.conf'), frrConfig(wanted))
-    giveToFrr(link)
-    awaitZebra(link)
-    return { command: frr.program, args: [...frrArgs(link, 'bgpd'), '-l', THEIRS.ipv4, '-l', THEIRS.ipv6] }
+    const { command, args } = frrDaemon(link, 'bgpd', frrConfig(wanted))
+    return { command, args: [...args, '-l', THEIRS.ipv4, '-l', THEIRS.ipv6] }
   },
   learned: link =>
     ['ipv4', 'ipv6'].flatMap(family => {
@@ -103,6 +101,14 @@ export const frr: DaemonKind = {
     vtysh(link, 'clear bgp ipv4 unicast * soft in')
     vtysh(link, 'clear bgp ipv6 unicast * soft in')
   },
+}
+
+/** Writes the configuration of one of its daemons, which needs zebra beside it, and says how it is started. */
+export function frrDaemon(link: Link, name: 'bgpd' | 'bfdd', config: string): Command {
+  writeFileSync(join(frrFolder(link), `${name}.conf`), config)
+  giveToFrr(link)
+  awaitZebra(link)
+  return { command: `/usr/lib/frr/${name}`, args: frrArgs(link, name) }
 }
 
 /**

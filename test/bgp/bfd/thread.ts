@@ -50,6 +50,13 @@ export function cut({ name }: ScratchNetns): void {
   execFileSync(systemProgram('ip'), ['-n', name, 'link', 'set', 'e0', 'down'])
 }
 
+/** Brings it up again, with the IPv6 address that went with it. */
+export function mend({ name }: ScratchNetns, address: string): void {
+  const ip = (...args: readonly string[]) => execFileSync(systemProgram('ip'), ['-n', name, ...args])
+  ip('link', 'set', 'e0', 'up')
+  ip('addr', 'replace', `${address}/64`, 'dev', 'e0', 'nodad')
+}
+
 /** The link-local address of an interface of this thread's namespace. */
 export function linkLocalOf(name: string): string {
   const found = networkInterfaces()[name]?.find(({ address }) => address.startsWith('fe80:'))
