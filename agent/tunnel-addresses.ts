@@ -2,8 +2,9 @@
 // while IPAM refuses, and kept from then on: devices must not come and go with routes. After a restart what IPAM holds is
 // taken at once: without its address in the Node object the other nodes would drop their way to this one. An address of a pool that
 // is disabled or deleted, or is not for tunnels of this node any more, makes room for one of another pool: else no pool could be
-// emptied. Hazard: an address of IPv6 is the source of packets as soon as it is on its device, so other nodes know the way to its block before;
-// of IPv4 they ask for it themselves, to have a way to any block.
+// emptied. Hazard: an address of IPv6 is the source of packets as soon as it is on its device, so other nodes know the way to its block before,
+// and one to which no tunnel leads any more is given up, also where there is no other; of IPv4 they ask for it themselves, to have
+// a way to any block.
 import { broken, type Condition, type ObjectRef } from '../api/status.ts'
 import type { Allocator, Assigned, AssignRefusal, AssignRequest } from '../ipam/port.ts'
 import { type TunnelKind, tunnelRequest } from '../ipam/tunnel.ts'
@@ -16,7 +17,7 @@ export type TunnelAddressesDeps = {
   nodeName: string
   /** Those that this object looks after. */
   kinds: readonly TunnelKind[]
-  allocator: Pick<Allocator, 'assign' | 'held' | 'isServed' | 'rename' | 'release'>
+  allocator: Pick<Allocator, 'assign' | 'held' | 'isServed' | 'isCarried' | 'rename' | 'release'>
   log: Log
   clock: Clock
   /** Resolves once other nodes have a route to a block, or are not waited for any more. Absent: an address is used before. */
@@ -104,10 +105,12 @@ export class TunnelAddresses {
     this.#releaseLeft()
     for (const kind of kinds) {
       const request = tunnelRequest(kind, nodeName)
-      if (this.#closed || this.#addresses[kind] === undefined || allocator.isServed(request)) continue
+      const misleads = () => kind === 'vxlanV6' && !allocator.isCarried(request)
+      if (this.#closed || this.#addresses[kind] === undefined) continue
+      if (allocator.isServed(request) && !misleads()) continue
       const failure = await this.#move(kind, request)
       if (this.#closed) return
-      if (failure === undefined) {
+      if (failure === undefined || (misleads() && this.#giveUp(kind, request, failure))) {
         changed()
         continue
       }
@@ -142,6 +145,23 @@ export class TunnelAddresses {
       if (!(error instanceof DatabaseError)) throw error
       return `the journal cannot be written: ${error.message}`
     }
+  }
+
+  /** Goes without an address under which no answer comes, and asks for one that is better while it is needed. Whether it could. */
+  #giveUp(kind: TunnelKind, { handle }: AssignRequest, why: string): boolean {
+    const { allocator, nodeName, log } = this.#deps
+    const { before } = moveHandles(kind, nodeName)
+    try {
+      allocator.rename(new Map([[handle, before]]))
+    } catch (error) {
+      if (!(error instanceof DatabaseError)) throw error
+      return false
+    }
+    log.warn({ tunnel: kind, address: this.#addresses[kind] }, `a tunnel has no address any more: ${why}`)
+    delete this.#addresses[kind]
+    this.#releaseLater(before)
+    if (this.#needed[kind]) void this.#assign()
+    return true
   }
 
   /** What an earlier agent was at when it ended: its blocks may come from the API server. */

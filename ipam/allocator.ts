@@ -28,7 +28,7 @@ import { lentOf } from './lending.ts'
 import { NewBlock, type SubnetBlock } from './new-block.ts'
 import { NewBlocks } from './new-blocks.ts'
 import { OwnerRound } from './owner-round.ts'
-import { blockOf, type Choice, lowWater, poolsFor, type Selects, turnOf } from './pick.ts'
+import { blockOf, type Choice, carries, lowWater, poolsFor, type Selects, turnOf } from './pick.ts'
 import { PoolHold } from './pool-hold.ts'
 import {
   type AllocationAttributes,
@@ -424,6 +424,13 @@ export class NodeAllocator implements Allocator {
       if (pools === undefined || 'refused' in pools) return true
       return pools.some(({ spec }) => contains(spec.cidr, address))
     })
+  }
+
+  isCarried(request: AssignRequest): boolean {
+    const pools = this.#inputs.current?.pools
+    const isOf = (address: string) =>
+      pools?.some(each => contains(each.spec.cidr, address) && carries(each, request.tunnel))
+    return pools === undefined || this.#heldBy(request.handle).every(({ address }) => isOf(address))
   }
 
   rename(handles: ReadonlyMap<string, string>): void {

@@ -52,7 +52,7 @@ export type AssignRequest = {
   addresses?: readonly string[]
   subnet?: SubnetRequest
   use: 'Workload' | 'Tunnel'
-  /** Of a tunnel: pools with this encapsulation are used where there are some; of IPv6 no others. */
+  /** Of a tunnel: announced pools with this encapsulation are used where there are some; of IPv6 no others. */
   tunnel?: 'ipip' | 'vxlan'
 }
 
@@ -104,6 +104,11 @@ export type Allocator = {
    * and this use. Also where no pool would, or none was seen yet: nothing better can be had.
    */
   isServed(request: AssignRequest): boolean
+  /**
+   * Whether what a handle holds for a tunnel is of pools, also disabled ones, to whose addresses the tunnels of other nodes lead.
+   * Also where no pool was seen yet.
+   */
+  isCarried(request: AssignRequest): boolean
   /** What handles hold is other handles' from now on: all at once, also on disk. Throws DatabaseError. */
   rename(handles: ReadonlyMap<string, string>): void
   /** Releases what the handle holds; an unknown handle is fine. Returns the addresses. */

@@ -128,3 +128,79 @@ test('where the pools with VXLAN are full the node has no IPv6 address of its tu
   t.deepEqual(handles(), [])
   t.like(tunnels.refused()[0], { type: 'TunnelsAddressed', object: { kind: 'Node', name: 'n1' } })
 })
+
+for (const [what, spec] of [
+  ['has no VXLAN any more', { vxlanMode: 'Never' }],
+  ['is not announced any more', { disableBGPExport: true }],
+  ['is gone', undefined],
+] as const)
+  test(`an IPv6 address whose pool ${what} is given up where no other pool gives one: nothing would be answered to it`, async t => {
+    const { store, node, six, begin, arrive, handles } = await aNodeOfIpv6(t)
+    const tunnels = begin()
+    tunnels.need({ vxlanV6: true })
+    await converge(store, node)
+    await arrive()
+    t.is(handles().length, 1)
+    // by which the tunnels are needed still
+    const pods = six('pods', 'fd00:2::/64')
+    await store.create('IPPool', { ...pods, spec: { ...pods.spec, allowedUses: ['Workload'] } })
+    if (spec !== undefined) await store.patch('IPPool', 'old', { spec })
+    else await store.delete('IPPool', 'old')
+    await converge(store, node)
+    tunnels.retryNow()
+    await turns()
+    await converge(store, node)
+    t.deepEqual(tunnels.addresses, {})
+    t.like(tunnels.refused()[0], { type: 'TunnelsAddressed', object: { kind: 'Node', name: 'n1' } })
+    node.clock.advance(30_000)
+    await turns()
+    t.deepEqual(handles(), [])
+    await store.create('IPPool', six('new', 'fd00:3::/64'))
+    await converge(store, node)
+    tunnels.retryNow()
+    await converge(store, node)
+    await arrive()
+    t.regex(tunnels.addresses.vxlanV6!, /^fd00:3:/)
+    t.deepEqual(tunnels.refused(), [])
+  })
+
+test('an IPv6 address of a disabled pool is kept where no other pool gives one: other nodes know the way there', async t => {
+  const { store, node, begin, arrive } = await aNodeOfIpv6(t)
+  const tunnels = begin()
+  tunnels.need({ vxlanV6: true })
+  await converge(store, node)
+  await arrive()
+  await store.patch('IPPool', 'old', { spec: { disabled: true } })
+  await converge(store, node)
+  tunnels.retryNow()
+  await converge(store, node)
+  t.regex(tunnels.addresses.vxlanV6!, /^fd00:1:/)
+  node.clock.advance(120_000)
+  await turns()
+  t.regex(tunnels.addresses.vxlanV6!, /^fd00:1:/)
+})
+
+test('a pool whose VXLAN is switched on and off many times leaves its node one IPv6 address, and nothing else held', async t => {
+  const { store, node, begin, arrive, handles } = await aNodeOfIpv6(t)
+  const tunnels = begin()
+  for (let i = 0; i < 21; i++) {
+    const isOn = i % 2 === 0
+    await store.patch('IPPool', 'old', { spec: { vxlanMode: isOn ? 'Always' : 'Never' } })
+    await converge(store, node)
+    tunnels.need({ vxlanV6: isOn })
+    tunnels.retryNow()
+    await turns()
+    if (i % 3 === 0) await arrive()
+    await converge(store, node)
+  }
+  for (let i = 0; i < 5; i++) {
+    await arrive()
+    tunnels.retryNow()
+    await converge(store, node)
+  }
+  t.regex(tunnels.addresses.vxlanV6!, /^fd00:1:/)
+  node.clock.advance(60_000)
+  await turns()
+  t.deepEqual(handles(), ['vxlan-v6-tunnel-addr-n1 1'])
+  t.deepEqual(tunnels.refused(), [])
+})

@@ -72,6 +72,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
         tunnel === undefined ? Promise.resolve(NONE_LEFT) : new Promise(resolve => asked.push(resolve)),
       held: () => new Map(),
       isServed: () => true,
+      isCarried: () => true,
       rename: () => undefined,
       release: async () => [],
       blocks: () => blocks,

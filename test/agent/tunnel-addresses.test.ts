@@ -15,7 +15,7 @@ const turns = async () => {
 }
 
 const IPV4 = ['ipip', 'vxlan'] as const
-const IDLE = { isServed: () => true, rename: () => undefined, release: async () => [] }
+const IDLE = { isServed: () => true, isCarried: () => true, rename: () => undefined, release: async () => [] }
 
 function aNode(held: ReadonlyMap<string, readonly Assigned[]> = new Map()) {
   const clock = new ManualClock()

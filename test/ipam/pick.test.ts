@@ -144,6 +144,14 @@ test('a tunnel has an address of a pool with its encapsulation, and of another o
   t.deepEqual(of('vxlan'), ['ipip', 'plain'])
 })
 
+test('a tunnel has no address of a pool that is not announced while another one has its encapsulation', t => {
+  const silent = aPool('a', '10.0.1.0/24', 26, { vxlanMode: 'Always', disableBGPExport: true })
+  const of = (...pools: ReturnType<typeof aPool>[]) =>
+    names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel', tunnel: 'vxlan' }, { node: () => true }))
+  t.deepEqual(of(silent, aPool('b', '10.0.2.0/24', 26, { vxlanMode: 'Always' })), ['b'])
+  t.deepEqual(of(silent), ['a'])
+})
+
 test('by IPv6 a tunnel has an address of a pool with VXLAN or none: from any other one no answer would come through it', t => {
   const plain = aPool('plain', 'fd00:1::/64', 122)
   const of = (...pools: ReturnType<typeof aPool>[]) =>
@@ -152,7 +160,8 @@ test('by IPv6 a tunnel has an address of a pool with VXLAN or none: from any oth
     )
   t.deepEqual(of(plain, aPool('six', 'fd00:2::/64', 122, { vxlanMode: 'CrossSubnet' })), ['six'])
   t.deepEqual(of(plain), ['no-pool'])
-  for (const spec of [{ allowedUses: ['Workload' as const] }, { nodeSelector: '!all()' }, { disabled: true }])
+  const unlike = { allowedUses: ['Workload' as const] }
+  for (const spec of [unlike, { nodeSelector: '!all()' }, { disabled: true }, { disableBGPExport: true }])
     t.deepEqual(of(plain, aPool('six', 'fd00:2::/64', 122, { vxlanMode: 'Always', ...spec })), ['no-pool'])
 })
 
