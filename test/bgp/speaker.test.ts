@@ -57,6 +57,42 @@ test('of two peers with one address the one that only dials takes no connection 
   }
 })
 
+test('another cluster id ends no session: a route that is reflected goes out with it, and one with it is not used while it is ours', async t => {
+  const net = await pair()
+  const reflector = net.make(65001, '10.0.0.3', 'b')
+  const client = net.make(65001, '10.0.0.4', 'b')
+  for (const [speaker, address] of [
+    [reflector, '10.0.0.3'],
+    [client, '10.0.0.4'],
+  ] as const)
+    await speaker.listen({ address, port: 179 })
+  net.a.setPeer({ name: 'r', address: '10.0.0.3', asn: 65001 })
+  client.setPeer({ name: 'r', address: '10.0.0.3', asn: 65001 })
+  reflector.setPeer({ name: 'a', address: '10.0.0.1', asn: 65001 })
+  reflector.setPeer({ name: 'c', address: '10.0.0.4', asn: 65001, reflectorClient: true })
+  client.announce({ prefix: '203.0.113.0/24' })
+  await settle(80)
+  const clusterList = () => net.a.explain('203.0.113.0/24')?.candidates[0]?.attributes.attributes.clusterList
+  t.true(net.routes.a.has('203.0.113.0/24'))
+  t.deepEqual(clusterList(), [0x0a000003])
+  net.a.setClusterId('10.0.0.3')
+  await settle()
+  t.false(net.routes.a.has('203.0.113.0/24'))
+  reflector.setClusterId('1.2.3.4')
+  await settle()
+  t.true(net.routes.a.has('203.0.113.0/24'))
+  t.deepEqual(clusterList(), [0x01020304])
+  net.a.setClusterId('1.2.3.4')
+  await settle()
+  t.false(net.routes.a.has('203.0.113.0/24'))
+  net.a.setClusterId(undefined)
+  await settle()
+  t.true(net.routes.a.has('203.0.113.0/24'))
+  t.is(net.a.peers()[0]?.flaps, 0)
+  t.deepEqual(net.a.config, { asn: 65001, routerId: '10.0.0.1' })
+  await Promise.all([net.close(), reflector.close(), client.close()])
+})
+
 test('a peer that falls silent is given up when the hold time is over, and its routes with it', async t => {
   const net = await pair({ a: { timers: { holdTimeSeconds: 9 } } })
   net.b.announce({ prefix: '198.51.100.0/24' })
