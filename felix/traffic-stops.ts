@@ -30,14 +30,27 @@ export function trafficStops(told: readonly Refusal[], here: Here): Condition[] 
     own.has(refusal) ? refusal.kind !== 'nftTable' : leadsAway(refusal, here.interfacePrefix) && isLocal(refusal, here),
   )
   const conditions = [...Map.groupBy(stops, causeKey).values()].map(stopCondition)
-  for (const { name } of here.uplinks.filter(({ up, running }) => up && !running))
-    conditions.push(
-      stopped(linkRef(name), {
-        reason: 'NoCarrier',
-        message: `${name}, ${here.uplinks.length > 1 ? 'an' : 'the'} uplink of this node, has no carrier`,
-        remedy: 'look at the cable and at the port of the switch',
-      }),
-    )
+  const named = new Set(conditions.map(({ object }) => object?.name))
+  const which = here.uplinks.length > 1 ? 'an' : 'the'
+  for (const { name, up, running } of here.uplinks) {
+    if (up && !running)
+      conditions.push(
+        stopped(linkRef(name), {
+          reason: 'NoCarrier',
+          message: `${name}, ${which} uplink of this node, has no carrier`,
+          remedy: 'look at the cable and at the port of the switch',
+        }),
+      )
+    // where nothing is refused that has to go over it
+    if (!up && !named.has(name))
+      conditions.push(
+        stopped(linkRef(name), {
+          reason: 'LinkDown',
+          message: `${name}, ${which} uplink of this node, is down`,
+          remedy: `take it up: ip link set ${name} up`,
+        }),
+      )
+  }
   return conditions
 }
 

@@ -31,6 +31,9 @@ which Kubernetes makes the node NotReady. \`GET /metrics\` has \`margay_conditio
 |---|---|---|
 ${conditions.join('\n')}
 
+\`UplinksUp\` needs the address of the interface, which the kernel keeps while there is no carrier. Where a network manager takes it off,
+the subnet is gone too, and \`BlocksReachable\` names the blocks behind it with \`NextHopNotOnLink\` in its place.
+
 | event | what happened |
 |---|---|
 ${events.join('\n')}

@@ -335,7 +335,7 @@ export class Calculator {
     for (const id of this.#told.endpoint)
       this.#endpoints.update(id, this.#items.endpoint.get(id), config.workloadRouteProtocol)
     if (before.node !== node && node !== undefined)
-      this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(node.uplink, this.#routeProtocol))
+      this.#claims.set('gateway', GATEWAY_DST, gatewayRoute(this.#routeProtocol))
 
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
     // a tunnel that may come with the next learned block has its rules before it is there

@@ -9,19 +9,19 @@ export const GATEWAY_DST = `${GATEWAY.ipv4}/32`
 const GATEWAY_METRIC = 1024
 
 /**
- * `169.254.1.1 dev UPLINK scope link`: proxy ARP on pod interfaces answers only for an address that the node has a route
- * to over another interface (arp_process in net/ipv4/arp.c), and a node may have no default route. The uplink itself never
- * answers: the route leads back to it. Not over `lo`, which would forward a packet to this address until its TTL ends.
+ * `169.254.1.1 dev lo scope link`: proxy ARP on pod interfaces answers only for an address that the node has a unicast route to
+ * over another interface (arp_process and arp_fwd_proxy in net/ipv4/arp.c), and a node may have no default route. `lo` alone is
+ * there and up whatever becomes of the uplinks. The pod filter drops what is sent to this address, which would go round over `lo`
+ * until its TTL ends. The uplink answers only with a `proxy_arp` of its own. IPv6 needs none: pod interfaces have that address.
  */
-export function gatewayRoute(uplink: string, protocol: number): NamedRoute | undefined {
-  if (uplink === 'lo') return undefined
+export function gatewayRoute(protocol: number): NamedRoute {
   return {
     dst: GATEWAY_DST,
     table: ROUTE_TABLE.main,
     type: 'unicast',
     protocol,
     scope: ROUTE_SCOPE.link,
-    interfaceName: uplink,
+    interfaceName: 'lo',
     metric: GATEWAY_METRIC,
   }
 }

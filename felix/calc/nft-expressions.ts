@@ -241,6 +241,11 @@ export function sourceIs(family: Family, address: string): Steps {
   return [...ofFamily(family), read(SOURCE[family], 1), equals(toHex(addressBytes(address)))]
 }
 
+/** `ip daddr ADDRESS` or `ip6 daddr ADDRESS`. */
+export function destinationIs(family: Family, address: string): Steps {
+  return [...ofFamily(family), read(DESTINATION[family], 1), equals(toHex(addressBytes(address)))]
+}
+
 /** `ip daddr FIRST.0.0.0/8`. */
 export function destinationStartsWith(octet: number): Steps {
   return [...ofFamily('ipv4'), read({ ...DESTINATION.ipv4, length: 1 }, 1), equals(hex(octet, 1))]

@@ -7,6 +7,7 @@
 // Hazards: packets of pods are judged before connection tracking (priority raw), so that what is dropped leaves no entry;
 // tunnel packets are judged after DNAT, which can lead to a node too; a masquerading node gives a pod's packet its own
 // address, so tunnel packets count only at the one address that the other nodes send them to.
+import { GATEWAY } from '../../kernel/pod-interface.ts'
 import type { NftChain, NftExpression, NftFamily, NftRule, NftSet } from '../../kernel/port/nftables.ts'
 import { type NamedNftElement, type NftProgram, nftTableKey } from '../../kernel/reconcile/objects.ts'
 import { addressBits, type Family, familyOf, linkLocal } from '../../lib/ip.ts'
@@ -15,6 +16,7 @@ import type { Endpoint } from '../input.ts'
 import {
   COUNTED_DROP,
   destination,
+  destinationIs,
   destinationStartsWith,
   fromInterfaces,
   fromOwnAddress,
@@ -34,6 +36,7 @@ import {
   sourceNotOfInterface,
   sourceStartsWith,
   targetNotOfInterface,
+  toInterface,
 } from './nft-expressions.ts'
 
 /** `table`: the name of both tables; `interfacePrefix`: what the names of the pods' interfaces begin with. */
@@ -202,7 +205,8 @@ function errorRules({ drop, rule }: Table, family: Family): NftRule[] {
 
 /**
  * Where packets to nodes come from a node, it sent them: from anybody else this node, or another one, could give them its
- * own address when it masquerades, and a Service can lead them here from anywhere.
+ * own address when it masquerades, and a Service can lead them here from anywhere. And over `lo` (`gatewayRoute`) nothing
+ * goes anywhere: each packet would come back and be forwarded again until its TTL ends.
  */
 function forwardRules(drop: Drop, { vxlanPort }: TunnelFacts): NftRule[] {
   const guard = (family: Family, name: string, match: readonly NftExpression[]) =>
@@ -212,6 +216,10 @@ function forwardRules(drop: Drop, { vxlanPort }: TunnelFacts): NftRule[] {
       ...source(family, 'not in', NODES_OF[family]),
     ])
   return [
+    drop('forward', 'forwarded to the address of the pods’ gateway', [
+      ...destinationIs('ipv4', GATEWAY.ipv4),
+      ...toInterface('lo'),
+    ]),
     guard('ipv4', 'IP-in-IP', isIpip()),
     ...FAMILIES.map(family => guard(family, 'VXLAN', isUdp('dport', vxlanPort))),
   ]

@@ -51,8 +51,8 @@ export class FakeNetns {
   fdb: FdbEntry[] = []
   #nextIndex = 2
 
-  constructor() {
-    this.links.set(1, { index: 1, name: 'lo', mac: '00:00:00:00:00:00', mtu: 65536, up: false, running: false })
+  constructor({ loopbackUp: up = false } = {}) {
+    this.links.set(1, { index: 1, name: 'lo', mac: '00:00:00:00:00:00', mtu: 65536, up, running: up })
   }
 
   find(of: string | number): Link | undefined {

@@ -38,11 +38,14 @@ const DROP_ERRNO: Partial<Record<Route['type'], number>> = {
   prohibit: ERRNO.EACCES,
 }
 
-/** Namespaces by path, and which link kinds this machine has, and whether it has nftables. The host's own namespace has no path. */
+/**
+ * Namespaces by path, and which link kinds this machine has, and whether it has nftables. The host's own namespace has no path, and
+ * its `lo` is up, as every init leaves it.
+ */
 export class FakeWorld {
   readonly kinds: ReadonlySet<LinkSpec['kind']>
   readonly hasNftables: boolean
-  readonly #host = new FakeNetns()
+  readonly #host = new FakeNetns({ loopbackUp: true })
   readonly #named = new Map<string, FakeNetns>()
 
   constructor({

@@ -27,12 +27,20 @@ test('a full node has exactly the routes of the specification', t => {
     '10.244.4.0/26 via 10.245.4.1 dev vxlan.calico proto 80 onlink',
     '10.245.3.0/26 via 10.245.3.1 dev vxlan.calico proto 80 onlink',
     '10.246.2.0/26 via 192.168.10.12 dev eth0 proto 80',
-    '169.254.1.1/32 dev eth0 proto 80 scope link metric 1024',
+    '169.254.1.1/32 dev lo proto 80 scope link metric 1024',
     '203.0.113.0/24 via 192.168.10.1 dev eth0 proto 80',
     'blackhole 10.244.1.0/26 proto 80',
     'blackhole 10.245.1.0/26 proto 80',
     'fd00:1::6/128 dev calib proto boot',
   ])
+})
+
+test('the route to the pods’ gateway is the same whatever becomes of the uplink', t => {
+  const gateway = (world: World) => lines(world).filter(line => line.startsWith('169.254.1.1/32'))
+  for (const uplink of ['eth0', 'eth1', 'lo'])
+    t.deepEqual(gateway({ ...FULL, node: { ...FULL.node!, uplink } }), [
+      '169.254.1.1/32 dev lo proto 80 scope link metric 1024',
+    ])
 })
 
 test('a full node says which block got no route and which node lacks IP-in-IP', t => {

@@ -129,6 +129,7 @@ export const FRAMES: readonly Frame[] = [
   ['an IPv4 router advertisement', icmp4(9), 'router advertisement'],
   ['an IPv6 redirect', icmp6(LINK_LOCAL, ALL_NODES, 137), 'redirect'],
   ['an IPv4 redirect', icmp4(5), 'redirect'],
+  ['a packet to its gateway', udp4(POD, '169.254.1.1', 1, 2), 'forwarded to the address of the pods’ gateway'],
   ['a DHCP offer', udp4(POD, '255.255.255.255', 67, 68), 'DHCP server'],
   ['a DHCP offer from another port', udp4(POD, NODE, 6767, 68), 'DHCP server'],
   ['a DHCPv6 advertisement', udp6(LINK_LOCAL, ALL_NODES, 547), 'DHCP server'],

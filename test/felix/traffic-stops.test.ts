@@ -93,7 +93,7 @@ test('thousands of routes over an uplink that is down are one condition', t => {
 
 test('a next hop out of reach over an interface that is down is the fault of the interface', t => {
   const all = [
-    refused('route', '169.254.1.1/32 metric 1024', { errno: ERRNO.ENETDOWN }),
+    refused('route', '10.244.2.0/26', { errno: ERRNO.ENETDOWN }),
     refused('route', '10.244.3.0/26', { errno: ERRNO.ENETUNREACH }),
   ]
   const [condition, ...others] = trafficStops(all, HERE)
@@ -104,6 +104,15 @@ test('a next hop out of reach over an interface that is down is the fault of the
 test('an uplink without carrier stops pods, although the kernel refuses nothing', t => {
   const [condition] = trafficStops([], { ...HERE, uplinks: [{ ...UPLINK, running: false }] })
   t.like(condition, { reason: 'NoCarrier', object: { kind: 'Link', name: 'eth0' } })
+})
+
+test('an uplink that is down stops pods, once, whether or not the kernel refuses a route over it', t => {
+  const here = { ...HERE, uplinks: [{ ...UPLINK, up: false, running: false }] }
+  for (const refusals of [[], [refused('route', block, { errno: ERRNO.ENETDOWN })]]) {
+    const [condition, ...others] = trafficStops(refusals, here)
+    t.like(condition, { reason: 'LinkDown', object: { kind: 'Link', name: 'eth0' } })
+    t.deepEqual(others, [])
+  }
 })
 
 test('of two uplinks the one without carrier is named', t => {

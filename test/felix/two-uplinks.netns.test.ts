@@ -4,11 +4,12 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import test from 'ava'
 import type { FelixDeps } from '../../felix/loop.ts'
-import { GATEWAY } from '../../kernel/pod-interface.ts'
+import { GATEWAY, HOST_MAC } from '../../kernel/pod-interface.ts'
+import type { Family } from '../../lib/ip.ts'
 import { systemProgram } from '../../lib/system-program.ts'
-import { isRoot, sweep, type TestNetns } from './netns.ts'
+import { isRoot, openNetns, sweep, type TestNetns } from './netns.ts'
 import { eventually } from './node-kernel.ts'
-import { give, type Net, route, startFelix, twoNodes, wire } from './two-nodes.ts'
+import { give, type Net, type Node, route, startFelix, twoNodes, wire } from './two-nodes.ts'
 import type { World } from './worlds.ts'
 
 const run = promisify(execFile)
@@ -170,6 +171,74 @@ else {
         await ping(pod, ipv6 ? 'fd00:10:2::5' : FAR_POD, 1)
       },
     )
+
+  for (const family of ['ipv4', 'ipv6'] as const)
+    for (const dead of ['has no carrier', 'is down'] as const) {
+      test.serial(
+        `while the first uplink ${dead} a pod that asks anew for its gateway reaches a pod of its node and one of another, ${family}`,
+        async t => {
+          await using net = await twoUplinks({}, family === 'ipv6' ? true : undefined)
+          const [near, far] = net.nodes
+          await using undo = new AsyncDisposableStack()
+          const address = await secondPod(near, family, undo)
+          // the other side knows the way over the second uplink, as where its routing protocol says so
+          await (family === 'ipv6'
+            ? route(net.router, 'fd00:10:1::5/128', 'fd00:b::11', 'lan2b')
+            : route(far.host, '192.168.10.11/32', '192.168.20.11', 'eth0'))
+          const setting = ['conf', 'eth0', 'ignore_routes_with_linkdown']
+          await eventually('it is passed over', () => near.host.kernel.readSysctl(family, setting).trim() === '1')
+          await takeAway(dead, net)
+          await forgetGateway(near.pod, family)
+          await ping(near.pod, address, 3)
+          await ping(near.pod, family === 'ipv6' ? 'fd00:10:2::5' : FAR_POD, 3)
+          t.pass()
+        },
+      )
+
+      test.serial(`so it reaches a pod of its node while the only uplink ${dead}, ${family}`, async t => {
+        await using net = await twoNodes(family === 'ipv6' ? { ipv6: true } : {})
+        const [near] = net.nodes
+        await using undo = new AsyncDisposableStack()
+        const address = await secondPod(near, family, undo)
+        await takeAway(dead, net)
+        await forgetGateway(near.pod, family)
+        await ping(near.pod, address, 3)
+        t.pass()
+      })
+    }
+}
+
+/** Another pod of that node, which asks for its gateway too; gives its address. */
+async function secondPod({ host, n, felix }: Node, family: Family, undo: AsyncDisposableStack): Promise<string> {
+  const pod = await openNetns()
+  undo.defer(() => pod.close())
+  const ipv6 = family === 'ipv6'
+  const address = ipv6 ? `fd00:10:${n}::6` : `10.244.${n}.6`
+  pod.kernel.writeSysctl('ipv6', ['conf', 'default', 'accept_dad'], '0')
+  await wire(host, 'calisecond', pod, 'eth0', HOST_MAC)
+  await give(pod, 'eth0', address, ipv6 ? 128 : 32)
+  if (!ipv6) await route(pod, `${GATEWAY.ipv4}/32`, undefined, 'eth0')
+  await route(pod, ipv6 ? '::/0' : '0.0.0.0/0', GATEWAY[family], 'eth0')
+  const { mac } = (await pod.kernel.link('eth0'))!
+  const own = { id: 'second', interfaceName: 'calisecond', ifname: 'eth0', netns: '' }
+  felix.set('endpoint', 'second', { ...own, addresses: [address], mac: mac!, mtu: 1450 })
+  await felix.inSync()
+  return address
+}
+
+/** From the first node its first uplink. */
+async function takeAway(dead: 'has no carrier' | 'is down', { router, nodes: [{ host }] }: Net): Promise<void> {
+  await (dead === 'is down'
+    ? host.otherProgram.setLink('eth0', { up: false })
+    : router.otherProgram.setLink('lan1', { up: false }))
+  await eventually('it is dead', async () => (await host.kernel.link('eth0'))?.running === false)
+}
+
+/** A pod that asks for its gateway, as one does that another plugin made. */
+async function forgetGateway({ name }: TestNetns, family: Family): Promise<void> {
+  const ip = systemProgram('ip')
+  await run(ip, ['-n', name, 'neigh', 'replace', GATEWAY[family], 'dev', 'eth0', 'lladdr', HOST_MAC, 'nud', 'stale'])
+  await run(ip, ['-n', name, 'neigh', 'del', GATEWAY[family], 'dev', 'eth0'])
 }
 
 /** The interface by which the kernel sends to an address. */
