@@ -1,5 +1,6 @@
 // `npm run bench`: every measure of this folder in one table, each beside its peer from Debian where there is one, in
 // the same run on the same machine. Absolute times are noise on a shared machine; read the two columns together.
+import { parseArgs } from 'node:util'
 import { benchAgent } from './agent.ts'
 import { benchBgpRib } from './bgp-rib.ts'
 import { benchBgpWire } from './bgp-wire.ts'
@@ -10,10 +11,22 @@ import { benchReceipts } from './receipts.ts'
 import { benchRoutes } from './routes.ts'
 import type { Row } from './row.ts'
 import { benchScrape } from './scrape.ts'
+import { fromArguments, HELP_OPTION } from './usage.ts'
+
+const HELP = `Usage: npm run bench
+
+Prints every measure of this folder in one table, each beside its peer from Debian where there is one. Without root those of
+routes are left out.
+
+  --help  this text
+
+Exit codes: 0 measured, 1 it could not be, 2 wrong usage.
+`
 
 const ROOT_ONLY = [benchRoutes, benchFelixKernel]
 const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix, benchPolicy, benchReceipts, benchAgent, benchScrape]
 
+fromArguments(HELP, () => parseArgs({ options: HELP_OPTION }).values)
 const asRoot = process.getuid?.() === 0
 const rows: Row[] = []
 for (const bench of asRoot ? [...ROOT_ONLY, ...ANYBODY] : ANYBODY) {

@@ -4,6 +4,7 @@
 // another checkout as a column; with `--rounds N` everything runs N times in turn and the medians are shown, since one run
 // says little about a few per cent. Needs root.
 import { parseArgs } from 'node:util'
+import { fromArguments, HELP_OPTION, WrongUsage } from '../usage.ts'
 import { runAlone, runScenario, ScenarioFailed } from './arena.ts'
 import { DAEMONS, type DaemonName, isInstalled } from './daemons.ts'
 import { type Measured, ROWS, type RowName, SCENARIOS, type ScenarioName, type Sizes } from './scenarios.ts'
@@ -20,6 +21,20 @@ const FULL: Sizes = {
 const QUICK: Sizes = { routes: 100_000, peers: 20, each: 2000, shared: 1800, idle: 200, idleSeconds: 10, quietMs: 2000 }
 /** Of one scenario against one daemon. */
 const LIMIT_MS = { quick: 30_000, full: 300_000 }
+
+const HELP = `Usage: npm run bench:bgp [-- [--quick] [--json] [--only NAME]... [--rounds N]]
+
+Measures margay-bgp beside BIRD, FRR and GoBGP under the same load. Needs root. BENCH_BEFORE=DIR adds the margay-bgp of
+another checkout.
+
+  --quick      a tenth of the routes, and without GoBGP
+  --only NAME  only the named scenarios and daemons: any of ${[...Object.keys(SCENARIOS), ...Object.keys(DAEMONS)].join(' ')}
+  --rounds N   everything N times in turn, of which medians are shown (default 1)
+  --json       every row as JSON, instead of a table
+  --help       this text
+
+Exit codes: 0 measured, 1 it could not be, 2 wrong usage.
+`
 
 async function main(): Promise<void> {
   const { quick, only, json, rounds } = usage()
@@ -72,25 +87,23 @@ function medians(runs: readonly Measured[]): Measured {
 
 function usage(): { quick: boolean; only: string[]; json: boolean; rounds: number } {
   const names = [...Object.keys(SCENARIOS), ...Object.keys(DAEMONS)]
-  try {
+  return fromArguments(HELP, () => {
     const { values } = parseArgs({
       options: {
         quick: { type: 'boolean', default: false },
         only: { type: 'string', multiple: true, default: [] },
         json: { type: 'boolean', default: false },
         rounds: { type: 'string', default: '1' },
+        ...HELP_OPTION,
       },
     })
     const unknown = values.only.find(name => !names.includes(name))
     const rounds = Number(values.rounds)
-    if (unknown !== undefined) console.error(`there is no ${unknown}`)
-    else if (Number.isInteger(rounds) && rounds > 0) return { ...values, rounds }
-    else console.error(`--rounds ${values.rounds}: a whole number from 1 on`)
-  } catch (error) {
-    if (error instanceof Error) console.error(error.message)
-  }
-  console.error(`usage: bench:bgp [--quick] [--json] [--only NAME]... [--rounds N]\nnames: ${names.join(' ')}`)
-  process.exit(2)
+    if (unknown !== undefined) throw new WrongUsage(`there is no ${unknown}`)
+    if (!Number.isInteger(rounds) || rounds < 1)
+      throw new WrongUsage(`--rounds ${values.rounds}: a whole number from 1 on`)
+    return { ...values, rounds }
+  })
 }
 
 function print(

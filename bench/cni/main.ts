@@ -6,33 +6,42 @@ import { mkdirSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { systemProgram } from '../../lib/system-program.ts'
 import { enterNamespace } from '../scale/ground.ts'
+import { fromArguments, HELP_OPTION } from '../usage.ts'
 import { isMet, type Measured, measureCni, type Sizes, type Target } from './scenario.ts'
 
 const FULL: Sizes = { alone: 100, atOnce: 50, rounds: 5, pods: [110, 500], settleSeconds: 12 }
 const TINY: Sizes = { alone: 3, atOnce: 5, rounds: 1, pods: [3, 6], settleSeconds: 0 }
 
+const HELP = `Usage: npm run bench:cni [-- [--tiny] [--json]]
+
+Measures ADD and DEL from the start of the plugin to its end, beside ptp with host-local of Debian. Needs root.
+
+  --tiny  a run whose figures say little
+  --json  every row as JSON, instead of a table
+  --help  this text
+
+Exit codes: 0 every target is met, 1 one is not, or it could not be measured, 2 wrong usage.
+`
+
 async function main(): Promise<void> {
-  const { sizes, json } = usage()
+  const { tiny, json } = fromArguments(
+    HELP,
+    () =>
+      parseArgs({
+        options: {
+          tiny: { type: 'boolean', default: false },
+          json: { type: 'boolean', default: false },
+          ...HELP_OPTION,
+        },
+      }).values,
+  )
   if (process.getuid?.() !== 0) throw new Error('network namespaces need root')
   enterNamespace()
   hideNamedNamespaces()
-  const rows = await measureCni(sizes, text => process.stderr.write(`${text}\n`))
+  const rows = await measureCni(tiny ? TINY : FULL, text => process.stderr.write(`${text}\n`))
   if (json) process.stdout.write(`${JSON.stringify(rows, undefined, 2)}\n`)
   else print(rows)
   process.exitCode = rows.some(row => isMet(row) === false) ? 1 : 0
-}
-
-function usage(): { sizes: Sizes; json: boolean } {
-  try {
-    const { values } = parseArgs({
-      options: { tiny: { type: 'boolean', default: false }, json: { type: 'boolean', default: false } },
-    })
-    return { sizes: values.tiny ? TINY : FULL, json: values.json }
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error // parseArgs says what is wrong with a TypeError
-    console.error(`${error.message}\nusage: bench:cni [--tiny] [--json]`)
-    process.exit(2)
-  }
 }
 
 /** Named namespaces of this mount namespace alone, which end with it. */

@@ -1,6 +1,7 @@
 // `npm run bench:policy [-- --short]`: what policy costs in a kernel, with what others write beside it in the same run. 250 pods
 // of a node, up to 10,000 policies about them that name 100,000 addresses, in namespaces of its own. Needs root, iptables and nft.
 // On a shared machine read what stands in one line together; the processor's time tells more than the clock's.
+import { parseArgs } from 'node:util'
 import { PolicyEnforcer } from '../../felix/enforcer.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { NlWriter } from '../../kernel/netlink/message.ts'
@@ -8,6 +9,7 @@ import { batchOf, NFNL_SUBSYSTEM } from '../../kernel/netlink/nfnetlink.ts'
 import { requestsOf } from '../../kernel/netlink/nftables/changes.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NftChange } from '../../kernel/port/nftables.ts'
+import { fromArguments, HELP_OPTION } from '../usage.ts'
 import {
   CLIENT,
   LOCAL,
@@ -23,7 +25,20 @@ import {
 import { BenchNode, TookTooLong } from './node.ts'
 import { PEERS, type Peer } from './peers.ts'
 
-const short = process.argv.includes('--short')
+const HELP = `Usage: npm run bench:policy [-- --short]
+
+Measures what policy costs in a kernel, beside what others write. Needs root, iptables and nft.
+
+  --short  up to 1,000 policies instead of 10,000, and fewer rounds
+  --help   this text
+
+Exit codes: 0 measured, 1 it could not be, 2 wrong usage.
+`
+
+const { short } = fromArguments(
+  HELP,
+  () => parseArgs({ options: { short: { type: 'boolean', default: false }, ...HELP_OPTION } }).values,
+)
 const SIZES = short ? [10, 1_000] : [10, 1_000, 10_000]
 const LARGEST = SIZES.at(-1)!
 const TABLE = 'margay-policy'

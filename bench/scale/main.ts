@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { fromArguments, HELP_OPTION, WrongUsage } from '../usage.ts'
 import { enterNamespace } from './ground.ts'
 import { writeBundle } from './programs.ts'
 import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './scenario.ts'
@@ -14,6 +15,22 @@ const HERE = fileURLToPath(new URL('../..', import.meta.url))
 const FULL = { events: 1000, idleSeconds: 5, pods: 50, lists: 20 }
 const QUICK = { events: 200, idleSeconds: 1, pods: 10, lists: 4 }
 const TINY = { events: 20, idleSeconds: 0.2, pods: 3, lists: 2 }
+
+const HELP = `Usage: npm run bench:scale [-- [--nodes N] [--soak SECONDS] [--quick | --tiny] [--beside DIR]... [--json]]
+
+Measures one agent and one margay-api in a simulated cluster, for each event. Needs root.
+
+  --nodes N       how many nodes, 2 to 60000 (default 5000)
+  --soak SECONDS  how long events come for the measure of memory (default 120)
+  --quick         few events
+  --tiny          a run whose figures say little
+  --beside DIR    the programs of another checkout too; may be given again
+  --bundled       the programs of this one as the container image has them (npm run bench:scale gives it)
+  --json          every row as JSON, instead of a table
+  --help          this text
+
+Exit codes: 0 measured, 1 it could not be, 2 wrong usage.
+`
 
 async function main(): Promise<void> {
   const { sizes, beside, bundled, json } = usage()
@@ -32,7 +49,7 @@ async function main(): Promise<void> {
 }
 
 function usage(): { sizes: Sizes; beside: string[]; bundled: boolean; json: boolean } {
-  try {
+  return fromArguments(HELP, () => {
     const { values } = parseArgs({
       options: {
         nodes: { type: 'string', default: '5000' },
@@ -42,24 +59,17 @@ function usage(): { sizes: Sizes; beside: string[]; bundled: boolean; json: bool
         tiny: { type: 'boolean', default: false },
         bundled: { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
+        ...HELP_OPTION,
       },
     })
     const [nodes, soakSeconds] = [Number(values.nodes), Number(values.soak)]
-    if (Number.isInteger(nodes) && nodes >= 2 && nodes <= 60_000 && soakSeconds > 0)
-      return {
-        sizes: { nodes, soakSeconds, ...(values.tiny ? TINY : values.quick ? QUICK : FULL) },
-        beside: values.beside,
-        bundled: values.bundled,
-        json: values.json,
-      }
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error // parseArgs says what is wrong with a TypeError
-    console.error(error.message)
-  }
-  console.error(
-    'usage: bench:scale [--nodes 2..60000] [--soak SECONDS] [--quick | --tiny] [--beside DIR]... [--bundled] [--json]',
-  )
-  process.exit(2)
+    if (!Number.isInteger(nodes) || nodes < 2 || nodes > 60_000)
+      throw new WrongUsage(`--nodes ${values.nodes}: give a whole number from 2 to 60000`)
+    if (!(soakSeconds > 0)) throw new WrongUsage(`--soak ${values.soak}: give a number of seconds`)
+    const { beside, bundled, json, help } = values
+    const events = values.tiny ? TINY : values.quick ? QUICK : FULL
+    return { sizes: { nodes, soakSeconds, ...events }, beside, bundled, json, help }
+  })
 }
 
 function print(columns: readonly { checkout: string; figures: Figures }[], sizes: Sizes): void {

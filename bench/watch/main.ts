@@ -13,6 +13,7 @@ import { cpuSeconds, memoryMib } from '../process-use.ts'
 import { createAll, PATHS, patch, TOKEN } from '../scale/client.ts'
 import { bgpConfiguration, blockObject, conditions, nodeName, nodeObject, poolObject } from '../scale/objects.ts'
 import { type Api, startApi } from '../scale/programs.ts'
+import { fromArguments, HELP_OPTION, WrongUsage } from '../usage.ts'
 import type { AgentsOrder, AgentsReport } from './agents.ts'
 import { recordAgent } from './recorder.ts'
 import { writesPerPod } from './writes.ts'
@@ -36,16 +37,41 @@ type Row = {
   memoryMib: number
 }
 
-const { values } = parseArgs({
-  options: {
-    agents: { type: 'string', default: '10,100,500,1000,2000' },
-    beats: { type: 'string', default: '20' },
-    quiet: { type: 'string', default: '20' },
-  },
+const HELP = `Usage: npm run bench:watch [-- [--agents N,...] [--beats N] [--quiet SECONDS]]
+
+Measures what many agents cost an API server: watches, what it sends for them, and their writes.
+
+  --agents N,...   how many, one run for each (default 10,100,500,1000,2000)
+  --beats N        heartbeats of a Node in each (default 20)
+  --quiet SECONDS  how long it is at rest (default 20)
+  --help           this text
+
+Exit codes: 0 measured, 1 it could not be, 2 wrong usage.
+`
+
+const { agentCounts, beats, quietSeconds } = fromArguments(HELP, () => {
+  const { values } = parseArgs({
+    options: {
+      agents: { type: 'string', default: '10,100,500,1000,2000' },
+      beats: { type: 'string', default: '20' },
+      quiet: { type: 'string', default: '20' },
+      ...HELP_OPTION,
+    },
+  })
+  const number = (name: 'agents' | 'beats' | 'quiet', text: string): number => {
+    if (/^[1-9]\d*$/.test(text)) return Number(text)
+    throw new WrongUsage(`--${name} ${text}: give a whole number from 1 on`)
+  }
+  return {
+    agentCounts: values.agents.split(',').map(text => number('agents', text)),
+    beats: number('beats', values.beats),
+    quietSeconds: number('quiet', values.quiet),
+    help: values.help,
+  }
 })
 const rows: Row[] = []
-for (const agents of values.agents.split(',').map(Number)) {
-  rows.push(await measure(agents, { beats: Number(values.beats), quietSeconds: Number(values.quiet) }))
+for (const agents of agentCounts) {
+  rows.push(await measure(agents))
   process.stderr.write(`${JSON.stringify(rows.at(-1))}\n`)
 }
 const rates = [1, 6, 12, 20, 60, 120]
@@ -55,7 +81,7 @@ printWatches(rows)
 printWrites(writes)
 process.exit(0)
 
-async function measure(agents: number, { beats, quietSeconds }: { beats: number; quietSeconds: number }): Promise<Row> {
+async function measure(agents: number): Promise<Row> {
   const folder = mkdtempSync(join(tmpdir(), 'margay-bench-'))
   mkdirSync(join(folder, 'api'))
   const users = Array.from({ length: agents }, (_, i) => `${tokenOf(i)},watcher-${i},${i},"system:masters"\n`)
