@@ -103,8 +103,9 @@ export const frrBfd: BfdDaemon = {
   prepare(link, { paths, intervalMs, multiplier, passive }) {
     const peers = paths.map(path => {
       const family = familyOfPath(path)
-      const way = path === family ? 'interface e0' : 'multihop'
-      return ` peer ${OURS[family]} ${path === family ? `local-address ${THEIRS[family]} ${way}` : `${way} local-address ${THEIRS[family]}`}
+      const way = path === family ? '' : ' multihop'
+      // a session that names its interface waits until zebra has told of it, and one in thirty did not come up
+      return ` peer ${OURS[family]}${way} local-address ${THEIRS[family]}
   receive-interval ${intervalMs}
   transmit-interval ${intervalMs}
   detect-multiplier ${multiplier}

@@ -61,16 +61,19 @@ export function interopSuite(test: TestFn, kind: BfdDaemon): void {
     Object.fromEntries(kind.sessions(link).map(({ path, state }) => [path, state]))
 
   /** Waits until the sessions of these paths are Up at both ends. */
-  const allUp = async ({ link, bfd, why }: World, paths: readonly Path[] = PATHS) =>
-    until(
+  const allUp = async ({ link, bfd, why }: World, paths: readonly Path[] = PATHS) => {
+    let said = ''
+    await until(
       `up: ${paths.join(', ')}`,
       async () => {
         const [ours, theirs] = [await ourStates(bfd), theirStates(link)]
+        said = JSON.stringify({ ours, theirs })
         return paths.every(path => ours[path] === 'Up' && theirs[path] === 'up')
       },
-      why,
+      () => `${said}\n${why()}`,
       60_000,
     )
+  }
 
   when(`${kind.name}: sessions of both families, over a link and multihop, are Up with the times of both`, async t => {
     const world = await begin(
