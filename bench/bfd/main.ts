@@ -13,6 +13,7 @@ import { runInNetns } from '../../kernel/netns.ts'
 import { birdBfd, familyOfPath, PATHS, type Path } from '../../test/bgp/bfd/daemons.ts'
 import { cut, mend, passable } from '../../test/bgp/bfd/thread.ts'
 import { makeLink, OURS, type TestLink, THEIRS, until } from '../../test/bgp/interop.ts'
+import { fromArguments, HELP_OPTION, WrongUsage } from '../usage.ts'
 
 const PROGRAM = pathToFileURL(new URL('../../agent/bfd-worker.ts', import.meta.url).pathname)
 const NETWORKS = 200_000
@@ -105,5 +106,20 @@ async function failover(link: TestLink, bfd: BfdThread, intervalMs: number): Pro
 
 const prefixOf = (i: number) => `${100 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}.0/24`
 
-const { values } = parseArgs({ options: { minutes: { type: 'string', default: '60' } } })
-process.exitCode = (await main(Number(values.minutes))) ? 0 : 1
+const HELP = `Usage: npm run bench:bfd [-- --minutes N]
+
+Sessions of 3 x 50 ms with BIRD beside a busy speaker: how often one is lost, and how long a cut link goes unnoticed.
+
+  --minutes N  how long the speaker is kept busy (default 60; 0.2 is a look)
+  --help       this text
+
+Exit codes: 0 no session was lost, 1 one was, 2 wrong usage.
+`
+
+const minutes = fromArguments(HELP, () => {
+  const { values } = parseArgs({ options: { minutes: { type: 'string', default: '60' }, ...HELP_OPTION } })
+  const number = Number(values.minutes)
+  if (!(number > 0)) throw new WrongUsage(`--minutes ${values.minutes}: give a number above 0`)
+  return { ...values, number }
+}).number
+process.exitCode = (await main(minutes)) ? 0 : 1
