@@ -116,6 +116,8 @@ async function aHost(t: { teardown(undo: () => unknown): void }) {
     await host.close()
     await router.close()
   })
+  // the route to the pods' gateway leads over it
+  await host.kernel.setLink('lo', { up: true })
   for (const { kernel } of [host, router]) kernel.writeSysctl('ipv6', ['conf', 'default', 'accept_dad'], '0')
   for (const name of ['accept_ra', 'autoconf']) host.kernel.writeSysctl('ipv6', ['conf', 'default', name], '1')
   host.kernel.writeSysctl('ipv6', ['conf', 'default', 'router_solicitations'], '0')
