@@ -11,8 +11,9 @@ import { type Call, call, endOf, make } from './calls.ts'
 import { addLink, kernelState, setUpNode } from './node-kernel.ts'
 import { EMPTY } from './worlds.ts'
 
-// what it is told of the host's subnets counts until its first look at the kernel, so that it is a matter of when
-const isOfKernel = ({ kind, ...rest }: Call) => kind === 'settings' && 'part' in rest && 'connected' in rest.part
+// what it is told of the host's subnets and router advertisements counts until its first look at the kernel, so that it is a matter of when
+const isOfKernel = ({ kind, ...rest }: Call) =>
+  kind === 'settings' && 'part' in rest && ('connected' in rest.part || 'heedsRouters' in rest.part)
 const told = call.filter(each => !isOfKernel(each))
 const walk = fc.array(fc.record({ call: told, wait: fc.boolean() }), { maxLength: 40 })
 
