@@ -7,13 +7,14 @@ export type Wish = Omit<AddressWish, 'at'>
 
 /**
  * `want`: who needs an address. `borrowed`: what the journal has of the block, and `lent` what its object says. `quiet`: addresses
- * to which nobody has a route here any more.
+ * to which nobody has a route here any more. `returned`: CIDRs of which the object says that they are free, and that it still lends.
  */
 export function wishFor(
   want: readonly Borrower[],
   borrowed: readonly OwnedBlock[],
   lent: ReadonlyMap<string, Slot>,
   quiet: ReadonlySet<string>,
+  returned: readonly string[],
 ): Wish {
   const rows = borrowed.filter(({ lostTo }) => lostTo === undefined)
   const hold = rows.flatMap(({ block: { cidr, slots } }) => {
@@ -21,8 +22,9 @@ export function wishFor(
     if (slot === null || lent.get(cidr)?.handle === slot.handle) return []
     return [{ address: addressOf(cidr), ...borrowerOf(slot) }]
   })
-  const free = rows.flatMap(({ block }) => (isEmpty(block) && quiet.has(block.cidr) ? [addressOf(block.cidr)] : []))
-  return { want: [...want], hold, free: free.toSorted() }
+  const unused = rows.flatMap(({ block }) => (isEmpty(block) && quiet.has(block.cidr) ? [block.cidr] : []))
+  const free = [...new Set([...unused, ...returned])].map(addressOf).toSorted()
+  return { want: [...want], hold, free }
 }
 
 /** Whether an object has this wish already. */

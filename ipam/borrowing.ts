@@ -4,8 +4,9 @@
 // pod, until the object says that it is lent to this node no more.
 // Hazards: a write whose answer was lost may still arrive. So nothing is taken from an object of which this life of the agent has not
 // written a version: an address that the object names and the journal does not is taken only after such a write, which makes every
-// older one fail. And whoever has an address next must not lose packets to a route of this one: it is asked to be freed only
-// once the other nodes have no route to it here.
+// older one fail. What this node, or a machine of its name before it, said is free belongs to the owner from then on, which may give
+// it to a pod before its own write arrives: so that stays said until the object lends it no more. And whoever has an address next
+// must not lose packets to a route of this one: it is asked to be freed only once the other nodes have no route to it here.
 // Over 400 lines: asks for, takes, gives back and loses an address by one look at its block, under one lock.
 import { type Borrower, wishesOf, withWish } from '../api/address-wishes.ts'
 import type { Resource } from '../api/kinds.ts'
@@ -199,8 +200,10 @@ export class Borrowing {
       else if (row.lostTo !== undefined) ledger.put([{ ...row, lostTo: undefined }])
     const isAsked = (handle: string) => entry?.want.some(want => want.handle === handle) === true
     for (const [handle, want] of wants) if (isAsked(handle)) want.isWritten = true
+    const returned = [...lent.keys()].filter(cidr => entry?.free.includes(addressOf(cidr)) && this.#isUnused(cidr))
     const unknown: (readonly [cidr: string, slot: Slot])[] = []
     for (const [cidr, slot] of lent) {
+      if (returned.includes(cidr)) continue
       const row = ledger.get(cidr)
       const want = wants.get(slot.handle)
       if (want?.isWritten && (row === undefined || (isEmpty(row.block) && !this.#fresh.has(cidr))))
@@ -218,6 +221,7 @@ export class Borrowing {
       this.#rows(lender),
       lent,
       this.#quiet,
+      returned,
     )
     if (unknown.length > 0 || !isSameWish(wish, entry)) {
       await this.#write(item, wish, unknown)
@@ -341,6 +345,12 @@ export class Borrowing {
       // its owner makes a block again that somebody deleted
       this.#lookSoon(row.lender!)
     }
+  }
+
+  /** No pod of this node has the address or shall get it. */
+  #isUnused(cidr: string): boolean {
+    const row = this.#deps.ledger.get(cidr)
+    return row === undefined || (isEmpty(row.block) && !this.#fresh.has(cidr))
   }
 
   #rows(lender: string): OwnedBlock[] {

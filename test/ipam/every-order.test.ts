@@ -184,3 +184,25 @@ test('a claim that lands twice is given back like any other where a block of ano
   t.is(world.clash, undefined)
   t.is(world.owned, 1)
 })
+
+test('a new machine takes no address of which the one before has said that it is free, while its owner has that already', async t => {
+  const plans = [CLAIMS, { ...WANTS, wants: 2, pods: 1, looks: 4 }, NOTHING] as const
+  const world = new World(BLOCKS, plans, 2)
+  await world.begin()
+  const gone = [
+    'leave 1 0',
+    'look 1 0',
+    'land 1 3',
+    'answer 1 3',
+    'land 1 4',
+    'hear 0 0',
+    'hear 0 0',
+    'land 0 3',
+    'answer 0 3',
+  ]
+  const again = ['replace 1 0', 'hear 1 0', 'want 1 0', 'land 1 5', 'answer 1 5', 'land 1 6', 'answer 1 6']
+  for (const choice of [...HAS_ONE, ...HAS_BORROWED, ...gone, ...again]) await world.take(choice)
+  t.is(world.clash, undefined)
+  t.deepEqual(await world.settledFaults(), [])
+  t.is(world.clash, undefined)
+})
