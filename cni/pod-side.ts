@@ -1,10 +1,13 @@
 // Creates the pair of links of a pod and writes the side that is in the pod. Felix writes the host side (`HostSide`).
-// Hazards: udev changes a MAC that is set after the creation of a link, but not one that is given at creation.
+// Hazards: a kernel takes packets to an IPv6 address only once a work queue of its own has made the route to it, some time after the
+// address is there (addrconf_dad_work, net/ipv6/addrconf.c): until then the answers to a pod's first packets are lost. udev changes a MAC that is set after the creation of a link, but not one that is given at creation.
 import { randomBytes } from 'node:crypto'
 import { HOST_MAC, type InterfaceSide } from '../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
+import type { Clock } from '../lib/clock.ts'
+import { familyOf } from '../lib/ip.ts'
 import type { HostKernel } from './deps.ts'
 import type { PodEndpoint } from './endpoints.ts'
 
@@ -29,8 +32,11 @@ export async function createPair(kernel: HostKernel, endpoint: PodEndpoint): Pro
 
 const MAC_REFUSED: readonly number[] = [ERRNO.EINVAL, ERRNO.EADDRNOTAVAIL, ERRNO.EOPNOTSUPP]
 
-/** Writes a pod's side through a kernel of its namespace: sysctls, addresses, up, neighbours, routes. */
-export async function writePodSide(pod: Kernel, side: InterfaceSide): Promise<void> {
+/**
+ * Writes a pod's side through a kernel of its namespace: sysctls, addresses, up, neighbours, routes. When it resolves, packets to
+ * the addresses are taken. Rejects with KernelError, of ETIMEDOUT where they are not within a second.
+ */
+export async function writePodSide(pod: Kernel, side: InterfaceSide, clock: Clock): Promise<void> {
   const link = await pod.link(side.name)
   if (link === undefined) throw new KernelError(ERRNO.ENODEV, 'find', side.name)
   const ifindex = link.index
@@ -41,4 +47,24 @@ export async function writePodSide(pod: Kernel, side: InterfaceSide): Promise<vo
   const refusals = await pod.changeRoutes(side.routes.map(route => ({ verb: 'replace', route: { ...route, ifindex } })))
   const refused = refusals.find(refusal => refusal !== undefined)
   if (refused !== undefined) throw refused
+  for (const { address } of side.addresses) {
+    if (familyOf(address) === 'ipv4') continue
+    for (let waitedMs = 0; !(await isTaken(pod, address)); waitedMs++) {
+      if (waitedMs === TAKEN_LIMIT_MS) throw new KernelError(ERRNO.ETIMEDOUT, 'take packets to', address)
+      await new Promise<void>(resolve => clock.after(1, resolve))
+    }
+  }
+}
+
+/** A work queue of the kernel needs less than a millisecond, on a busy machine some. */
+const TAKEN_LIMIT_MS = 1000
+
+/** Packets to the address are for this namespace. */
+async function isTaken(kernel: Kernel, address: string): Promise<boolean> {
+  try {
+    return (await kernel.lookupRoute(address)).type === 'local'
+  } catch (error) {
+    if (error instanceof KernelError && error.errno === ERRNO.ENETUNREACH) return false
+    throw error
+  }
 }

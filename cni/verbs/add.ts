@@ -111,7 +111,7 @@ async function add(request: AddRequest, deps: CniDeps): Promise<CniResult> {
   // both have ended before anything is undone
   const sides = await Promise.allSettled([
     hostSideApplied(endpoint, deps),
-    writePodSide(pod, podSide(endpoint, hostMac)),
+    writePodSide(pod, podSide(endpoint, hostMac), deps.clock),
   ])
   for (const side of sides) if (side.status === 'rejected') throw side.reason
   const mismatches = await podMismatches(pod, endpoint, hostMac, deps)

