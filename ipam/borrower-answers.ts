@@ -61,10 +61,8 @@ export class BorrowerAnswers {
       try {
         const item = await store.get('IPAMBlock', blockName(lender))
         if (this.#closed || borrowerAsked(item, node) === undefined) return
-        await store.update(
-          'IPAMBlock',
-          keepBorrowersAsked(item, asked => asked !== node),
-        )
+        const answered = keepBorrowersAsked(item, asked => asked !== node)
+        await store.update('IPAMBlock', answered)
         log.info({ lender }, 'somebody asked whether this node, which has addresses of the block, lives: it does')
         return
       } catch (error) {
