@@ -7,7 +7,7 @@ import type { Store } from '../../datastore/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 
-const SETTINGS: Settings = { graceMs: 60_000, periodMs: 300_000 }
+export const SETTINGS: Settings = { graceMs: 60_000, periodMs: 300_000 }
 
 /** A program that leads, over a store that a test may have wrapped. */
 export function leader(store: Store, settings: Settings = SETTINGS) {
