@@ -4,31 +4,14 @@ import type { NodeAgent } from '../../agent/node-agent.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
-import { aMachine, cni, eventually, learnedRoutes, type Machine, startAgent } from './machines.ts'
+import { aMachine, cni, eventually, learnedRoutes, type Machine, slowRoutes, startAgent } from './machines.ts'
 
-/** The third node writes routes so late. */
-const SLOW_MS = 150
 /** Agents of a busy machine, with several sessions. */
 const SECONDS = 60
-
-function slowRoutes(kernel: Kernel): Kernel {
-  return new Proxy(kernel, {
-    get(target, name) {
-      const value: unknown = Reflect.get(target, name)
-      if (typeof value !== 'function') return value
-      if (name !== 'changeRoutes') return value.bind(target)
-      return async (...args: Parameters<Kernel['changeRoutes']>) => {
-        await new Promise(resolve => setTimeout(resolve, SLOW_MS))
-        return await target.changeRoutes(...args)
-      }
-    },
-  })
-}
 
 const IPAM = { ipam: { type: 'margay-ipam', assign_ipv4: 'auto', assign_ipv6: 'auto' } }
 

@@ -9,6 +9,7 @@ import { handleCni } from '../../cni/handle.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import type { Store } from '../../datastore/port.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
+import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -31,6 +32,24 @@ export async function aMachine(t: ExecutionContext, name: string, address: strin
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
   for (const container of ['c0', 'c1', 'c2', 'c3', 'c4', 'old', 'new']) world.addNetns(`/run/netns/${container}`)
   return { name, address, world, dataDir }
+}
+
+/** Later than what is told by sessions in memory. */
+const SLOW_MS = 150
+
+/** A kernel that writes routes late. */
+export function slowRoutes(kernel: Kernel): Kernel {
+  return new Proxy(kernel, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name)
+      if (typeof value !== 'function') return value
+      if (name !== 'changeRoutes') return value.bind(target)
+      return async (...args: Parameters<Kernel['changeRoutes']>) => {
+        await new Promise(resolve => setTimeout(resolve, SLOW_MS))
+        return await target.changeRoutes(...args)
+      }
+    },
+  })
 }
 
 class TestAgent extends NodeAgent {

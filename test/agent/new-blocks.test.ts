@@ -1,27 +1,9 @@
 // Whole agents: an address of a new block is given when the other node has a route to the block in its kernel.
 import test from 'ava'
 import type { NodeAgent } from '../../agent/node-agent.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
 import { contains } from '../../lib/ip.ts'
 import { aPool } from '../datastore/objects.ts'
-import { aCluster, cni, eventually, learnedRoutes, startAgent } from './machines.ts'
-
-/** The second node writes routes so late. */
-const SLOW_MS = 150
-
-function slowRoutes(kernel: Kernel): Kernel {
-  return new Proxy(kernel, {
-    get(target, name) {
-      const value: unknown = Reflect.get(target, name)
-      if (typeof value !== 'function') return value
-      if (name !== 'changeRoutes') return value.bind(target)
-      return async (...args: Parameters<Kernel['changeRoutes']>) => {
-        await new Promise(resolve => setTimeout(resolve, SLOW_MS))
-        return await target.changeRoutes(...args)
-      }
-    },
-  })
-}
+import { aCluster, cni, eventually, learnedRoutes, slowRoutes, startAgent } from './machines.ts'
 
 const isUp = (agent: NodeAgent) => agent.status().peers.some(({ state }) => state === 'Established')
 
