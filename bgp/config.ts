@@ -24,6 +24,23 @@ export type SpeakerConfig = {
    * prefix or a part of it, and none for a network of our own. They see what import accepted. Absent: nothing belongs to anybody.
    */
   owners?: readonly PolicyRule[]
+  /** Absent: one path of each prefix is used. */
+  multipath?: Multipath
+}
+
+/**
+ * Which paths of a prefix are used beside the best one: those that are equal to it in all that RFC 4271 §9.1.2.2 compares before
+ * its tie breaks (a-e). Peers are told of the best one alone, or by ADD-PATH of all.
+ */
+export type Multipath = {
+  /** Most paths of a prefix that are used, 1-64. */
+  paths: number
+  /** Paths of external peers alone, of internal ones alone, or both together: then step d does not tell them apart. */
+  of: 'ebgp' | 'ibgp' | 'merge'
+  /** 'length' (default): AS paths of one length are equal; 'same': only those with the same AS numbers. */
+  asPath?: 'length' | 'same'
+  /** Shares by the link bandwidth community (draft-ietf-idr-link-bandwidth), where every path that is used has one. Absent: equal shares. */
+  weights?: 'link-bandwidth'
 }
 
 /** Per-peer timers in seconds; 0 switches one off where RFC 4271 allows it. */

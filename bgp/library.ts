@@ -8,6 +8,7 @@ export type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 export type {
   DownCode,
   GracefulRestartConfig,
+  Multipath,
   Network,
   PeerConfig,
   PeerStatus,
@@ -30,6 +31,7 @@ export type {
   Listener,
   LocalAddress,
   RouteSink,
+  SelectedPath,
   SelectedRoute,
   SocketOptions,
   Sockets,

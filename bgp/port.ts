@@ -117,6 +117,14 @@ export type SelectedRoute = {
   peer: string
   med?: number
   localPref?: number
+  /** Where two or more are used: all of them, this route's own first. No next hop is there twice. */
+  paths?: readonly SelectedPath[]
+}
+
+/** One of the paths that share the packets to a prefix. */
+export type SelectedPath = Pick<SelectedRoute, 'nextHop' | 'interface' | 'encapsulations' | 'peer'> & {
+  /** Its share, 1-255, in relation to the others; absent: all have the same. */
+  weight?: number
 }
 
 /** Gets the selected routes: one call per changed prefix. It must not call the speaker. */
