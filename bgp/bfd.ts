@@ -10,6 +10,7 @@ export type {
   DropReason,
   RemoteStatus,
 } from './bfd/config.ts'
+export { BfdError } from './bfd/error.ts'
 export { isPathFailure } from './bfd/failure.ts'
 export type { AuthenticationType, BfdState, Diagnostic, PacketFault } from './bfd/packet.ts'
-export { BfdError, BfdThread } from './bfd/thread.ts'
+export { BfdThread } from './bfd/thread.ts'

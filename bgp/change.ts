@@ -15,7 +15,7 @@ const RESETTING: readonly { fields: readonly (keyof PeerConfig)[]; because: stri
 
 /**
  * Why going from `old` to `next` resets an established session, one sentence per field; empty when it does not. A
- * changed password or TTL is applied to the living connection, policies and limits to the routes that are there.
+ * changed password or TTL is applied to the living connection, BFD to its own session, policies and limits to the routes that are there.
  */
 export function resetReasons(old: PeerConfig, next: PeerConfig): string[] {
   const reasons = RESETTING.flatMap(({ fields, because }) =>

@@ -1,5 +1,8 @@
 // The configuration of a speaker, its peers and its networks, and the status of a peer: types, and functions of one value.
 import { familyOf } from '../lib/ip.ts'
+import type { Authentication } from './bfd/authentication.ts'
+import type { BfdState, Diagnostic } from './bfd/packet.ts'
+import type { Hops } from './bfd/port.ts'
 import { type AddressFamily, FAMILIES, unicastFamily } from './family.ts'
 import type { BgpState } from './fsm/step.ts'
 import type { PolicyRule } from './policy.ts'
@@ -84,6 +87,20 @@ export type GracefulRestartConfig = {
   keepOverRestarts?: boolean
 }
 
+/**
+ * BFD (RFC 5880) beside a BGP session: when the path to the peer is lost, the session ends at once. The session does not wait
+ * for it. A neighbour on a link is watched over it (RFC 5881), any other one over routers (RFC 5883).
+ */
+export type BfdConfig = {
+  /** How often packets go out while the path is good, and how often they are taken at most, 50-60000 ms. Default 300. */
+  intervalMs?: number
+  /** How many packets may be missed in a row, 1-255. Default 3. */
+  multiplier?: number
+  /** Over routers also where the peer is on a link, as its own BFD may be told. Default false. */
+  multihop?: boolean
+  authentication?: Authentication
+}
+
 export type Role = 'provider' | 'rs' | 'rs-client' | 'customer' | 'peer'
 
 export type PeerConfig = {
@@ -114,6 +131,8 @@ export type PeerConfig = {
   /** TTL to send with on eBGP, 1-255; default 1 (iBGP: 255). Excludes `ttlSecurity`. */
   multihop?: number
   ttlSecurity?: number
+  /** Absent: the hold timer alone notices that the path to the peer is lost. Needs `SpeakerDeps.bfd`. */
+  bfd?: BfdConfig
   timers?: PeerTimers
   /** Default: the family of the address. */
   families?: readonly AddressFamily[]
@@ -152,6 +171,7 @@ export type DownCode =
   | 'reset'
   | 'closed'
   | 'hold-timer'
+  | 'bfd-down'
   | 'wrong-as'
   | 'bad-open'
   | 'md5-suspected'
@@ -160,6 +180,23 @@ export type DownCode =
   | 'peer-cease'
   | 'protocol-error'
   | 'shutting-down'
+
+/** The BFD session that watches the path to a peer. */
+export type PeerBfdStatus = {
+  /** Over a link, or over routers. */
+  hops: Hops
+  /** Our address. */
+  local: string
+  state: BfdState
+  /** Why it was lost last. */
+  diagnostic: Diagnostic
+  /** How often the path was lost: from Up to Down. */
+  losses: number
+  /** Milliseconds since the epoch of its last change of state. */
+  sinceMs: number
+  /** Why there is no session. */
+  fault?: string
+}
 
 export type PeerStatus = {
   name: string
@@ -179,6 +216,8 @@ export type PeerStatus = {
   families: readonly AddressFamily[]
   prefixes: { received: number; accepted: number; announced: number }
   messages: { in: number; out: number; updatesIn: number; updatesOut: number }
+  /** Where BFD is asked for and both addresses are known. */
+  bfd?: PeerBfdStatus
 }
 
 /** A prefix this speaker originates. */

@@ -4,12 +4,19 @@
 export type { Cancel, Clock } from '../lib/clock.ts'
 export { AddressError, type Family } from '../lib/ip.ts'
 export type { Log } from '../lib/log.ts'
+export type { Authentication, AuthenticationKey } from './bfd/authentication.ts'
+export type { BfdChange, BfdSessionConfig, RemoteStatus } from './bfd/config.ts'
+export { BfdError } from './bfd/error.ts'
+export type { AuthenticationType, BfdState, Diagnostic } from './bfd/packet.ts'
+export type { Hops } from './bfd/port.ts'
 export type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 export type {
+  BfdConfig,
   DownCode,
   GracefulRestartConfig,
   Multipath,
   Network,
+  PeerBfdStatus,
   PeerConfig,
   PeerStatus,
   PeerTimers,
@@ -24,6 +31,7 @@ export type { ListenerCounts } from './listeners.ts'
 export type { ClearKind } from './peer.ts'
 export type { PolicyRule } from './policy.ts'
 export type {
+  BfdPort,
   BgpConnection,
   ConnectionHandlers,
   DialOptions,

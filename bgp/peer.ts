@@ -4,6 +4,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import { formatIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import type { BfdChange } from './bfd/config.ts'
+import { isPathFailure } from './bfd/failure.ts'
+import { type BfdPaths, bfdSessionOf } from './bfd-paths.ts'
 import type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
 import { BGP_PORT, familiesOf, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
@@ -15,7 +18,7 @@ import { type Heard, Hearing } from './hearing.ts'
 import { LimitHold, limitReason } from './limit-hold.ts'
 import { PeerHistory } from './peer-history.ts'
 import type { BgpConnection, DialOptions, Discover, SocketOptions } from './port.ts'
-import { type DownReason, reasonOf } from './reason.ts'
+import { type DownReason, lostPathDetail, reasonOf } from './reason.ts'
 import type { Rib } from './rib/rib.ts'
 import { ribPeerOf } from './rib-peer.ts'
 import type { Session, SessionDeps, SessionOwner } from './session.ts'
@@ -36,6 +39,7 @@ export type PeerDeps = SessionDeps & {
   /** Whether our own graceful restart goes on (the R bit of our OPEN). */
   restarting(): boolean
   discover?: Discover
+  bfd: BfdPaths
   /** The status changed: state, reason, or the end of a session. */
   changed(peer: Peer): void
   /** Told of every session and its UPDATEs (BMP). */
@@ -51,6 +55,8 @@ export type PeerDeps = SessionDeps & {
 /** What an operator may ask of a session: end it, or work through the routes again without ending it. */
 export type ClearKind = 'hard' | 'soft-in' | 'soft-out'
 
+/** The end of a connection that is known to the kernel is known here after so many turns of the event loop at most. */
+const READ_TURNS = 4
 const PULL_OCTETS = 64 * 1024
 /** After so many failed dials our own restart does not wait for a peer. */
 const PATIENT_DIALS = 3
@@ -65,6 +71,8 @@ export class Peer implements SessionOwner {
   readonly #hearing = new Hearing()
   #config: PeerConfig
   #address: string | undefined
+  /** Our end of the last connection. */
+  #near: { local: string; interface?: string } | undefined
   #cancelDiscovery: (() => void) | undefined
   /** The session that is Established. */
   #up: Session | undefined
@@ -72,6 +80,8 @@ export class Peer implements SessionOwner {
   #withheld: Withheld = NOTHING_WITHHELD
   #started = false
   #failedDials = 0
+  /** What BFD said, while the session ends for it. */
+  #lostPath: string | undefined
   #updatesOut = 0
   readonly #pull = () => this.#push()
 
@@ -132,6 +142,7 @@ export class Peer implements SessionOwner {
     }
     this.#started = true
     if (this.#config.interface !== undefined && this.#config.address === undefined) this.#find(this.#config.interface)
+    this.#watchPath()
     this.#sessions.start({ mayDial: this.#mayDial })
   }
 
@@ -141,6 +152,7 @@ export class Peer implements SessionOwner {
     this.#cancelDiscovery?.()
     this.#cancelDiscovery = undefined
     this.#sessions.dropWaiting()
+    this.#watchPath()
     this.#hold.end()
     this.#end(subcode)
     this.#history.tell(reason)
@@ -180,8 +192,10 @@ export class Peer implements SessionOwner {
       this.#cancelDiscovery?.()
       this.#cancelDiscovery = undefined
       this.#address = next.address
+      this.#near = undefined
     }
     this.#deps.rib.setPolicies(this.name, next)
+    this.#watchPath()
     this.pending()
     if (next.disabled) this.stop(CEASE.shutdown, { code: 'admin-down', detail: 'disabled by configuration' })
     else if (!this.#started) this.start()
@@ -249,6 +263,7 @@ export class Peer implements SessionOwner {
         announced: counts?.announced ?? 0,
       },
       messages: { in: messagesIn, out, updatesIn, updatesOut: this.#updatesOut },
+      bfd: this.#deps.bfd.status(name),
     }
   }
 
@@ -280,6 +295,8 @@ export class Peer implements SessionOwner {
     this.#failedDials = 0
     this.#updatesOut = 0
     this.#history.up()
+    this.#near = { local: connection.localAddress, interface: connection.interface }
+    this.#watchPath()
     const side = { key: this.name, config: this.#config, negotiated }
     this.#deps.rib.peerUp(ribPeerOf(side, connection, this.#deps.transport.addresses?.() ?? []))
     const { monitored } = this
@@ -324,7 +341,12 @@ export class Peer implements SessionOwner {
   failed(session: Session, end: SessionEnd): void {
     const holdSeconds = session.negotiated?.holdSeconds ?? 0
     const remote = this.#address ?? this.name
-    const reason = reasonOf(end, { remote, password: this.#config.password !== undefined, holdSeconds })
+    const reason = reasonOf(end, {
+      remote,
+      password: this.#config.password !== undefined,
+      holdSeconds,
+      lostPath: this.#lostPath,
+    })
     if (end.how === 'received' && this.#up === undefined) this.#withhold(session, end.notification)
     // the prefix limit was already reported
     if (reason === undefined || this.#hold.active) return
@@ -396,6 +418,34 @@ export class Peer implements SessionOwner {
     this.#history.tell(limitReason(error, restartSeconds))
   }
 
+  /** Has BFD watch the path to the peer while both ends are known, or no longer. */
+  #watchPath(): void {
+    const { bfd, transport } = this.#deps
+    const ends = { local: this.#near?.local, interface: this.#near?.interface ?? this.#config.interface }
+    const isWanted = this.#started && this.#config.bfd !== undefined && this.#address !== undefined
+    const config = isWanted
+      ? bfdSessionOf(this.#config, { peer: this.#address!, ...ends }, transport.addresses?.() ?? [])
+      : undefined
+    bfd.watch(this.name, config, change => this.#pathChanged(change))
+  }
+
+  #pathChanged(change: BfdChange): void {
+    if (change.from === 'Up' && change.to === 'Down') afterTurns(READ_TURNS, () => this.#pathLost(change))
+    this.#deps.changed(this)
+  }
+
+  /** RFC 5882 §4.2 and §4.3: a peer that restarts gracefully has ended its connection before, and its routes stay. */
+  #pathLost(change: BfdChange): void {
+    if (!this.#started || !isPathFailure(change, { restarting: this.#up === undefined })) return
+    if (this.#up === undefined) {
+      this.#deps.rib.peerDown(this.name, { retain: false })
+      return
+    }
+    this.#lostPath = lostPathDetail(this.#address ?? this.name, change)
+    this.#up.event({ type: 'fault', error: this.#cease(this.#up, CEASE.bfdDown, { forGood: true }) })
+    this.#lostPath = undefined
+  }
+
   #push(): boolean {
     const session = this.#up
     if (session === undefined || session.full) return false
@@ -436,6 +486,7 @@ export class Peer implements SessionOwner {
     this.#cancelDiscovery ??= this.#deps.discover?.(interfaceName, address => {
       if (this.#address === address) return
       this.#address = address
+      this.#watchPath()
       if (this.#up === undefined) this.#sessions.outgoing.event({ type: 'dump' })
       this.#proceed()
     })
@@ -459,6 +510,11 @@ const REFRESH_KINDS: Readonly<Record<number, 'request' | 'begin' | 'end'>> = {
   [REFRESH.request]: 'request',
   [REFRESH.begin]: 'begin',
   [REFRESH.end]: 'end',
+}
+
+function afterTurns(turns: number, then: () => void): void {
+  if (turns === 0) then()
+  else setImmediate(() => afterTurns(turns - 1, then))
 }
 
 function protocolError({ code, subcode, data }: Notification): ProtocolError {

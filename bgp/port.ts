@@ -1,6 +1,7 @@
 // What the speaker needs from outside: a transport for TCP and a sink for the routes it selects. Both are ports, so
 // that the FSM and RIB tests need no socket and the library needs no kernel.
 import type { Family } from '../lib/ip.ts'
+import type { BfdChange, BfdSessionConfig } from './bfd/config.ts'
 
 /** Socket options of one BGP connection or listener. A transport that cannot set one throws, naming it. */
 export type SocketOptions = {
@@ -87,6 +88,19 @@ export type Discover = (
   /** Called with a link-local address whenever it is seen for the first time or changes. */
   found: (address: string) => void,
 ) => () => void
+
+/** BFD as a speaker uses it; `BfdThread` of `margay/bgp/bfd` is one. Sessions are known by names. */
+export type BfdPort = {
+  /**
+   * Begins a session, or changes the one of this name, which goes on where its path stays. Throws `BfdError` for what is wrong with
+   * the session.
+   */
+  setSession(name: string, config: BfdSessionConfig): void
+  /** Ends a session; its neighbour is told that it ends on purpose. */
+  removeSession(name: string): void
+  /** Calls `listener` with every change of a session's state, in their order, until the returned function is called. */
+  onChange(listener: (change: BfdChange) => void): () => void
+}
 
 /** TCP sockets with the options that node:net lacks; every function throws an error with the kernel's `errno`. */
 export type Sockets = {

@@ -1,5 +1,6 @@
 // Why a peer is not up: a code for programs, and a text with the numbers and the remedy. Pure.
 import { toHex } from '../lib/bytes.ts'
+import type { BfdChange } from './bfd/config.ts'
 import type { DownCode } from './config.ts'
 import type { SessionEnd } from './session-end.ts'
 import { CEASE, ERROR, OPEN_ERROR } from './wire/iana.ts'
@@ -10,8 +11,8 @@ const MOST_SHOWN = 32
 
 export type DownReason = { code: DownCode; detail: string }
 
-/** What of the configuration a reason depends on. */
-export type ReasonContext = { remote: string; password: boolean; holdSeconds: number }
+/** What of the configuration a reason depends on. `lostPath`: what BFD said, where it is why we end the session. */
+export type ReasonContext = { remote: string; password: boolean; holdSeconds: number; lostPath?: string }
 
 /** Why a session or a dial ended; undefined when we closed it ourselves. */
 export function reasonOf(cause: SessionEnd, context: ReasonContext): DownReason | undefined {
@@ -22,12 +23,20 @@ export function reasonOf(cause: SessionEnd, context: ReasonContext): DownReason 
       if (cause.code === 'ECONNRESET') return { code: 'reset', detail: `${context.remote} reset the connection` }
       return { code: 'closed', detail: cause.message }
     case 'sent':
+      if (context.lostPath !== undefined) return { code: 'bfd-down', detail: context.lostPath }
       return notified(cause.notification, `we ended the session: ${cause.detail}`)
     case 'received':
       return received(cause.notification)
     case 'closed':
       return undefined
   }
+}
+
+/** What a session that BFD ends is told to have ended for, and what to look at. */
+export function lostPathDetail(remote: string, { diagnostic }: Pick<BfdChange, 'diagnostic'>): string {
+  return diagnostic === 'detection-time-expired'
+    ? `BFD hears nothing from ${remote} any more: look at the way there, at its link, and whether it is up`
+    : `BFD of ${remote} hears nothing from us any more (${diagnostic}): look at the way there`
 }
 
 /** Whether a reason came from the protocol. A failed dial says less, so it does not replace such a reason at once. */
@@ -63,7 +72,7 @@ function dialReason(code: string | undefined, message: string, { remote, passwor
 function received(notification: Notification): DownReason {
   const inner = insideHardReset(notification) ?? notification
   const text = `the peer ended the session: ${notificationText(notification)}`
-  return inner.code === ERROR.cease && inner.subcode !== CEASE.collision
+  return inner.code === ERROR.cease && !SHARED_CEASES.includes(inner.subcode)
     ? { code: 'peer-cease', detail: text }
     : notified(inner, `${text}${inner.data.length > 0 && inner.code !== ERROR.cease ? ` (${shown(inner.data)})` : ''}`)
 }
@@ -89,7 +98,11 @@ function shown(data: Uint8Array): string {
   return `${toHex(data.subarray(0, MOST_SHOWN))}${data.length > MOST_SHOWN ? `… of ${data.length} octets` : ''}`
 }
 
+/** Ceases that say the same at both ends. */
+const SHARED_CEASES: readonly number[] = [CEASE.collision, CEASE.bfdDown]
+
 const CEASE_REASONS: Readonly<Record<number, DownCode>> = {
   [CEASE.maximumPrefixes]: 'prefix-limit',
   [CEASE.collision]: 'collision',
+  [CEASE.bfdDown]: 'bfd-down',
 }

@@ -5,6 +5,7 @@
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
+import { BfdPaths } from './bfd-paths.ts'
 import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
 import { type Network, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
@@ -16,7 +17,7 @@ import { type ListenerCounts, Listeners } from './listeners.ts'
 import { OwnRestart } from './own-restart.ts'
 import { type ClearKind, Peer, type PeerDeps } from './peer.ts'
 import { Policy } from './policy.ts'
-import type { BgpConnection, Discover, Listener, RouteSink, Transport } from './port.ts'
+import type { BfdPort, BgpConnection, Discover, Listener, RouteSink, Transport } from './port.ts'
 import type { Explanation } from './rib/explain.ts'
 import type { RibReader } from './rib/reader.ts'
 import { Rib } from './rib/rib.ts'
@@ -33,6 +34,8 @@ export type SpeakerDeps = {
   sink?: RouteSink
   /** Needed to dial unnumbered peers; without it they must connect to us. */
   discover?: Discover
+  /** Needed by peers with `bfd`. */
+  bfd?: BfdPort
   clock?: Clock
   log?: Log
   /** [0, 1), for the jitter of timers (RFC 4271 §10). */
@@ -69,6 +72,8 @@ export class Speaker {
   readonly #sources = new Set<string>()
   readonly #listeners: Listeners
   readonly #restart: OwnRestart
+  readonly #bfd: BfdPaths
+  readonly #hasBfd: boolean
   readonly #watchers = new Set<(status: PeerStatus) => void>()
   readonly #faults: FaultLog
   readonly #faultWatchers = new Set<(event: RibEvent) => void>()
@@ -85,6 +90,8 @@ export class Speaker {
     this.#faults = new FaultLog(log, clock)
     this.#listeners = new Listeners(deps.transport, clock)
     this.#rib = new Rib(config, { sink: deps.sink, clock, log })
+    this.#bfd = new BfdPaths(deps.bfd, clock)
+    this.#hasBfd = deps.bfd !== undefined
     this.#restart = new OwnRestart(clock, { active: deps.restarting === true, over: () => this.#restartOver() })
     if (this.#restart.active) this.#rib.defer(true)
     const answers = new LateAnswers({ clock, decided: then => this.#selected(then), settled: deps.settled })
@@ -97,6 +104,7 @@ export class Speaker {
       transport: deps.transport,
       workQueue: this.#workQueue,
       discover: deps.discover,
+      bfd: this.#bfd,
       restarting: () => this.#restart.active,
       watchers: this.#sessionWatchers,
       changed: peer => this.#changed(peer),
@@ -129,12 +137,14 @@ export class Speaker {
   /**
    * Adds or changes a peer, known by its name. Answers what was reset and why: empty unless the change forces it. A peer
    * with a `range` is a pattern for the neighbours that connect from it. Throws, changing nothing, for a rule that names
-   * no community (`bad-rule`) or no CIDR (`bad-address`).
+   * no community (`bad-rule`) or no CIDR (`bad-address`), and for BFD where the speaker was given none (`no-bfd`).
    */
   setPeer(config: PeerConfig): string[] {
     if (this.#closed) throw new SpeakerError('closed', 'the speaker is closed')
     const name = nameOf(config)
     if (this.#sources.has(name)) throw new SpeakerError('name-taken', `a source of routes is called ${name}`)
+    if (config.bfd !== undefined && !this.#hasBfd)
+      throw new SpeakerError('no-bfd', `peer ${name} asks for BFD: give the speaker a BfdPort, or remove bfd`)
     // throws for rules that name no community or no CIDR, before anything has changed
     for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     const reasons = this.plan(config)
@@ -297,6 +307,7 @@ export class Speaker {
       allKeep &&= keeps
       peer.stop(keeps ? undefined : CEASE.shutdown, { code: 'shutting-down', detail: 'this speaker is stopping' })
     }
+    this.#bfd.close()
     this.#workQueue.close()
     this.#rib.close()
     const listeners = this.#listeners.close()

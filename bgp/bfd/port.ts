@@ -3,10 +3,10 @@
 import type { Family } from '../../lib/ip.ts'
 
 /** Destination ports: 3784 for a neighbour on a link (RFC 5881 §4), 4784 for one behind routers (RFC 5883 §5). */
-export const BFD_PORTS = { single: 3784, multi: 4784 } as const
+export const BFD_PORTS: Readonly<Record<Hops, number>> = { single: 3784, multi: 4784 }
 
 /** Whether a session is over a link, or over any number of routers. */
-export type Hops = keyof typeof BFD_PORTS
+export type Hops = 'single' | 'multi'
 
 /** What arrived. The octets are valid during the call only. */
 export type Datagram = {

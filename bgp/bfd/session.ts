@@ -1,6 +1,7 @@
 // One BFD session at work: its state machine with a clock, a socket to send with, its authentication and its counters.
+import { isDeepStrictEqual } from 'node:util'
 import type { Cancel, Clock } from '../../lib/clock.ts'
-import { authenticationFault, emitSigned } from './authentication.ts'
+import { type Authentication, authenticationFault, emitSigned } from './authentication.ts'
 import { type BfdChange, type BfdSessionConfig, type BfdSessionStatus, type DropReason, rulesOf } from './config.ts'
 import type { ControlPacket } from './packet.ts'
 import type { BfdSender } from './port.ts'
@@ -31,6 +32,8 @@ export class Session {
   #sequence: number
   /** bfd.RcvAuthSeq, and when it came. */
   #heard: { sequence: number; atMs: number } | undefined
+  /** What the neighbour signs with until it has the new keys, too. */
+  #former: { authentication: Authentication; untilMs: number } | undefined
   #sent = 0
   #received = 0
   #ups = 0
@@ -58,8 +61,14 @@ export class Session {
     this.#do({ type: 'due' })
   }
 
-  /** Other intervals, keys or TTL for the same path. The session stays as it is. */
+  /** Other intervals, keys or TTL for the same path. The session stays as it is, and takes the former keys for a detection time. */
   configure(config: BfdSessionConfig): void {
+    const { authentication } = this.#config
+    if (authentication !== undefined && !isDeepStrictEqual(authentication, config.authentication))
+      this.#former = {
+        authentication,
+        untilMs: this.#deps.clock.monotonicMs() + detectionTimeMs(this.#state),
+      }
     // the numbers of one type of authentication say nothing about those of another
     if (config.authentication?.type !== this.#config.authentication?.type) this.#heard = undefined
     this.#config = config
@@ -81,7 +90,10 @@ export class Session {
 
   /** A packet for this session; `bytes` are what it was parsed from. One that is not authentic is counted and dropped. */
   receive(packet: ControlPacket, bytes: Uint8Array): void {
-    const fault = authenticationFault(packet, bytes, this.#config.authentication, this.#lastSequence())
+    const sequence = this.#lastSequence()
+    let fault = authenticationFault(packet, bytes, this.#config.authentication, sequence)
+    const former = this.#formerAuthentication()
+    if (fault !== undefined && former !== undefined) fault = authenticationFault(packet, bytes, former, sequence)
     if (fault !== undefined) {
       this.drop(fault)
       return
@@ -129,6 +141,11 @@ export class Session {
     if (this.#heard === undefined) return undefined
     const { sequence, atMs } = this.#heard
     return this.#deps.clock.monotonicMs() - atMs < 2 * detectionTimeMs(this.#state) ? sequence : undefined
+  }
+
+  #formerAuthentication(): Authentication | undefined {
+    if (this.#former !== undefined && this.#former.untilMs < this.#deps.clock.monotonicMs()) this.#former = undefined
+    return this.#former?.authentication
   }
 
   #wake(): void {

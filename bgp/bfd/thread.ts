@@ -3,20 +3,11 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { SessionBook } from './book.ts'
 import type { BfdChange, BfdSessionConfig, BfdStatus } from './config.ts'
+import { BfdError } from './error.ts'
 import type { BfdReport, BfdRequest } from './messages.ts'
 
 /** The garbage of packets is collected often, so that each time is short. */
 const HEAP = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 4 }
-
-/** A call that was refused: `bad-session` says what is wrong with a session, `closed` that there is no thread any more. */
-export class BfdError extends Error {
-  override readonly name = 'BfdError'
-  readonly code: 'bad-session' | 'closed'
-  constructor(code: BfdError['code'], message: string) {
-    super(message)
-    this.code = code
-  }
-}
 
 export class BfdThread {
   readonly #worker: Worker

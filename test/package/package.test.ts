@@ -217,7 +217,7 @@ export const wrong: PeerConfig = { asn: 65001, address: 1 }
 export const speaker = new Speaker({ asn: 1, routerId: '192.0.2.1' }, { transport: new TcpTransport(socketOptions) })
 // @ts-expect-error only peers are set
 speaker.setPeer(1)
-export const code: 'closed' | 'name-taken' | 'no-peer' | 'bad-rule' = new SpeakerError('closed', '').code
+export const code: 'closed' | 'name-taken' | 'no-peer' | 'bad-rule' | 'no-bfd' = new SpeakerError('closed', '').code
 export const write = (open: Open) => emitOpen(new Writer(new Uint8Array(100)), open)
 // @ts-expect-error an OPEN has an AS number
 emitOpen(new Writer(new Uint8Array(100)), {})

@@ -3,8 +3,9 @@
 // packets are counted.
 import test, { type ExecutionContext } from 'ava'
 import type { BfdChange, BfdSessionConfig, BfdSessionStatus } from '../../../bgp/bfd/config.ts'
+import { BfdError } from '../../../bgp/bfd/error.ts'
 import { emitPacket } from '../../../bgp/bfd/packet.ts'
-import { BfdError, type BfdThread } from '../../../bgp/bfd/thread.ts'
+import type { BfdThread } from '../../../bgp/bfd/thread.ts'
 import { openReceiver, openSender } from '../../../kernel/datagrams.ts'
 import {
   bindSocket,

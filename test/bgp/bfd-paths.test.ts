@@ -1,0 +1,254 @@
+// What BFD does to sessions: two speakers in memory, the first with a BFD that says what a test wants.
+import test from 'ava'
+import { type BfdChange, type BfdSessionConfig, configFault } from '../../bgp/bfd/config.ts'
+import { BfdError } from '../../bgp/bfd/error.ts'
+import type { BfdConfig, PeerConfig } from '../../bgp/config.ts'
+import type { BfdPort, LocalAddress } from '../../bgp/port.ts'
+import { Speaker } from '../../bgp/speaker.ts'
+import { MemoryNetwork, settle } from './memory-transport.ts'
+import { bringUp, pair, reasonOf, stateOf } from './pair.ts'
+
+const PATH = 'multi 10.0.0.1 10.0.0.2'
+const GRACEFUL = { gracefulRestart: { restartSeconds: 120, keepOverRestarts: true } }
+
+class SaidBfd implements BfdPort {
+  readonly sessions = new Map<string, BfdSessionConfig>()
+  readonly #listeners = new Set<(change: BfdChange) => void>()
+
+  setSession(name: string, config: BfdSessionConfig): void {
+    const fault = configFault(config)
+    if (fault !== undefined) throw new BfdError('bad-session', fault)
+    this.sessions.set(name, config)
+  }
+
+  removeSession(name: string): void {
+    this.sessions.delete(name)
+  }
+
+  onChange(listener: (change: BfdChange) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  say(from: BfdChange['from'], to: BfdChange['to'], remote: Partial<BfdChange['remote']> = {}, name = PATH): void {
+    const diagnostic = to === 'Down' ? 'detection-time-expired' : 'none'
+    const said = { state: 'Up', diagnostic: 'none', discriminator: 7, controlPlaneIndependent: false, demand: false }
+    const change = { name, from, to, diagnostic, remote: { ...said, ...remote } } as BfdChange
+    for (const listener of this.#listeners) listener(change)
+  }
+
+  get listeners(): number {
+    return this.#listeners.size
+  }
+}
+
+async function watched(options: { a?: Partial<PeerConfig>; b?: Partial<PeerConfig>; bfd?: BfdConfig } = {}) {
+  const said = new SaidBfd()
+  const source = '10.0.0.1'
+  const a = { bfd: options.bfd ?? {}, source, ...options.a }
+  const net = await pair({ a, b: options.b, depsA: { bfd: said } })
+  net.b.announce({ prefix: '198.51.100.0/24' })
+  await bringUp(net)
+  return { ...net, said, statusOf: () => net.a.peers()[0]! }
+}
+
+test('a session comes up without its BFD, which is open while the peer is configured', async t => {
+  const net = await watched()
+  t.is(stateOf(net.a, 'b'), 'Established')
+  t.like(net.statusOf().bfd, { state: 'Down', hops: 'multi', local: '10.0.0.1', losses: 0 })
+  t.deepEqual(net.said.sessions.get(PATH), {
+    ...{ local: '10.0.0.1', peer: '10.0.0.2', multihop: { minTtl: 1 }, authentication: undefined },
+    ...{ desiredMinTxMs: 300, requiredMinRxMs: 300, multiplier: 3 },
+  })
+  net.said.say('Down', 'Up')
+  t.is(net.statusOf().bfd?.state, 'Up')
+  net.a.clear('b', 'hard')
+  t.is(net.said.sessions.size, 1)
+  await settle()
+  net.a.removePeer('b')
+  t.is(net.said.sessions.size, 0)
+  await net.close()
+  t.is(net.said.listeners, 0)
+})
+
+for (const [what, options] of [
+  ['without graceful restart', {}],
+  ['with graceful restart at both ends, of which the peer hears as a Hard Reset', { a: GRACEFUL, b: GRACEFUL }],
+] as const)
+  test(`a lost path ends the session with Cease/BFD Down and takes its routes at once, ${what}`, async t => {
+    const net = await watched(options)
+    net.a.announce({ prefix: '203.0.113.0/24' })
+    await settle()
+    net.said.say('Init', 'Up')
+    t.true(net.routes.a.has('198.51.100.0/24'))
+    net.said.say('Up', 'Down')
+    await settle()
+    t.false(net.routes.a.has('198.51.100.0/24'))
+    t.false(net.routes.b.has('203.0.113.0/24'))
+    t.is(reasonOf(net.a, 'b')?.code, 'bfd-down')
+    t.regex(reasonOf(net.a, 'b')!.detail, /BFD hears nothing from 10\.0\.0\.2.*look at/)
+    t.is(reasonOf(net.b, 'a')?.code, 'bfd-down')
+    t.regex(reasonOf(net.b, 'a')!.detail, /BFD Down/)
+    t.like(net.statusOf(), { flaps: 1, bfd: { state: 'Down', diagnostic: 'detection-time-expired', losses: 1 } })
+    net.clock.advance(1100)
+    await settle()
+    t.is(stateOf(net.a, 'b'), 'Established')
+    t.true(net.routes.a.has('198.51.100.0/24'))
+    await net.close()
+  })
+
+test('a path that is lost again and again is tried after longer and longer pauses', async t => {
+  const net = await watched()
+  for (const pauseMs of [1000, 2000, 4000]) {
+    net.said.say('Init', 'Up')
+    net.said.say('Up', 'Down')
+    await settle()
+    net.clock.advance(pauseMs - 1)
+    await settle()
+    t.not(stateOf(net.a, 'b'), 'Established')
+    net.clock.advance(2)
+    await settle()
+    t.is(stateOf(net.a, 'b'), 'Established')
+  }
+  await net.close()
+})
+
+test('a plain Cease/BFD Down of the peer keeps none of its routes, though it may restart gracefully', async t => {
+  const net = await watched({ a: GRACEFUL, b: { gracefulRestart: { restartSeconds: 120, notification: false } } })
+  const other = new SaidBfd()
+  const c = new Speaker(
+    { asn: 65003, routerId: '10.0.0.3' },
+    { transport: net.network.host('10.0.0.3'), clock: net.clock, random: () => 1, bfd: other },
+  )
+  await c.listen({ address: '10.0.0.3', port: 179 })
+  // C has no N bit, so what it sends is plain
+  c.setPeer({
+    ...{ name: 'a', address: '10.0.0.1', asn: 65001, bfd: {}, export: 'accept', import: 'accept' },
+    gracefulRestart: { restartSeconds: 120, notification: false },
+  })
+  net.a.setPeer({ name: 'c', address: '10.0.0.3', asn: 65003, import: 'accept', ...GRACEFUL })
+  c.announce({ prefix: '192.0.2.0/24' })
+  await settle()
+  t.true(net.routes.a.has('192.0.2.0/24'))
+  other.say('Up', 'Down', {}, 'multi 10.0.0.3 10.0.0.1')
+  await settle()
+  t.false(net.routes.a.has('192.0.2.0/24'))
+  t.is(reasonOf(net.a, 'c')?.code, 'bfd-down')
+  await Promise.all([net.close(), c.close()])
+})
+
+test('an end for administrative reasons, at either end, is no failure', async t => {
+  const net = await watched()
+  net.said.say('Init', 'Up')
+  net.said.say('Up', 'Down', { state: 'AdminDown' })
+  await settle()
+  net.said.say('Init', 'Up')
+  net.said.say('Up', 'AdminDown')
+  await settle()
+  t.is(stateOf(net.a, 'b'), 'Established')
+  t.is(net.statusOf().flaps, 0)
+  await net.close()
+})
+
+for (const first of ['the connection ends first', 'BFD is heard first, of both in one turn'])
+  test(`a peer that restarts gracefully keeps its routes when its BFD ends with it: ${first}`, async t => {
+    const net = await watched({ a: GRACEFUL, b: { ...GRACEFUL, passive: true } })
+    net.said.say('Init', 'Up')
+    // its program is gone
+    net.network.listeners.delete('10.0.0.2 179')
+    const end = () => {
+      for (const connection of [...net.network.connections]) connection.closedByPeer()
+    }
+    if (first === 'the connection ends first') {
+      end()
+      await settle()
+    }
+    net.said.say('Up', 'Down')
+    if (first !== 'the connection ends first') end()
+    await settle()
+    t.not(stateOf(net.a, 'b'), 'Established')
+    t.not(reasonOf(net.a, 'b')?.code, 'bfd-down')
+    t.true(net.routes.a.has('198.51.100.0/24'))
+    // one whose BFD goes on while it restarts says with it that the path is lost
+    net.said.say('Up', 'Down', { controlPlaneIndependent: true })
+    await settle()
+    t.false(net.routes.a.has('198.51.100.0/24'))
+    await net.close()
+  })
+
+test('other times, other keys, and no BFD at all reset no session', async t => {
+  const net = await watched()
+  const authentication = { type: 'sha1', keys: [{ id: 1, secret: 'one' }] } as const
+  for (const bfd of [{ intervalMs: 50 }, { multiplier: 5 }, { authentication }, { multihop: true }, undefined, {}]) {
+    t.deepEqual(net.a.setPeer({ ...net.toB, bfd }), [])
+    t.is(net.said.sessions.size, bfd === undefined ? 0 : 1)
+    if (bfd?.intervalMs !== undefined) t.like(net.said.sessions.get(PATH), { desiredMinTxMs: 50, requiredMinRxMs: 50 })
+    if (bfd?.authentication !== undefined) t.like(net.said.sessions.get(PATH), { authentication })
+    await settle()
+  }
+  t.is(net.statusOf().flaps, 0)
+  await net.close()
+})
+
+test('two sessions with one address share one BFD session, which has the shorter time, and both end with it', async t => {
+  const net = await watched({ a: { bfd: { intervalMs: 400 } } })
+  const c = net.make(65003, '10.0.0.2', 'b')
+  await c.listen({ address: '10.0.0.2', port: 1179 })
+  c.setPeer({ ...net.toA, passive: true })
+  const toC = { ...net.toB, name: 'c', port: 1179, asn: 65003, dialOnly: true, bfd: { intervalMs: 100 } }
+  net.a.setPeer(toC)
+  await settle()
+  t.is(stateOf(net.a, 'c'), 'Established')
+  t.like(net.said.sessions.get(PATH), { requiredMinRxMs: 100 })
+  t.is(net.said.sessions.size, 1)
+  net.said.say('Init', 'Up')
+  t.deepEqual(
+    net.a.peers().map(({ bfd }) => bfd?.state),
+    ['Up', 'Up'],
+  )
+  net.said.say('Up', 'Down')
+  await settle()
+  for (const name of ['b', 'c']) t.is(reasonOf(net.a, name)?.code, 'bfd-down')
+  net.a.removePeer('c')
+  t.like(net.said.sessions.get(PATH), { requiredMinRxMs: 400 })
+  await Promise.all([net.close(), c.close()])
+})
+
+test('a peer in the network of one of our addresses is watched over its link, any other one over routers', t => {
+  const said = new SaidBfd()
+  const addresses: LocalAddress[] = [
+    { interface: 'eth0', address: '10.0.0.1', cidr: '10.0.0.0/24' },
+    { interface: 'eth0', address: '2001:db8::1', cidr: '2001:db8::/64' },
+    { interface: 'eth1', address: 'fe80::1', cidr: 'fe80::/64' },
+  ]
+  const transport = new MemoryNetwork().host('10.0.0.1', addresses)
+  const speaker = new Speaker({ asn: 65001, routerId: '10.0.0.1' }, { transport, bfd: said })
+  const seen = (config: Partial<PeerConfig>) => {
+    said.sessions.clear()
+    speaker.setPeer({ name: 'p', asn: 65002, bfd: {}, passive: true, ...config })
+    return [...said.sessions].map(([path, { multihop }]) => (multihop ? `${path} ttl ${multihop.minTtl}` : path))
+  }
+  t.deepEqual(seen({ address: '10.0.0.9' }), ['single 10.0.0.1 10.0.0.9'])
+  t.deepEqual(seen({ address: '10.0.0.9', bfd: { multihop: true } }), ['multi 10.0.0.1 10.0.0.9 ttl 1'])
+  t.deepEqual(seen({ address: '10.0.0.9', source: '192.0.2.1' }), ['single 192.0.2.1 10.0.0.9'])
+  t.deepEqual(seen({ address: '2001:db8::9' }), ['single 2001:db8::1 2001:db8::9'])
+  t.deepEqual(seen({ address: 'fe80::9', interface: 'eth1' }), ['single fe80::1 fe80::9 eth1'])
+  t.deepEqual(seen({ address: '10.1.0.9', source: '10.0.0.1' }), ['multi 10.0.0.1 10.1.0.9 ttl 1'])
+  t.deepEqual(seen({ address: '10.1.0.9', source: '10.0.0.1', ttlSecurity: 2 }), ['multi 10.0.0.1 10.1.0.9 ttl 254'])
+  // which of our addresses it has is known with the first connection
+  t.deepEqual(seen({ address: '10.1.0.9' }), [])
+  t.deepEqual(seen({ address: '10.0.0.9', disabled: true }), [])
+  // without a neighbour nobody is watched
+  t.deepEqual(seen({ address: undefined, interface: 'eth1' }), [])
+  return speaker.close()
+})
+
+test('what BFD refuses is in the status, and the session comes up; a speaker without BFD takes no peer that asks for it', async t => {
+  const net = await watched({ a: { bfd: { intervalMs: 10 } } })
+  t.is(stateOf(net.a, 'b'), 'Established')
+  t.regex(net.statusOf().bfd?.fault ?? '', /10 is not 50-60000/)
+  net.a.setPeer({ ...net.toB, bfd: {} })
+  t.is(net.statusOf().bfd?.fault, undefined)
+  t.throws(() => net.b.setPeer({ ...net.toA, bfd: {} }), { code: 'no-bfd' })
+  await net.close()
+})
