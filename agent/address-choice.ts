@@ -2,7 +2,7 @@
 // and devices of other networks have addresses too, the same ones on every node; none of them is ever taken unasked.
 import type { Address } from '../kernel/port/addresses.ts'
 import type { Link } from '../kernel/port/links.ts'
-import type { Route } from '../kernel/port/routes.ts'
+import { interfacesOf, type Route } from '../kernel/port/routes.ts'
 import { contains, type Family, familyOf, isLinkLocal, isLoopback, parseAddress, parseCidr } from '../lib/ip.ts'
 import { userPattern } from '../lib/user-pattern.ts'
 
@@ -94,7 +94,7 @@ function candidates(choice: MachineChoice, { addresses, links, route }: Machine)
         of(up.filter(({ name }) => !isOthers(name))).filter(({ address }) => contains(cidr, address)),
       )
     case 'can-reach': {
-      const onRoute = usable.filter(({ ifindex }) => ifindex === route?.ifindex)
+      const onRoute = usable.filter(({ ifindex }) => route !== undefined && interfacesOf(route).includes(ifindex))
       return onRoute.toSorted((a, b) => Number(b.address === route?.source) - Number(a.address === route?.source))
     }
   }
@@ -154,9 +154,9 @@ export function ownOf(local: readonly Address[], links: readonly Link[]): Addres
  * default route: then that of the last uplink.
  */
 export function chooseByUplink(family: Family, { local, links, defaults, last }: Uplinks): Address | string {
-  const usable = defaults.filter(r => r.ifindex !== undefined)
+  const usable = defaults.filter(r => interfacesOf(r).length > 0)
   const best = usable.reduce((least, r) => Math.min(least, r.metric ?? 0), Number.POSITIVE_INFINITY)
-  const uplinks = new Set(usable.filter(r => (r.metric ?? 0) === best).map(r => r.ifindex))
+  const uplinks = new Set(usable.filter(r => (r.metric ?? 0) === best).flatMap(interfacesOf))
   if (uplinks.size === 0) for (const link of links) if (link.name === last) uplinks.add(link.index)
   const found = local.filter(a => uplinks.has(a.ifindex))
   if (found.length === 1) return found[0]!

@@ -5,7 +5,8 @@
 import { broken, type Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
-import { ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
+import { interfacesOf, ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
+import { namedRoute, routeText } from '../kernel/reconcile/route-writes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Family } from '../lib/ip.ts'
 
@@ -27,7 +28,7 @@ const GATHER_MS = 250
 const RETRY_MS = 2000
 
 /** As `ip route` takes it, and what it leads over. */
-type Known = { text: string; device: string; ifindex: number | undefined; source: string | undefined }
+type Known = { text: string; devices: ReadonlyMap<number, string>; source: string | undefined }
 
 export class DefaultRoutes {
   readonly #deps: DefaultRoutesDeps
@@ -63,10 +64,10 @@ export class DefaultRoutes {
         return event.route.table === ROUTE_TABLE.main && isDefault(event.route)
       case 'link':
       case 'link-gone':
-        return [...this.#had.values()].some(({ device }) => device === event.link.name)
+        return [...this.#had.values()].some(({ devices }) => [...devices.values()].includes(event.link.name))
       case 'address-gone': {
         const { ifindex, address } = event.address
-        return [...this.#had.values()].some(had => had.ifindex === ifindex || had.source === address)
+        return [...this.#had.values()].some(had => had.devices.has(ifindex) || had.source === address)
       }
       default:
         return false
@@ -108,11 +109,13 @@ export class DefaultRoutes {
     const routes = (await kernel.routes({ table: ROUTE_TABLE.main, dst: DEFAULT[family] })).filter(isDefault)
     const [best] = routes.sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))
     if (best === undefined) return undefined
-    const device = (best.ifindex === undefined ? undefined : await kernel.link(best.ifindex))?.name ?? ''
-    const via = best.gateway === undefined ? '' : ` via ${best.gateway}`
-    const metric = best.metric === undefined ? '' : ` metric ${best.metric}`
-    const text = `default${via}${device === '' ? '' : ` dev ${device}`}${metric}`
-    return { text, device, ifindex: best.ifindex, source: best.source }
+    const devices = new Map<number, string>()
+    for (const index of interfacesOf(best)) {
+      const link = await kernel.link(index)
+      if (link !== undefined) devices.set(index, link.name)
+    }
+    const text = routeText(namedRoute(best, index => devices.get(index))).replace(best.dst, 'default')
+    return { text, devices, source: best.source }
   }
 
   /** Whether there is a route that was not there at the last look. */

@@ -11,6 +11,7 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { Ownership } from '../kernel/reconcile/ownership.ts'
+import { namedRoute } from '../kernel/reconcile/route-writes.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
 import { systemProgram } from '../lib/system-program.ts'
 import type { Row } from './row.ts'
@@ -65,7 +66,7 @@ async function reconciled(kernel: Kernel, ifindex: number): Promise<number> {
   const links = new LinkView(kernel)
   const table = new RouteTable(kernel, links, ownership, { confirm: false })
   const interfaceName = (await kernel.link(ifindex))?.name
-  const wanted = routes(ifindex).map(({ ifindex: _, ...route }) => ({ ...route, interfaceName }))
+  const wanted = routes(ifindex).map(route => namedRoute(route, () => interfaceName))
   return timed(async () => {
     for (const route of wanted) table.want(route.dst, route)
     await links.refresh()

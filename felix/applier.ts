@@ -346,7 +346,8 @@ export class Applier {
     for (const name of touched) this.#invalidateInterface(name, event.by)
     const { name, mtu, mac } = event.link
     const wanted = this.#linkTable.wanted().has(name)
-    const changed = touched.length > 0 || (wanted && (before?.mtu !== mtu || before?.mac !== mac))
+    const routesChanged = this.#routes.observe(event)
+    const changed = touched.length > 0 || routesChanged || (wanted && (before?.mtu !== mtu || before?.mac !== mac))
     // what is told late is how the link was before the last write of ours
     if (changed && wanted) this.#toLookAt.add(name)
     return changed

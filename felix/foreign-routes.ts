@@ -2,7 +2,7 @@
 import { broken, type Condition } from '../api/status.ts'
 import type { Author, Kernel } from '../kernel/port/kernel.ts'
 import type { Shadow } from '../kernel/reconcile/foreign-routes.ts'
-import { routeText } from '../kernel/reconcile/routes.ts'
+import { routeText } from '../kernel/reconcile/route-writes.ts'
 import { familyOf } from '../lib/ip.ts'
 
 /** A process as it was known when it was first told: it may have ended since. */
@@ -12,15 +12,15 @@ export function shadowConditions(shadows: Iterable<Shadow>, kernel: Pick<Kernel,
   return [...shadows].map(({ route, by, hides }) => {
     if (by !== undefined && !authors.has(by)) authors.set(by, kernel.authorText(by))
     const who = by && authors.get(by)
-    const text = routeText(route)
+    const text = routeText(route, ` proto ${route.protocol}`)
     const made = who === undefined ? '' : `, which ${who} made,`
     const why =
       route.dst === hides.dst ? 'has a smaller metric than that of this node' : `is more specific than ${hides.dst}`
-    const command = `ip ${familyOf(route.dst) === 'ipv6' ? '-6 ' : ''}route del ${text} proto ${route.protocol}`
+    const command = `ip ${familyOf(route.dst) === 'ipv6' ? '-6 ' : ''}route del ${text}`
     return broken('ForeignRoutesPass', {
       object: { kind: 'Route', name: route.dst },
       reason: 'ForeignRoute',
-      message: `the route ${text} proto ${route.protocol} of another program${made} ${why}: packets to pods there take it`,
+      message: `the route ${text} of another program${made} ${why}: packets to pods there take it`,
       remedy: `if it is not meant so, remove it (${command}), and what makes it; else take its addresses out of the pool`,
     })
   })

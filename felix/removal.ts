@@ -8,6 +8,7 @@ import type { ForwardChain, NftFamily } from '../kernel/port/nftables.ts'
 import type { Route } from '../kernel/port/routes.ts'
 import { lacksNftables } from '../kernel/reconcile/nft-lacks.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
+import { namedRoute } from '../kernel/reconcile/route-writes.ts'
 import { acceptRemovals } from './foreign-accepts.ts'
 import { bandwidthMarks, floatingTableName, offloadMarks, policyMarks, qosTableName } from './marks.ts'
 
@@ -42,13 +43,13 @@ export async function removeFromKernel(
   const removed: string[] = []
   const links = await kernel.links()
   const names = new Map(links.map(({ index, name }) => [index, name]))
-  const named = <T extends { ifindex?: number }>(object: T): T & { interfaceName: string } => ({
-    ...object,
-    interfaceName: names.get(object.ifindex ?? 0) ?? '',
-  })
   // read before links go: they take their routes along
-  const routes = (await kernel.routes({ table: marks.table })).filter(route => ownership.ownsRoute(named(route)))
-  const addresses = (await kernel.addresses()).filter(address => ownership.ownsAddress(named(address)))
+  const routes = (await kernel.routes({ table: marks.table })).filter(route =>
+    ownership.ownsRoute(namedRoute(route, index => names.get(index))),
+  )
+  const addresses = (await kernel.addresses()).filter(address =>
+    ownership.ownsAddress({ ...address, interfaceName: names.get(address.ifindex) ?? '' }),
+  )
   for (const link of links.filter(link => isOurs(link, ownership))) {
     await kernel.deleteLink(link.index)
     removed.push(`link ${link.name}`)

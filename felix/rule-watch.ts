@@ -5,10 +5,10 @@
 import { broken, type Condition } from '../api/status.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
-import { ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
+import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { RoutingRule } from '../kernel/port/rules.ts'
 import type { NamedRoute } from '../kernel/reconcile/objects.ts'
-import { routeText } from '../kernel/reconcile/routes.ts'
+import { namedRoute, routeText } from '../kernel/reconcile/route-writes.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains, type Family, familyOf, overlaps } from '../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
@@ -182,7 +182,9 @@ export class RuleWatch {
     if (table === undefined) return []
     const known = read.get(table)
     if (known !== undefined) return known
-    const routes = (await this.#deps.kernel.routes({ table, family })).map(route => named(route, names))
+    const routes = (await this.#deps.kernel.routes({ table, family })).map(route =>
+      namedRoute(route, index => names.get(index)),
+    )
     read.set(table, routes)
     return routes
   }
@@ -206,7 +208,8 @@ export class RuleWatch {
     names: ReadonlyMap<number, string>,
   ): Promise<NamedRoute | KernelError | undefined> {
     try {
-      const way = named(await this.#deps.kernel.lookupRoute(dst, { ...packet, ifindex }), names)
+      const found = await this.#deps.kernel.lookupRoute(dst, { ...packet, ifindex })
+      const way = namedRoute(found, index => names.get(index))
       return way.table === ROUTE_TABLE.main || leadsSame(way, hides) ? undefined : way
     } catch (error) {
       if (!(error instanceof KernelError) || error.errno === ERRNO.ENOBUFS) throw error
@@ -259,9 +262,4 @@ function fateText({ dst, hides, packet, interfaceName }: Probe, way: NamedRoute 
 
 function nameOf(rule: RoutingRule): string {
   return `${rule.family} ${rule.priority}: ${ruleText(rule)}`
-}
-
-function named({ ifindex, ...route }: Route, names: ReadonlyMap<number, string>): NamedRoute {
-  const interfaceName = ifindex === undefined ? undefined : names.get(ifindex)
-  return interfaceName === undefined ? route : { ...route, interfaceName }
 }

@@ -39,7 +39,7 @@ export type InterfaceSide = {
   /** Permanent entries. */
   neighbours: readonly { address: string; mac: string }[]
   /** In the order in which they are written: a route comes before those that need it for their gateway. */
-  routes: readonly Omit<Route, 'ifindex'>[]
+  routes: readonly Omit<Route, 'ifindex' | 'nextHops'>[]
 }
 
 /** The host side. `routeProtocol`: the rtm_protocol of the routes to the pod (FelixConfiguration.deviceRouteProtocol). */
@@ -62,7 +62,7 @@ export function hostSide(pod: PodInterface, routeProtocol: number): InterfaceSid
 }
 
 /** The route to an address of a pod on its host, over the pod's interface. */
-export function hostRoute(address: string, protocol: number): Omit<Route, 'ifindex'> {
+export function hostRoute(address: string, protocol: number): Omit<Route, 'ifindex' | 'nextHops'> {
   return {
     dst: `${address}/${addressBits(familyOf(address))}`,
     table: ROUTE_TABLE.main,

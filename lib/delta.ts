@@ -40,6 +40,11 @@ export class Delta<V> {
     for (const key of this.#seen.keys()) this.#check(key)
   }
 
+  /** What counts as the same of this key may have changed. */
+  checkAgain(key: string): void {
+    this.#check(key)
+  }
+
   /** What is left to do, removals last: what replaces an object is there before that goes. */
   *pending(): Generator<Change<V>> {
     for (const key of this.#dirty) {

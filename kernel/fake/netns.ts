@@ -12,6 +12,8 @@ import type { NftNews } from '../port/nftables.ts'
 import {
   defaultMetric,
   drops,
+  interfacesOf,
+  type NextHop,
   ROUTE_PROTOCOL,
   ROUTE_SCOPE,
   ROUTE_TABLE,
@@ -78,6 +80,8 @@ export class FakeNetns {
   /** Takes a link out with all that hangs on it; its peer is the caller's business. */
   remove(link: Link): void {
     if (link.up) this.setUp(link, false)
+    for (const [key, route] of this.routes)
+      if (interfacesOf(route).includes(link.index)) this.#takeHops(key, route, link)
     for (const address of this.addresses.filter(a => a.ifindex === link.index)) this.deleteAddress(address)
     this.#flushNeighbours(link)
     this.fdb = this.fdb.filter(entry => entry.ifindex !== link.index)
@@ -130,7 +134,7 @@ export class FakeNetns {
     // fib_sync_down_addr, and fib_disable_ip for the last IPv4 address: neither is told
     for (const [key, route] of this.routes) {
       const last = family === 'ipv4' && !this.addresses.some(a => a.ifindex === found.ifindex && isIpv4(a.address))
-      const onLink = last && route.ifindex === found.ifindex && isIpv4(route.dst)
+      const onLink = last && isIpv4(route.dst) && this.#isLast(route, found.ifindex)
       if (onLink || route.source === found.address) this.routes.delete(key)
     }
     this.tell({ type: 'address-gone', address: { ...found } })
@@ -155,7 +159,8 @@ export class FakeNetns {
   lookup(dst: string, ifindex?: number): Route | undefined {
     const length = (route: Route) => Number(route.dst.split('/')[1])
     for (const table of [ROUTE_TABLE.local, ROUTE_TABLE.main, ROUTE_TABLE.default]) {
-      const isOver = (route: Route) => [undefined, route.ifindex].includes(ifindex) || route.type !== 'unicast'
+      const isOver = (route: Route) =>
+        ifindex === undefined || interfacesOf(route).includes(ifindex) || route.type !== 'unicast'
       const found = [...this.routes.values()].filter(
         route => route.table === table && contains(route.dst, dst) && isOver(route),
       )
@@ -225,12 +230,27 @@ export class FakeNetns {
     for (const address of this.addresses.filter(a => a.ifindex === link.index && !isIpv4(a.address)))
       this.deleteAddress(address)
     for (const [key, route] of this.routes) {
-      if (route.ifindex !== link.index) continue
+      if (!this.#isLast(route, link.index)) continue
       if (!isIpv4(route.dst)) this.#dropRoute(route)
       // the addresses stay, and so do their routes in the local table; the rest goes without a word
       else if (route.type !== 'local') this.routes.delete(key)
     }
     this.#flushNeighbours(link)
+  }
+
+  /** Whether a route leads over this interface, and over no other one that is up. */
+  #isLast(route: Route, ifindex: number): boolean {
+    const interfaces = interfacesOf(route)
+    return interfaces.includes(ifindex) && !interfaces.some(each => each !== ifindex && this.links.get(each)?.up)
+  }
+
+  /** What a link that goes away leaves of a route with several next hops: of IPv4 nothing, and nobody is told (fib_sync_down_dev). */
+  #takeHops(key: string, route: Route, link: Link): void {
+    const { nextHops, ...rest } = route
+    const [first, ...others] = isIpv4(route.dst) ? [] : (nextHops ?? []).filter(hop => hop.ifindex !== link.index)
+    if (first === undefined) this.routes.delete(key)
+    else if (others.length > 0) this.routes.set(key, { ...rest, nextHops: [first, ...others] })
+    else this.routes.set(key, { ...rest, gateway: first.gateway!, ifindex: first.ifindex })
   }
 
   #flushNeighbours(link: Link): void {
@@ -268,23 +288,45 @@ export class FakeNetns {
     const refuse = (errno: number, detail: string) => new KernelError(errno, operation, route.dst, detail)
     const out = canonical(route)
     if (drops(route.type)) return out
-    if (route.ifindex !== undefined) {
-      const link = this.links.get(route.ifindex)
+    if (out.nextHops !== undefined) {
+      // rt6_qualify_for_ecmp
+      if (!isIpv4(route.dst) && out.nextHops.some(({ gateway }) => gateway === undefined))
+        throw refuse(ERRNO.EINVAL, 'several next hops need gateways')
+      for (const hop of out.nextHops) this.#reach(route, hop, refuse)
+      return out
+    }
+    const ifindex = this.#reach(route, route, refuse)
+    return ifindex === undefined ? out : { ...out, ifindex }
+  }
+
+  /** The interface of a next hop that holds; undefined where none is named and none needed. */
+  #reach(
+    { dst, scope }: Route,
+    { gateway, ifindex, onlink }: Partial<NextHop>,
+    refuse: (errno: number, detail: string) => KernelError,
+  ): number | undefined {
+    if (ifindex !== undefined) {
+      const link = this.links.get(ifindex)
       if (link === undefined) throw refuse(ERRNO.ENODEV, 'no such link')
       if (!link.up) throw refuse(ERRNO.ENETDOWN, 'link is down')
-    } else if (route.gateway === undefined || route.onlink) throw refuse(ERRNO.ENODEV, 'no link named')
-    if (route.gateway === undefined || route.onlink || isLinkLocal(route.gateway)) return out
-    if (isIpv4(route.dst) && route.scope !== ROUTE_SCOPE.universe) throw refuse(ERRNO.EINVAL, 'scope and gateway')
-    const via = this.lookup(route.gateway, route.ifindex)
+    } else if (gateway === undefined || onlink) throw refuse(ERRNO.ENODEV, 'no link named')
+    if (gateway === undefined || onlink || isLinkLocal(gateway)) return ifindex
+    if (isIpv4(dst) && scope !== ROUTE_SCOPE.universe) throw refuse(ERRNO.EINVAL, 'scope and gateway')
+    const via = this.lookup(gateway, ifindex)
     if (via?.type === 'local') throw refuse(ERRNO.EINVAL, 'the gateway is an address of this host')
     const reached = via !== undefined && via.type === 'unicast' && via.gateway === undefined
-    if (!reached) throw refuse(isIpv4(route.dst) ? ERRNO.ENETUNREACH : ERRNO.EHOSTUNREACH, 'no route to the gateway')
-    return { ...out, ifindex: via.ifindex }
+    if (!reached) throw refuse(isIpv4(dst) ? ERRNO.ENETUNREACH : ERRNO.EHOSTUNREACH, 'no route to the gateway')
+    return via.ifindex
   }
 }
 
 /** A route with the fields that the kernel tells, and no others. */
 function canonical({ ...route }: Route): Route {
+  const [first, second] = route.nextHops ?? []
+  if (first !== undefined && second === undefined) {
+    const { weight: _, ...only } = first
+    Object.assign(route, only, { nextHops: undefined })
+  }
   if (route.metric === defaultMetric(route.dst)) delete route.metric
   if (!isIpv4(route.dst)) route.scope = ROUTE_SCOPE.universe
   if (!route.onlink) delete route.onlink
@@ -293,13 +335,23 @@ function canonical({ ...route }: Route): Route {
   return route
 }
 
+function sameNextHops(some: readonly NextHop[], others: readonly NextHop[]): boolean {
+  const texts = (hops: readonly NextHop[]) =>
+    hops
+      .map(hop => `${hop.gateway} ${hop.ifindex}`)
+      .toSorted()
+      .join()
+  return texts(some) === texts(others)
+}
+
 function describes(wanted: Route, found: Route): boolean {
   return (
     wanted.type === found.type &&
     wanted.protocol === found.protocol &&
     (wanted.scope === found.scope || !isIpv4(found.dst)) &&
     (wanted.gateway === undefined || wanted.gateway === found.gateway) &&
-    (wanted.ifindex === undefined || drops(found.type) || wanted.ifindex === found.ifindex)
+    (wanted.ifindex === undefined || drops(found.type) || wanted.ifindex === found.ifindex) &&
+    (wanted.nextHops === undefined || !isIpv4(found.dst) || sameNextHops(wanted.nextHops, found.nextHops ?? []))
   )
 }
 

@@ -21,7 +21,7 @@ import type {
   NftRuleset,
   NftTableName,
 } from '../port/nftables.ts'
-import { ROUTE_TABLE, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
+import { interfacesOf, ROUTE_TABLE, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
@@ -202,7 +202,7 @@ class FakeKernel implements Kernel {
         (protocol === undefined || route.protocol === protocol) &&
         (type === undefined || route.type === type) &&
         (dst === undefined || route.dst === dst) &&
-        (ifindex === undefined || route.ifindex === ifindex),
+        (ifindex === undefined || interfacesOf(route).includes(ifindex)),
     )
     return structuredClone(all)
   }

@@ -46,7 +46,7 @@ import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
-import type { LookedUp, Route, RouteChange, RouteFilter } from '../port/routes.ts'
+import { interfacesOf, type LookedUp, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import { readOrAbsent, type SysctlFamily } from '../port/sysctls.ts'
@@ -478,7 +478,7 @@ function matches(route: Route, { table, protocol, type, ifindex }: RouteFilter):
     (type === undefined || route.type === type) &&
     (table === undefined || route.table === table) &&
     (protocol === undefined || route.protocol === protocol) &&
-    (ifindex === undefined || route.ifindex === ifindex)
+    (ifindex === undefined || interfacesOf(route).includes(ifindex))
   )
 }
 
@@ -499,10 +499,13 @@ function fdbText({ mac, dst, ifindex }: FdbEntry): string {
 }
 
 /** A route as `ip route` would say it, as far as it names the object. */
-function routeText({ dst, type, gateway, ifindex, table, metric }: Route): string {
+function routeText({ dst, type, gateway, ifindex, nextHops, table, metric }: Route): string {
   const parts = [type === 'unicast' ? dst : `${type} ${dst}`]
-  if (gateway !== undefined) parts.push(`via ${gateway}`)
-  if (ifindex !== undefined) parts.push(`dev ${ifindex}`)
+  for (const hop of nextHops ?? [{ gateway, ifindex }]) {
+    if (nextHops !== undefined) parts.push('nexthop')
+    if (hop.gateway !== undefined) parts.push(`via ${hop.gateway}`)
+    if (hop.ifindex !== undefined) parts.push(`dev ${hop.ifindex}`)
+  }
   if (metric !== undefined) parts.push(`metric ${metric}`)
   return `${parts.join(' ')} table ${table}`
 }

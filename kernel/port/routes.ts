@@ -33,7 +33,7 @@ export function drops(type: RouteType): boolean {
 /**
  * A route of one table. Its identity in the kernel is (table, dst, metric); see `routeKey`. A route that the kernel
  * tells has no `metric` when it has its family's default one, no `ifindex` when its type drops packets, scope 0 when
- * it is IPv6 (that family has no scopes), and neither gateway nor ifindex when it has several next hops.
+ * it is IPv6 (that family has no scopes), and neither gateway, ifindex nor onlink when it has several next hops.
  */
 export type Route = {
   /** Canonical CIDR; the default route is `0.0.0.0/0` or `::/0`. */
@@ -46,10 +46,21 @@ export type Route = {
   ifindex?: number
   /** The gateway is reachable on `ifindex` although no route says so (RTNH_F_ONLINK). */
   onlink?: boolean
+  /**
+   * Two or more, in place of `gateway`, `ifindex` and `onlink`: each flow takes one of them (RTA_MULTIPATH). Their order means
+   * nothing. Those of an IPv6 route need gateways. The kernel keeps a next hop whose link is down, and uses it again when the
+   * link is up.
+   */
+  nextHops?: readonly NextHop[]
+  /** The next hop object that it goes by. What that has is told in the other fields, unless net.ipv4.nexthop_compat_mode is 0. */
+  nextHopId?: number
   metric?: number
   source?: string
   mtu?: number
 }
+
+/** One of several next hops of a route. `weight`: its share of the flows in relation to the others, 1-256; absent: 1. */
+export type NextHop = { gateway?: string; ifindex: number; onlink?: boolean; weight?: number }
 
 /** Linux looks for all of these by itself but `dst`, a canonical CIDR: of that it tells the whole table, of which little is read. */
 export type RouteFilter = {
@@ -64,7 +75,8 @@ export type RouteFilter = {
 /**
  * One element of a route batch: `replace` adds or overwrites whatever has the same key (NLM_F_CREATE | NLM_F_REPLACE);
  * `add` is refused with EEXIST when the key is taken; `delete` removes only a route that has every field that is given,
- * and succeeds when there is none. IPv4 cannot say "metric 0" there: without a metric it takes the smallest of any.
+ * and succeeds when there is none. IPv4 cannot say "metric 0" there: without a metric it takes the smallest of any. Of several
+ * next hops IPv6 cannot say which: it takes the whole route, whatever they are.
  */
 export type RouteChange = { verb: 'replace' | 'add' | 'delete'; route: Route }
 
@@ -91,6 +103,12 @@ export type RoutePort = {
    * would: ENETUNREACH (no route), EINVAL (blackhole, or over IPv4 a source that cannot be), EHOSTUNREACH (unreachable), EACCES (prohibit).
    */
   lookupRoute(dst: string, packet?: LookedUp): Promise<Route>
+}
+
+/** The indices of the interfaces that a route leads over. */
+export function interfacesOf({ ifindex, nextHops }: Pick<Route, 'ifindex' | 'nextHops'>): readonly number[] {
+  if (nextHops !== undefined) return nextHops.map(hop => hop.ifindex)
+  return ifindex === undefined ? [] : [ifindex]
 }
 
 /** The metric of a route that names none: IPv6 has no metric 0 for users (IP6_RT_PRIO_USER in net/ipv6.h). */

@@ -4,7 +4,7 @@ import { addressBits, familyOf } from '../../lib/ip.ts'
 import type { Address } from '../port/addresses.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NftChain, NftElements, NftFamily, NftRule, NftSet, NftTable } from '../port/nftables.ts'
-import { defaultMetric, type Route } from '../port/routes.ts'
+import { defaultMetric, type NextHop, type Route } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 
 export type WantedLink = {
@@ -21,7 +21,11 @@ export type WantedLink = {
 }
 
 /** Routes that drop packets have no interface. */
-export type NamedRoute = Omit<Route, 'ifindex'> & { interfaceName?: string }
+export type NamedRoute = Omit<Route, 'ifindex' | 'nextHops'> & {
+  interfaceName?: string
+  nextHops?: readonly NamedNextHop[]
+}
+export type NamedNextHop = Omit<NextHop, 'ifindex'> & { interfaceName: string }
 export type NamedAddress = Omit<Address, 'ifindex' | 'tentative'> & { interfaceName: string }
 export type NamedNeighbour = Omit<Neighbour, 'ifindex' | 'proxy'> & { interfaceName: string }
 export type NamedFdbEntry = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }

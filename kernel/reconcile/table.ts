@@ -7,10 +7,17 @@ import { Delta } from '../../lib/delta.ts'
 import { ERRNO } from '../port/error.ts'
 import type { Author } from '../port/kernel.ts'
 import { Authors } from './authors.ts'
+import { KeysByInterface } from './keys-by-interface.ts'
 import type { ObjectKind, ObjectName, Outcome, Refusal, WriteFailure } from './outcome.ts'
 
 /** `add` must be refused with EEXIST when the key is taken, where the kernel can do that for this kind. */
-export type Write<V> = { verb: 'add' | 'replace' | 'delete'; key: string; value: V }
+export type Write<V> = {
+  verb: 'add' | 'replace' | 'delete'
+  key: string
+  value: V
+  /** Set by the driver where what it wrote is `value` only as things are now: that. */
+  shown?: V
+}
 
 /**
  * Which objects are read: all that there are, or at least those that may be ours, where others have so many of this kind that
@@ -24,6 +31,8 @@ export type TableDriver<V> = {
   /** Whether the kernel's object is the wanted one. */
   same(wanted: V, seen: V): boolean
   interfaceOf(value: V): string | undefined
+  /** Those of an object that is on several, which `interfaceOf` has none of; whether it is the wanted one depends on their links. */
+  interfacesOf?(value: V): readonly string[] | undefined
   /** Whether an object carries our mark. */
   owns(seen: V): boolean
   /** What tells an object's owner, such as `protocol 12`. */
@@ -56,8 +65,7 @@ export class KernelTable<V> {
   readonly #driver: TableDriver<V>
   readonly #confirms: boolean
   readonly #delta: Delta<V>
-  /** Keys that are wanted or were seen on each interface. */
-  readonly #onInterface = new Map<string, Set<string>>()
+  readonly #onInterface: KeysByInterface<V>
   /** Keys that were right and then were not. */
   readonly #broken = new Set<string>()
   /** Who was told to have changed a wanted key last. */
@@ -74,6 +82,7 @@ export class KernelTable<V> {
     this.#driver = driver
     this.#confirms = confirm
     this.#delta = new Delta((a, b) => driver.same(a, b))
+    this.#onInterface = new KeysByInterface(driver)
   }
 
   /** Wants the object of `key` to be `value`, or to be gone. Memory only. */
@@ -99,7 +108,7 @@ export class KernelTable<V> {
 
   /** Whether anything on an interface is wanted or was seen. */
   concerns(interfaceName: string): boolean {
-    return this.#onInterface.has(interfaceName)
+    return this.#onInterface.of(interfaceName) !== undefined
   }
 
   /** The kernel may have changed unseen: the next `apply` reads everything again. */
@@ -121,9 +130,21 @@ export class KernelTable<V> {
 
   /** An interface was made anew by us: what was seen on it went with the old one, and nobody else took it. */
   forgetInterface(interfaceName: string): void {
-    for (const key of [...(this.#onInterface.get(interfaceName) ?? [])])
-      if (this.#interfaceOf(this.#delta.seen().get(key)) === interfaceName) this.#saw(key, undefined)
+    for (const key of [...(this.#onInterface.of(interfaceName) ?? [])])
+      if (this.#onInterface.isOn(this.#delta.seen().get(key), interfaceName)) this.#saw(key, undefined)
     this.invalidateInterface(interfaceName)
+  }
+
+  /** The link of an interface is another way than it was; returns whether objects on several interfaces are not as wanted then. */
+  linkChanged(interfaceName: string): boolean {
+    let isWrong = false
+    for (const key of this.#onInterface.of(interfaceName) ?? []) {
+      const wanted = this.#delta.wanted().get(key)
+      if (wanted === undefined || this.#driver.interfacesOf?.(wanted) === undefined) continue
+      this.#delta.checkAgain(key)
+      isWrong ||= !this.holds(key)
+    }
+    return isWrong
   }
 
   /** The same for the objects that `concerned` answers true to. Looks at every object that was seen. */
@@ -206,20 +227,28 @@ export class KernelTable<V> {
     this.#delta.resync(kept)
     this.#onInterface.clear()
     for (const values of [this.#delta.wanted(), kept])
-      for (const [key, value] of values) this.#track(key, this.#interfaceOf(value))
+      for (const [key, value] of values) this.#onInterface.add(key, value)
     for (const key of held) if (!this.holds(key)) this.#broken.add(key)
     for (const key of this.#dropped) if (!kept.has(key)) this.#dropped.delete(key)
   }
 
   async #readInterface(name: string, by: Author | undefined): Promise<void> {
-    const known = [...(this.#onInterface.get(name) ?? [])]
+    const known = [...(this.#onInterface.of(name) ?? [])]
     for (const key of known) if (this.holds(key) || this.#broken.has(key)) this.#authors.changed(key, by)
     if (this.#driver.listInterface === undefined)
       return this.#readKeys(known.map(key => [key, this.#anyValue(key)] as const))
     const found = new Map<string, V>()
     for (const [key, value] of await this.#driver.listInterface(name)) if (!found.has(key)) found.set(key, value)
-    for (const key of known) if (!found.has(key)) this.#look(key, undefined)
+    // what is on several interfaces may have left this one alone
+    const elsewhere: [string, V][] = []
+    for (const key of known) {
+      const value = this.#anyValue(key)
+      if (found.has(key)) continue
+      if (this.#driver.interfacesOf?.(value) === undefined) this.#look(key, undefined)
+      else elsewhere.push([key, value])
+    }
     for (const [key, value] of found) this.#look(key, value)
+    await this.#readKeys(elsewhere)
   }
 
   async #readKeys(objects: readonly (readonly [string, V])[]): Promise<void> {
@@ -272,7 +301,7 @@ export class KernelTable<V> {
     for (const [i, failure] of (await this.#send(puts)).entries()) {
       const put = puts[i]!
       if (failure === undefined) {
-        this.#saw(put.key, put.value)
+        this.#saw(put.key, put.shown ?? put.value)
         done.push(put)
       } else if (failure.errno === ERRNO.EEXIST && (put.verb === 'add' || covers > 0)) taken.push(put)
       else outcome.refused.push({ ...this.#name(put.key, put.value), ...failure })
@@ -368,33 +397,9 @@ export class KernelTable<V> {
   /** Keeps the keys by interface while `change` alters what is wanted or seen under a key. */
   #tracked(key: string, change: () => void): void {
     const [wanted, seen] = [this.#delta.wanted(), this.#delta.seen()]
-    const wantedBefore = this.#interfaceOf(wanted.get(key))
-    const seenBefore = this.#interfaceOf(seen.get(key))
+    const [wantedBefore, seenBefore] = [wanted.get(key), seen.get(key)]
     change()
-    const wantedNow = this.#interfaceOf(wanted.get(key))
-    const seenNow = this.#interfaceOf(seen.get(key))
-    if (wantedBefore !== wantedNow && wantedBefore !== seenNow) this.#untrack(key, wantedBefore)
-    if (seenBefore !== wantedNow && seenBefore !== seenNow) this.#untrack(key, seenBefore)
-    if (wantedNow !== wantedBefore && wantedNow !== seenBefore) this.#track(key, wantedNow)
-    if (seenNow !== wantedBefore && seenNow !== seenBefore) this.#track(key, seenNow)
-  }
-
-  #track(key: string, interfaceName: string | undefined): void {
-    if (interfaceName === undefined) return
-    const keys = this.#onInterface.get(interfaceName)
-    if (keys === undefined) this.#onInterface.set(interfaceName, new Set([key]))
-    else keys.add(key)
-  }
-
-  #untrack(key: string, interfaceName: string | undefined): void {
-    if (interfaceName === undefined) return
-    const keys = this.#onInterface.get(interfaceName)
-    keys?.delete(key)
-    if (keys?.size === 0) this.#onInterface.delete(interfaceName)
-  }
-
-  #interfaceOf(value: V | undefined): string | undefined {
-    return value === undefined ? undefined : this.#driver.interfaceOf(value)
+    this.#onInterface.changed(key, wantedBefore, seenBefore, wanted.get(key), seen.get(key))
   }
 
   /** Some value that has this key; the key must be wanted or seen. */

@@ -97,6 +97,29 @@ test('a default route that the kernel dropped without a word, with the last addr
   t.is(told().find(({ object }) => object?.name === '0.0.0.0/0')?.reason, 'DefaultRouteLost')
 })
 
+test('a default route over two links is told with both, and is missed when the last of them goes', async t => {
+  const { kernel, followed, pass, told } = await aMachine(t)
+  const { index: second } = await kernel.createLink({ kind: 'dummy', name: 'eth1' })
+  await kernel.setLink('eth1', { up: true })
+  await kernel.addAddress({ ifindex: second, address: '198.51.100.11', length: 24, scope: ROUTE_SCOPE.universe })
+  const nextHops = [
+    { gateway: '192.0.2.1', ifindex: (await kernel.link('eth0'))!.index },
+    { gateway: '198.51.100.1', ifindex: second, weight: 2 },
+  ]
+  const common = { table: ROUTE_TABLE.main, type: 'unicast', protocol: ROUTE_PROTOCOL.static, scope: 0 } as const
+  await kernel.changeRoutes([{ verb: 'add', route: { ...common, dst: '0.0.0.0/0', nextHops } }])
+  followed.start()
+  await pass(1000)
+  await kernel.setLink('eth0', { up: false })
+  await pass(5000)
+  t.deepEqual(told(), [], 'the other way is left')
+  await kernel.setLink('eth1', { up: false })
+  await pass(1000)
+  await pass(4000)
+  const text = 'default nexthop via 192.0.2.1 dev eth0 nexthop via 198.51.100.1 dev eth1 weight 2'
+  t.true(told()[0]?.remedy.includes(`ip route add ${text}`), told()[0]?.remedy)
+})
+
 test('a look that the kernel refuses is taken again by itself, so that a lost route is told', async t => {
   const { kernel, clock, route, pass } = await aMachine(t)
   let told: readonly Condition[] = []

@@ -3,6 +3,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { Condition } from '../../api/status.ts'
 import { RuleWatch } from '../../felix/rule-watch.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/port/routes.ts'
+import { namedRoute } from '../../kernel/reconcile/route-writes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { dualStack, type OnNode, onNode } from './foreign-node.ts'
 import { isRoot, sweep } from './netns.ts'
@@ -16,8 +17,8 @@ async function watchRules({ kernel }: OnNode) {
   const clock = new ManualClock()
   const told = new Map<string, Condition>()
   const names = new Map((await kernel.links()).map(({ index, name }) => [index, name]))
-  const routes = (await kernel.routes({ table: 254 })).flatMap(({ ifindex, ...route }) =>
-    route.protocol === ROUTE_PROTOCOL.kernel ? [] : [{ ...route, interfaceName: names.get(ifindex ?? 0) ?? '' }],
+  const routes = (await kernel.routes({ table: 254 })).flatMap(route =>
+    route.protocol === ROUTE_PROTOCOL.kernel ? [] : [namedRoute(route, index => names.get(index))],
   )
   let changes = 0
   const watch = new RuleWatch({

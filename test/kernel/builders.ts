@@ -51,6 +51,18 @@ export function block(dst: string): Route {
   return { dst, table: ROUTE_TABLE.main, type: 'blackhole', protocol: ROUTE_PROTOCOL.blocks, scope: 0 }
 }
 
+/** Two links that are up, with the addresses 10.1.0.1/24 and fd00:1::1/64, and 10.2.0.1/24 and fd00:2::1/64. */
+export async function twoUplinks(kernel: Kernel): Promise<[first: number, second: number]> {
+  const up = async (name: string, peer: string, of: number) => {
+    const ifindex = await veth(kernel, name, peer)
+    for (const end of [name, peer]) await kernel.setLink(end, { up: true })
+    await kernel.addAddress({ ifindex, address: `10.${of}.0.1`, length: 24, scope: 0 })
+    await kernel.addAddress({ ifindex, address: `fd00:${of}::1`, length: 64, scope: 0, noDad: true })
+    return ifindex
+  }
+  return [await up('up1', 'far1', 1), await up('up2', 'far2', 2)]
+}
+
 /** A route to one pod. */
 export function workload(dst: string, ifindex: number): Route {
   const { boot: protocol } = ROUTE_PROTOCOL

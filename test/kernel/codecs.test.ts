@@ -12,7 +12,7 @@ import {
   parseQdisc,
   shapingIfindex,
 } from '../../kernel/netlink/route/shaping.ts'
-import type { Route } from '../../kernel/port/routes.ts'
+import type { NextHop, Route } from '../../kernel/port/routes.ts'
 import { type Bucket, sameBucket } from '../../kernel/port/shaping.ts'
 import { fromHex, toHex } from '../../lib/bytes.ts'
 import { block } from './builders.ts'
@@ -25,6 +25,20 @@ function written(body: (w: NlWriter) => void): Message {
 const octet = fc.integer({ min: 0, max: 255 })
 const ipv4 = fc.tuple(octet, octet, octet, octet).map(parts => parts.join('.'))
 const gateways = fc.oneof(ipv4, fc.constantFrom('fe80::1', '2001:db8::a:1'))
+const present = <T extends object>(fields: T): T =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as T
+const ifindexes = fc.integer({ min: 1, max: 2 ** 31 - 1 })
+const nextHops = fc.array(
+  fc
+    .record({
+      gateway: fc.option(gateways, { nil: undefined }),
+      ifindex: ifindexes,
+      onlink: fc.constantFrom(true as const, undefined),
+      weight: fc.option(fc.integer({ min: 2, max: 256 }), { nil: undefined }),
+    })
+    .map((hop): NextHop => present(hop) as NextHop),
+  { minLength: 2, maxLength: 64 },
+)
 const routes = fc
   .record({
     dst: fc.oneof(
@@ -35,15 +49,16 @@ const routes = fc
     protocol: octet,
     scope: fc.constantFrom(0, 200, 253),
     gateway: fc.option(gateways, { nil: undefined }),
-    ifindex: fc.option(fc.integer({ min: 1, max: 2 ** 31 - 1 }), { nil: undefined }),
+    ifindex: fc.option(ifindexes, { nil: undefined }),
     onlink: fc.constantFrom(true, undefined),
+    nextHops: fc.option(nextHops, { nil: undefined }),
     metric: fc.option(fc.integer({ min: 1, max: 1023 }), { nil: undefined }),
     source: fc.option(ipv4, { nil: undefined }),
     mtu: fc.option(fc.integer({ min: 68, max: 65535 }), { nil: undefined }),
   })
-  .map((fields): Route => {
-    const present = Object.entries(fields).filter(([, value]) => value !== undefined)
-    return { ...(Object.fromEntries(present) as typeof fields), type: 'unicast' }
+  .map(({ gateway, ifindex, onlink, nextHops, ...fields }): Route => {
+    const way = nextHops === undefined ? { gateway, ifindex, onlink } : { nextHops }
+    return { ...(present({ ...fields, ...way }) as Omit<Route, 'type'>), type: 'unicast' }
   })
 
 test('what is written of a route reads back the same', t => {
@@ -74,6 +89,41 @@ test('a blackhole with protocol 80 is the message that iproute2 sends', t => {
   const message = written(w => emitRoute(w, block('172.25.0.128/26')))
   // rtmsg: AF_INET, /26, table main, proto 80, scope universe, RTN_BLACKHOLE; RTA_DST
   t.is(toHex(message.body), '021a0000fe50000600000000' + '08000100ac190080')
+})
+
+test('several next hops are the message that iproute2 sends, and a deletion in IPv6 names none of them', t => {
+  const nextHops: NextHop[] = [
+    { gateway: '10.9.0.2', ifindex: 3, weight: 3 },
+    { gateway: 'fe80::1', ifindex: 5, onlink: true },
+  ]
+  const route: Route = { dst: '10.51.0.0/24', table: 254, type: 'unicast', protocol: 80, scope: 0, nextHops }
+  const message = written(w => emitRoute(w, route))
+  // ip route add 10.51.0.0/24 proto 80 nexthop via 10.9.0.2 dev v0 weight 3 nexthop via inet6 fe80::1 dev w0 onlink
+  const first = '1000' + '00' + '02' + '03000000' + '080005000a090002'
+  const second = '2000' + '04' + '00' + '05000000' + '160012000a00' + 'fe800000000000000000000000000001' + '0000'
+  t.is(toHex(message.body), `02180000fe50000100000000${'080001000a330000'}${'34000900'}${first}${second}`)
+  t.deepEqual(parseRoute(message), route)
+  const six: Route = { ...route, dst: 'fd00:51::/64', nextHops: [{ ...nextHops[1]!, onlink: true }, nextHops[1]!] }
+  const gone = written(w => emitRoute(w, six, { forDelete: true }))
+  t.is(parseRoute(gone)?.nextHops, undefined)
+})
+
+test('next hops that are cut short end the list, whatever their octets are', t => {
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 80 }), octets => {
+      const message = written(w => emitRoute(w, block('10.0.0.0/8')))
+      const body = new NlWriter().put(message.body).attrBytes(9, octets).done()
+      const hops = parseRoute({ ...message, body })?.nextHops ?? []
+      t.true(hops.length <= octets.length / 8)
+    }),
+  )
+})
+
+test('a route by a next hop object names that and nothing that it has', t => {
+  const route: Route = { dst: '10.51.0.0/24', table: 254, type: 'unicast', protocol: 80, scope: 0, nextHopId: 7 }
+  const message = written(w => emitRoute(w, { ...route, gateway: '10.9.0.2', ifindex: 3, onlink: true }))
+  t.is(toHex(message.body), '02180000fe50000100000000' + '080001000a330000' + '08001e0007000000')
+  t.deepEqual(parseRoute(message), route)
 })
 
 test('every message of a datagram is found, and one that is cut short is not', t => {

@@ -1,13 +1,17 @@
 import test from 'ava'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { kernelContract, type World } from './contract.ts'
+import { multipathSuite } from './multipath-suite.ts'
+import { nextHopsContract } from './next-hops-contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
 import { shapingContract } from './shaping-contract.ts'
 
 kernelContract(test, open)
+nextHopsContract(test, open)
 nftablesContract(test, open)
 routeTableSuite(test, open)
+multipathSuite(test, open)
 shapingContract(test, open)
 
 function open(): World {

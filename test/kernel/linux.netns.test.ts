@@ -5,6 +5,8 @@ import type { KernelEvent } from '../../kernel/port/kernel.ts'
 import type { LinkSpec } from '../../kernel/port/links.ts'
 import { eventually } from '../felix/node-kernel.ts'
 import { kernelContract, type World } from './contract.ts'
+import { multipathSuite } from './multipath-suite.ts'
+import { nextHopsContract } from './next-hops-contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
@@ -26,8 +28,10 @@ if (isRoot) {
     return { node, otherProgram, podPath: pod.path, missingKind, close }
   }
   kernelContract(test, open)
+  nextHopsContract(test, open)
   nftablesContract(test, open)
   routeTableSuite(test, open)
+  multipathSuite(test, open)
   shapingContract(test, open)
 
   test('the settings of an interface that comes are told as new, in each family, and those that are written later are not', async t => {

@@ -11,16 +11,16 @@ import {
   type RouteFilter,
 } from '../../kernel/port/routes.ts'
 import { LinkView } from '../../kernel/reconcile/link-view.ts'
-import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import type { Outcome } from '../../kernel/reconcile/outcome.ts'
 import { type Marks, Ownership } from '../../kernel/reconcile/ownership.ts'
+import { namedRoute } from '../../kernel/reconcile/route-writes.ts'
 import { RouteTable } from '../../kernel/reconcile/routes.ts'
 import { add, block, ours, refusals, veth, workload } from './builders.ts'
 import type { World } from './contract.ts'
 
 const OURS: Marks = { table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks, interfacePrefix: 'cali' }
 
-type Setting = {
+export type Setting = {
   kernel: Kernel
   cali: number
   eth: number
@@ -304,7 +304,7 @@ export function routeTableSuite(test: TestFn, open: () => World): void {
   })
 }
 
-async function setting(kernel: Kernel): Promise<Setting> {
+export async function setting(kernel: Kernel): Promise<Setting> {
   const cali = await veth(kernel, 'cali0', 'p0')
   const eth = await veth(kernel, 'eth0', 'p1')
   for (const name of ['lo', 'cali0', 'p0', 'eth0', 'p1']) await kernel.setLink(name, { up: true })
@@ -326,13 +326,13 @@ async function setting(kernel: Kernel): Promise<Setting> {
   await links.refresh()
   const ownership = new Ownership(OURS)
   const table = new RouteTable(spy, links, ownership, { confirm: false })
-  const want = (route: Route) => table.want(route.dst, named(route, links))
+  const want = (route: Route) =>
+    table.want(
+      route.dst,
+      namedRoute(route, index => links.nameOf(index)),
+    )
   const apply = (mayRemove = true) => table.apply(() => mayRemove)
   return { kernel, cali, eth, sent, reads, table, links, ownership, want, apply }
-}
-
-function named({ ifindex, ...route }: Route, links: LinkView): NamedRoute {
-  return ifindex === undefined ? route : { ...route, interfaceName: links.nameOf(ifindex) }
 }
 
 /** One route of every shape that Margay writes. */
@@ -349,7 +349,7 @@ function everyKind(cali: number): Route[] {
 }
 
 /** Lets a table apply whenever an event says so, and gives the means to wait for what comes of it. */
-function selfHealing({ kernel, table, links, apply }: Setting) {
+export function selfHealing({ kernel, table, links, apply }: Setting) {
   let running: Promise<unknown> = Promise.resolve()
   const monitor = kernel.monitor(event => {
     const touched = links.observe(event)

@@ -75,12 +75,14 @@ export const RTA = {
   priority: 6,
   prefsrc: 7,
   metrics: 8,
+  multipath: 9,
   table: 15,
   mark: 16,
   via: 18,
   ipProto: 27,
   sport: 28,
   dport: 29,
+  nhId: 30,
 } as const
 export const RTAX = { mtu: 2 } as const
 export const RTM_F = { cloned: 0x200, lookupTable: 0x1000, fibMatch: 0x2000 } as const

@@ -1,13 +1,23 @@
 // Routes on the wire: rtmsg is family u8 | dst length u8 | src length u8 | tos u8 | table u8 | protocol u8 | scope u8 |
 // type u8 | flags u32. Hazards: a metric of 0 in a deletion means any metric, so IPv6's default is always spelt out
 // there; IPv6 dumps dropping routes with `lo` as their device.
-import { addressBits, addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
-import { defaultMetric, drops, type LookedUp, type Route, type RouteFilter, type RouteType } from '../../port/routes.ts'
+import { addressBits, addressBytes, type Family, familyOf, formatAddress } from '../../../lib/ip.ts'
+import {
+  defaultMetric,
+  drops,
+  type LookedUp,
+  type NextHop,
+  type Route,
+  type RouteFilter,
+  type RouteType,
+} from '../../port/routes.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
 import { RTA, RTAX, RTM_F, RTNH_F } from './numbers.ts'
 
 const RTMSG = 12
+/** rtnexthop: length u16 | flags u8 | weight less one u8 | ifindex i32, and attributes. */
+const RTNEXTHOP = 8
 
 /** rtm_type by name (RTN_* of linux/rtnetlink.h). */
 const TYPE = {
@@ -38,21 +48,56 @@ export function emitRoute(w: NlWriter, route: Route, { forDelete = false }: { fo
   const slash = route.dst.indexOf('/')
   const length = Number(route.dst.slice(slash + 1))
   const family = familyOf(route.dst)
-  const flags = route.onlink ? RTNH_F.onlink : 0
+  const flags = route.onlink && route.nextHopId === undefined ? RTNH_F.onlink : 0
   const wireFamily = family === 'ipv4' ? AF.inet : AF.inet6
   emitHeader(w, wireFamily, [length, 0], route.table, route.protocol, route.scope, TYPE[route.type], flags)
   if (length > 0) w.attrAddress(RTA.dst, route.dst.slice(0, slash))
   if (route.table > 255) w.attrU32(RTA.table, route.table)
-  if (route.ifindex !== undefined && !drops(route.type)) w.attrU32(RTA.oif, route.ifindex)
-  if (route.gateway !== undefined) {
-    const { gateway } = route
-    if (familyOf(gateway) === family) w.attrAddress(RTA.gateway, gateway)
-    else w.nest(RTA.via, () => w.u16(familyOf(gateway) === 'ipv4' ? AF.inet : AF.inet6).put(addressBytes(gateway)))
-  }
+  const { nextHops, nextHopId } = route
+  if (nextHopId !== undefined) w.attrU32(RTA.nhId, nextHopId)
+  else if (nextHops === undefined) {
+    if (route.ifindex !== undefined && !drops(route.type)) w.attrU32(RTA.oif, route.ifindex)
+    if (route.gateway !== undefined) emitGateway(w, family, route.gateway)
+    // of IPv6 each next hop that a deletion names is deleted by itself, and the rest of the route stays
+  } else if (family === 'ipv4' || !forDelete)
+    w.nest(RTA.multipath, () => {
+      for (const hop of nextHops) emitNextHop(w, family, hop)
+    })
   const metric = route.metric ?? (forDelete ? defaultMetric(route.dst) : 0)
   if (metric !== 0) w.attrU32(RTA.priority, metric)
   if (route.source !== undefined) w.attrAddress(RTA.prefsrc, route.source)
   if (route.mtu !== undefined) w.nest(RTA.metrics, () => w.attrU32(RTAX.mtu, route.mtu!))
+}
+
+function emitGateway(w: NlWriter, family: Family, gateway: string): void {
+  if (familyOf(gateway) === family) w.attrAddress(RTA.gateway, gateway)
+  else w.nest(RTA.via, () => w.u16(familyOf(gateway) === 'ipv4' ? AF.inet : AF.inet6).put(addressBytes(gateway)))
+}
+
+function emitNextHop(w: NlWriter, family: Family, { gateway, ifindex, onlink, weight = 1 }: NextHop): void {
+  // where an attribute has its type an rtnexthop has flags and weight
+  w.nest((onlink ? RTNH_F.onlink : 0) | ((weight - 1) << 8), () => {
+    w.u32(ifindex)
+    if (gateway !== undefined) emitGateway(w, family, gateway)
+  })
+}
+
+function parseNextHops(value: Buffer): NextHop[] {
+  const hops: NextHop[] = []
+  for (let at = 0; at + RTNEXTHOP <= value.length; ) {
+    const length = value.readUInt16LE(at)
+    if (length < RTNEXTHOP || at + length > value.length) break
+    const hop: NextHop = { ifindex: value.readInt32LE(at + 4) }
+    eachAttribute(value.subarray(at, at + length), RTNEXTHOP, (attribute, octets) => {
+      if (attribute === RTA.gateway) hop.gateway = formatAddress(octets)
+      else if (attribute === RTA.via) hop.gateway = formatAddress(octets.subarray(2))
+    })
+    if (value[at + 2]! & RTNH_F.onlink) hop.onlink = true
+    if (value[at + 3]! > 0) hop.weight = value[at + 3]! + 1
+    hops.push(hop)
+    at += (length + 3) & ~3
+  }
+  return hops
 }
 
 /** RTM_GETROUTE for the way to one address, of such packets. */
@@ -134,6 +179,8 @@ export function parseWay({ body }: Message): Route | undefined {
     else if (attribute === RTA.oif) route.ifindex = value.readUInt32LE(0)
     else if (attribute === RTA.gateway) route.gateway = formatAddress(value)
     else if (attribute === RTA.via) route.gateway = formatAddress(value.subarray(2))
+    else if (attribute === RTA.multipath) route.nextHops = parseNextHops(value)
+    else if (attribute === RTA.nhId) route.nextHopId = value.readUInt32LE(0)
     else if (attribute === RTA.priority) route.metric = value.readUInt32LE(0)
     else if (attribute === RTA.prefsrc) route.source = formatAddress(value)
     else if (attribute === RTA.metrics)
