@@ -1,7 +1,7 @@
 // The Kubernetes kinds that Margay reads, as far as it reads them; policies are in policy-parts.ts. Everything else in them is
 // kept as it came.
 import * as z from 'zod'
-import { objectMeta } from './meta.ts'
+import { condition, objectMeta } from './meta.ts'
 
 export const node = z.looseObject({
   metadata: objectMeta,
@@ -46,11 +46,56 @@ export const namespace = z.looseObject({
 
 export const serviceAccount = z.looseObject({ metadata: objectMeta })
 
+export const service = z.looseObject({
+  metadata: objectMeta,
+  spec: z
+    .looseObject({
+      type: z.string().default('ClusterIP'),
+      /** `None`, or empty: it has no address. */
+      clusterIP: z.string().optional(),
+      /** `clusterIP`, and the one of the other family. */
+      clusterIPs: z.array(z.string()).optional(),
+      externalIPs: z.array(z.string()).optional(),
+      /** Whether a node takes what comes from outside for endpoints of all nodes (`Cluster`, or absent) or for its own alone (`Local`). */
+      externalTrafficPolicy: z.string().optional(),
+      loadBalancerIP: z.string().optional(),
+      loadBalancerClass: z.string().optional(),
+      ipFamilies: z.array(z.enum(['IPv4', 'IPv6'])).optional(),
+      ipFamilyPolicy: z.string().optional(),
+      selector: z.record(z.string(), z.string()).optional(),
+      ports: z.array(z.looseObject({ port: z.int(), protocol: z.string().optional() })).optional(),
+    })
+    .prefault({}),
+  status: z
+    .looseObject({
+      loadBalancer: z
+        .looseObject({ ingress: z.array(z.looseObject({ ip: z.string().optional() })).optional() })
+        .optional(),
+      conditions: z.array(condition).optional(),
+    })
+    .optional(),
+})
+
+/** Of an endpoint. Absent or null stands for ready, for serving as it is ready, and for not terminating. */
+const endpointConditions = z.looseObject({
+  ready: z.boolean().nullish(),
+  serving: z.boolean().nullish(),
+  terminating: z.boolean().nullish(),
+})
+
 /** Some of the addresses behind a Service, which the label SERVICE_NAME names. */
 export const endpointSlice = z.looseObject({
   metadata: objectMeta,
   addressType: z.string(),
-  endpoints: z.array(z.looseObject({ addresses: z.array(z.string()).optional() })).optional(),
+  endpoints: z
+    .array(
+      z.looseObject({
+        addresses: z.array(z.string()).optional(),
+        conditions: endpointConditions.nullish(),
+        nodeName: z.string().nullish(),
+      }),
+    )
+    .optional(),
   ports: z.array(z.looseObject({ port: z.int().optional(), protocol: z.string().optional() })).optional(),
 })
 

@@ -445,6 +445,20 @@ export const kinds = {
     schema: core.namespace,
     columns: [{ name: 'STATUS', path: ['status', 'phase'] }],
   },
+  Service: {
+    ...V1,
+    plural: 'services',
+    singular: 'service',
+    shortNames: ['svc'],
+    namespaced: true,
+    status: true,
+    schema: core.service,
+    columns: [
+      spec('TYPE', 'type'),
+      spec('CLUSTER-IP', 'clusterIP'),
+      spec('EXTERNALPOLICY', 'externalTrafficPolicy', true),
+    ],
+  },
   ServiceAccount: {
     ...V1,
     plural: 'serviceaccounts',

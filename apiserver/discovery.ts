@@ -10,7 +10,7 @@ const VERBS = ['create', 'delete', 'deletecollection', 'get', 'list', 'patch', '
 const STATUS_VERBS = ['get', 'patch', 'update']
 const CORE = ''
 /** What `kubectl get all` means. */
-const CATEGORIES: Partial<Record<Kind, readonly string[]>> = { Pod: ['all'] }
+const CATEGORIES: Partial<Record<Kind, readonly string[]>> = { Pod: ['all'], Service: ['all'] }
 
 const rows = Object.entries(kinds) as [Kind, KindRow][]
 const groups = [...new Set(rows.map(([, { group }]) => group))].filter(group => group !== CORE)

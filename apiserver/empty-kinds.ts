@@ -1,9 +1,6 @@
-// Kinds of Kubernetes that clients list without being asked to (`kubectl cluster-info`, `get all`, `get events`), and of
-// which this server holds none: their lists are empty, and nothing can be written.
-const EMPTY = [
-  { plural: 'services', singular: 'service', kind: 'Service', shortNames: ['svc'], categories: ['all'] },
-  { plural: 'events', singular: 'event', kind: 'Event', shortNames: ['ev'], categories: [] },
-] as const
+// Kinds of Kubernetes that clients list without being asked to (`kubectl get events`), and of which this server holds none:
+// their lists are empty, and nothing can be written.
+const EMPTY = [{ plural: 'events', singular: 'event', kind: 'Event', shortNames: ['ev'], categories: [] }] as const
 
 const VERBS = ['list']
 

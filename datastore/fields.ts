@@ -70,6 +70,11 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
     metadata: { ...OTHERS.metadata, annotations: named(Object.values(RECEIPT_ANNOTATION)) },
   },
   ServiceAccount: { metadata: LABELLED },
+  Service: {
+    metadata: IDENTITY,
+    spec: { type: true, clusterIP: true, clusterIPs: true, externalIPs: true, externalTrafficPolicy: true },
+    status: { loadBalancer: { ingress: { ip: true } } },
+  },
   EndpointSlice: {
     metadata: LABELLED,
     addressType: true,
@@ -89,7 +94,14 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
 
 /** Kinds that a server may be without: a CRD that nobody applied, a group of Kubernetes that margay-api lacks, an older Calico's resources. */
 export const MAY_BE_ABSENT: ReadonlySet<Kind> = new Set<Kind>([
-  ...(['ServiceAccount', 'EndpointSlice', 'KubernetesNetworkPolicy', 'ClusterNetworkPolicy', 'Tier'] as const),
+  ...([
+    'ServiceAccount',
+    'Service',
+    'EndpointSlice',
+    'KubernetesNetworkPolicy',
+    'ClusterNetworkPolicy',
+    'Tier',
+  ] as const),
   ...(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'StagedKubernetesNetworkPolicy'] as const),
 ])
 

@@ -264,6 +264,39 @@ ${apps.map(app => `  - {from: [{podSelector: {matchLabels: {app: ${app}}}}], por
   },
 )
 
+withKubectl('kubectl applies, changes, shows and deletes a Service, and what is behind it', async t => {
+  const { kubectl } = t.context
+  await kubectl('apply -f -', CORE)
+  const objects = (policy: string) => `apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.10
+  clusterIPs: [10.96.0.10]
+  externalTrafficPolicy: ${policy}
+  ports: [{port: 80, protocol: TCP}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-x, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints: [{addresses: [10.1.0.1], nodeName: n1, conditions: {ready: false, serving: true, terminating: true}}]
+`
+  t.like(await kubectl('apply -f -', objects('Cluster')), { code: 0, err: '' })
+  t.like(await kubectl('apply -f -', objects('Local')), { code: 0, err: '' })
+  t.regex(
+    (await kubectl('get svc -A -o wide')).out,
+    /TYPE +CLUSTER-IP +EXTERNALPOLICY +AGE\nshop +web +LoadBalancer +10\.96\.0\.10 +Local/,
+  )
+  const { out } = await kubectl('get endpointslices -n shop -o json')
+  t.like((JSON.parse(out) as { items: { endpoints: object[] }[] }).items[0]!.endpoints[0], {
+    ...{ nodeName: 'n1', conditions: { ready: false, serving: true, terminating: true } },
+  })
+  t.like(await kubectl('delete svc web -n shop'), { code: 0 })
+  t.is((await kubectl('get svc -A -o name')).out, '')
+})
+
 withKubectl("a field of Calico's Node is refused with the annotation that is meant", async t => {
   const { kubectl } = t.context
   await kubectl('apply -f -', CORE)
@@ -285,7 +318,7 @@ withKubectl(
   28,
 )
 
-withKubectl('kubectl cluster-info and get events work on a server that holds neither services nor events', async t => {
+withKubectl('kubectl cluster-info and get events work on a server that holds no services and no events', async t => {
   const { kubectl } = t.context
   const { code, out } = await kubectl('cluster-info')
   t.is(code, 0)

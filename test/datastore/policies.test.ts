@@ -35,6 +35,21 @@ test('labels that are none, and a spec that is absent, do not refuse a policy', 
   }
 })
 
+test('of a Service what decides about announcing its addresses is kept, and of what it lacks nothing is made up', t => {
+  const told = {
+    metadata: { name: 's', namespace: 'n', annotations: { a: 'b' } },
+    spec: { clusterIP: '10.96.0.1', externalIPs: ['192.0.2.1'], externalTrafficPolicy: 'Local', ports: [{ port: 80 }] },
+    status: { loadBalancer: { ingress: [{ ip: '192.0.2.2', ipMode: 'VIP' }, { hostname: 'x' }] } },
+  }
+  const { item } = read('Service', told)
+  t.deepEqual(item, {
+    metadata: { name: 's', namespace: 'n' },
+    spec: { type: 'ClusterIP', clusterIP: '10.96.0.1', externalIPs: ['192.0.2.1'], externalTrafficPolicy: 'Local' },
+    status: { loadBalancer: { ingress: [{ ip: '192.0.2.2' }, {}] } },
+  })
+  t.deepEqual(read('Service', { metadata: { name: 's', namespace: 'n' } }).item?.spec, { type: 'ClusterIP' })
+})
+
 test('of a Namespace the annotations that count for its pods are kept, and no others', t => {
   const names = ['ipv4pools', 'ipv6pools', 'ipFamilies', 'allowedSourcePrefixes']
   const said = Object.fromEntries(names.map(name => [`cni.projectcalico.org/${name}`, '[]']))
