@@ -91,8 +91,14 @@ export class BgpDaemon {
   async reload({ dryRun = false }: { dryRun?: boolean } = {}): Promise<Reloaded> {
     const next = parseConfigFile(readFileSync(this.#path, 'utf8'))
     const old = this.#file
+    // of the speaker's own this one can change while it runs
+    const { multipath } = next.speaker
+    const fixed = ({ speaker, control, kernel, mrt }: ConfigFile) => {
+      const { multipath: _, ...others } = speaker
+      return { speaker: others, control, kernel, mrt }
+    }
     for (const field of ['speaker', 'control', 'kernel', 'mrt'] as const)
-      if (!isDeepStrictEqual(old[field], next[field]))
+      if (!isDeepStrictEqual(fixed(old)[field], fixed(next)[field]))
         throw new BadRequest(
           `${field === 'speaker' ? 'asn, routerId and their like' : field} cannot change while the program runs: restart it`,
         )
@@ -100,6 +106,7 @@ export class BgpDaemon {
     if (dryRun) return plan
     for (const { peer, because } of plan.resets) this.#deps.log.warn({ peer, because }, 'reload resets this session')
     this.#file = next
+    this.#speaker.setMultipath(multipath)
     for (const name of plan.removed) {
       this.#speaker.removePeer(name)
       this.#sessions.forget(name)

@@ -11,6 +11,8 @@ export type Reloaded = {
   added: string[]
   removed: string[]
   changed: string[]
+  /** The use of several paths changes, without a reset. */
+  multipath: boolean
   networks: { announced: string[]; withdrawn: string[] }
 }
 
@@ -27,6 +29,7 @@ export function reloadPlan(old: ConfigFile, next: ConfigFile, speaker: Pick<Spea
     added: [...after.keys()].filter(name => !before.has(name)),
     removed: [...before.keys()].filter(name => !after.has(name)),
     changed: changed.map(([name]) => name),
+    multipath: !isDeepStrictEqual(old.speaker.multipath, next.speaker.multipath),
     networks: {
       announced: next.networks.filter(n => !isDeepStrictEqual(was.get(n.prefix), n)).map(n => n.prefix),
       withdrawn: [...was.keys()].filter(prefix => !next.networks.some(n => n.prefix === prefix)),

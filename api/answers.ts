@@ -132,6 +132,12 @@ const candidate = z.looseObject({
   peer: z.string(),
   pathId: z.number(),
   best: z.boolean(),
+  /** Packets go over it: the best one, and with multipath others. Absent in answers of versions without it. */
+  used: z.boolean().optional(),
+  /** Its share among those that are used; absent: all have the same. */
+  weight: z.number().optional(),
+  /** Why it is not used although no step before the tie breaks removed it. */
+  unused: z.string().optional(),
   /** The decision step that left the best one alone, or in which another accepted one lost. */
   step: z.string().optional(),
   import: z.object({ accepted: z.boolean(), reason: z.string(), detail: z.string() }),
@@ -156,6 +162,8 @@ export const reloadAnswer = z.object({
   added: z.array(z.string()),
   removed: z.array(z.string()),
   changed: z.array(z.string()),
+  /** The use of several paths changes; absent in answers of versions that have one path of each prefix. */
+  multipath: z.boolean().optional(),
   networks: z.object({ announced: z.array(z.string()), withdrawn: z.array(z.string()) }),
 })
 

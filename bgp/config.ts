@@ -10,6 +10,8 @@ import type { Community } from './wire/communities.ts'
 
 /** Where a peer listens that names no port (RFC 4271 §8.2.1). */
 export const BGP_PORT = 179
+/** Most paths of a prefix that can be used together. */
+export const MOST_PATHS = 64
 
 export type SpeakerConfig = {
   /** 1-4294967295 (RFC 6793). */
@@ -36,13 +38,16 @@ export type SpeakerConfig = {
  * its tie breaks (a-e). Peers are told of the best one alone, or by ADD-PATH of all.
  */
 export type Multipath = {
-  /** Most paths of a prefix that are used, 1-64. */
+  /** Most paths of a prefix that are used, 1 to `MOST_PATHS`. */
   paths: number
-  /** Paths of external peers alone, of internal ones alone, or both together: then step d does not tell them apart. */
-  of: 'ebgp' | 'ibgp' | 'merge'
+  /**
+   * Paths of external peers alone; of internal ones alone; of either, those of the best one's kind; or both together: then step d
+   * does not tell them apart.
+   */
+  of: 'ebgp' | 'ibgp' | 'either' | 'merge'
   /** 'length' (default): AS paths of one length are equal; 'same': only those with the same AS numbers. */
   asPath?: 'length' | 'same'
-  /** Shares by the link bandwidth community (draft-ietf-idr-link-bandwidth), where every path that is used has one. Absent: equal shares. */
+  /** Shares by the link bandwidth community (RFC 10005), where every path that is used has one. Absent: equal shares. */
   weights?: 'link-bandwidth'
 }
 

@@ -2,13 +2,14 @@
 // and no socket is left.
 // Over 400 lines: what an owner may ask of a speaker, a few lines each; the parts have files of their own.
 
+import { isDeepStrictEqual } from 'node:util'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { BfdPaths } from './bfd-paths.ts'
 import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
-import { type Network, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
+import { type Multipath, type Network, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
 import type { AddressFamily } from './family.ts'
 import { FaultLog } from './fault-log.ts'
 import type { Heard } from './hearing.ts'
@@ -181,6 +182,14 @@ export class Speaker {
     if (clusterId === before) return
     this.#config = clusterId === undefined ? config : { ...config, clusterId }
     this.#rib.setClusterId(clusterId ?? config.routerId)
+  }
+
+  /** Other rules for the use of several paths; undefined: one of each prefix. No session ends. */
+  setMultipath(multipath: Multipath | undefined): void {
+    const { multipath: before, ...config } = this.#config
+    if (isDeepStrictEqual(multipath, before)) return
+    this.#config = multipath === undefined ? config : { ...config, multipath }
+    this.#rib.setMultipath(multipath)
   }
 
   peers(): PeerStatus[] {

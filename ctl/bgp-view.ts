@@ -2,7 +2,7 @@
 import type { Candidate, ReloadAnswer, RouteAnswer } from '../api/answers.ts'
 import { renderTable } from './render.ts'
 
-/** The best candidate first and marked; then to whom it is not announced. Pure. */
+/** The best candidate first, marked `>`, then those that are used with it, marked `=`; then to whom it is not announced. Pure. */
 export function renderRoute({ prefix, candidates, withheld }: RouteAnswer, format: 'table' | 'wide'): string {
   if (candidates.length === 0) return `${prefix}: nobody announces it\n`
   const wide = format === 'wide'
@@ -12,10 +12,10 @@ export function renderRoute({ prefix, candidates, withheld }: RouteAnswer, forma
     renderTable(
       ['', 'PEER', 'NEXT HOP', 'AS PATH', 'LOCAL PREF', 'MED', ...(wide ? more : []), 'DECISION'],
       candidates.map(candidate => {
-        const { best, peer, pathId, attributes: a } = candidate
+        const { best, used, peer, pathId, attributes: a } = candidate
         const communities = [...(a.communities ?? []), ...(a.extendedCommunities ?? []), ...(a.largeCommunities ?? [])]
         return [
-          best ? '>' : '',
+          best ? '>' : used ? '=' : '',
           peer === '' ? 'this speaker' : peer,
           a.nextHop ?? '',
           a.asPath ?? '',
@@ -30,15 +30,26 @@ export function renderRoute({ prefix, candidates, withheld }: RouteAnswer, forma
   ].join('')
 }
 
-function decisionOf({ best, step, import: verdict, stale }: Candidate): string {
+function decisionOf({ best, used, weight, unused, step, import: verdict, stale }: Candidate): string {
   const kept = stale === undefined ? '' : `, stale (${stale})`
   if (!verdict.accepted) return `not accepted: ${verdict.reason}, ${verdict.detail}${kept}`
-  if (best) return `${step === 'only' ? 'best: the only one' : `best by ${step}`}${kept}`
-  return `${step === undefined ? 'not considered' : `lost by ${step}`}${kept}`
+  const share = weight === undefined ? '' : `, share ${weight}`
+  if (best) return `${step === 'only' ? 'best: the only one' : `best by ${step}`}${share}${kept}`
+  if (used) return `used too, lost by ${step}${share}${kept}`
+  const equal = unused === undefined ? '' : `, ${UNUSED[unused] ?? unused}`
+  return `${step === undefined ? 'not considered' : `lost by ${step}`}${equal}${kept}`
+}
+
+/** Why a path that is equal to the best one is not used with it. */
+const UNUSED: Readonly<Record<string, string>> = {
+  kind: 'of a kind that multipath leaves out',
+  'as-path': 'with another AS path',
+  'next-hop': 'with a next hop that is used',
+  limit: 'and multipath has all its paths',
 }
 
 /** One line per thing that changes. Pure. */
-export function renderReload({ resets, added, removed, changed, networks }: ReloadAnswer): string {
+export function renderReload({ resets, added, removed, changed, multipath, networks }: ReloadAnswer): string {
   const lines = [
     ...resets.map(({ peer, because }) => `peer ${peer} is reset: ${because.join(', ')}`),
     ...added.map(peer => `peer ${peer} is new`),
@@ -46,6 +57,7 @@ export function renderReload({ resets, added, removed, changed, networks }: Relo
     ...changed
       .filter(name => !resets.some(({ peer }) => peer === name))
       .map(peer => `peer ${peer} changes and stays up`),
+    ...(multipath === true ? ['the use of several paths changes, and no session is reset for it'] : []),
     ...networks.announced.map(prefix => `${prefix} is announced`),
     ...networks.withdrawn.map(prefix => `${prefix} is withdrawn`),
   ]

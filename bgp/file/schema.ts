@@ -1,7 +1,7 @@
 // The fields of margay-bgp's file; DESIGN section 8 is their documentation.
 import * as z from 'zod'
 import { familyOf, isLinkLocal } from '../../lib/ip.ts'
-import type { Network } from '../config.ts'
+import { MOST_PATHS, type Network } from '../config.ts'
 import {
   asn,
   between,
@@ -85,6 +85,13 @@ const collector = z
 /** RFC 7854 §3.2. */
 const DEFAULT_MAX_RETRY = 720
 
+const multipath = z.strictObject({
+  paths: between(1, MOST_PATHS, `a number of paths, 1-${MOST_PATHS}`),
+  of: z.enum(['ebgp', 'ibgp', 'either', 'merge'], 'write ebgp, ibgp, either or merge'),
+  asPath: z.enum(['length', 'same'], 'write length or same').optional(),
+  weights: z.literal('link-bandwidth', 'write link-bandwidth, or leave it out for equal shares').optional(),
+})
+
 const kernel = z.union(
   [
     z.literal('none'),
@@ -107,6 +114,7 @@ export const file = z.strictObject({
   clusterId: identifier.optional(),
   confederation: z.strictObject({ identifier: asn, members: distinct(asn) }).optional(),
   alwaysCompareMed: z.boolean('write true or false').optional(),
+  multipath: multipath.optional(),
   listen: z.array(listenEndpoint).default([]),
   control: path(SOCKET_PATH_OCTETS).optional(),
   kernel: kernel.default('none'),

@@ -3,6 +3,8 @@
 // keeps only the paths that are best in it. Hazard: comparing paths in pairs would make the result depend on the order of
 // arrival, because MED counts only between routes of one neighbour AS. Step e (interior cost) is absent: this speaker does
 // not know interior costs.
+import { MOST_PATHS, type Multipath } from '../config.ts'
+import type { HopFacts } from './hop-facts.ts'
 import type { AttributeFacts } from './store/attribute-facts.ts'
 import { SET_FLAG } from './store/attribute-facts.ts'
 import type { PathTable } from './store/path-table.ts'
@@ -21,6 +23,12 @@ export type StepName =
   | 'peer-address'
   | 'path-id'
 
+/**
+ * Why a path that no step before the tie breaks removed is not used beside the best one: it is of another kind (`Multipath.of`), its
+ * AS path is another one, its next hop is there already, or there are as many as may be.
+ */
+export type UnusedReason = 'kind' | 'as-path' | 'next-hop' | 'limit'
+
 /** Per peer index. Index 0 is this speaker: its own networks. */
 export type PeerFacts = {
   /** 1 for a peer outside the AS and outside the confederation. */
@@ -31,6 +39,9 @@ export type PeerFacts = {
 }
 
 export type Columns = { paths: PathTable; facts: AttributeFacts; peers: PeerFacts }
+
+/** By what paths are used beside the best one. */
+type Beside = { rule: Multipath; hops: Pick<HopFacts, 'nextHop' | 'samePath'> }
 
 type DecisionOptions = { alwaysCompareMed: boolean }
 
@@ -111,31 +122,76 @@ export class Decision {
   readonly #steps: readonly { name: StepName; load: Load }[]
   /** The steps from MED on. The steps before MED are one comparison of `preference`. */
   readonly #late: readonly { name: StepName; load: Load }[]
+  readonly #med: Load
+  /** The steps after MED. */
+  readonly #order: readonly { name: StepName; load: Load }[]
   #keys = new Float64Array(64)
+  readonly #pair = new Uint32Array(2)
 
   constructor(options: DecisionOptions) {
     this.#steps = steps(options)
-    this.#late = this.#steps.slice(this.#steps.findIndex(({ name }) => name === 'med'))
+    const med = this.#steps.findIndex(({ name }) => name === 'med')
+    this.#late = this.#steps.slice(med)
+    this.#med = this.#steps[med]!.load
+    this.#order = this.#steps.slice(med + 1)
   }
 
   /** The best of the first `count` (at least 1) of `slots`, as `decide` finds it, without saying why. */
   best(slots: Uint32Array, count: number, columns: Columns): number {
-    const { paths, facts } = columns
-    const { preference } = facts
-    let least = Number.POSITIVE_INFINITY
-    let kept = 0
-    for (let i = 0; i < count; i++) {
-      const slot = slots[i]!
-      // a network of our own is preferred to everything, and a prefix has at most one
-      if (paths.peer(slot) === 0) return slot
-      const own = preference[paths.accepted(slot)]!
-      if (own > least) continue
-      if (own < least) kept = 0
-      least = own
-      slots[kept++] = slot
-    }
+    const kept = preferred(slots, count, columns)
     if (kept > 1) this.#run(this.#late, slots, kept, columns)
     return slots[0]!
+  }
+
+  /**
+   * Moves the paths that are used together to the front of `slots`, the best first, the others in the order in which they would be
+   * best, and returns how many there are. MED counts over the whole set first; only then paths are compared with the best one, so
+   * the order of arrival does not matter. `unused` is called with each path that is left out after the steps before the tie breaks.
+   */
+  equals(
+    slots: Uint32Array,
+    count: number,
+    columns: Columns,
+    { rule, hops }: Beside,
+    unused?: (slot: number, because: UnusedReason) => void,
+  ): number {
+    const kept = this.#keepLeast(this.#med, slots, preferred(slots, count, columns), columns)
+    if (kept < 2) return kept
+    if (kept === 2) {
+      if (this.#compare(slots[0]!, slots[1]!, columns) > 0) slots.subarray(0, 2).reverse()
+    } else slots.subarray(0, kept).sort((a, b) => this.#compare(a, b, columns))
+    let used = 1
+    for (let i = 1; i < kept; i++) {
+      const slot = slots[i]!
+      const because = unusedBecause(slots, used, slot, columns, { rule, hops })
+      if (because === undefined) slots[used++] = slot
+      else unused?.(slot, because)
+    }
+    return used
+  }
+
+  /** Which of two paths would be best of those that MED leaves: negative for the first. */
+  #compare(a: number, b: number, columns: Columns): number {
+    const pair = this.#pair
+    const keys = this.#keys
+    pair[0] = a
+    pair[1] = b
+    for (const { load } of this.#order) {
+      load(columns, pair, 2, keys)
+      if (keys[0] !== keys[1]) return keys[0]! - keys[1]!
+    }
+    return 0
+  }
+
+  #keepLeast(load: Load, slots: Uint32Array, count: number, columns: Columns): number {
+    if (count > this.#keys.length) this.#keys = new Float64Array(count * 2)
+    const keys = this.#keys
+    load(columns, slots, count, keys)
+    let least = keys[0]!
+    for (let i = 1; i < count; i++) if (keys[i]! < least) least = keys[i]!
+    let kept = 0
+    for (let i = 0; i < count; i++) if (keys[i] === least) slots[kept++] = slots[i]!
+    return kept
   }
 
   /**
@@ -175,6 +231,47 @@ export class Decision {
     }
     throw new Error('two paths of one peer share a path id')
   }
+}
+
+/** Keeps the paths that are best in the steps before MED, in front, and returns how many there are. */
+function preferred(slots: Uint32Array, count: number, { paths, facts: { preference } }: Columns): number {
+  let least = Number.POSITIVE_INFINITY
+  let kept = 0
+  for (let i = 0; i < count; i++) {
+    const slot = slots[i]!
+    // a network of our own is preferred to everything, and a prefix has at most one
+    if (paths.peer(slot) === 0) {
+      slots[0] = slot
+      return 1
+    }
+    const own = preference[paths.accepted(slot)]!
+    if (own > least) continue
+    if (own < least) kept = 0
+    least = own
+    slots[kept++] = slot
+  }
+  return kept
+}
+
+/** Why a path that MED left is not used beside the first `used` of `slots`, of which the first is the best. */
+function unusedBecause(
+  slots: Uint32Array,
+  used: number,
+  slot: number,
+  { paths, peers: { external } }: Columns,
+  { rule, hops }: Beside,
+): UnusedReason | undefined {
+  const best = slots[0]!
+  const kind = external[paths.peer(best)]!
+  if (rule.of !== 'merge') {
+    const wanted = rule.of === 'ebgp' ? 1 : rule.of === 'ibgp' ? 0 : kind
+    if (kind !== wanted || external[paths.peer(slot)] !== wanted) return 'kind'
+  }
+  const set = paths.accepted(slot)
+  if (rule.asPath === 'same' && !hops.samePath(paths.accepted(best), set)) return 'as-path'
+  const hop = hops.nextHop(set)
+  for (let i = 0; i < used; i++) if (hops.nextHop(paths.accepted(slots[i]!)) === hop) return 'next-hop'
+  return used < Math.min(rule.paths, MOST_PATHS) ? undefined : 'limit'
 }
 
 function loadMed({ paths, facts: { med } }: Columns, slots: Uint32Array, count: number, keys: Float64Array): void {

@@ -1,7 +1,7 @@
 // Why a prefix is routed as it is: every path to it, the result of import, and the step of the decision process in which
 // the path lost.
 
-import type { StepName } from './decision.ts'
+import type { StepName, UnusedReason } from './decision.ts'
 import type { Importer, ImportVerdict } from './in/importer.ts'
 import type { RibPeerState } from './peer-state.ts'
 import { parseSet, type RouteAttributes } from './store/attribute-set.ts'
@@ -16,6 +16,12 @@ export type ExplainedPath = {
   /** After import when accepted, else as received. */
   attributes: RouteAttributes
   best: boolean
+  /** Packets go over it: the best one, and with `multipath` others that are equal to it. */
+  used: boolean
+  /** Its share among those that are used, 1-255; absent: all have the same. */
+  weight?: number
+  /** Why it is not used, where no step before the tie breaks removed it. */
+  unused?: UnusedReason
   /** For the best one: the step that left it alone. For another accepted one: the step it lost in. */
   step?: StepName
   import: ImportVerdict
@@ -25,7 +31,7 @@ export type ExplainedPath = {
 
 export type Explanation = {
   prefix: string
-  /** The best first, then the accepted ones, then the others. */
+  /** The best first, then those used with it, then the other accepted ones, then the others. */
   candidates: readonly ExplainedPath[]
   /** Per export group that withholds the best path: the reason, and the peers it concerns. */
   withheld: readonly { peers: readonly string[]; reason: string }[]
@@ -52,12 +58,15 @@ export function explainPrefix(
       pathId: paths.pathId(slot),
       attributes: accepted === 0 ? importer.read(received, from) : parseSet(table.store.view(accepted)),
       best,
+      used: decided?.used.has(slot) ?? false,
+      weight: decided?.used.get(slot) || undefined,
+      unused: decided?.unused.get(slot),
       step: best ? decided.step : decided?.lost.get(slot),
       import: from.index === 0 ? OWN : verdict(table, slot, importer.explain(received, from, prefix, table.prefixes)),
       stale: (marks & MARK.longLived) !== 0 ? 'long-lived' : (marks & MARK.stale) !== 0 ? 'restart' : undefined,
     })
   }
-  const order = ({ best, import: { accepted } }: ExplainedPath) => (best ? 0 : accepted ? 1 : 2)
+  const order = ({ best, used, import: { accepted } }: ExplainedPath) => (best ? 0 : used ? 1 : accepted ? 2 : 3)
   candidates.sort((a, b) => order(a) - order(b) || (a.peer < b.peer ? -1 : 1))
   const withheld = []
   for (const group of decided === undefined ? [] : table.groups.all) {

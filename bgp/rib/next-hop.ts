@@ -63,11 +63,16 @@ export function isOnLink(nextHop: Uint8Array, networks: readonly LinkNetwork[] |
   return sameFamily.length === 0 || networks.some(network => holdsAddress(network, nextHop, 0, length))
 }
 
-/** Text of a next hop: of two IPv6 addresses the global one, when there is one. */
-export function formatNextHop(octets: Uint8Array): string {
-  if (octets.length !== 32) return formatAddress(octets)
+/** The address that packets go to: of two IPv6 addresses the global one, when there is one. */
+export function usedNextHop(octets: Uint8Array): Uint8Array {
+  if (octets.length !== 32) return octets
   const global = octets.subarray(0, 16)
-  return formatAddress(global.some(octet => octet !== 0) ? global : octets.subarray(16))
+  return global.some(octet => octet !== 0) ? global : octets.subarray(16)
+}
+
+/** Its text. */
+export function formatNextHop(octets: Uint8Array): string {
+  return formatAddress(usedNextHop(octets))
 }
 
 export function octetsOf(address: number): Uint8Array {

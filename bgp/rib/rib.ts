@@ -5,7 +5,7 @@
 import type { Clock } from '../../lib/clock.ts'
 import { addressBytes, cidr, ipv4Number } from '../../lib/ip.ts'
 import type { Log } from '../../lib/log.ts'
-import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
+import type { Multipath, Network, PeerConfig, SpeakerConfig } from '../config.ts'
 import { type AddressFamily, perFamily, unicastFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
 import type { RouteSink } from '../port.ts'
@@ -16,7 +16,9 @@ import { countsIn } from './counts.ts'
 import { Decision } from './decision.ts'
 import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
+import { HopFacts } from './hop-facts.ts'
 import { Importer } from './in/importer.ts'
+import { Multipaths } from './multipaths.ts'
 import { localPeer, originated } from './own-networks.ts'
 import { Owners } from './owners.ts'
 import { RibPeerState } from './peer-state.ts'
@@ -28,7 +30,9 @@ import { SelectedRoutes } from './selected-route.ts'
 import { type SpeakerNumbers, speakerNumbers } from './speaker-numbers.ts'
 import { AttributeFacts } from './store/attribute-facts.ts'
 import { AttributeStore } from './store/attribute-store.ts'
+import { PathGroups } from './store/path-groups.ts'
 import { MARK } from './store/path-table.ts'
+import { ownerPeer } from './store/set-owner.ts'
 import { FamilyTable } from './table.ts'
 import type { FamilyCounts, PeerCounts, PeerDown, RibEvent, RibPeer } from './types.ts'
 
@@ -58,6 +62,8 @@ export class Rib implements RibReader {
   readonly #deps: RibDeps
   readonly #store: AttributeStore
   readonly #facts = new AttributeFacts()
+  readonly #hops: HopFacts
+  readonly #multipaths: Multipaths
   readonly #importer: Importer
   readonly #tables: Record<AddressFamily, FamilyTable>
   readonly #adjRibIn: AdjRibIn
@@ -77,12 +83,16 @@ export class Rib implements RibReader {
     this.#speaker = speakerNumbers(config)
     this.#deps = deps
     this.#store = new AttributeStore(set => this.#forget(set))
-    this.#selectedRoutes = new SelectedRoutes(this.#store)
+    const peerOf = (set: number) => this.#peers.byIndex[ownerPeer(this.#store.owner(set))]!.peer
+    this.#hops = new HopFacts(this.#store, set => peerOf(set).interface)
+    const pathGroups = new PathGroups(this.#store, group => this.#selectedRoutes.forgetGroup(group))
+    this.#selectedRoutes = new SelectedRoutes(this.#store, pathGroups, peerOf)
     this.#importer = new Importer(this.#store, this.#facts, this.#speaker)
     this.#local = new RibPeerState(0, localPeer(config), this.#speaker)
     this.#local.source.local = true
     this.#peers = new Peers(this.#local, this.#speaker, () => this.#allTables().every(({ quiet }) => quiet))
     const decision = new Decision({ alwaysCompareMed: config.alwaysCompareMed ?? false })
+    this.#multipaths = new Multipaths(config.multipath, { decision, hops: this.#hops, groups: pathGroups })
     const report = (event: RibEvent) => this.#event(event)
     let groupNumber = 0
     const groups = {
@@ -99,11 +109,12 @@ export class Rib implements RibReader {
         facts: this.#facts,
         importer: this.#importer,
         decision,
+        multipaths: this.#multipaths,
         groups,
         peers: this.#peers.facts,
         owners: config.owners && new Owners(config.owners),
         peerState: index => this.#peers.byIndex[index]!,
-        selected: (where, prefix, now, before) => this.#selected(where, prefix, now, before),
+        selected: (where, prefix, now, group, before) => this.#selected(where, prefix, now, group, before),
         busy: () => this.#work(),
         wake: peer => this.#pending(this.#peers.byIndex[peer]!.peer.key),
       })
@@ -258,6 +269,12 @@ export class Rib implements RibReader {
     this.#rebuildGroups()
   }
 
+  /** Other rules for the use of several paths; undefined: one of each prefix. What is selected is decided again. */
+  setMultipath(rule: Multipath | undefined): void {
+    this.#multipaths.rule = rule
+    for (const table of this.#allTables()) table.decideAll()
+  }
+
   /** Evaluates import policy again ('in') or sends everything again ('out'): an operator's soft clear. */
   soft(key: string, direction: 'in' | 'out'): void {
     const state = this.#peers.get(key)
@@ -385,7 +402,11 @@ export class Rib implements RibReader {
   /** Judges all sets of a peer again and gives its paths the outcome. */
   #importAgain(state: RibPeerState, table: FamilyTable): void {
     const sets = new Set<number>()
-    table.eachOf(state.index, slot => sets.add(table.paths.received(slot)))
+    table.eachOf(state.index, slot => {
+      sets.add(table.paths.received(slot))
+      // the peer's interface may be another one
+      this.#hops.forget(table.paths.accepted(slot))
+    })
     for (const set of sets) {
       this.#importer.forget(set)
       this.#importer.examine(set, state, table.family)
@@ -393,18 +414,18 @@ export class Rib implements RibReader {
     table.eachOf(state.index, slot => table.importAgain(slot, state))
   }
 
-  #selected(table: FamilyTable, prefix: number, now: number, before: number): void {
+  #selected(table: FamilyTable, prefix: number, now: number, group: number, before: number): void {
     const { sink } = this.#deps
     if (sink === undefined) return
     const text = table.prefixes.text(prefix)
-    const from = now === 0 ? 0 : table.peerOf(now)
-    if (from !== 0) sink.selected(this.#selectedRoutes.routeOf(text, now, this.#peers.byIndex[from]!.peer))
+    if (now !== 0 && table.peerOf(now) !== 0) sink.selected(this.#selectedRoutes.routeOf(text, now, group))
     else if (before !== 0 && table.peerOf(before) !== 0) sink.withdrawn(text)
   }
 
   #forget(set: number): void {
     this.#importer.forget(set)
     this.#selectedRoutes.forget(set)
+    this.#hops.forget(set)
     for (const { groups } of this.#allTables()) groups.forget(set)
   }
 }

@@ -1,8 +1,9 @@
 // One address family of the RIB: its prefixes, their paths (Adj-RIB-In), the selected path (Loc-RIB) and the export groups.
 // Changed prefixes are queued and decided later, so that a prefix which changes often is decided once.
 import { type AddressFamily, FAMILY } from '../family.ts'
-import type { Columns, Decision, StepName } from './decision.ts'
+import type { Columns, Decision, StepName, UnusedReason } from './decision.ts'
 import type { Importer } from './in/importer.ts'
+import type { Multipaths } from './multipaths.ts'
 import type { GroupTable } from './out/export-group.ts'
 import { ExportGroups, type ExportGroupsDeps } from './out/export-groups.ts'
 import type { Owners } from './owners.ts'
@@ -23,15 +24,28 @@ type FamilyDeps = {
   facts: AttributeFacts
   importer: Importer
   decision: Decision
+  multipaths: Multipaths
   peers: Columns['peers']
   /** Absent: no prefix belongs to anybody. */
   owners: Owners | undefined
   peerState(index: number): RibPeerState
-  /** A set was selected for a prefix (0: none) instead of another one. */
-  selected(table: FamilyTable, prefix: number, now: number, before: number): void
+  /**
+   * A set was selected for a prefix (0: none) instead of another one, or others are used with it: `group` is all that are used, 0
+   * for the best alone.
+   */
+  selected(table: FamilyTable, prefix: number, now: number, group: number, before: number): void
   /** There is something to decide. */
   busy(): void
   wake(peer: number): void
+}
+
+/** A decision told: the step that left the best path alone, in which step others lost, which are used with which share, and why others are not. */
+type Decided = {
+  best: number
+  step: StepName
+  lost: ReadonlyMap<number, StepName>
+  used: ReadonlyMap<number, number>
+  unused: ReadonlyMap<number, UnusedReason>
 }
 
 export class FamilyTable implements GroupTable {
@@ -41,6 +55,8 @@ export class FamilyTable implements GroupTable {
   readonly store: AttributeStore
   readonly groups: ExportGroups
   best = new Uint32Array(1024)
+  /** By prefix, as far as there were any: the group of paths that are used; 0: the best alone. */
+  #groups = new Uint32Array(0)
   /** Accepted paths by peer index. */
   readonly accepted = new Uint32Array(MAX_PEER + 1)
   readonly #deps: FamilyDeps
@@ -206,12 +222,15 @@ export class FamilyTable implements GroupTable {
   }
 
   /** Decides among the candidates of a prefix without touching anything. */
-  explain(prefix: number): { best: number; step: StepName; lost: Map<number, StepName> } | undefined {
+  explain(prefix: number): Decided | undefined {
     const { slots, count } = this.candidates(prefix)
     const lost = new Map<number, StepName>()
     if (count === 0) return undefined
-    const step = this.#deps.decision.decide(slots, count, this.#columns(), (slot, by) => lost.set(slot, by))
-    return { best: slots[0]!, step, lost }
+    const columns = this.#columns()
+    const { decision, multipaths } = this.#deps
+    const step = decision.decide(slots.slice(0, count), count, columns, (slot, by) => lost.set(slot, by))
+    const { used, unused } = multipaths.explain(slots, count, columns)
+    return { best: slots[0]!, step, lost, used, unused }
   }
 
   peerOf(set: number): number {
@@ -240,21 +259,39 @@ export class FamilyTable implements GroupTable {
   #decide(prefix: number): void {
     const { store, paths } = this
     const first = paths.first(prefix)
+    const { multipaths, selected } = this.#deps
     let now = 0
+    let group = 0
     if (first >= 0 && paths.next(first) < 0) now = paths.accepted(first)
     else if (first >= 0) {
       const { slots, count } = this.candidates(prefix)
-      if (count > 0) now = paths.accepted(this.#deps.decision.best(slots, count, this.#columns()))
+      if (count > 0) {
+        group = multipaths.choose(slots, count, this.#columns())
+        now = paths.accepted(slots[0]!)
+      }
     }
     const before = this.best[prefix]!
-    if (now !== before) {
-      if (now !== 0) store.hold(now)
+    const groupBefore = this.#groups[prefix] ?? 0
+    if (now !== before || group !== groupBefore) {
+      if (now !== 0 && now !== before) store.hold(now)
       this.best[prefix] = now
-      this.#deps.selected(this, prefix, now, before)
+      if (group !== groupBefore) this.#setGroup(prefix, group)
+      selected(this, prefix, now, group, before)
     }
-    for (const group of this.groups.all) if (now !== before || group.addPath) group.changed(prefix)
+    for (const each of this.groups.all) if (now !== before || each.addPath) each.changed(prefix)
     if (now !== before && before !== 0) store.release(before)
+    if (groupBefore !== 0) multipaths.release(groupBefore)
     if (now === 0) this.releaseUnused(prefix)
+  }
+
+  #setGroup(prefix: number, group: number): void {
+    if (prefix >= this.#groups.length) this.#groups = widened(this.#groups, new Uint32Array(this.prefixes.capacity))
+    this.#groups[prefix] = group
+  }
+
+  /** Decides all prefixes again, as after a change of what decides. */
+  decideAll(): void {
+    for (let id = 0; id < this.prefixes.end; id++) if (this.paths.first(id) >= 0) this.#changed(id)
   }
 
   /** What keeps a path from being used that import accepts: whose prefix it is. */

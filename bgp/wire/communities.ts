@@ -1,6 +1,6 @@
 // The three kinds of communities as values and as text: standard (RFC 1997, a u32), extended (RFC 4360, an u64 kept
-// as a bigint) and large (RFC 8092, three u32). Of the extended ones the encapsulation of RFC 9012 §4.1 has a meaning
-// here: it says how the announcing node can be reached.
+// as a bigint) and large (RFC 8092, three u32). Of the extended ones two have a meaning here: the encapsulation of RFC 9012 §4.1
+// says how the announcing node can be reached, the link bandwidth of RFC 10005 how much a path carries.
 import { formatIpv4, ipv4Number, parseAddress } from '../../lib/ip.ts'
 import { COMMUNITY_NAMES } from './iana.ts'
 
@@ -11,7 +11,16 @@ export type LargeCommunity = { global: number; local1: number; local2: number }
 export type Community = number | bigint | LargeCommunity
 
 /** Octets of type and subtype of an extended community. */
-const EXTENDED = { as2: 0x00, ipv4: 0x01, as4: 0x02, opaque: 0x03, routeTarget: 0x02, routeOrigin: 0x03, encap: 0x0c }
+const EXTENDED = {
+  as2: 0x00,
+  ipv4: 0x01,
+  as4: 0x02,
+  opaque: 0x03,
+  routeTarget: 0x02,
+  routeOrigin: 0x03,
+  encap: 0x0c,
+  bandwidth: 0x04,
+}
 /** Bit of the type octet of an extended community that must not leave the AS (RFC 4360 §2). */
 export const NON_TRANSITIVE = 0x40
 
@@ -59,15 +68,43 @@ export function tunnelType(community: bigint): number | undefined {
     : undefined
 }
 
+/** The link bandwidth extended community of an AS (u16) for octets per second, kept as a float of 32 bits; it stays in the AS. */
+function bandwidthCommunity(asn: number, octetsPerSecond: number): bigint {
+  FLOAT.setFloat32(0, octetsPerSecond)
+  const type = ((EXTENDED.as2 | NON_TRANSITIVE) << 8) | EXTENDED.bandwidth
+  return (BigInt(type) << 48n) | (BigInt(asn) << 32n) | BigInt(FLOAT.getUint32(0))
+}
+
+const FLOAT = new DataView(new ArrayBuffer(4))
+
+/**
+ * Octets per second by the link bandwidth communities in the value of an EXTENDED COMMUNITIES attribute: type u8, with or without
+ * the bit for non-transitive | subtype u8 | AS u16 | float32. Of several the least; 0 when there is none, or none above zero.
+ */
+export function linkBandwidth(communities: Uint8Array): number {
+  let least = Number.POSITIVE_INFINITY
+  for (let at = 0; at + 8 <= communities.length; at += 8) {
+    if ((communities[at]! & ~NON_TRANSITIVE) !== EXTENDED.as2 || communities[at + 1] !== EXTENDED.bandwidth) continue
+    for (let i = 0; i < 4; i++) FLOAT.setUint8(i, communities[at + 4 + i]!)
+    const told = FLOAT.getFloat32(0)
+    if (told > 0 && told < least) least = told
+  }
+  return least === Number.POSITIVE_INFINITY ? 0 : least
+}
+
 /** Whether an extended community may cross an AS border (RFC 4360 §2, T bit). */
 export function isTransitive(community: bigint): boolean {
   return (Number(community >> 56n) & NON_TRANSITIVE) === 0
 }
 
-/** `rt:65001:100`, `ro:192.0.2.1:7`, `encap:8`; anything else as its 16 hex digits. */
+/** `rt:65001:100`, `ro:192.0.2.1:7`, `encap:8`, `bandwidth:65001:1250000000`; anything else as its 16 hex digits. */
 export function formatExtendedCommunity(value: bigint): string {
   const tunnel = tunnelType(value)
   if (tunnel !== undefined && value === encapsulation(tunnel)) return `encap:${tunnel}`
+  FLOAT.setUint32(0, Number(value & 0xffffffffn))
+  const [asn, octets] = [Number((value >> 32n) & 0xffffn), FLOAT.getFloat32(0)]
+  if (octets > 0 && octets <= MOST_WRITTEN && Number.isInteger(octets) && value === bandwidthCommunity(asn, octets))
+    return `bandwidth:${asn}:${octets}`
   const type = Number(value >> 56n)
   const subtype = Number((value >> 48n) & 0xffn)
   const kind = subtype === EXTENDED.routeTarget ? 'rt' : subtype === EXTENDED.routeOrigin ? 'ro' : undefined
@@ -82,6 +119,9 @@ export function formatExtendedCommunity(value: bigint): string {
   return `0x${value.toString(16).padStart(16, '0')}`
 }
 
+/** Octets per second in a text: fifteen decimals. */
+const MOST_WRITTEN = 999_999_999_999_999
+
 /** The reverse of `formatExtendedCommunity`; undefined when `text` is none. */
 function parseExtendedCommunity(text: string): bigint | undefined {
   if (/^0x[0-9a-fA-F]{16}$/.test(text)) return BigInt(text)
@@ -89,6 +129,10 @@ function parseExtendedCommunity(text: string): bigint | undefined {
   if (kind === 'encap') {
     const [tunnel] = decimals(rest, [0xffff]) ?? []
     return tunnel === undefined ? undefined : encapsulation(tunnel)
+  }
+  if (kind === 'bandwidth') {
+    const [asn, octetsPerSecond] = decimals(rest, [0xffff, MOST_WRITTEN]) ?? []
+    return asn === undefined || !octetsPerSecond ? undefined : bandwidthCommunity(asn, octetsPerSecond)
   }
   const subtype = kind === 'rt' ? EXTENDED.routeTarget : kind === 'ro' ? EXTENDED.routeOrigin : undefined
   const colon = rest.lastIndexOf(':')
@@ -110,6 +154,6 @@ function parseExtendedCommunity(text: string): bigint | undefined {
 function decimals(text: string, most: readonly number[]): number[] | undefined {
   const parts = text.split(':')
   if (parts.length !== most.length) return undefined
-  const values = parts.map(part => (/^\d{1,10}$/.test(part) ? Number(part) : Number.NaN))
+  const values = parts.map(part => (/^\d{1,15}$/.test(part) ? Number(part) : Number.NaN))
   return values.every((value, i) => value <= most[i]!) ? values : undefined
 }

@@ -27,7 +27,14 @@ test('every answer is one that margayctl understands, and a refusal says what is
   t.teardown(() => speaker.close())
   speaker.announce({ prefix: '203.0.113.0/24' })
   speaker.setPeer({ name: 'b', address: '192.0.2.2', asn: 65002, passive: true })
-  const plan = { resets: [], added: ['c'], removed: [], changed: [], networks: { announced: [], withdrawn: [] } }
+  const plan = {
+    resets: [],
+    added: ['c'],
+    removed: [],
+    changed: [],
+    multipath: false,
+    networks: { announced: [], withdrawn: [] },
+  }
   const socketPath = join(dir, 'bgp.sock')
   const reload = async ({ dryRun }: { dryRun: boolean }) => {
     if (!dryRun) throw new ConfigError(['asn is missing'])

@@ -94,6 +94,20 @@ test('a table dump that cannot be used is an error in the log with the offset, a
   t.deepEqual(JSON.parse(String(await get(missing.control, '/peers'))), [])
 })
 
+test('a reload changes the use of several paths under living sessions, and refuses another AS number', async t => {
+  await using d = await daemon('multipath: {paths: 8, of: ebgp}\n')
+  d.write('multipath: {paths: 2, of: merge}\n')
+  t.true((await d.it.reload({ dryRun: true })).multipath)
+  t.deepEqual(d.it.speaker.config.multipath, { paths: 8, of: 'ebgp' })
+  await d.it.reload()
+  t.deepEqual(d.it.speaker.config.multipath, { paths: 2, of: 'merge' })
+  d.write('')
+  t.true((await d.it.reload()).multipath)
+  t.is(d.it.speaker.config.multipath, undefined)
+  d.write('clusterId: 192.0.2.9\n')
+  await t.throwsAsync(d.it.reload(), { message: /cannot change while the program runs/ })
+})
+
 test('a reload connects a new BMP collector and says good-bye to one that is gone', async t => {
   const kinds: string[] = []
   const splitter = bmpSplitter()

@@ -22,7 +22,14 @@ const speaker = { plan: ({ port }: PeerConfig) => (port === 30 ? ['another port'
 test('the same file again does nothing, whatever order it is in', t => {
   const networks = [{ prefix: '203.0.113.0/24' }, { prefix: '198.51.100.0/24' }]
   const peers = [peer('2'), peer('3')]
-  const nothing = { resets: [], added: [], removed: [], changed: [], networks: { announced: [], withdrawn: [] } }
+  const nothing = {
+    resets: [],
+    added: [],
+    removed: [],
+    changed: [],
+    multipath: false,
+    networks: { announced: [], withdrawn: [] },
+  }
   const other = aFile({ peers: peers.toReversed(), networks: networks.toReversed() })
   t.deepEqual(reloadPlan(aFile({ peers, networks }), other, speaker), nothing)
 })

@@ -129,6 +129,30 @@ not announced to a, b: not-reflected
   )
 })
 
+test('a route shows which paths are used with the best one, and why another is not', t => {
+  const text = renderRoute(
+    {
+      prefix: '203.0.113.0/24',
+      candidates: [
+        aCandidate({ best: true, used: true, weight: 255, step: 'router-id' }),
+        aCandidate({ peer: 'b', used: true, weight: 26, step: 'router-id' }),
+        aCandidate({ peer: 'c', used: false, unused: 'next-hop', step: 'peer-address' }),
+      ],
+      withheld: [],
+    },
+    'table',
+  )
+  t.is(
+    text,
+    `203.0.113.0/24
+   PEER  NEXT HOP   AS PATH      LOCAL PREF  MED  DECISION
+>  a     192.0.2.2  65001 65002                   best by router-id, share 255
+=  b     192.0.2.2  65001 65002                   used too, lost by router-id, share 26
+   c     192.0.2.2  65001 65002                   lost by peer-address, with a next hop that is used
+`,
+  )
+})
+
 test('wide candidates show path id, origin and communities; no candidate is said', t => {
   const wide = renderRoute(
     { prefix: '::/0', candidates: [aCandidate({ pathId: 9, best: true, step: 'only' })], withheld: [] },

@@ -79,7 +79,14 @@ test("what margay-bgp's control socket answers is understood, and its refusal is
   t.teardown(() => speaker.close())
   speaker.announce({ prefix: '203.0.113.0/24', encapsulations: [8] })
   speaker.setPeer({ name: 'b', address: '192.0.2.2', asn: 65002, passive: true })
-  const plan = { resets: [], added: ['c'], removed: [], changed: [], networks: { announced: [], withdrawn: [] } }
+  const plan = {
+    resets: [],
+    added: ['c'],
+    removed: [],
+    changed: [],
+    multipath: false,
+    networks: { announced: [], withdrawn: [] },
+  }
   const ctl = await serve(t, controlRoutes({ speaker, reload: async () => plan }))
 
   t.regex((await ctl('bgp', 'peers')).out, /^192\.0\.2\.2 +configured +Active .* never-tried/m)

@@ -6,7 +6,7 @@ import { ORIGIN, SEGMENT } from '../../../bgp/wire/iana.ts'
 
 function aCandidate(attributes: ExplainedPath['attributes']): ExplainedPath {
   const verdict = { accepted: true, reason: 'accepted', detail: '' } as const
-  return { peer: 'a', pathId: 0, best: true, step: 'only', import: verdict, attributes }
+  return { peer: 'a', pathId: 0, best: true, used: true, step: 'only', import: verdict, attributes }
 }
 
 test('every attribute is text that JSON can carry, and an absent one is absent', t => {

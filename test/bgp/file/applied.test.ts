@@ -100,6 +100,15 @@ const aFile = fc.record(
     clusterId: fc.constantFrom('10.0.0.1', '0.0.0.1'),
     confederation: fc.record({ identifier: asn, members: fc.uniqueArray(asn, { maxLength: 3 }) }),
     alwaysCompareMed: fc.boolean(),
+    multipath: fc.record(
+      {
+        paths: fc.integer({ min: 1, max: 64 }),
+        of: fc.constantFrom('ebgp', 'ibgp', 'either', 'merge'),
+        asPath: fc.constantFrom('length', 'same'),
+        weights: fc.constant('link-bandwidth'),
+      },
+      { requiredKeys: ['paths', 'of'] },
+    ),
     listen: fc.constantFrom([`${OURS}:179`], ['0.0.0.0', '[::]:179']),
     neighbors: fc.tuple(theNeighbor),
     networks: fc.uniqueArray(

@@ -1,13 +1,15 @@
+import { isDeepStrictEqual } from 'node:util'
 import test from 'ava'
 import fc from 'fast-check'
+import type { Multipath } from '../../../bgp/config.ts'
 import { type Columns, Decision, type StepName } from '../../../bgp/rib/decision.ts'
 import { AttributeFacts, type Facts } from '../../../bgp/rib/store/attribute-facts.ts'
 import { factsOf } from '../../../bgp/rib/store/attribute-set.ts'
 import { PathTable } from '../../../bgp/rib/store/path-table.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
-import { addressBytes } from '../../../lib/ip.ts'
-import { chooseBest } from './naive.ts'
+import { addressBytes, ipv4Number } from '../../../lib/ip.ts'
+import { chooseBest, chooseUsed, nextHopOf } from './naive.ts'
 import { aPeer, someAttributes } from './sessions.ts'
 
 type PathSpec = Partial<Facts> & { peer: number; external?: boolean; routerId?: number; pathId?: number }
@@ -112,35 +114,90 @@ test('confederation segments count for nothing and a set counts as one', t => {
   t.is(neighbourAs, 7)
 })
 
-test('the best path is that of a simple reading of the RFC, in every order of the paths', t => {
-  const attributes = fc.record({
-    asns: fc.subarray([3, 4, 5]),
-    neighbour: fc.constantFrom(65001, 65002),
-    med: fc.option(fc.nat(2), { nil: undefined }),
-    localPref: fc.constantFrom(undefined, 100, 100, 200),
-    origin: fc.constantFrom(0, 0, 1),
-    stale: fc.constantFrom(false, false, true),
-    originatorId: fc.constantFrom(undefined, undefined, 1, 2),
-    clusterList: fc.constantFrom(undefined, [1], [1, 2]),
-    internal: fc.boolean(),
-    routerId: fc.integer({ min: 1, max: 3 }),
+const someShape = fc.record({
+  asns: fc.subarray([3, 4, 5]),
+  neighbour: fc.constantFrom(65001, 65002),
+  med: fc.option(fc.nat(2), { nil: undefined }),
+  localPref: fc.constantFrom(undefined, 100, 100, 200),
+  origin: fc.constantFrom(0, 0, 1),
+  stale: fc.constantFrom(false, false, true),
+  originatorId: fc.constantFrom(undefined, undefined, 1, 2),
+  clusterList: fc.constantFrom(undefined, [1], [1, 2]),
+  internal: fc.boolean(),
+  routerId: fc.integer({ min: 1, max: 3 }),
+  hop: fc.nat(3),
+})
+
+function pathsOf(shapes: readonly (typeof someShape extends fc.Arbitrary<infer T> ? T : never)[]) {
+  return shapes.map(({ asns, neighbour, stale, internal, routerId, hop, ...rest }, i) => {
+    const a: Attributes = { ...someAttributes([neighbour, ...asns]), ...rest, nextHop: ipv4Number(`10.1.0.${hop}`) }
+    if (stale) a.communities = [COMMUNITY.llgrStale]
+    const from = aPeer(i + 1, { peerType: internal ? 'ibgp' : 'ebgp', routerId })
+    return { from, pathId: 0, set: { attributes: a } }
   })
-  const check = fc.property(fc.array(attributes, { minLength: 1, maxLength: 5 }), shapes => {
-    const paths = shapes.map(({ asns, neighbour, stale, internal, routerId, ...rest }, i) => {
-      const a: Attributes = { ...someAttributes([neighbour, ...asns]), ...rest }
-      if (stale) a.communities = [COMMUNITY.llgrStale]
-      const from = aPeer(i + 1, { peerType: internal ? 'ibgp' : 'ebgp', routerId })
-      return { from, pathId: 0, set: { attributes: a } }
-    })
+}
+
+/** The same for the real one. */
+function candidatesOf(paths: ReturnType<typeof pathsOf>): PathSpec[] {
+  return paths.map(({ from, set }) => {
+    const peer = addressBytes(from.remoteAddress)[3]!
+    return { ...factsOf(set), peer, external: from.peerType === 'ebgp', routerId: from.routerId }
+  })
+}
+
+test('the best path is that of a simple reading of the RFC, in every order of the paths', t => {
+  const check = fc.property(fc.array(someShape, { minLength: 1, maxLength: 5 }), shapes => {
+    const paths = pathsOf(shapes)
     const best = chooseBest(paths)!
-    const candidates = paths.map(({ from, set }) => {
-      const peer = addressBytes(from.remoteAddress)[3]!
-      return { ...factsOf(set), peer, external: from.peerType === 'ebgp', routerId: from.routerId }
-    })
     t.is(
-      decide(candidates).best,
+      decide(candidatesOf(paths)).best,
       paths.findIndex(path => path.set === best.set),
     )
   })
   fc.assert(check, { numRuns: 300 })
+})
+
+test('the paths that are used together are those of a simple reading, in every order of the paths', t => {
+  const rule = fc.record({
+    paths: fc.integer({ min: 1, max: 4 }),
+    of: fc.constantFrom('ebgp', 'ibgp', 'either', 'merge'),
+    asPath: fc.constantFrom(undefined, 'length', 'same'),
+  })
+  // most of them alike, or hardly any two would be equal
+  const shapes = fc.array(
+    fc.oneof(
+      {
+        weight: 8,
+        arbitrary: someShape.map(shape => ({
+          ...{ ...shape, asns: [4], med: undefined, localPref: undefined, origin: 0 as const, stale: false },
+        })),
+      },
+      someShape,
+    ),
+    { minLength: 2, maxLength: 5 },
+  )
+  let several = 0
+  const check = fc.property(shapes, rule, (chosen, { asPath, ...rest }) => {
+    const paths = pathsOf(chosen)
+    const multipath: Multipath = { ...rest, ...(asPath !== undefined && { asPath }) }
+    const want = chooseUsed(paths, multipath).map(path => paths.indexOf(path as (typeof paths)[number]))
+    if (want.length > 1) several++
+    const table = columns(candidatesOf(paths))
+    // path i has the set i + 1
+    const of = (set: number) => paths[set - 1]!.set
+    const hops = {
+      nextHop: (set: number) => ipv4Number(nextHopOf(of(set))),
+      samePath: (a: number, b: number) => isDeepStrictEqual(of(a).attributes.asPath, of(b).attributes.asPath),
+    }
+    const decision = new Decision({ alwaysCompareMed: false })
+    for (const order of permutations(paths.map((_, i) => i))) {
+      const slots = Uint32Array.from(order)
+      const left: number[] = []
+      const used = decision.equals(slots, slots.length, table, { rule: multipath, hops }, slot => left.push(slot))
+      t.deepEqual([...slots.subarray(0, used)], want)
+      t.false(left.some(slot => want.includes(slot)))
+    }
+  })
+  fc.assert(check, { numRuns: 300 })
+  t.true(several > 20, `${several} of 300 with several paths`)
 })

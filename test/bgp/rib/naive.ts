@@ -1,7 +1,7 @@
 // A RIB that is slow and obviously right: what every peer sent is kept as it is, and everything else is worked out from it
 // whenever somebody asks. The oracle for the real one.
 
-import type { Network, SpeakerConfig } from '../../../bgp/config.ts'
+import type { Multipath, Network, SpeakerConfig } from '../../../bgp/config.ts'
 import type { AddressFamily } from '../../../bgp/family.ts'
 import { Policy } from '../../../bgp/policy.ts'
 import { admit } from '../../../bgp/rib/in/admission.ts'
@@ -14,7 +14,7 @@ import type { ExportSource, RibPeer } from '../../../bgp/rib/types.ts'
 import { firstAs, pathLength } from '../../../bgp/wire/as-path.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { ORIGIN } from '../../../bgp/wire/iana.ts'
-import { addressBytes, cidr, formatAddress, formatIpv4 } from '../../../lib/ip.ts'
+import { addressBytes, cidr, formatAddress, formatIpv4, isLinkLocal } from '../../../lib/ip.ts'
 
 type Path = { from?: RibPeer; pathId: number; set: RouteAttributes }
 
@@ -23,9 +23,11 @@ export class NaiveRib {
   readonly #received = new Map<string, Map<string, { prefix: string; path: Path }>>()
   readonly #peers = new Map<string, RibPeer>()
   readonly #own = new Map<string, RouteAttributes>()
+  multipath: Multipath | undefined
 
   constructor(config: SpeakerConfig) {
     this.#speaker = speakerNumbers(config)
+    this.multipath = config.multipath
   }
 
   up(peer: RibPeer): void {
@@ -100,6 +102,11 @@ export class NaiveRib {
     return chooseBest(this.accepted(prefix))
   }
 
+  /** The paths that packets go over, the best first. */
+  used(prefix: string): Path[] {
+    return chooseUsed(this.accepted(prefix), this.multipath)
+  }
+
   /** What a peer must hold: by prefix, every set it is sent (one, unless it has ADD-PATH). */
   heldBy(key: string): Map<string, RouteAttributes[]> {
     const peer = this.#peers.get(key)!
@@ -134,21 +141,13 @@ function sourceOf(from: RibPeer | undefined): ExportSource {
 
 /** RFC 4271 §9.1.2.2 read aloud, with a filter per step. */
 export function chooseBest(paths: readonly Path[]): Path | undefined {
-  let left = [...paths]
+  let left = undecided(paths)
   const keepLeast = (key: (path: Path) => number) => {
     const least = Math.min(...left.map(key))
     left = left.filter(path => key(path) === least)
   }
   const of = (path: Path): Attributes => path.set.attributes
   if (left.length === 0) return undefined
-  keepLeast(({ from }) => (from === undefined ? 0 : 1))
-  keepLeast(({ set }) => factsOf(set).flags & SET_FLAG.llgrStale)
-  keepLeast(path => -(of(path).localPref ?? DEFAULT_LOCAL_PREF))
-  keepLeast(path => pathLength(of(path).asPath!))
-  keepLeast(path => of(path).origin!)
-  const med = (path: Path) => of(path).med ?? 0
-  const neighbour = (path: Path) => firstAs(of(path).asPath!)
-  left = left.filter(path => !left.some(other => neighbour(other) === neighbour(path) && med(other) < med(path)))
   keepLeast(({ from }) => (from?.peerType === 'ebgp' ? 0 : 1))
   keepLeast(path => of(path).originatorId ?? path.from?.routerId ?? 0)
   keepLeast(path => of(path).clusterList?.length ?? 0)
@@ -158,6 +157,50 @@ export function chooseBest(paths: readonly Path[]): Path | undefined {
   keepLeast(({ pathId }) => pathId)
   if (left.length !== 1) throw new Error('the decision is not one')
   return left[0]
+}
+
+/** What the steps before the tie breaks leave, but for the one that prefers external paths. */
+function undecided(paths: readonly Path[]): Path[] {
+  let left = [...paths]
+  const keepLeast = (key: (path: Path) => number) => {
+    const least = Math.min(...left.map(key))
+    left = left.filter(path => key(path) === least)
+  }
+  const of = (path: Path): Attributes => path.set.attributes
+  keepLeast(({ from }) => (from === undefined ? 0 : 1))
+  keepLeast(({ set }) => factsOf(set).flags & SET_FLAG.llgrStale)
+  keepLeast(path => -(of(path).localPref ?? DEFAULT_LOCAL_PREF))
+  keepLeast(path => pathLength(of(path).asPath!))
+  keepLeast(path => of(path).origin!)
+  const med = (path: Path) => of(path).med ?? 0
+  const neighbour = (path: Path) => firstAs(of(path).asPath!)
+  return left.filter(path => !left.some(other => neighbour(other) === neighbour(path) && med(other) < med(path)))
+}
+
+/** The best path, then again and again the best of the others, as long as it is one that may be used beside the first. */
+export function chooseUsed(paths: readonly Path[], rule: Multipath | undefined): Path[] {
+  const best = chooseBest(paths)
+  if (best === undefined) return []
+  const used = [best]
+  if (rule === undefined || best.from === undefined) return used
+  const kind = ({ from }: Path) => (from?.peerType === 'ebgp' ? 'ebgp' : 'ibgp')
+  const hop = ({ set, from }: Path) => {
+    const text = nextHopOf(set)
+    return isLinkLocal(text) ? `${text}%${from?.interface}` : text
+  }
+  let others = undecided(paths).filter(path => path !== best)
+  if (rule.of !== 'merge') others = others.filter(path => kind(path) === kind(best))
+  if (rule.of === 'ebgp' || rule.of === 'ibgp') others = others.filter(path => kind(path) === rule.of)
+  if (rule.asPath === 'same') {
+    const text = JSON.stringify(best.set.attributes.asPath)
+    others = others.filter(({ set }) => JSON.stringify(set.attributes.asPath) === text)
+  }
+  while (others.length > 0 && used.length < rule.paths) {
+    const next = chooseBest(others)!
+    if (!used.some(path => hop(path) === hop(next))) used.push(next)
+    others = others.filter(path => path !== next)
+  }
+  return used
 }
 
 /** A set as text, whatever the order of its keys. */

@@ -278,8 +278,9 @@ test('only a link-local next hop comes with an interface, an address like fe8::1
   const hop = (nextHop: string) => {
     const w = new Writer()
     emitSet(w, { attributes: {}, mpNextHop: addressBytes(nextHop) }, 'ipv6-unicast')
-    const routes = new SelectedRoutes({ view: () => w.bytes.subarray(0, w.length) })
-    return routes.routeOf('2001:db8::/32', 1, aPeer(1, { interface: 'eth1' })).interface
+    const sets = { view: () => w.bytes.subarray(0, w.length) }
+    const routes = new SelectedRoutes(sets, { members: () => [] }, () => aPeer(1, { interface: 'eth1' }))
+    return routes.routeOf('2001:db8::/32', 1, 0).interface
   }
   t.is(hop('fe80::1'), 'eth1')
   t.is(hop('febf::1'), 'eth1')

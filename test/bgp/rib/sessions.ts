@@ -61,17 +61,27 @@ type RouteChange = {
   announce?: readonly string[]
   withdraw?: readonly string[]
   attributes?: Attributes
+  /** Of IPv6 prefixes; default 2001:db8::1. */
+  mpNextHop?: Uint8Array
   pathId?: number
 }
 
 /** A whole UPDATE message; IPv6 prefixes go into the multiprotocol attributes. */
-export function anUpdate(peer: RibPeer, { announce = [], withdraw = [], attributes, pathId }: RouteChange): Uint8Array {
+export function anUpdate(
+  peer: RibPeer,
+  { announce = [], withdraw = [], attributes, mpNextHop, pathId }: RouteChange,
+): Uint8Array {
   const w = new Writer(70000)
   const nlri = (texts: readonly string[], v6: boolean) =>
     texts
       .filter(text => text.includes(':') === v6)
       .map(prefix => (pathId === undefined ? { prefix } : { prefix, pathId }))
-  const reach = { afi: AFI.ipv6, safi: 1, nlri: nlri(announce, true), nextHop: addressBytes('2001:db8::1') }
+  const reach = {
+    afi: AFI.ipv6,
+    safi: 1,
+    nlri: nlri(announce, true),
+    nextHop: mpNextHop ?? addressBytes('2001:db8::1'),
+  }
   const unreach = { afi: AFI.ipv6, safi: 1, nlri: nlri(withdraw, true) }
   const update = {
     withdrawn: nlri(withdraw, false),

@@ -3,6 +3,7 @@
 // is taken back nothing is left.
 import test from 'ava'
 import fc from 'fast-check'
+import type { Multipath } from '../../../bgp/config.ts'
 import type { PolicyRule } from '../../../bgp/policy.ts'
 import type { RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
@@ -77,11 +78,20 @@ type Step =
   | { do: 'policy'; peer: number; imports: number; exports: number; client: boolean }
   | { do: 'network'; prefix: string; on: boolean; med: number }
   | { do: 'work'; limit: number }
+  | { do: 'multipath'; rule: Multipath | undefined }
 
 const peer = fc.nat(PEERS.length - 1)
 const prefixes = fc.subarray(PREFIXES, { minLength: 1 })
 const pathId = fc.nat(2)
 const policy = fc.nat(POLICIES.length - 1)
+const multipath = fc.oneof(
+  fc.constant(undefined),
+  fc.record({
+    paths: fc.integer({ min: 1, max: 3 }),
+    of: fc.constantFrom<Multipath['of'][]>('ebgp', 'ibgp', 'either', 'merge'),
+    asPath: fc.constantFrom<Multipath['asPath'][]>('length', 'same'),
+  }),
+)
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: fc.record({ do: fc.constant('announce' as const), peer, prefixes, shape, pathId }) },
   { weight: 4, arbitrary: fc.record({ do: fc.constant('withdraw' as const), peer, prefixes, pathId }) },
@@ -106,6 +116,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('work' as const), limit: fc.nat(4) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('multipath' as const), rule: multipath }) },
 )
 
 /** Both RIBs, walked in step. */
@@ -121,7 +132,10 @@ class Pair {
   take(s: Step): void {
     const { world, naive } = this
     if (s.do === 'work') world.rib.work(s.limit)
-    else if (s.do === 'network') {
+    else if (s.do === 'multipath') {
+      world.rib.setMultipath(s.rule)
+      naive.multipath = s.rule
+    } else if (s.do === 'network') {
       if (s.on) world.rib.announce({ prefix: s.prefix, med: s.med })
       else world.rib.withdraw(s.prefix)
       if (s.on) naive.originate({ prefix: s.prefix, med: s.med })
@@ -129,7 +143,7 @@ class Pair {
     } else this.#withPeer(PEERS[s.peer]!, s)
   }
 
-  #withPeer(peer: RibPeer, s: Exclude<Step, { do: 'work' | 'network' }>): void {
+  #withPeer(peer: RibPeer, s: Exclude<Step, { do: 'work' | 'network' | 'multipath' }>): void {
     const { world, naive } = this
     if (s.do === 'flap' && this.up.has(peer)) {
       this.up.delete(peer)
@@ -198,10 +212,15 @@ class Pair {
     }
     const selected = new Map<string, string>()
     for (const prefix of naive.prefixes()) {
-      const best = naive.best(prefix)
-      if (best?.from !== undefined) selected.set(prefix, `${best.from.key} ${nextHopOf(best.set)}`)
+      const used = naive.used(prefix)
+      const texts = used.map(({ from, set }) => `${from?.key} ${nextHopOf(set)}`)
+      if (used[0]?.from !== undefined) selected.set(prefix, texts.join())
     }
-    const sunk = [...world.sink.routes].map(([prefix, route]) => [prefix, `${route.peer} ${route.nextHop}`] as const)
+    const sunk = [...world.sink.routes].map(([prefix, route]) => {
+      const paths = route.paths ?? [route]
+      if (paths[0]!.peer !== route.peer || paths[0]!.nextHop !== route.nextHop) throw new Error('the first is another')
+      return [prefix, paths.map(({ peer, nextHop }) => `${peer} ${nextHop}`).join()] as const
+    })
     same('the sink has', new Map(sunk), selected)
   }
 
