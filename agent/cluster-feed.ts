@@ -7,6 +7,7 @@ import { type Condition, conditionKey } from '../api/status.ts'
 import { configurationOf, NODE_CONFIGURATION_KINDS, nodeOfConfiguration } from '../api/unsupported.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
+import type { BgpSecrets } from './bgp-secrets.ts'
 import { fieldsCondition } from './cluster/fields.ts'
 import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { Peers } from './cluster/peers.ts'
@@ -20,6 +21,7 @@ export type ClusterFeedDeps = {
   nodeName: string
   view: Pick<ClusterView, 'onChange' | 'all' | 'get'>
   felix: Pick<Felix, 'set' | 'configure'>
+  secrets: Pick<BgpSecrets, 'want' | 'onChange'>
   report: (source: string, conditions: readonly Condition[]) => void
   /** Something changed that `tell` and `flush` have to pass on. */
   changed: () => void
@@ -42,11 +44,15 @@ export class ClusterFeed {
   #own: OwnAddresses | undefined
 
   constructor(deps: ClusterFeedDeps) {
-    const { view, changed } = deps
+    const { view, secrets, changed } = deps
     this.#deps = deps
     view.onChange('Node', ({ key, after }) => this.#node(key, after))
     view.onChange('BGPPeer', ({ key, after }) => {
       this.#peers?.bgpPeer(key, after)
+      changed()
+    })
+    secrets.onChange((secret, password) => {
+      this.#peers?.password(secret, password)
       changed()
     })
     view.onChange('IPPool', () => this.#wait('pools'))
@@ -102,7 +108,7 @@ export class ClusterFeed {
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
     this.tell()
-    const { view, report } = this.#deps
+    const { view, secrets, report } = this.#deps
     const peers = this.#peers
     const at = this.#own
     if (peers === undefined || at === undefined) return
@@ -115,6 +121,7 @@ export class ClusterFeed {
     )
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
     await routing.identify({ asn, clusterId, routerId, port: settings.listenPort, ...at })
+    secrets.want(peers.secrets())
     routing.change(peers.take())
     routing.announce(announcedBlocks(blocks, view.all('IPPool'), settings))
     report('peers', peers.refused())

@@ -33,6 +33,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { LogLevels } from '../lib/log-levels.ts'
 import { packageVersion } from '../lib/package-files.ts'
+import { BgpSecrets } from './bgp-secrets.ts'
 import { routerIdOf } from './cluster/nodes.ts'
 import { ClusterView } from './cluster-view.ts'
 import { ConflistKeeper } from './conflist-keeper.ts'
@@ -84,6 +85,8 @@ export type NodeAgentOptions = {
   routeProtocol: number
   /** The runtime's configuration of this network, which the agent keeps there. Absent: it is nobody's. */
   conflist?: { confDir: string; confName: string }
+  /** Where the Secrets are that BGP passwords are taken from: the namespace of the agents. Absent: kube-system. */
+  secretsNamespace?: string
   /** A person decided to believe an API server that lost much after so long. Absent: `acceptCluster` alone does. */
   acceptAfterMs?: number
 }
@@ -117,6 +120,7 @@ export class NodeAgent {
   readonly #view: ClusterView
   readonly #felix: Felix
   readonly #network: NodeNetwork
+  readonly #secrets: BgpSecrets
   readonly #status: StatusModel
   /** Limits CNI requests: one per pod, a few at once per node. */
   readonly #limiter: Limiter
@@ -300,6 +304,12 @@ export class NodeAgent {
         healed: message => record({ type: 'Healed', object: this.#self(), reason: 'ConfigurationGone', message }),
       })
     this.#podMtu = new PodMtu({ ...this.cni(), report: conditions => this.#status.report('cni', conditions) })
+    this.#secrets = new BgpSecrets({
+      ...{ store, dataDir, clock, log: roomLog('bgp'), check: data.check },
+      namespace: options.secretsNamespace ?? 'kube-system',
+      isBelieved: () => this.#caches.doubt === undefined,
+      report: conditions => this.#status.report('secrets', conditions),
+    })
     this.#network = new NodeNetwork({
       ...{
         nodeName: node,
@@ -314,6 +324,7 @@ export class NodeAgent {
         record,
       },
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
+      secrets: this.#secrets,
       podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
       floating: () => this.#floating.held,
     })
@@ -507,6 +518,7 @@ export class NodeAgent {
     if (this.#serving.serves) this.#deps.served?.touch(0)
     this.#view.close()
     await this.#network.close()
+    this.#secrets.close()
     await this.#felix.close()
     this.#conntrack.close()
     this.#oldFlows.close()

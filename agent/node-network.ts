@@ -15,6 +15,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import type { Clock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import type { BgpSecrets } from './bgp-secrets.ts'
 import { confirmationMs, type NodeFacts } from './cluster/nodes.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
@@ -52,6 +53,7 @@ export type NodeNetworkDeps = {
   > &
     TunnelAddressesDeps['allocator']
   status: Pick<StatusModel, 'report'>
+  secrets: Pick<BgpSecrets, 'want' | 'onChange'>
   record: (event: EventRecord) => void
   /** The addresses of the pods of this node. */
   podAddresses(): string[]
@@ -100,7 +102,7 @@ export class NodeNetwork {
 
   constructor(deps: NodeNetworkDeps) {
     const { nodeName, nodeIp: wanted, nodeIp6: wantedIpv6, kernel, store, clock, log } = deps
-    const { view, felix, allocator, status, record, bgpLog } = deps
+    const { view, felix, allocator, status, secrets, record, bgpLog } = deps
     const changed = () => this.changed()
     this.#deps = deps
     this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
@@ -111,7 +113,7 @@ export class NodeNetwork {
     const interfacePrefix = INTERFACE_PREFIX
     this.#kernelReady = new KernelReady({ felix, clock, interfacePrefix, changed: () => this.report() })
     const report = (source: string, conditions: readonly Condition[]) => status.report(source, conditions)
-    this.#feed = new ClusterFeed({ nodeName, view, felix, changed, report })
+    this.#feed = new ClusterFeed({ nodeName, view, felix, secrets, changed, report })
     this.#defaultRoutes = new DefaultRoutes({
       ...{ kernel, clock, report: conditions => report('default routes', conditions) },
       came: () => view.retryNow(),

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { ApiGroup } from '../api/api-group.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { answerCni } from '../cni/http.ts'
+import { namespaceOf } from '../datastore/credentials.ts'
 import { openStore } from '../datastore/kube.ts'
 import type { Store } from '../datastore/port.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
@@ -82,6 +83,7 @@ export async function run(flags: Flags): Promise<void> {
         nodeIp6: flags.nodeIp6,
         routeProtocol: flags.routeProtocol ?? ROUTE_PROTOCOL.blocks,
       },
+      secretsNamespace: namespaceOf({ kubeconfig: flags.kubeconfig }),
       acceptAfterMs: flags.acceptClusterAfter === undefined ? undefined : flags.acceptClusterAfter * 1000,
       machineId,
       fallbackDir: join(flags.runDir, 'journal'),

@@ -120,8 +120,11 @@ export const blockAffinity = z.looseObject({
   }),
 })
 
+/** `optional` is read by nobody: who names a password has no session without it. */
 const secretKeyRef = z.looseObject({
-  secretKeyRef: z.looseObject({ name: z.string().default(''), key: z.string() }).optional(),
+  secretKeyRef: z
+    .looseObject({ name: z.string().default(''), key: z.string(), optional: z.boolean().default(false) })
+    .optional(),
 })
 
 const community = z.string().refine(isCommunity, 'must be a community such as 65001:100 or 65001:1:2')

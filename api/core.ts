@@ -44,6 +44,26 @@ export const namespace = z.looseObject({
   status: z.looseObject({ phase: z.string().optional() }).optional(),
 })
 
+/** Values are base64; what is written as plain text in `stringData` becomes one of them, as Kubernetes has it. */
+export const secret = z
+  .looseObject({
+    metadata: objectMeta,
+    type: z.string().default('Opaque'),
+    data: z.record(z.string(), z.string()).optional(),
+    stringData: z.record(z.string(), z.string()).optional(),
+  })
+  .overwrite(object => {
+    const { stringData, ...rest } = object
+    if (stringData === undefined) return object
+    const encoded = Object.entries(stringData).map(([key, text]) => [key, Buffer.from(text).toString('base64')])
+    return {
+      ...rest,
+      metadata: object.metadata,
+      type: object.type,
+      data: { ...object.data, ...Object.fromEntries(encoded) },
+    }
+  })
+
 export const serviceAccount = z.looseObject({ metadata: objectMeta })
 
 export const service = z.looseObject({

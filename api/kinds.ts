@@ -469,6 +469,16 @@ export const kinds = {
     schema: core.serviceAccount,
     columns: [],
   },
+  Secret: {
+    ...V1,
+    plural: 'secrets',
+    singular: 'secret',
+    shortNames: [],
+    namespaced: true,
+    status: false,
+    schema: core.secret,
+    columns: [{ name: 'TYPE', path: ['type'] }],
+  },
   EndpointSlice: {
     group: 'discovery.k8s.io',
     version: 'v1',

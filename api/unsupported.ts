@@ -37,14 +37,14 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'nothing: a second record of the same fact could differ',
   },
   {
-    ...{ kind: 'BGPConfiguration', field: 'nodeMeshPassword', effect: 'closed' },
-    instead: 'the node-to-node mesh has no sessions',
-    comesWith: 'BGP passwords from Secrets',
+    ...{ kind: 'BGPConfiguration', field: 'nodeMeshPassword.secretKeyRef.optional', effect: 'ignored' },
+    instead: 'without the password the mesh has no sessions',
+    comesWith: 'nothing: a session that should have a password must not come up without it',
   },
   {
-    ...{ kind: 'BGPPeer', field: 'password', effect: 'closed' },
-    instead: 'the peer gets no session',
-    comesWith: 'BGP passwords from Secrets',
+    ...{ kind: 'BGPPeer', field: 'password.secretKeyRef.optional', effect: 'ignored' },
+    instead: 'without the password the peer has no session',
+    comesWith: 'nothing: a session that should have a password must not come up without it',
   },
   {
     ...{ kind: 'BGPPeer', field: 'filters', effect: 'closed' },

@@ -13,7 +13,7 @@ import { MASTERS, nodeNameOf, type User } from './identity.ts'
 import type { ApiVerb } from './routes.ts'
 import { ApiError } from './status.ts'
 
-/** What somebody wants to do; `name` absent means the collection. */
+/** What somebody wants to do; `name` absent means the collection. A list or watch of one object by its name has that as `name`. */
 export type Attempt = { verb: ApiVerb; kind: Kind; namespace?: string; name?: string; subresource?: string }
 
 /** One write as it would be: an object that comes, changes or goes. Throws Forbidden to refuse it. */
@@ -143,10 +143,13 @@ function nodeRestriction(before: AnyObject | undefined, after: AnyObject | undef
 }
 
 /** Why an attempt is refused before any object is looked at; undefined when it may go on. */
-export function refusalOf(user: User, { verb, kind, name }: Attempt): string | undefined {
+export function refusalOf(user: User, { verb, kind, namespace, name }: Attempt): string | undefined {
   if (user.groups.includes(MASTERS)) return undefined
   const node = nodeNameOf(user)
   if (node === undefined) return 'no rule lets this user do it'
+  // as Kubernetes' node authoriser: nobody looks through all of them with the token of a node
+  if (kind === 'Secret' && (name === undefined || namespace === undefined))
+    return 'a node reads a Secret that it names, and not all of them'
   if (READS.includes(verb)) return undefined
   const rule = NODE_RULES[kind]
   if (rule === undefined) return `a node only reads ${kinds[kind].plural}`

@@ -1,6 +1,7 @@
-// What kubectl sends as protobuf whatever it is offered: `kubectl create namespace`, `create serviceaccount` and the reviews of
-// `kubectl auth`. A message starts with `k8s\0` and wraps a runtime.Unknown; of what it creates only the metadata says anything. Other kinds are
-// refused. Sources: generated.proto of k8s.io/apimachinery/pkg/runtime, meta/v1 and authorization/v1; the wire format.
+// What kubectl sends as protobuf whatever it is offered: `kubectl create namespace`, `create serviceaccount`, `create secret` and the
+// reviews of `kubectl auth`. A message starts with `k8s\0` and wraps a runtime.Unknown; of what it creates only the metadata says anything,
+// but for a Secret. Other kinds are refused. Sources: generated.proto of k8s.io/apimachinery/pkg/runtime, meta/v1, k8s.io/api/core/v1 and
+// authorization/v1; the wire format.
 import { ApiError } from './status.ts'
 
 const MAGIC = Buffer.from('k8s\0')
@@ -16,7 +17,7 @@ export function isProtobuf(body: Buffer): boolean {
   return body.subarray(0, MAGIC.length).equals(MAGIC)
 }
 
-/** The Namespace, ServiceAccount or review in the envelope. Throws UnsupportedMediaType for others, BadRequest when it is cut short. */
+/** The Namespace, ServiceAccount, Secret or review in the envelope. Throws UnsupportedMediaType for others, BadRequest when it is cut short. */
 export function parseProtobuf(body: Buffer): unknown {
   try {
     const envelope = fieldsOf(body.subarray(MAGIC.length))
@@ -26,16 +27,22 @@ export function parseProtobuf(body: Buffer): unknown {
     const message = fieldsOf(bytesOf(envelope, 2) ?? Buffer.alloc(0))
     if (kind === 'SelfSubjectReview' || kind === 'SelfSubjectRulesReview') return { apiVersion, kind, spec: {} }
     if (kind === 'SelfSubjectAccessReview') return { apiVersion, kind, spec: accessSpecOf(inner(message, 2)) }
-    if (kind !== 'Namespace' && kind !== 'ServiceAccount')
+    if (kind !== 'Namespace' && kind !== 'ServiceAccount' && kind !== 'Secret')
       throw new ApiError('UnsupportedMediaType', `protobuf is not accepted for ${kind}: send application/json`)
     const metadata = inner(message, 1)
     const maps = { labels: mapOf(metadata, 11), annotations: mapOf(metadata, 12) }
     const names = { name: textOf(metadata, 1), generateName: textOf(metadata, 2), namespace: textOf(metadata, 3) }
-    return { apiVersion, kind, metadata: { ...names, ...maps } }
+    return { apiVersion, kind, metadata: { ...names, ...maps }, ...(kind === 'Secret' && secretOf(message)) }
   } catch (error) {
     if (error instanceof RangeError) throw new ApiError('BadRequest', 'the protobuf body is cut short')
     throw error
   }
+}
+
+/** Secret: data(2), a map of octets; type(3); stringData(4). */
+function secretOf(message: readonly Field[]): object {
+  const data = mapOf(message, 2, bytes => bytes.toString('base64'))
+  return { data, type: textOf(message, 3), stringData: mapOf(message, 4) }
 }
 
 /** SelfSubjectAccessReviewSpec: resourceAttributes(1) or nonResourceAttributes(2). */
@@ -96,10 +103,14 @@ function textOf(fields: readonly Field[], number: number): string | undefined {
   return text === '' ? undefined : text
 }
 
-/** A map<string, string>: entries with key(1) and value(2); undefined when there are none. */
-function mapOf(fields: readonly Field[], number: number): Record<string, string> | undefined {
+/** A map with keys of text, entries with key(1) and value(2); undefined when there are none. */
+function mapOf(
+  fields: readonly Field[],
+  number: number,
+  textFrom: (bytes: Buffer) => string = bytes => bytes.toString('utf8'),
+): Record<string, string> | undefined {
   const entries = fields.filter(field => field.number === number).map(({ bytes }) => fieldsOf(bytes))
   return entries.length === 0
     ? undefined
-    : Object.fromEntries(entries.map(entry => [textOf(entry, 1) ?? '', textOf(entry, 2) ?? '']))
+    : Object.fromEntries(entries.map(entry => [textOf(entry, 1) ?? '', textFrom(bytesOf(entry, 2) ?? Buffer.alloc(0))]))
 }

@@ -148,8 +148,14 @@ async function answerResource(exchange: Exchange, deps: RequestDeps): Promise<vo
   if (route === NO_SUCH_VERB)
     throw new ApiError('MethodNotAllowed', `the server does not allow ${request.method} on ${url.pathname}`)
   if (formOf(accepted) === undefined) throw new ApiError('NotAcceptable', 'only application/json is produced here')
-  authorize(user, route)
+  authorize(user, { ...route, ...namedBy(route, query) })
   await perform(route, exchange, guardOf(user, route), deps)
+}
+
+/** The one object that a list or watch selects by `metadata.name`: whoever may read that object may list and watch it (KEP-4601, and resourceNames of RBAC). */
+function namedBy({ verb }: ResourceRequest, query: URLSearchParams): { name?: string } {
+  const [, name] = /^metadata\.name==?([^,=!]+)$/.exec(query.get('fieldSelector') ?? '') ?? []
+  return name !== undefined && (verb === 'list' || verb === 'watch') ? { name } : {}
 }
 
 function unknownPath(path: string): ApiError {

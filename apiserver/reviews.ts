@@ -53,13 +53,17 @@ function refusalOfReview({ resourceAttributes, nonResourceAttributes }: Record<s
     return verb === 'get' && OPEN_PATHS.test(String(path)) ? undefined : 'no rule lets this user do it'
   }
   if (!isObject(resourceAttributes)) throw new ApiError('BadRequest', 'a review names resource or path attributes')
-  const { verb, group = '', resource, name } = resourceAttributes
+  const { verb, group = '', resource, namespace, name } = resourceAttributes
   const kind = (Object.keys(kinds) as Kind[]).find(
     each => kinds[each].plural === resource && kinds[each].group === group,
   )
   const known = VERBS.find(each => each === verb)
   if (kind === undefined || known === undefined) return 'no rule lets this user do it'
-  return refusalOf(user, { verb: known, kind, ...(typeof name === 'string' && name !== '' ? { name } : {}) })
+  return refusalOf(user, { verb: known, kind, namespace: given(namespace), name: given(name) })
+}
+
+function given(text: unknown): string | undefined {
+  return typeof text === 'string' && text !== '' ? text : undefined
 }
 
 function rulesOf(_spec: Record<string, unknown>, user: User): object {

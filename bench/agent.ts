@@ -56,6 +56,7 @@ function started() {
   }
   const feed = new ClusterFeed({
     ...{ nodeName: 'n0', view, felix, report: () => undefined, changed: () => undefined },
+    secrets: { want: () => undefined, onChange: () => undefined },
   })
   feed.open({ address: address(0) })
   return {

@@ -1,5 +1,6 @@
 // Why a BGPPeer or a node has no session, for people. Pure.
 import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
+import { type NodeFacts, routerIdOf } from './nodes.ts'
 
 /** Most addresses that a clash names. */
 const MOST_NAMED = 3
@@ -22,7 +23,7 @@ export function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly s
 }
 
 /** Two nodes have one BGP identifier, which of a node without an IPv4 address is made of its name. */
-export function identifierClash(far: ObjectRef, here: ObjectRef, routerId: string): Condition {
+function identifierClash(far: ObjectRef, here: ObjectRef, routerId: string): Condition {
   return broken('AddressesUnique', {
     reason: 'IdentifierClash',
     message: `${formatRef(here)} and ${formatRef(far)} have the same BGP identifier ${routerId}, so they have no session and take no routes of each other`,
@@ -31,7 +32,7 @@ export function identifierClash(far: ObjectRef, here: ObjectRef, routerId: strin
   })
 }
 
-export function noCommonFamily(far: ObjectRef, { address }: { address?: string }): Condition {
+function noCommonFamily(far: ObjectRef, { address }: { address?: string }): Condition {
   const has = address === undefined ? 'IPv6' : 'IPv4'
   const lacks = address === undefined ? 'IPv4' : 'IPv6'
   return broken('FamiliesReachable', {
@@ -40,6 +41,36 @@ export function noCommonFamily(far: ObjectRef, { address }: { address?: string }
     remedy: `give one of the two nodes an address of both families`,
     object: far,
   })
+}
+
+type OwnAddresses = Pick<NodeFacts, 'address' | 'ipv6Address'>
+
+/**
+ * What is wrong with another Node, seen from this one: it has an address of this node, which is its only holder; or its BGP identifier,
+ * without which there is no session (RFC 6286 §2.2) and reflected routes look like loops; or no address of a family of this node.
+ */
+export function nodeConditions(facts: NodeFacts, own: OwnAddresses & { nodeName: string }): Condition[] {
+  const { nodeName, address, ipv6Address } = own
+  const [far, here]: ObjectRef[] = [
+    { kind: 'Node', name: facts.name },
+    { kind: 'Node', name: nodeName },
+  ]
+  const same = [facts.address, facts.ipv6Address].filter(each => each !== undefined)
+  const shared = same.filter(each => each === address || each === ipv6Address)
+  if (shared.length > 0) return [clash(far!, here!, shared)]
+  if (same.length === 0) return []
+  const routerId = routerIdOf({ name: nodeName, address })
+  return [
+    ...(routerIdOf(facts) === routerId ? [identifierClash(far!, here!, routerId)] : []),
+    ...(sharesFamily(facts, own) ? [] : [noCommonFamily(far!, facts)]),
+  ]
+}
+
+export function sharesFamily(facts: OwnAddresses, { address, ipv6Address }: OwnAddresses): boolean {
+  return (
+    (address !== undefined && facts.address !== undefined) ||
+    (ipv6Address !== undefined && facts.ipv6Address !== undefined)
+  )
 }
 
 export function noPeers(clusterId: string | undefined): ConditionCause {

@@ -8,8 +8,9 @@ import { broken, type Condition, type ConditionCause, type ObjectRef } from '../
 import { BGP_PORT } from '../../bgp/config.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import { closedCause } from './fields.ts'
-import { type NodeFacts, routerIdOf } from './nodes.ts'
-import { badAddress, clash, identifierClash, NO_AS_NUMBER, noCommonFamily, noPeers } from './peer-conditions.ts'
+import type { NodeFacts } from './nodes.ts'
+import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
+import { badAddress, NO_AS_NUMBER, nodeConditions, noPeers, sharesFamily } from './peer-conditions.ts'
 import { type PeerChange, RANK, type SessionRequest, SessionRequests } from './session-requests.ts'
 import {
   type FarEnd,
@@ -31,8 +32,15 @@ export type PeersOf = {
 }
 
 type BgpPeer = Resource<'BGPPeer'>
-/** `target`: the address that it names. */
-type KnownPeer = { object: BgpPeer; closed: ConditionCause | undefined; target: string | undefined }
+/** `target`: the address that it names. `secret`: where its password is, where it names one. */
+type KnownPeer = {
+  object: BgpPeer
+  closed: ConditionCause | undefined
+  target: string | undefined
+  secret: SecretKey | undefined
+}
+/** What a session must have, or why there is none. */
+type Guard = { password?: string; closed?: ConditionCause; isPending?: true }
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
 
@@ -44,8 +52,10 @@ export class Peers {
   /** The nodes that have each address. */
   readonly #nodesAt = new Map<string, Set<string>>()
   #of: PeersOf
-  /** Why the mesh has no sessions. */
+  /** Why the mesh has no sessions, whatever its password. */
   #meshClosed: ConditionCause | undefined
+  /** What is known of passwords, by their keys. */
+  readonly #passwords = new Map<string, Password>()
   /** What is wrong with other Nodes, seen from this one: they have something of this node, or nothing in common with it. */
   readonly #ofNodes = new Map<string, readonly Condition[]>()
   readonly #requests = new SessionRequests()
@@ -111,9 +121,30 @@ export class Peers {
     else {
       const { peerSelector, peerIP = '' } = object.spec
       const target = peerSelector === undefined ? parseSocketAddress(peerIP, BGP_PORT)?.address : undefined
-      this.#bgpPeers.set(name, { object, closed: closedCause('BGPPeer', object), target })
+      const secret = passwordOf(object.spec.password)
+      this.#bgpPeers.set(name, { object, closed: closedCause('BGPPeer', object), target, secret })
     }
     this.#bgpPeer(name)
+  }
+
+  /** What is known of a password; undefined: it is being read, and nothing that needs it comes up. */
+  password(secret: SecretKey, password: Password | undefined): void {
+    const key = keyOf(secret)
+    if (isDeepStrictEqual(password, this.#passwords.get(key))) return
+    if (password === undefined) this.#passwords.delete(key)
+    else this.#passwords.set(key, password)
+    for (const [name, known] of this.#bgpPeers) if (sameKey(known.secret, secret)) this.#bgpPeer(name)
+    if (!sameKey(this.#meshSecret, secret)) return
+    for (const facts of this.#nodes.values()) this.#mesh(facts.name, facts)
+  }
+
+  /** The passwords that sessions of this node need. */
+  secrets(): SecretKey[] {
+    const named = [...this.#bgpPeers].flatMap(([name, { secret }]) =>
+      secret !== undefined && this.#requests.asks({ kind: 'BGPPeer', name }) ? [secret] : [],
+    )
+    const mesh = this.#meshes ? this.#meshSecret : undefined
+    return mesh === undefined ? named : [...named, mesh]
   }
 
   /** The sessions that changed since the last call. */
@@ -134,9 +165,10 @@ export class Peers {
 
   /** BGPPeers that ask for a session with this node that must not come up. */
   #closed(): Condition[] {
-    return [...this.#bgpPeers].flatMap(([name, { closed }]) => {
+    return [...this.#bgpPeers].flatMap(([name, known]) => {
       const object: ObjectRef = { kind: 'BGPPeer', name }
-      if (closed === undefined || !this.#requests.asks(object)) return []
+      const { closed, isPending } = this.#guardOf(known)
+      if (closed === undefined || isPending || !this.#requests.asks(object)) return []
       return [broken('PeersConfigured', { ...closed, object })]
     })
   }
@@ -149,13 +181,17 @@ export class Peers {
   /** Works out the sessions with one node: by the mesh, and by the selectors of BGPPeers. */
   #node(name: string): void {
     const facts = this.#nodes.get(name)
+    this.#mesh(name, facts)
+    for (const peerName of this.#bgpPeers.keys()) this.#joined(peerName, name)
+    const conditions = facts === undefined || name === this.#of.nodeName ? [] : nodeConditions(facts, this.#of)
+    if (conditions.length === 0) this.#ofNodes.delete(name)
+    else this.#ofNodes.set(name, conditions)
+  }
+
+  #mesh(name: string, facts: NodeFacts | undefined): void {
     const by: ObjectRef = { kind: 'Node', name }
     for (const family of FAMILIES)
       this.#requests.set(by, facts === undefined ? undefined : this.#meshRequest(facts, family), family)
-    for (const peerName of this.#bgpPeers.keys()) this.#joined(peerName, name)
-    const conditions = facts === undefined || name === this.#of.nodeName ? [] : this.#conditionsOf(facts)
-    if (conditions.length === 0) this.#ofNodes.delete(name)
-    else this.#ofNodes.set(name, conditions)
   }
 
   #bgpPeer(name: string): void {
@@ -172,17 +208,18 @@ export class Peers {
 
   /** Works out the session of a BGPPeer with `peerIP`, where that is not this node. */
   #named(name: string): void {
-    const { object, closed } = this.#bgpPeers.get(name) ?? {}
+    const known = this.#bgpPeers.get(name)
     const by: ObjectRef = { kind: 'BGPPeer', name }
     this.#problems.delete(name)
     this.#requests.set(by, undefined)
-    if (object === undefined || object.spec.peerSelector !== undefined) return
+    if (known === undefined || known.object.spec.peerSelector !== undefined) return
+    const { object } = known
     const rank = this.#rankAt(object, this.#of.nodeName)
     if (rank === undefined) return
     const named = this.#namedPeer(object, originOf(rank))
     if (named === undefined) return
     if ('reason' in named) this.#problems.set(name, broken('PeersConfigured', { ...named, object: by }))
-    else this.#requests.set(by, { rank, by, origin: originOf(rank), ...named, closed: closed !== undefined })
+    else this.#requests.set(by, guarded({ rank, by, origin: originOf(rank), ...named }, this.#guardOf(known)))
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
@@ -208,13 +245,13 @@ export class Peers {
 
   /** Works out the sessions that a BGPPeer asks for with one node that it selects, or that is for it where it selects or names this one. */
   #joined(peerName: string, nodeName: string): void {
-    const { object, closed } = this.#bgpPeers.get(peerName) ?? {}
+    const known = this.#bgpPeers.get(peerName)
     const by: ObjectRef = { kind: 'BGPPeer', name: peerName }
     const far = this.#nodes.get(nodeName)
     for (const family of FAMILIES) {
-      const address = object === undefined || far === undefined ? undefined : this.#farAddress(far, family)
-      const asked = address === undefined ? undefined : this.#between(object!, far!, address)
-      const request = asked && { ...asked, by, far, isMain: true, closed: closed !== undefined }
+      const address = known === undefined || far === undefined ? undefined : this.#farAddress(far, family)
+      const asked = address === undefined ? undefined : this.#between(known!.object, far!, address)
+      const request = asked && guarded({ ...asked, by, far, isMain: true }, this.#guardOf(known!))
       this.#requests.set(by, request, `for Node ${nodeName} ${family}`)
     }
   }
@@ -247,12 +284,33 @@ export class Peers {
   #meshRequest(far: NodeFacts, family: 'ipv4' | 'ipv6'): SessionRequest | undefined {
     const { config } = this.#of
     // reflectors and their clients do not mesh: they are joined by BGPPeer objects
-    if (!config.nodeToNodeMeshEnabled || this.clusterId !== undefined || far.clusterId !== undefined) return undefined
+    if (!this.#meshes || far.clusterId !== undefined) return undefined
     const address = this.#farAddress(far, family)
     if (address === undefined) return undefined
     const peer = meshSession(this.#ownEnd(), this.#farEnd(far, address), config.nodeMeshMaxRestartTime)
-    const closed = this.#meshClosed !== undefined
-    return { rank: RANK.mesh, by: { kind: 'Node', name: far.name }, origin: 'mesh', far, peer, isMain: true, closed }
+    const request = { rank: RANK.mesh, by: { kind: 'Node', name: far.name }, origin: 'mesh', far, peer } as const
+    return guarded({ ...request, isMain: true }, this.#meshGuard)
+  }
+
+  /** Whether this node takes part in the mesh. */
+  get #meshes(): boolean {
+    return this.#of.config.nodeToNodeMeshEnabled && this.clusterId === undefined
+  }
+
+  get #meshSecret(): SecretKey | undefined {
+    return passwordOf(this.#of.config.nodeMeshPassword)
+  }
+
+  get #meshGuard(): Guard {
+    return this.#guardOf({ closed: this.#meshClosed, secret: this.#meshSecret })
+  }
+
+  /** A session whose password is not known does not come up: never without one. */
+  #guardOf({ closed, secret }: Pick<KnownPeer, 'closed' | 'secret'>): Guard {
+    if (closed !== undefined || secret === undefined) return { closed }
+    const known = this.#passwords.get(keyOf(secret))
+    if (known === undefined) return { closed: NOT_READ, isPending: true }
+    return 'missing' in known ? { closed: known.missing } : { password: known.text }
   }
 
   /** The rank of a BGPPeer at a node; undefined: it is for other nodes. */
@@ -305,47 +363,23 @@ export class Peers {
     return all.sort((a, b) => (`${a.precedence} ${a.name}` < `${b.precedence} ${b.name}` ? -1 : 1))[0]
   }
 
-  /**
-   * Another Node that has an address of this node, which is its only holder; or its BGP identifier, without which there is no
-   * session (RFC 6286 §2.2) and reflected routes look like loops; or no address of a family of this node.
-   */
-  #conditionsOf(facts: NodeFacts): Condition[] {
-    const { nodeName, address, ipv6Address } = this.#of
-    const [far, here]: ObjectRef[] = [
-      { kind: 'Node', name: facts.name },
-      { kind: 'Node', name: nodeName },
-    ]
-    const same = [facts.address, facts.ipv6Address].filter(each => each !== undefined)
-    const shared = same.filter(each => each === address || each === ipv6Address)
-    if (shared.length > 0) return [clash(far!, here!, shared)]
-    if (same.length === 0) return []
-    const routerId = routerIdOf({ name: nodeName, address })
-    return [
-      ...(routerIdOf(facts) === routerId ? [identifierClash(far!, here!, routerId)] : []),
-      ...(this.#sharesFamily(facts) ? [] : [noCommonFamily(far!, facts)]),
-    ]
-  }
-
-  #sharesFamily(facts: NodeFacts): boolean {
-    const { address, ipv6Address } = this.#of
-    return (
-      (address !== undefined && facts.address !== undefined) ||
-      (ipv6Address !== undefined && facts.ipv6Address !== undefined)
-    )
-  }
-
   /** Why this node has no session at all, where there are other nodes. */
   #alone(): Condition[] {
-    const { nodeName, config } = this.#of
+    const { nodeName } = this.#of
     const object: ObjectRef = { kind: 'BGPConfiguration', name: 'default' }
-    const closed = config.nodeToNodeMeshEnabled && this.clusterId === undefined ? this.#meshClosed : undefined
-    if (closed !== undefined) return [broken('PeersConfigured', { ...closed, object })]
+    const { closed, isPending } = this.#meshes ? this.#meshGuard : {}
+    if (closed !== undefined && !isPending) return [broken('PeersConfigured', { ...closed, object })]
     if (this.#requests.size > 0 || this.#problems.size > 0) return []
     // one that has no family in common has a condition of its own
-    const others = this.#nodes.values().some(facts => facts.name !== nodeName && this.#sharesFamily(facts))
+    const others = this.#nodes.values().some(facts => facts.name !== nodeName && sharesFamily(facts, this.#of))
     if (!others) return []
     return [broken('PeersConfigured', { ...noPeers(this.clusterId), object: { kind: 'Node', name: nodeName } })]
   }
+}
+
+function guarded(request: Omit<SessionRequest, 'closed'>, { password, closed, isPending }: Guard): SessionRequest {
+  const peer = password === undefined ? request.peer : { ...request.peer, password }
+  return { ...request, peer, closed: closed !== undefined, ...(isPending && { isPending }) }
 }
 
 function meshClosed(spec: PeersOf['config']): ConditionCause | undefined {

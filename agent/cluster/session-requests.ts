@@ -22,6 +22,8 @@ export type SessionRequest = {
   isMain: boolean
   /** It must not come up, and no other one for this address and port either. */
   closed: boolean
+  /** Closed for a moment, as its password is being read: what is up there stays as it is. */
+  isPending?: true
 }
 
 /** The session to set under its key, by which speakers know it, with its origin; or only the key of one that ends. Those that end come first. */
@@ -37,6 +39,8 @@ export class SessionRequests {
   readonly #requests = new Map<string, Map<string, SessionRequest>>()
   /** The address that each source asks for: `Node n2 ipv4`, `BGPPeer rack`, `BGPPeer rack for Node n2 ipv4`. */
   readonly #addresses = new Map<string, string>()
+  /** How many sessions each object asks for. */
+  readonly #asking = new Map<string, number>()
   /** Addresses that more than one source asks for. */
   readonly #shared = new Set<string>()
   /** By address, then by key. */
@@ -49,8 +53,10 @@ export class SessionRequests {
 
   /** Replaces what one source asks for; `which` tells apart the sessions of one object. */
   set(by: ObjectRef, request: SessionRequest | undefined, which = ''): void {
-    const source = `${formatRef(by)} ${which}`
+    const object = formatRef(by)
+    const source = `${object} ${which}`
     const before = this.#addresses.get(source)
+    this.#count(object, Number(request !== undefined) - Number(before !== undefined))
     if (before !== undefined) this.#change(before, source, undefined)
     if (request === undefined) this.#addresses.delete(source)
     else {
@@ -61,8 +67,7 @@ export class SessionRequests {
 
   /** Whether an object asks for any session. */
   asks(by: ObjectRef): boolean {
-    const source = `${formatRef(by)} `
-    return this.#addresses.keys().some(each => each.startsWith(source))
+    return this.#asking.has(formatRef(by))
   }
 
   /** The sessions that changed since the last call. */
@@ -71,7 +76,7 @@ export class SessionRequests {
     const set: PeerChange[] = []
     for (const address of this.#dirty) {
       const before = this.#wanted.get(address)
-      const now = this.#sessionsAt(address)
+      const now = this.#sessionsAt(address, before)
       for (const key of before?.keys() ?? []) if (!now.has(key)) ended.push({ key })
       for (const [key, wanted] of now) if (!isDeepStrictEqual(before?.get(key), wanted)) set.push({ key, ...wanted })
       if (now.size === 0) this.#wanted.delete(address)
@@ -97,6 +102,12 @@ export class SessionRequests {
     return [...lost.values()].map(({ loser, winner, keys }) => clash(loser, winner, keys.sort()))
   }
 
+  #count(object: string, more: number): void {
+    const count = (this.#asking.get(object) ?? 0) + more
+    if (count === 0) this.#asking.delete(object)
+    else this.#asking.set(object, count)
+  }
+
   #change(address: string, source: string, request: SessionRequest | undefined): void {
     const requests = this.#requests.get(address) ?? new Map<string, SessionRequest>()
     if (request === undefined) requests.delete(source)
@@ -109,12 +120,13 @@ export class SessionRequests {
   }
 
   /** The sessions with one address by key. A connection from there is of one of them, so the others dial alone. */
-  #sessionsAt(address: string): Map<string, Wanted> {
+  #sessionsAt(address: string, before: ReadonlyMap<string, Wanted> | undefined): Map<string, Wanted> {
     const winners = [...this.#byKey(address)].map(([key, [winner]]) => [key, winner!] as const)
     const [first] = winners.sort(([, a], [, b]) => Number(b.isMain) - Number(a.isMain) || a.peer.port - b.peer.port)
     return new Map(
       winners.flatMap(([key, winner]) => {
-        if (winner.closed) return []
+        const up = winner.isPending ? before?.get(key) : undefined
+        if (winner.closed) return up === undefined ? [] : [[key, up] as const]
         const { peer, origin } = winner
         return [
           [key, { peer: winner === first![1] ? peer : { ...peer, passive: false, dialOnly: true }, origin }] as const,

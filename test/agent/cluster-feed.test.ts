@@ -35,6 +35,7 @@ async function aFeed() {
   const feed: ClusterFeed = new ClusterFeed({
     nodeName: 'n1',
     view,
+    secrets: { want: () => undefined, onChange: () => undefined },
     felix: {
       set: (kind, key, value) => void heard.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
       configure: ({ config }) => void heard.push(`config ${config?.vxlanMtu}`),
@@ -179,6 +180,7 @@ test('pools and settings of many objects are passed on once after a burst, not o
         return inner.all(kind)
       },
     },
+    secrets: { want: () => undefined, onChange: () => undefined },
     felix: {
       set: kind => void (kind === 'pool' && pools++),
       configure: ({ config }) => {

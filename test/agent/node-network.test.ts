@@ -55,6 +55,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
     transport: new MemoryNetwork().host('192.0.2.11'),
     podAddresses: () => [],
     floating: () => [],
+    secrets: { want: () => undefined, onChange: () => undefined },
     felix: {
       set: (kind, key, value) => void told.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
       configure: ({ node, uplinkMtu }) => {

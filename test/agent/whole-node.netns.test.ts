@@ -1,11 +1,13 @@
 // margay-node as a whole, when the machine around it fails: no descriptor is left, its disk becomes read-only, it is stopped
 // and goes on when another agent has its node. One API server and one network namespace serve all tests.
+// Over 400 lines: the tests share them, and starting them costs more than any test.
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { gunzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
 import type { AgentStatus } from '../../api/answers.ts'
 import type { Condition, Event } from '../../api/status.ts'
@@ -19,6 +21,9 @@ const PLANTED = {
   annotation: 'planted-in-an-annotation',
   network: 'planted-in-a-network',
   header: 'planted-in-a-header',
+  password: 'planted-in-a-secret',
+  long: 'planted-too-long'.repeat(6),
+  hidden: 'planted-under-another-key',
 }
 
 const asRoot = process.getuid?.() === 0 ? test.serial : test.serial.skip
@@ -271,7 +276,35 @@ asRoot(
     await ask(agent.socket, 'POST', '/cni', env)
     const wrong = `fetch('http://127.0.0.1:6443/api/v1/nodes', { headers: { authorization: 'Bearer ${PLANTED.header}' } })`
     t.is(node.run(process.execPath, '-e', `${wrong}.then(r => console.log(r.status))`).trim(), '401')
-    node.ctl('patch', 'bgppeer', 'away', '-p', '{"spec":{"password":{"secretKeyRef":{"name":"s","key":"k"}}}}')
+    const { hidden, long, password } = PLANTED
+    await node.writer.put([
+      { kind: 'Namespace', object: aResource('Namespace', { metadata: { name: 'kube-system' } }) },
+      {
+        kind: 'Secret',
+        object: aResource('Secret', {
+          metadata: { namespace: 'kube-system', name: 'bgp' },
+          stringData: { k: password, long, hidden },
+        }),
+      },
+    ])
+    const guarded = (key: string) =>
+      node.ctl('patch', 'bgppeer', 'away', '-p', `{"spec":{"password":{"secretKeyRef":{"name":"bgp","key":"${key}"}}}}`)
+    guarded('long')
+    const refused = await condition(t, agent, 'PeersConfigured', 'False')
+    t.regex(refused!.message, /key long of Secret kube-system\/bgp has 96 octets/)
+    guarded('k')
+    await condition(t, agent, 'PeersConfigured', 'True')
+    const secretFile = join(node.dataDir, 'bgp-secrets')
+    await until(
+      t,
+      'the password is kept',
+      () => existsSync(secretFile),
+      isThere => isThere,
+    )
+    t.is(statSync(secretFile).mode & 0o777, 0o600)
+    t.true(readFileSync(secretFile, 'utf8').includes(password))
+    const archive = join(node.dir, 'diags.tar.gz')
+    node.ctl('cluster', 'diags', '--file', archive, '--socket', agent.socket)
     const told = new Map<string, string>()
     for (const path of [
       '/status',
@@ -288,15 +321,20 @@ asRoot(
     t.true([...told.values()].every(text => text !== ''))
     t.true(agent.log().includes('"level":20'), 'it logs at its finest')
     const files = readdirSync(node.dir, { recursive: true, withFileTypes: true }).filter(file => file.isFile())
+    told.set('diags', gunzipSync(readFileSync(archive)).toString('latin1'))
     for (const { name, parentPath } of files)
       told.set(join(parentPath, name), readFileSync(join(parentPath, name), 'latin1'))
     const names = [...told.keys()].map(path => path.slice(path.lastIndexOf('/') + 1))
     for (const name of ['node.db', 'events.db', 'secrets.log', 'api.log']) t.true(names.includes(name), name)
     const isOwnFile = (path: string) => /\/api\/(token|kubeconfig)$/.test(path)
+    const ofSecret = [password, long, hidden].flatMap(each => [each, Buffer.from(each).toString('base64')])
     const isOfObjects = (path: string) => path.includes('/api/')
     for (const [path, text] of told) {
       t.false(text.includes(token) && !isOwnFile(path), `the token is in ${path}`)
       t.false(text.includes(PLANTED.network) || text.includes(PLANTED.header), path)
+      // the object itself is at its server, and what the sessions need in one file
+      const found = ofSecret.filter(each => text.includes(each))
+      t.deepEqual(isOfObjects(path) ? [] : found, path === secretFile ? [password] : [], path)
       t.false(text.includes(PLANTED.annotation) && !isOfObjects(path), `the annotation is in ${path}`)
     }
   },

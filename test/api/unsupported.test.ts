@@ -148,7 +148,9 @@ test('a field that limits what a peer can do, and one of a BGPPeer that nobody k
     aResource('BGPPeer', { metadata: { name: 'a' }, spec: { peerIP: '192.0.2.1', asNumber: 1, ...spec } })
   const effects = (spec: object) =>
     ineffectiveFields('BGPPeer', peer(spec)).map(({ field, effect }) => `${field} ${effect}`)
-  t.deepEqual(effects({ password: { secretKeyRef: { name: 's', key: 'k' } } }), ['password closed'])
+  const password = (optional?: boolean) => ({ password: { secretKeyRef: { name: 's', key: 'k', optional } } })
+  for (const spec of [password(), password(false)]) t.deepEqual(effects(spec), [])
+  t.deepEqual(effects(password(true)), ['password.secretKeyRef.optional ignored'])
   t.deepEqual(effects({ filters: ['deny-all'] }), ['filters closed'])
   t.deepEqual(effects({ filters: [] }), [])
   t.deepEqual(effects({ reachableBy: '192.0.2.9' }), ['reachableBy closed'])

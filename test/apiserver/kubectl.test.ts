@@ -163,9 +163,11 @@ withKubectl('kubectl applies server-side, twice, and owns what it applied', asyn
   t.regex(err, /conflict with "kubectl"/)
 })
 
-withKubectl('kubectl creates a namespace, explains a kind and lists the resources', async t => {
+withKubectl('kubectl creates a namespace and a Secret, explains a kind and lists the resources', async t => {
   const { kubectl } = t.context
   t.like(await kubectl('create namespace shop'), { code: 0 })
+  t.like(await kubectl('create secret generic bgp -n shop --from-literal=rack=one'), { code: 0 })
+  t.is((await kubectl('get secret bgp -n shop -o jsonpath={.data.rack}')).out, 'b25l')
   t.regex((await kubectl('api-resources')).out, /ippools\s+projectcalico\.org\/v3\s+false\s+IPPool/)
   const { code, err } = await kubectl('explain ippool')
   // a kubectl that reads OpenAPI v2 alone (before 1.27) finds no fields there, and says so

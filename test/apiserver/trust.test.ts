@@ -245,6 +245,31 @@ test("a node's token is refused with the object and the rule when it writes what
   }
 })
 
+test("a node's token reads a Secret that it names, as its watch does, and neither looks through Secrets nor writes one", async t => {
+  const { server, n1, other } = await withNodes(t)
+  const path = '/api/v1/namespaces/kube-system/secrets'
+  const named = `${path}?fieldSelector=metadata.name%3Dbgp`
+  await call(server.url, '/api/v1/namespaces', server.token, 'POST', { metadata: { name: 'kube-system' } })
+  const made = await call(server.url, path, server.token, 'POST', {
+    ...{ metadata: { name: 'bgp' }, data: { a: 'eA==' }, stringData: { b: 'y' } },
+  })
+  t.like(made, { code: 201, body: { type: 'Opaque', data: { a: 'eA==', b: 'eQ==' } } })
+  t.is((made.body as { stringData?: object }).stringData, undefined, 'plain text is not stored')
+  for (const each of [`${path}/bgp`, named]) t.is((await call(server.url, each, n1)).code, 200, each)
+  const selected = (selector: string) => `${path}?fieldSelector=${encodeURIComponent(selector)}`
+  for (const each of [
+    ...[path, '/api/v1/secrets', '/api/v1/secrets?fieldSelector=metadata.name%3Dbgp'],
+    ...['metadata.name!=x', 'metadata.name=bgp,type=Opaque', 'type=Opaque', ''].map(selected),
+  ])
+    t.like(await call(server.url, each, n1), { code: 403, body: { reason: 'Forbidden' } }, each)
+  t.is((await call(server.url, `${path}/bgp`, other)).code, 403)
+  for (const [method, body] of [
+    ['PATCH', { data: { a: null } }],
+    ['DELETE', undefined],
+  ] as const)
+    t.is((await call(server.url, `${path}/bgp`, n1, method, body)).code, 403)
+})
+
 test('a node asks for a block of another one by an annotation of it, which it does not take out', async t => {
   const { server, n1, n2 } = await withNodes(t)
   const path = `${BLOCKS}/10-0-0-2-32`

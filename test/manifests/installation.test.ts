@@ -82,8 +82,15 @@ async function countedByAgent(): Promise<string[]> {
   return [...new Set(asked)]
 }
 
-test('the rights of the agent are the calls in its code, and no others', async t => {
-  t.deepEqual(shown(RIGHTS.node), [...rightsOf('agent/run.ts'), ...(await countedByAgent())].toSorted())
+/** Of the Secrets that BGPPeers and BGPConfiguration name, by a Role that whoever makes them makes too (docs/bgp.md). */
+const GIVEN_BY_NAME = ['/secrets list', '/secrets watch']
+
+test('the rights of the agent are the calls in its code, and no others; it reads no Secret but those of a Role for them alone', async t => {
+  t.deepEqual(
+    [...shown(RIGHTS.node), ...GIVEN_BY_NAME].toSorted(),
+    [...rightsOf('agent/run.ts'), ...(await countedByAgent())].toSorted(),
+  )
+  for (const name of ['margay.yaml', 'remove.yaml']) t.false(/resources:[^:]*\bsecrets\b/.test(made.get(name)!), name)
 })
 
 test('the rights of the removal are the calls in its code, and no others', t => {

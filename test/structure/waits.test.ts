@@ -111,6 +111,8 @@ test('every pause that grows has an entry in the table, and the test of the entr
 /** Pauses of one length, of ten seconds and more, between attempts. */
 const LONG = /(?:RETRY|AGAIN|REREAD|REFRESH)_MS = \d{2,}_\d{3}/
 const LONG_ENDED_BY: Readonly<Record<string, string>> = {
+  'agent/bgp-secrets.ts':
+    'a disk that takes the file, which is tried again at every change of what is in it, else after ten seconds',
   'agent/domain-answers-file.ts': 'nothing: that a disk has room is told by nobody',
   'agent/domain-names.ts': 'nothing: that a group of NFLOG is free, or its module loaded, is told by nobody',
   'agent/node-statuses.ts': 'see above',

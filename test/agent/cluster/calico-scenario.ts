@@ -172,6 +172,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
         }),
     },
     felix: { set: () => undefined, configure: () => undefined },
+    secrets: { want: () => undefined, onChange: () => undefined },
     report: (_source: string, _conditions: readonly Condition[]) => undefined,
     changed: () => undefined,
   })

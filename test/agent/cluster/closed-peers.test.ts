@@ -2,11 +2,7 @@
 import test from 'ava'
 import { all, aNode, aPeer, settings } from './peer-world.ts'
 
-const CLOSED = [
-  { password: { secretKeyRef: { name: 's', key: 'k' } } },
-  { filters: ['deny-all'] },
-  { reachableBy: '192.168.10.1' },
-] as const
+const CLOSED = [{ filters: ['deny-all'] }, { reachableBy: '192.168.10.1' }] as const
 
 test('a BGPPeer with a field that guards it and does not work yet gets no session, and says why', t => {
   for (const spec of CLOSED)
@@ -48,17 +44,6 @@ test('a session that a guard takes away ends at once', t => {
 test('a guarded BGPPeer for other nodes is no condition of this one', t => {
   const { refused } = all({ peers: [aPeer('far', { node: 'n2', peerIP: '10.0.0.1', asNumber: 1, filters: ['f'] })] })
   t.deepEqual(refused, [])
-})
-
-test('with nodeMeshPassword the mesh has no sessions, and BGPPeers have theirs', t => {
-  const config = settings({ nodeMeshPassword: { secretKeyRef: { name: 's', key: 'k' } } })
-  const { wanted, refused } = all({ config, peers: [aPeer('tor', { peerIP: '10.0.0.1', asNumber: 65001 })] })
-  t.deepEqual(
-    wanted.map(({ name }) => name),
-    ['Global_10_0_0_1'],
-  )
-  t.like(refused[0], { reason: 'Closed', object: { kind: 'BGPConfiguration', name: 'default' } })
-  t.regex(refused[0]!.message, /nodeMeshPassword is not supported: the node-to-node mesh has no sessions/)
 })
 
 test('timers of BGPPeer and BGPConfiguration become those of the session, and routes of nodes alone stay over restarts one after the other', t => {
