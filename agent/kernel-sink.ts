@@ -1,25 +1,25 @@
 // Writes the routes that a speaker selects into one kernel table, for `margay-bgp`. A next hop need not be a neighbour
 // (iBGP): it is looked up in the kernel, and again whenever routes, addresses or links change. Routes carry a protocol
 // number of their own: what a BIRD or the node's agent wrote into the same table is never touched.
-import type { RouteSink, SelectedRoute } from '../bgp/port.ts'
+import type { RouteSink, SelectedPath, SelectedRoute } from '../bgp/port.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE } from '../kernel/port/routes.ts'
+import { type NextHop, ROUTE_PROTOCOL, ROUTE_SCOPE } from '../kernel/port/routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
-import type { NamedRoute } from '../kernel/reconcile/objects.ts'
+import type { NamedNextHop, NamedRoute } from '../kernel/reconcile/objects.ts'
 import type { Refusal } from '../kernel/reconcile/outcome.ts'
 import { Ownership } from '../kernel/reconcile/ownership.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
 import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
 import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { sharedWays } from './shared-ways.ts'
 
 /** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179. */
 export type KernelTarget = { table: number; metric?: number; protocol?: number }
 
-/** Where packets to a next hop go; undefined: nowhere, or only over a route that BGP itself made. */
-type Way = { gateway: string; interfaceName: string } | undefined
-type Hop = { nextHop: string; way: Way }
+/** The ways that packets to a next hop take; none: nowhere, or only over a route that BGP itself made. */
+type Hop = { nextHop: string; ways: readonly NamedNextHop[] }
 
 /** Changes are gathered this long: a table that comes in is written in batches. */
 const GATHER_MS = 20
@@ -100,7 +100,8 @@ export class KernelSink implements RouteSink {
     const moved = this.#movedHops(event)
     if (moved.size === 0) return
     for (const key of moved) this.#hops.delete(key)
-    for (const [prefix, route] of this.#selected) if (moved.has(hopKey(route))) this.#dirty.add(prefix)
+    for (const [prefix, route] of this.#selected)
+      if (pathsOf(route).some(path => moved.has(hopKey(path)))) this.#dirty.add(prefix)
     this.#schedule(AGAIN_MS)
   }
 
@@ -127,7 +128,7 @@ export class KernelSink implements RouteSink {
 
   /** The next hops behind an interface, and those that are behind none. */
   #hopsOn(interfaceName: string | undefined): Set<string> {
-    return this.#hopsWhere(({ way }) => way === undefined || way.interfaceName === interfaceName)
+    return this.#hopsWhere(({ ways }) => ways.length === 0 || ways.some(way => way.interfaceName === interfaceName))
   }
 
   #hopsWhere(concerned: (hop: Hop) => boolean): Set<string> {
@@ -177,38 +178,47 @@ export class KernelSink implements RouteSink {
     else if (this.#again || this.#dirty.size > 0 || this.#routes.isStale) this.#schedule(GATHER_MS)
   }
 
-  async #routeOf({ prefix, nextHop, interface: link }: SelectedRoute): Promise<NamedRoute | undefined> {
-    const key = hopKey({ nextHop, interface: link })
-    const hop = this.#hops.get(key) ?? { nextHop, way: await this.#lookUp(nextHop, link) }
-    this.#hops.set(key, hop)
-    const { way } = hop
-    if (way === undefined) return undefined
-    const { table, metric } = this.#target
-    return {
-      dst: prefix,
-      table,
-      type: 'unicast',
-      protocol: this.#protocol,
-      scope: ROUTE_SCOPE.universe,
-      ...way,
-      // 0 stands for the family's default
-      metric: metric === 0 ? undefined : metric,
+  async #routeOf(selected: SelectedRoute): Promise<NamedRoute | undefined> {
+    const paths: { weight?: number | undefined; ways: readonly NamedNextHop[] }[] = []
+    for (const path of pathsOf(selected)) {
+      const key = hopKey(path)
+      const hop = this.#hops.get(key) ?? {
+        nextHop: path.nextHop,
+        ways: await this.#lookUp(path.nextHop, path.interface),
+      }
+      this.#hops.set(key, hop)
+      paths.push({ weight: path.weight, ways: hop.ways })
     }
+    const nextHops = sharedWays(paths)
+    const [first, second] = nextHops
+    if (first === undefined) return undefined
+    const { table, metric } = this.#target
+    const dst = selected.prefix
+    const common = { dst, table, type: 'unicast', protocol: this.#protocol, scope: ROUTE_SCOPE.universe } as const
+    const way = second === undefined ? first : { nextHops }
+    // a metric of 0 stands for the family's default
+    return metric === undefined || metric === 0 ? { ...common, ...way } : { ...common, ...way, metric }
   }
 
-  async #lookUp(nextHop: string, link: string | undefined): Promise<Way> {
+  async #lookUp(nextHop: string, link: string | undefined): Promise<NamedNextHop[]> {
     try {
       if (link !== undefined) {
         const found = await this.#kernel.link(link)
-        return found && { gateway: nextHop, interfaceName: found.name }
+        return found === undefined ? [] : [{ gateway: nextHop, interfaceName: found.name }]
       }
       const way = await this.#kernel.lookupRoute(nextHop)
       // a next hop that is reached over another route of BGP is rejected
-      if (way.ifindex === undefined || way.type !== 'unicast' || way.protocol === this.#protocol) return undefined
-      const interfaceName = await this.#links.findName(way.ifindex)
-      return interfaceName === undefined ? undefined : { gateway: way.gateway ?? nextHop, interfaceName }
+      if (way.type !== 'unicast' || way.protocol === this.#protocol) return []
+      const ways: NamedNextHop[] = []
+      const hops: readonly Partial<NextHop>[] = way.nextHops ?? [way]
+      for (const { gateway, ifindex, weight } of hops) {
+        const interfaceName = ifindex === undefined ? undefined : await this.#links.findName(ifindex)
+        if (interfaceName === undefined) continue
+        ways.push({ gateway: gateway ?? nextHop, interfaceName, ...(weight !== undefined && { weight }) })
+      }
+      return ways
     } catch (error) {
-      if (error instanceof KernelError) return undefined
+      if (error instanceof KernelError) return []
       throw error
     }
   }
@@ -231,4 +241,9 @@ export class KernelSink implements RouteSink {
 /** The identity of a next hop: a link-local one is another on each interface. */
 function hopKey({ nextHop, interface: link }: Pick<SelectedRoute, 'nextHop' | 'interface'>): string {
   return link === undefined ? nextHop : `${nextHop}%${link}`
+}
+
+/** All paths of a selected route, its own first. */
+function pathsOf(route: SelectedRoute): readonly SelectedPath[] {
+  return route.paths ?? [route]
 }

@@ -5,13 +5,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition } from '../api/status.ts'
-import type { PeerConfig, PeerStatus } from '../bgp/config.ts'
+import type { Multipath, PeerConfig, PeerStatus } from '../bgp/config.ts'
 import { unicastFamily } from '../bgp/family.ts'
-import type { RouteSink, SelectedRoute, Transport } from '../bgp/port.ts'
+import type { RouteSink, SelectedPath, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
-import type { LearnedRoute } from '../felix/input.ts'
+import type { LearnedPath, LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { familyOf, mappedIpv4, type SocketAddress } from '../lib/ip.ts'
@@ -250,7 +250,7 @@ export class Routing {
     const { transport, clock, log, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    const config = { ...identity, owners: OWN_OF_NODES }
+    const config = { ...identity, owners: OWN_OF_NODES, multipath: MULTIPATH }
     const { settled } = this.#deps
     const speaker = new Speaker(config, { transport, clock, log, restarting, settled, sink: this.#sink() })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
@@ -294,9 +294,9 @@ export class Routing {
 
   #sink(): RouteSink {
     return {
-      selected: ({ prefix, nextHop, interface: name, encapsulations }: SelectedRoute) => {
+      selected: ({ prefix, paths, ...best }: SelectedRoute) => {
         this.#handedOver.delete(prefix)
-        const route = { prefix, nextHop: mappedIpv4(nextHop) ?? nextHop, interface: name, encapsulations }
+        const route: LearnedRoute = { prefix, ...learnedPath(best), ...(paths && { paths: paths.map(learnedPath) }) }
         this.#learned.set(prefix, route)
         this.#deps.learned(prefix, route)
       },
@@ -307,6 +307,17 @@ export class Routing {
   #forget(prefix: string): void {
     if (this.#learned.delete(prefix)) this.#deps.learned(prefix, undefined)
   }
+}
+
+/** As Calico's BIRD has it (`merge paths on`, with its limit of 16). */
+const MULTIPATH: Multipath = { paths: 16, of: 'either' }
+
+/** An IPv4 next hop inside of IPv6 is how a node announces IPv6 blocks over IPv4 (RFC 4798). */
+function learnedPath({ nextHop, interface: name, encapsulations, weight }: SelectedPath): LearnedPath {
+  const path: LearnedPath = { nextHop: mappedIpv4(nextHop) ?? nextHop, encapsulations }
+  if (name !== undefined) path.interface = name
+  if (weight !== undefined) path.weight = weight
+  return path
 }
 
 function overLimit(name: string, detail: string): Condition {

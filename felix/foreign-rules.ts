@@ -6,7 +6,7 @@
 import type { LookedUp } from '../kernel/port/routes.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { PortRange, RoutingRule } from '../kernel/port/rules.ts'
-import type { NamedRoute } from '../kernel/reconcile/objects.ts'
+import type { NamedNextHop, NamedRoute } from '../kernel/reconcile/objects.ts'
 import { contains, familyOf, maskAddress, overlaps } from '../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
 import { ACCEPTED_EARLY } from './policy/chains.ts'
@@ -139,8 +139,17 @@ function isSuppressed({ dst }: NamedRoute, { suppressedLength }: RoutingRule): b
 
 /** Whether packets go the same way by both routes. */
 export function leadsSame(found: NamedRoute, ours: NamedRoute): boolean {
+  return found.type === ours.type && hopsOf(found).every(hop => hopsOf(ours).some(own => isSameHop(hop, own)))
+}
+
+/** Where packets go by a route: one of these. */
+function hopsOf(route: NamedRoute): readonly Partial<NamedNextHop>[] {
+  return route.nextHops ?? [route]
+}
+
+function isSameHop(found: Partial<NamedNextHop>, ours: Partial<NamedNextHop>): boolean {
   const isOver = ours.interfaceName === undefined || found.interfaceName === ours.interfaceName
-  return found.type === ours.type && found.gateway === ours.gateway && isOver
+  return found.gateway === ours.gateway && isOver
 }
 
 type Sender = { sort: 'host' | 'pods' | 'nodes'; source?: string; interfaceName?: string }

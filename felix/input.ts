@@ -58,11 +58,18 @@ export type RemoteNode = {
  * A block that a peer announced and the speaker selected. `encapsulations`: RFC 9012 tunnel types its node can do. An IPv6 block that
  * was announced over IPv4 has an IPv4 next hop.
  */
-export type LearnedRoute = {
+export type LearnedRoute = LearnedPath & {
   prefix: string
+  /** Where two or more are used: all of them, the best first. No next hop is there twice. */
+  paths?: readonly LearnedPath[]
+}
+
+export type LearnedPath = {
   nextHop: string
   interface?: string
   encapsulations: readonly number[]
+  /** Its share of the flows in relation to the others, 1-255; absent: 1. */
+  weight?: number
 }
 
 /** This node as the others see it. */

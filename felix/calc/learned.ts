@@ -2,20 +2,18 @@
 // there is none. It is looked at again when it changes itself, or what it depends on: the pool or own block that holds
 // it, the VTEP of its next hop, this node.
 // Hazards: a learned route must never cover what is ours, and must never replace the subnet the node itself lives on.
-import { broken, type Condition } from '../../api/status.ts'
-import type { Capabilities } from '../../kernel/port/links.ts'
+import type { Condition } from '../../api/status.ts'
 import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
-import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
-import { familyOf, linkLocal } from '../../lib/ip.ts'
+import type { NamedNextHop, NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
-import type { ConnectedSubnet, LearnedRoute, Pool, ThisNode } from '../input.ts'
+import type { ConnectedSubnet, LearnedPath, LearnedRoute, Pool, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
-import { can, chooseWay, type NoWay, poolEncapsulation, TUNNEL_TYPE, type Way } from './encapsulation.ts'
+import { can, poolEncapsulation, TUNNEL_TYPE } from './encapsulation.ts'
+import { type Here, type PathWay, unreachable, wayOf } from './learned-way.ts'
 import { type Connected, changedSubnets, connectedIndex } from './other-uplinks.ts'
-import { type OwnPrefixes, ownPrefixes } from './own-prefixes.ts'
+import { ownPrefixes } from './own-prefixes.ts'
 import type { RouteClaims } from './route-claims.ts'
-import { IPIP_DEVICE, VXLAN_DEVICE } from './tunnels.ts'
-import { type Vtep, vxlanDeviceTo } from './vteps.ts'
+import type { Vtep } from './vteps.ts'
 
 /** What the route of an announcement depends on besides itself. */
 type LearnedContext = {
@@ -27,21 +25,16 @@ type LearnedContext = {
   routeProtocol: number
 }
 
-/** What an announcement is measured against at this node. */
-type Here = OwnPrefixes & {
-  node: ThisNode
-  own: Capabilities & { vxlanAddress: boolean }
-}
-
 /** A next hop as a number, and the announcements that have it. */
-type Hop = { readonly prefix: Prefix | undefined; readonly states: Set<State> }
+type Hop = { readonly nextHop: string; readonly prefix: Prefix | undefined; readonly states: Set<State> }
 
 type State = {
   /** The announced CIDR, as told. */
   readonly key: string
   learned: LearnedRoute
   readonly prefix: Prefix | undefined
-  hop: Hop
+  /** Those of its paths, the best first. */
+  hops: readonly Hop[]
   pool: Pool | undefined
   lacksIpip: boolean
   condition: Condition | undefined
@@ -78,24 +71,25 @@ export class LearnedGroup {
 
   update(key: string, learned: LearnedRoute | undefined): void {
     const before = this.#states.get(key)
-    if (before !== undefined && before.learned.nextHop !== learned?.nextHop) this.#leaveHop(before)
+    const left = before?.hops ?? []
     if (learned === undefined) {
       if (before !== undefined) this.#forget(before)
     } else if (before === undefined) this.#add(key, learned)
     else {
-      before.hop = this.#hop(learned.nextHop)
-      before.hop.states.add(before)
+      before.hops = pathsOf(learned).map(path => this.#hop(path.nextHop, before))
       before.learned = learned
       this.#findPool(before)
     }
+    for (const hop of left) if (learned === undefined || !before?.hops.includes(hop)) this.#leaveHop(hop, before!)
   }
 
   #add(key: string, learned: LearnedRoute): void {
-    const [prefix, hop] = [parsePrefix(key), this.#hop(learned.nextHop)]
-    const state = { key, learned, prefix, hop, pool: undefined, lacksIpip: false, condition: undefined, isDirty: false }
+    const prefix = parsePrefix(key)
+    const unjudged = { pool: undefined, lacksIpip: false, condition: undefined, isDirty: false }
+    const state: State = { key, learned, prefix, hops: [], ...unjudged }
+    state.hops = pathsOf(learned).map(path => this.#hop(path.nextHop, state))
     this.#states.set(key, state)
     if (prefix !== undefined) this.#byPrefix.set(prefix, state)
-    hop.states.add(state)
     this.#findPool(state)
   }
 
@@ -202,38 +196,40 @@ export class LearnedGroup {
     const lacksIpip =
       state.pool !== undefined &&
       poolEncapsulation(state.pool) === 'ipip' &&
-      !can(state.learned.encapsulations, TUNNEL_TYPE.ipip)
+      pathsOf(state.learned).some(path => !can(path.encapsulations, TUNNEL_TYPE.ipip))
     this.#lackingIpip += Number(lacksIpip) - Number(state.lacksIpip)
     state.lacksIpip = lacksIpip
     this.#lookAgain(state)
   }
 
-  #hop(nextHop: string): Hop {
+  #hop(nextHop: string, state: State): Hop {
     let hop = this.#byHop.get(nextHop)
     if (hop === undefined) {
-      hop = { prefix: parsePrefix(nextHop), states: new Set() }
+      hop = { nextHop, prefix: parsePrefix(nextHop), states: new Set() }
       this.#byHop.set(nextHop, hop)
       if (hop.prefix !== undefined) this.#hops.set(hop.prefix, hop)
       this.hopChanges++
     }
+    hop.states.add(state)
     return hop
   }
 
-  #leaveHop(state: State): void {
-    const { hop, learned } = state
+  #leaveHop(hop: Hop, state: State): void {
     hop.states.delete(state)
     if (hop.states.size > 0) return
-    this.#byHop.delete(learned.nextHop)
+    this.#byHop.delete(hop.nextHop)
     if (hop.prefix !== undefined) this.#hops.delete(hop.prefix)
     this.hopChanges++
   }
 
-  #result({ key: dst, learned, prefix, hop: { prefix: hop }, pool }: State, here: Here): Result {
+  #result(state: State, here: Here): Result {
+    const { key: dst, learned, prefix, pool } = state
     const { nextHop } = learned
+    const hop = state.hops[0]!.prefix
     if (prefix === undefined || hop === undefined)
       return noRoute(dst, 'Malformed', `prefix or next hop ${nextHop} cannot be read`, 'correct the announcing router')
     const borrower = this.#lent.get(dst)
-    if (borrower !== undefined && !this.#context.addressesOf(borrower).includes(nextHop))
+    if (borrower !== undefined && !pathsOf(learned).some(path => this.#isOf(borrower, path)))
       return noRoute(
         dst,
         'NotBorrower',
@@ -249,13 +245,6 @@ export class LearnedGroup {
         `${nextHop} announces what belongs to this node; the route is not used`,
         'find out why that router announces it',
       )
-    // only a pool can ask for the tunnel that this takes
-    const overIpv4 = pool !== undefined && prefix.family === 'ipv6' && hop.family === 'ipv4'
-    const isSelf = here.addresses.match(hop) === true || this.#connected.addresses.has(nextHop)
-    if ((hop.family !== prefix.family && !overIpv4) || isSelf) {
-      const what = isSelf ? 'this node itself' : 'an address of the other family'
-      return noRoute(dst, 'BadNextHop', `next hop ${nextHop} is ${what}`, 'correct next-hop-self on the peer')
-    }
     if (pool?.disableBgpExport === true)
       return noRoute(
         dst,
@@ -263,50 +252,58 @@ export class LearnedGroup {
         `pool ${pool.cidr} is not exchanged over BGP (disableBGPExport)`,
         'stop announcing it there, or set disableBGPExport of the pool to false',
       )
-    const ownLength = overIpv4 ? undefined : here.subnets.match(hop)
-    const onLink = !overIpv4 && (learned.interface !== undefined || ownLength !== undefined)
-    const near = overIpv4 || learned.interface !== undefined ? undefined : this.#connected.subnets.match(hop)
-    const closest = near !== undefined && near.length > (ownLength ?? -1) ? near.interfaces[0] : undefined
-    const beside = onLink && closest?.isUp === false ? undefined : closest
-    const vtep = this.#context.vtepOf(nextHop)
-    const announced = learned.encapsulations
-    const isReached = vtep !== undefined && vxlanDeviceTo(vtep, here.node) !== undefined
-    const farVtep = prefix.family === 'ipv4' ? vtep?.vtep !== undefined : isReached
-    const way = chooseWay({
-      ...{ family: prefix.family, pool, onLink, announced, own: here.own, farVtep },
-      ...(beside !== undefined && { beside: beside.isUp ? 'up' : 'down' }),
-    })
-    if (way.way === 'none') return noWay(dst, learned, { pool, through: beside?.interfaceName }, way, vtep)
-    const through = learned.interface ?? beside?.interfaceName ?? uplinkTo(nextHop, here.node)
-    const route = this.#route(dst, way.way, { nextHop, through }, here.node, vtep)
-    if (way.way !== 'vxlan' || way.instead === undefined) return { route }
-    return { route, condition: standIn(learned, way.instead, vtep) }
+    if (learned.paths !== undefined) return this.#shared(state, learned.paths, prefix, borrower, here)
+    const way = this.#wayOf(learned, hop, { dst, prefix, pool }, here)
+    if (way.way === 'none') return way
+    return { route: { ...this.#common(dst), ...way.hop }, condition: way.condition }
   }
 
-  #route(
-    dst: string,
-    way: 'direct' | 'ipip' | 'vxlan',
-    { nextHop, through }: { nextHop: string; through: string },
-    node: ThisNode,
-    vtep: Vtep | undefined,
-  ): NamedRoute {
-    // one literal each, and the spread first: there may be hundreds of thousands
-    const protocol = this.#context.routeProtocol
-    if (way === 'direct') return { ...LEARNED, dst, protocol, gateway: nextHop, interfaceName: through }
-    if (way === 'vxlan' && familyOf(dst) === 'ipv6')
-      // a link-local gateway is on the link by itself
-      return { ...LEARNED, dst, protocol, gateway: linkLocal(vtep!.mac), interfaceName: vxlanDeviceTo(vtep!, node) }
-    const [gateway, interfaceName] = way === 'ipip' ? [nextHop, IPIP_DEVICE] : [vtep?.vtep, VXLAN_DEVICE]
-    return { ...LEARNED, dst, protocol, gateway, interfaceName, onlink: true }
+  /** Of several paths, those that go as the first one that goes: flows that change from one to the other take no other kind of way. */
+  #shared(
+    { key: dst, hops, pool }: State,
+    paths: readonly LearnedPath[],
+    prefix: Prefix,
+    borrower: string | undefined,
+    here: Here,
+  ): Result {
+    let kind: PathWay['way'] | undefined
+    let condition: Condition | undefined
+    const nextHops: NamedNextHop[] = []
+    for (const [i, path] of paths.entries()) {
+      const hop = hops[i]!.prefix
+      if (hop === undefined || (borrower !== undefined && !this.#isOf(borrower, path))) continue
+      const found = this.#wayOf(path, hop, { dst, prefix, pool }, here)
+      // why the best one does not go, until one goes
+      if (nextHops.length === 0) condition = found.way === 'none' ? (condition ?? found.condition) : found.condition
+      if (found.way === 'none' || (kind !== undefined && found.way !== kind)) continue
+      kind = found.way
+      const { gateway, interfaceName } = found.hop
+      // one node may announce under several addresses
+      if (nextHops.some(other => other.gateway === gateway && other.interfaceName === interfaceName)) continue
+      nextHops.push(path.weight === undefined || path.weight === 1 ? found.hop : { ...found.hop, weight: path.weight })
+    }
+    const [first, second] = nextHops
+    if (first === undefined) return { condition }
+    if (second !== undefined) return { route: { ...this.#common(dst), nextHops }, condition }
+    const { weight: _, ...only } = first
+    return { route: { ...this.#common(dst), ...only }, condition }
+  }
+
+  #wayOf(path: LearnedPath, hop: Prefix, announced: Parameters<typeof wayOf>[2], here: Here): PathWay {
+    const vtep = this.#context.vtepOf(path.nextHop)
+    return wayOf(path, hop, announced, { here, connected: this.#connected, vtep })
+  }
+
+  #isOf(node: string, { nextHop }: LearnedPath): boolean {
+    return this.#context.addressesOf(node).includes(nextHop)
+  }
+
+  #common(dst: string): typeof LEARNED & Pick<NamedRoute, 'dst' | 'protocol'> {
+    return { ...LEARNED, dst, protocol: this.#context.routeProtocol }
   }
 }
 
-/** The interface of this node's address of the family of a next hop. */
-function uplinkTo(nextHop: string, { uplink, ipv6Uplink = uplink }: ThisNode): string {
-  return familyOf(nextHop) === 'ipv6' ? ipv6Uplink : uplink
-}
-
-type Result = { route?: NamedRoute; condition?: Condition }
+type Result = { route?: NamedRoute; condition?: Condition | undefined }
 
 const NOTHING: Result = {}
 
@@ -316,66 +313,11 @@ const LEARNED = {
   scope: ROUTE_SCOPE.universe,
 } as const
 
-/** One for each far node, however many of its blocks are affected. */
-function standIn({ nextHop }: LearnedRoute, lacking: 'here' | 'there', vtep: Vtep | undefined): Condition {
-  const far = farName(nextHop, vtep)
-  return broken('EncapsulationAsAsked', {
-    object: { kind: 'Node', name: vtep?.node ?? nextHop },
-    reason: lacking === 'here' ? 'IpipLackedHere' : 'IpipLackedThere',
-    message: `VXLAN is used to and from ${far}: ${lacking === 'here' ? 'this node' : `node ${far}`} has no IP-in-IP`,
-    remedy: 'load the ipip module there, or set vxlanMode instead of ipipMode on the pool',
-  })
-}
-
-function noWay(
-  dst: string,
-  { nextHop }: LearnedRoute,
-  { pool, through }: { pool: Pool | undefined; through: string | undefined },
-  { reason, missing }: Extract<Way, { way: 'none' }>,
-  vtep: Vtep | undefined,
-): Result {
-  const far = farName(nextHop, vtep)
-  const asked = pool === undefined ? 'none' : poolEncapsulation(pool)
-  const overIpv4 = familyOf(dst) === 'ipv6' && familyOf(nextHop) === 'ipv4'
-  const texts: Record<NoWay, readonly [message: string, remedy: string]> = {
-    NextHopNotOnLink:
-      pool === undefined
-        ? [
-            `next hop ${nextHop} is in no subnet of this node, and ${dst} lies in no IPPool, which could ask for a tunnel`,
-            'create the IPPool that it lies in, or peer with the router between',
-          ]
-        : overIpv4
-          ? [
-              `node ${far} announces it over IPv4 alone, and pool ${pool.cidr} asks for no VXLAN, which could carry IPv6 there`,
-              'set vxlanMode of the pool, or give both nodes IPv6 addresses that reach each other',
-            ]
-          : [
-              `next hop ${nextHop} is in no subnet of this node and no tunnel is asked for`,
-              'set the pool to CrossSubnet, or peer with the router between',
-            ],
-    NextHopLinkDown: [
-      `next hop ${nextHop} is on ${through}, which is down or has no carrier, and no tunnel is asked for`,
-      `take ${through} up, and look at the cable and at the port of the switch`,
-    ],
-    NoIpv6Tunnel: ['IP-in-IP carries no IPv6', 'set ipipMode of the IPv6 pool to Never, and vxlanMode instead'],
-    NoCommonEncapsulation: [
-      `pool ${pool?.cidr} asks for ${asked}, and ${missing === 'here' ? 'this node' : `node ${far}`} lacks what is needed`,
-      'load the module there (modprobe ipip or vxlan)',
-    ],
-    TunnelAddressMissing: ['this node has no VXLAN tunnel address yet', 'see that a pool has one to give'],
-    VtepUnknown: [
-      `no VXLAN tunnel end of node ${far} can be used: its Node object names none, or another Node claims the same`,
-      'where AddressesUnique names the node, follow its remedy; else look who removed projectcalico.org/IPv4VXLANTunnelAddr or VXLANTunnelMACAddr from its Node object, and restart its agent',
-    ],
-  }
-  const [message, remedy] = texts[reason]
-  return noRoute(dst, reason, message, remedy)
-}
-
 function noRoute(dst: string, reason: string, message: string, remedy: string): Result {
-  return { condition: broken('BlocksReachable', { object: { kind: 'Route', name: dst }, reason, message, remedy }) }
+  return { condition: unreachable(dst, reason, message, remedy) }
 }
 
-function farName(nextHop: string, vtep: Vtep | undefined): string {
-  return vtep === undefined ? nextHop : `${vtep.node} (${nextHop})`
+/** All paths of an announcement, its best first. */
+function pathsOf(learned: LearnedRoute): readonly LearnedPath[] {
+  return learned.paths ?? [learned]
 }

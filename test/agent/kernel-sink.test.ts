@@ -111,6 +111,48 @@ test('a next hop is looked up again when a route, link or address leads to it, a
   sink.close()
 })
 
+test('paths share a prefix by their weights, each over all the ways to its next hop', async t => {
+  const { kernel, index, sink, pass } = await aHost()
+  const { index: second } = await kernel.createLink({ kind: 'dummy', name: 'eth1' })
+  await kernel.setLink('eth1', { up: true })
+  await kernel.addAddress({ ifindex: second, address: '198.51.100.1', length: 24, scope: ROUTE_SCOPE.universe })
+  // a loopback of a router that two links lead to
+  const nextHops = [
+    { gateway: '192.0.2.7', ifindex: index },
+    { gateway: '198.51.100.7', ifindex: second },
+  ]
+  const common = { table: MAIN, type: 'unicast', protocol: ROUTE_PROTOCOL.static, scope: ROUTE_SCOPE.universe } as const
+  await kernel.changeRoutes([{ verb: 'add', route: { ...common, dst: '203.0.113.0/24', nextHops } }])
+  const path = (nextHop: string, weight?: number) => ({ nextHop, encapsulations: [], peer: nextHop, weight })
+  const found = async () => {
+    await pass(20)
+    await pass(200)
+    const [route] = await kernel.routes({ table: MAIN, protocol: ROUTE_PROTOCOL.margayBgp })
+    const hops = route?.nextHops ?? (route === undefined ? [] : [route])
+    return hops.map(hop => `${hop.gateway} ${'weight' in hop ? hop.weight : 1}`).sort()
+  }
+  const share = (...paths: readonly ReturnType<typeof path>[]) =>
+    sink.selected({ ...selected('10.0.0.0/24', paths[0]!.nextHop), paths } as never)
+  share(path('192.0.2.9'), path('198.51.100.9'))
+  t.deepEqual(await found(), ['192.0.2.9 1', '198.51.100.9 1'])
+  share(path('192.0.2.9', 255), path('198.51.100.9', 100))
+  t.deepEqual(await found(), ['192.0.2.9 51', '198.51.100.9 20'])
+  share(path('192.0.2.9'), path('203.0.113.5'))
+  t.deepEqual(await found(), ['192.0.2.9 2', '192.0.2.7 1', '198.51.100.7 1'].sort())
+  share(path('192.0.2.7'), path('203.0.113.5'))
+  t.deepEqual(await found(), ['192.0.2.7 3', '198.51.100.7 1'])
+  share(path('192.0.2.9'), path('100.64.0.1'))
+  t.deepEqual(await found(), ['192.0.2.9 1'])
+  sink.selected(selected('10.0.0.0/24', '203.0.113.5'))
+  t.deepEqual(await found(), ['192.0.2.7 1', '198.51.100.7 1'])
+  await kernel.changeRoutes([{ verb: 'delete', route: { ...common, dst: '203.0.113.0/24', nextHops } }])
+  await pass(0)
+  await pass(200)
+  sink.allowDeletes()
+  t.deepEqual(await found(), [])
+  await sink.close()
+})
+
 test('closed, it writes no more and leaves no timer', async t => {
   const { sink, pass, routes, clock } = await aHost()
   sink.selected(selected('10.0.0.0/24'))

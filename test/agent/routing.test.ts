@@ -11,9 +11,16 @@ import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode } from '../datastore/objects.ts'
 
-const ADDRESS = { n1: '192.0.2.11', n2: '192.0.2.12' } as const
+const ADDRESS = { n1: '192.0.2.11', n2: '192.0.2.12', n3: '192.0.2.13' } as const
+type Name = keyof typeof ADDRESS
 
-function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock, restarting = false) {
+function aRouting(
+  name: Name,
+  network: MemoryNetwork,
+  clock: ManualClock,
+  restarting = false,
+  nodes: readonly Name[] = ['n1', 'n2'],
+) {
   const learned = new Set<string>()
   const lost: string[] = []
   let converged = 0
@@ -29,7 +36,7 @@ function aRouting(name: 'n1' | 'n2', network: MemoryNetwork, clock: ManualClock,
     converged: () => converged++,
   })
   const peers = new Peers({ nodeName: name, address, config: bgpSettings(undefined) })
-  for (const node of ['n1', 'n2'] as const) {
+  for (const node of nodes) {
     const annotations = { [NODE_ANNOTATION.ipv4Address]: `${ADDRESS[node]}/24` }
     peers.node(node, nodeFacts(aNode(node, { annotations })).facts)
   }
@@ -173,4 +180,20 @@ test('after half a minute of an AS number that only one end saw, the session is 
     await pass(clock, 8)
     t.is(state(), 'Established')
   }
+})
+
+test('of two nodes that announce one prefix the packets go to both, and to the one that is left', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const all = (['n1', 'n2', 'n3'] as const).map(name => aRouting(name, network, clock, false, ['n1', 'n2', 'n3']))
+  const [one, two, three] = all as [(typeof all)[0], (typeof all)[0], (typeof all)[0]]
+  t.teardown(() => Promise.all(all.map(each => each.routing.close())))
+  for (const each of [two, three]) each.routing.announce(blocks('203.0.113.7/32'))
+  await Promise.all(all.map(each => each.identify(64512)))
+  await pass(clock, 15)
+  const [shared] = one.routing.learned()
+  const path = (nextHop: string) => ({ nextHop, encapsulations: [8] })
+  t.deepEqual(shared, { prefix: '203.0.113.7/32', ...path(ADDRESS.n2), paths: [path(ADDRESS.n2), path(ADDRESS.n3)] })
+  two.routing.announce([])
+  await pass(clock, 1)
+  t.deepEqual(one.routing.learned(), [{ prefix: '203.0.113.7/32', ...path(ADDRESS.n3) }])
 })

@@ -216,6 +216,32 @@ test('a link-local next hop leads out of the interface it was learned on', t => 
   t.true(lines({ ...EMPTY, learned: [route] }).includes('fd01::/64 via fe80::1 dev eth3 proto 80'))
 })
 
+test('paths of an announcement share its packets, those that go as the best one that goes', t => {
+  const [near, router] = [N2.address, '192.168.10.1']
+  const path = (nextHop: string, weight?: number) => ({ nextHop, encapsulations: [], ...(weight && { weight }) })
+  const routeOf = (prefix: string, paths: readonly ReturnType<typeof path>[], input: World = FULL) => {
+    const announced = { ...learned(prefix, paths[0]!.nextHop), paths }
+    return desiredState({ ...input, learned: [announced], endpoints: [] }).routes.find(({ dst }) => dst === prefix)
+  }
+  const direct = (gateway: string) => ({ gateway, interfaceName: 'eth0' })
+  t.deepEqual(routeOf('203.0.113.0/24', [path(near), path(router)])?.nextHops, [direct(near), direct(router)])
+  t.deepEqual(routeOf('203.0.113.0/24', [path(near, 3), path(router)])?.nextHops?.[0], { ...direct(near), weight: 3 })
+  t.like(routeOf('203.0.113.0/24', [path('10.1.2.3'), path(router)]), direct(router), 'the best one is out of reach')
+  t.like(routeOf('203.0.113.0/24', [path(near, 3), path('10.1.2.3')]), { ...direct(near), nextHops: undefined })
+  // a block of a CrossSubnet pool behind a router goes by tunnel, and what is on the link does not
+  const mixed = routeOf('10.244.9.0/26', [path(N3.address), path(router)])
+  t.is(mixed?.nextHops, undefined)
+  t.is(mixed?.gateway, N3.address)
+  const none = desiredState({
+    ...FULL,
+    learned: [{ ...learned('203.0.113.0/24', '10.1.2.3'), paths: [path('10.1.2.3'), path('nonsense')] }],
+  })
+  t.deepEqual(
+    none.conditions.filter(({ object }) => object?.name === '203.0.113.0/24').map(({ reason }) => reason),
+    ['NextHopNotOnLink'],
+  )
+})
+
 test('a pod keeps its route in an own block of one address', t => {
   const input = { ...EMPTY, ownBlocks: ['10.244.1.5/32'], endpoints: [endpoint('a', '10.244.1.5')] }
   t.deepEqual(lines(input)[0], '10.244.1.5/32 dev calia proto boot scope link')

@@ -160,6 +160,19 @@ export const FULL: World = {
   endpoints: PODS,
 }
 
+/** Each announcement has two paths more, on the LAN and behind the router. */
+const SHARED: World = {
+  ...FULL,
+  learned: LEARNED.map(({ prefix, ...best }) => {
+    const others = [N2, N3].filter(({ address }) => address !== best.nextHop)
+    return {
+      prefix,
+      ...best,
+      paths: [best, ...others.map(({ address }) => ({ ...best, nextHop: address!, weight: 3 }))],
+    }
+  }),
+}
+
 /** The same node on a kernel without IP-in-IP. */
 export const WITHOUT_IPIP: World = { ...FULL, capabilities: { ipip: false, vxlan: true } }
 
@@ -235,6 +248,7 @@ export const WORLDS: Readonly<Record<string, World>> = {
   mesh: { ...FULL, endpoints: [] },
   withoutIpip: WITHOUT_IPIP,
   full: FULL,
+  shared: SHARED,
   twoUplinks: TWO_UPLINKS,
   ipv6OverIpv4: IPV6_OVER_IPV4,
   ipv6Alone: IPV6_ALONE,
