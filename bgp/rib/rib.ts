@@ -66,6 +66,7 @@ export class Rib implements RibReader {
   readonly #multipaths: Multipaths
   readonly #importer: Importer
   readonly #tables: Record<AddressFamily, FamilyTable>
+  readonly #inOrder: readonly FamilyTable[]
   readonly #adjRibIn: AdjRibIn
   readonly #restart: Restart
   readonly #peers: Peers
@@ -119,6 +120,7 @@ export class Rib implements RibReader {
         wake: peer => this.#pending(this.#peers.byIndex[peer]!.peer.key),
       })
     this.#tables = perFamily(table)
+    this.#inOrder = Object.values(this.#tables)
     this.#restart = new Restart({
       clock: deps.clock,
       tables: this.#tables,
@@ -386,7 +388,7 @@ export class Rib implements RibReader {
   }
 
   #allTables(): readonly FamilyTable[] {
-    return Object.values(this.#tables)
+    return this.#inOrder
   }
 
   /** The table of a prefix and its octets. Throws on text that is not a CIDR. */

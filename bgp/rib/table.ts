@@ -252,7 +252,9 @@ export class FamilyTable implements GroupTable {
   releaseUnused(prefix: number): void {
     if (this.best[prefix] !== 0 || this.paths.first(prefix) >= 0 || this.#queue.has(prefix)) return
     if (!this.prefixes.holds(prefix)) return
-    for (const group of this.groups.all) if (group.holds(prefix)) return
+    // by index: this is too large to be inlined, and an iterator for each prefix of a table is 100 MB of garbage
+    const { all } = this.groups
+    for (let i = 0; i < all.length; i++) if (all[i]!.holds(prefix)) return
     this.prefixes.release(prefix)
   }
 
@@ -278,10 +280,16 @@ export class FamilyTable implements GroupTable {
       if (group !== groupBefore) this.#setGroup(prefix, group)
       selected(this, prefix, now, group, before)
     }
-    for (const each of this.groups.all) if (now !== before || each.addPath) each.changed(prefix)
+    let told = false
+    for (const each of this.groups.all)
+      if (now !== before || each.addPath) {
+        each.changed(prefix)
+        told = true
+      }
     if (now !== before && before !== 0) store.release(before)
     if (groupBefore !== 0) multipaths.release(groupBefore)
-    if (now === 0) this.releaseUnused(prefix)
+    // an export group that was told looks itself, once it has made messages of it
+    if (now === 0 && !told) this.releaseUnused(prefix)
   }
 
   #setGroup(prefix: number, group: number): void {

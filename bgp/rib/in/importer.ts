@@ -108,7 +108,8 @@ export class Importer {
     if (this.#parsed?.set === set) this.#parsed = undefined
     this.#passed?.bySet.delete(set)
     if (this.#changed?.base === set) this.#changed = undefined
-    for (const [rule, made] of this.#changed?.byRule ?? []) if (made === set) this.#changed?.byRule.delete(rule)
+    if (this.#changed !== undefined)
+      for (const [rule, made] of this.#changed.byRule) if (made === set) this.#changed.byRule.delete(rule)
     if (accepted !== 0 && accepted !== set) this.#store.release(accepted)
   }
 

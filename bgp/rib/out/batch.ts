@@ -5,6 +5,9 @@ import { widened } from '../store/prefix-table.ts'
 /** What `each` calls: a set (0: withdraw), then its prefixes. */
 type BatchVisitor = { set(set: number): void; prefix(prefix: number, pathId: number): void }
 
+/** First and last entry of one peer. */
+type Chain = { readonly except: number; readonly first: number; last: number }
+
 export class Batch {
   #count = 0
   #prefix = new Uint32Array(1024)
@@ -15,13 +18,16 @@ export class Batch {
   #nextOfSet = new Uint32Array(1024)
   /** First entry per set plus one; all 0 between calls. */
   #firstOfSet = new Uint32Array(1024)
-  #chains = new Map<number, { first: number; last: number }>()
+  readonly #chains = new Map<number, Chain>()
+  /** The chain of the last change: most changes come in runs. */
+  #chain: Chain | undefined
   #only = new Map<number, number[]>()
   #sets: number[] = []
 
   reset(): void {
     this.#count = 0
     this.#chains.clear()
+    this.#chain = undefined
     this.#only.clear()
   }
 
@@ -33,12 +39,15 @@ export class Batch {
     this.#pathId[at] = pathId
     this.#set[at] = set
     this.#nextOfPeer[at] = 0
-    const chain = this.#chains.get(except)
-    if (chain === undefined) this.#chains.set(except, { first: at, last: at })
-    else {
-      this.#nextOfPeer[chain.last] = at + 1
-      chain.last = at
+    const chain = this.#chain?.except === except ? this.#chain : this.#chains.get(except)
+    if (chain === undefined) {
+      this.#chain = { except, first: at, last: at }
+      this.#chains.set(except, this.#chain)
+      return
     }
+    this.#nextOfPeer[chain.last] = at + 1
+    chain.last = at
+    this.#chain = chain
   }
 
   /** Only `peer` gets the withdrawal. */

@@ -46,6 +46,8 @@ export class ExportGroup {
   readonly exporter: Exporter
   readonly addPath: boolean
   readonly members = new Map<number, Member>()
+  /** Those that have missed something. */
+  readonly #behind = new Set<Member>()
   readonly #table: GroupTable
   readonly #packer: UpdatePacker
   readonly #queue = new IdQueue()
@@ -77,7 +79,7 @@ export class ExportGroup {
   holds(prefix: number): boolean {
     if (this.#queue.has(prefix)) return true
     if (!this.addPath && this.#sent.set(prefix) !== 0) return true
-    for (const member of this.members.values()) if (member.hasMissed(prefix)) return true
+    if (this.#behind.size > 0) for (const member of this.#behind) if (member.hasMissed(prefix)) return true
     return false
   }
 
@@ -89,7 +91,7 @@ export class ExportGroup {
   join(peer: number, address: string): Member {
     const first = this.members.size === 0
     const end = this.#table.prefixes.end
-    const member = new Member(peer, address, this.#backlog.end, first ? 0 : end)
+    const member = new Member(peer, address, this.#backlog.end, first ? 0 : end, this.#behind)
     this.members.set(peer, member)
     if (this.exporter.link?.join(address)) this.rebuild()
     if (first) {

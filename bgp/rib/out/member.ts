@@ -21,6 +21,8 @@ export class Member {
   messages = 0
   /** `pull` had nothing: it must be woken when there is something again. */
   idle = false
+  /** The members of its group that have missed something: it is there while it has. */
+  readonly #behind: Set<Member>
   #missed: Uint8Array | undefined
   #missedCount = 0
   #missedAt = 0
@@ -28,7 +30,8 @@ export class Member {
   readonly #missedPaths = new Set<number>()
 
   /** `tableEnd`: one more than the last prefix id of a table to send; 0: none. */
-  constructor(peer: number, address: string, cursor: number, tableEnd: number) {
+  constructor(peer: number, address: string, cursor: number, tableEnd: number, behind: Set<Member>) {
+    this.#behind = behind
     this.peer = peer
     this.address = address
     this.cursor = cursor
@@ -54,7 +57,7 @@ export class Member {
     if (pathId !== 0) this.#missedPaths.add(prefix * PATH_SPAN + pathId)
     if (this.#missed[prefix] === 1) return
     this.#missed[prefix] = 1
-    this.#missedCount++
+    if (this.#missedCount++ === 0) this.#behind.add(this)
   }
 
   /** Up to `limit` of the prefixes it has missed; they no longer count as missed. */
@@ -70,6 +73,7 @@ export class Member {
     if (this.#missedCount === 0) {
       this.#missed = undefined
       this.#missedAt = 0
+      this.#behind.delete(this)
     }
     return taken
   }

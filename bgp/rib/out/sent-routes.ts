@@ -6,7 +6,8 @@ export class SentRoutes {
   #sets = new Uint32Array(1024)
   #sources = new Uint16Array(1024)
   #count = 0
-  readonly #bySource = new Map<number, number>()
+  /** Places by source. */
+  #bySource = new Uint32Array(64)
 
   /** One more than the largest place that may hold a set. */
   get end(): number {
@@ -31,7 +32,7 @@ export class SentRoutes {
 
   /** Places with a set that is not the peer's own route. */
   countFor(peer: number): number {
-    return this.#count - (this.#bySource.get(peer) ?? 0)
+    return this.#count - (this.#bySource[peer] ?? 0)
   }
 
   /** Replaces what was sent for a place. */
@@ -51,13 +52,14 @@ export class SentRoutes {
     const sets = this.#sets
     this.#sets = new Uint32Array(0)
     this.#count = 0
-    this.#bySource.clear()
+    this.#bySource.fill(0)
     for (let at = 0; at < sets.length; at++) if (sets[at] !== 0) visit(at, sets[at]!)
   }
 
   #add(peer: number, by: number): void {
     this.#count += by
-    this.#bySource.set(peer, (this.#bySource.get(peer) ?? 0) + by)
+    if (peer >= this.#bySource.length) this.#bySource = widened(this.#bySource, new Uint32Array(peer * 2))
+    this.#bySource[peer]! += by
   }
 
   #fit(at: number): void {

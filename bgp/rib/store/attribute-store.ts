@@ -1,13 +1,12 @@
 // Attribute sets as small numbers: equal bytes of one owner have one id, with a count of references. All bytes are in one
 // arena. A freed set leaves a gap; when the gaps are larger than the sets that are held, the arena is packed, so memory
-// depends on the sets that are held now. Ids start at 1: zero means "no attributes" everywhere in the RIB.
+// depends on the sets that are held now. Ids start at 1: zero means "no attributes" everywhere in the RIB. The ids of freed
+// sets stay in the slots, where each is a cache miss away, until ids run out: then all are taken out in one pass.
 import { hashBytes, newSeed, type Seed } from './hash.ts'
 import { widened } from './prefix-table.ts'
 
-/** A slot whose set was freed: a search goes on to the next slot. */
-const GONE = -1
-/** One slot in so many may be `GONE`. */
-const GONE_SHARE = 8
+/** When ids run out and fewer than one in so many are of freed sets, there are twice as many from then on. */
+const FREED_SHARE = 8
 /** With gaps of fewer octets the arena is never packed. */
 const PACK_FLOOR = 1 << 20
 
@@ -22,9 +21,9 @@ export class AttributeStore {
   #refs = new Uint32Array(1024)
   #slots = new Int32Array(2048)
   #mask = 2047
-  /** Slots that are `GONE`. */
-  #gone = 0
-  #free: number[] = []
+  #size = 0
+  /** First id in no slot; `#offset` leads to the other ones. 0: none. */
+  #free = 0
   #next = 1
   readonly #seed: Seed = newSeed()
   readonly #freed: (id: number) => void
@@ -46,7 +45,7 @@ export class AttributeStore {
 
   /** Sets held. */
   get size(): number {
-    return this.#next - 1 - this.#free.length
+    return this.#size
   }
 
   /** Octets of the arena: held, and reserved. */
@@ -80,12 +79,12 @@ export class AttributeStore {
     const mask = this.#mask
     let slot = hash & mask
     for (let id = slots[slot]!; id !== 0; slot = (slot + 1) & mask, id = slots[slot]!) {
-      if (id === GONE || this.#hash[id] !== hash || this.#owner[id] !== owner || this.#length[id] !== length) continue
+      if (this.#hash[id] !== hash || this.#owner[id] !== owner || this.#length[id] !== length) continue
       if (!this.#same(this.#offset[id]!, bytes, start, length)) continue
-      this.#refs[id]!++
+      if (this.#refs[id]!++ === 0) this.#count(1, length)
       return id
     }
-    return this.#add(bytes, start, length, hash, owner, slot)
+    return this.#add(bytes, start, length, hash, owner)
   }
 
   hold(id: number): void {
@@ -96,9 +95,12 @@ export class AttributeStore {
   release(id: number): void {
     if (--this.#refs[id]! > 0) return
     this.#freed(id)
-    this.#unlink(id)
-    this.#live -= this.#length[id]!
-    this.#free.push(id)
+    this.#count(-1, this.#length[id]!)
+  }
+
+  #count(sets: 1 | -1, octets: number): void {
+    this.#size += sets
+    this.#live += sets * octets
   }
 
   #same(at: number, bytes: Uint8Array, start: number, length: number): boolean {
@@ -107,65 +109,65 @@ export class AttributeStore {
     return true
   }
 
-  #add(bytes: Uint8Array, start: number, length: number, hash: number, owner: number, slot: number): number {
+  #add(bytes: Uint8Array, start: number, length: number, hash: number, owner: number): number {
     if (this.#used + length > this.#arena.length) this.#makeRoom(length)
-    const id = this.#free.pop() ?? this.#next++
-    if (id >= this.#refs.length) {
-      this.#grow()
-      slot = hash & this.#mask
-      while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask
-    }
+    const id = this.#take()
     const arena = this.#arena
     const at = this.#used
     if (length > 128) arena.set(bytes.subarray(start, start + length), at)
     else for (let i = 0; i < length; i++) arena[at + i] = bytes[start + i]!
     this.#used += length
-    this.#live += length
     this.#offset[id] = at
     this.#length[id] = length
     this.#hash[id] = hash
     this.#owner[id] = owner
     this.#refs[id] = 1
-    this.#slots[slot] = id
+    this.#count(1, length)
+    this.#enter(id)
     return id
   }
 
-  #unlink(id: number): void {
-    const slots = this.#slots
-    const mask = this.#mask
-    let at = this.#hash[id]! & mask
-    while (slots[at] !== id) at = (at + 1) & mask
-    slots[at] = GONE
-    this.#gone++
-    // before an empty slot no mark is needed: every search ends there anyway
-    if (slots[(at + 1) & mask] === 0)
-      for (; slots[at] === GONE; at = (at - 1) & mask) {
-        slots[at] = 0
-        this.#gone--
-      }
-    if (this.#gone * GONE_SHARE > slots.length) this.#rebuild(slots.length)
+  #take(): number {
+    if (this.#free === 0 && this.#next === this.#refs.length) {
+      const { length } = this.#refs
+      if ((length - this.#size) * FREED_SHARE < length) this.#grow(length * 2)
+      else this.#rebuild()
+    }
+    if (this.#free === 0) return this.#next++
+    const id = this.#free
+    this.#free = this.#offset[id]!
+    return id
   }
 
-  #grow(): void {
-    const capacity = this.#refs.length * 2
+  #enter(id: number): void {
+    const slots = this.#slots
+    const mask = this.#mask
+    let slot = this.#hash[id]! & mask
+    while (slots[slot] !== 0) slot = (slot + 1) & mask
+    slots[slot] = id
+  }
+
+  #grow(capacity: number): void {
     this.#offset = widened(this.#offset, new Uint32Array(capacity))
     this.#length = widened(this.#length, new Uint32Array(capacity))
     this.#hash = widened(this.#hash, new Int32Array(capacity))
     this.#owner = widened(this.#owner, new Uint32Array(capacity))
     this.#refs = widened(this.#refs, new Uint32Array(capacity))
-    this.#rebuild(capacity * 2)
+    this.#slots = new Int32Array(capacity * 2)
+    this.#mask = capacity * 2 - 1
+    this.#rebuild()
   }
 
-  /** Enters every set held into so many slots. */
-  #rebuild(slots: number): void {
-    this.#slots = slots === this.#slots.length ? this.#slots.fill(0) : new Int32Array(slots)
-    this.#mask = slots - 1
-    this.#gone = 0
-    for (let id = 1; id < this.#next; id++) {
-      if (this.#refs[id] === 0) continue
-      let slot = this.#hash[id]! & this.#mask
-      while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask
-      this.#slots[slot] = id
+  /** Leaves only the sets held in the slots: the other ids are free. */
+  #rebuild(): void {
+    this.#slots.fill(0)
+    this.#free = 0
+    for (let id = this.#next - 1; id > 0; id--) {
+      if (this.#refs[id] !== 0) this.#enter(id)
+      else {
+        this.#offset[id] = this.#free
+        this.#free = id
+      }
     }
   }
 
@@ -181,6 +183,8 @@ export class AttributeStore {
       this.#arena = to
       return
     }
+    // the octets of freed sets are lost
+    this.#rebuild()
     let at = 0
     for (let id = 1; id < this.#next; id++) {
       if (this.#refs[id] === 0) continue

@@ -1,19 +1,19 @@
 // Prefixes as small numbers. A prefix keeps its id until `release`; everything else about a prefix is in typed arrays by
 // id. Look-up is open addressing with linear probing. Sixteen neighbouring prefixes share a cache line, because routes are
-// announced and withdrawn in the order of their addresses. A deleted prefix leaves a mark, so that a search goes on past
-// it; marks before an empty slot are removed, and with too many marks the whole table is built again.
+// announced and withdrawn in the order of their addresses. The ids of released prefixes stay in the slots until ids run out;
+// then the whole table is built again without them.
 import { type Family, formatAddress, formatIpv4 } from '../../../lib/ip.ts'
 import { eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../../wire/nlri.ts'
 import { isIpv4Destination, isIpv6Destination } from './destination.ts'
 import { hashBytes, mix, newSeed, type Seed } from './hash.ts'
 
-/** Length of an id that belongs to no prefix. */
-const NO_LENGTH = 255
-/** Slots without an id: not used since the last rebuild, and used by a prefix that was released. */
+/** Length of an id that belongs to no prefix and is in a slot, and of one in no slot. */
+const RELEASED = 255
+const FREE = 254
+/** A slot without an id. */
 const EMPTY = -1
-const GONE = -2
-/** One slot in so many may be `GONE`. */
-const GONE_SHARE = 8
+/** When ids run out and fewer than one in so many are of released prefixes, there are twice as many from then on. */
+const RELEASED_SHARE = 8
 
 /** Ids of the prefixes of one message, with their path ids (0 without ADD-PATH): a list without an object per prefix. */
 class NlriIds {
@@ -33,15 +33,15 @@ class NlriIds {
 
 /** Prefix ids of one family. */
 export abstract class PrefixTable {
-  protected lengths = new Uint8Array(1024)
+  protected lengths = new Uint8Array(1024).fill(FREE)
   protected slots = new Int32Array(2048).fill(EMPTY)
   protected mask = 2047
   protected readonly seed: Seed = newSeed()
   protected readonly nlri = new NlriIds()
-  #free: number[] = []
-  #next = 0
-  /** Slots that are `GONE`. */
-  #gone = 0
+  #size = 0
+  #end = 0
+  /** All ids below are not `FREE`. */
+  #free = 0
 
   /** Octets of a whole address. */
   abstract readonly octets: 4 | 16
@@ -68,12 +68,12 @@ export abstract class PrefixTable {
 
   /** One more than the largest id in use or free. */
   get end(): number {
-    return this.#next
+    return this.#end
   }
 
   /** Ids in use. */
   get size(): number {
-    return this.#next - this.#free.length
+    return this.#size
   }
 
   /** Ids the arrays beside this table must have room for. */
@@ -97,51 +97,49 @@ export abstract class PrefixTable {
 
   /** Forgets a prefix; its id may be given to another one. */
   release(id: number): void {
-    const { slots, mask } = this
-    let at = this.hash(id) & mask
-    while (slots[at] !== id) at = (at + 1) & mask
-    this.lengths[id] = NO_LENGTH
-    this.#free.push(id)
-    slots[at] = GONE
-    this.#gone++
-    if (slots[(at + 1) & mask] === EMPTY)
-      for (; slots[at] === GONE; at = (at - 1) & mask) {
-        slots[at] = EMPTY
-        this.#gone--
-      }
-    if (this.#gone * GONE_SHARE > slots.length) this.#rebuild(slots.length)
+    this.lengths[id] = RELEASED
+    this.#size--
   }
 
   /** Whether an id below `end` belongs to a prefix. */
   holds(id: number): boolean {
-    return this.lengths[id] !== NO_LENGTH
+    return this.lengths[id]! < FREE
   }
 
+  /** An id for a prefix that has none, for `enter` once the prefix is stored. */
   protected take(): number {
-    const id = this.#free.pop() ?? this.#next++
-    if (id >= this.lengths.length) {
-      const capacity = this.lengths.length * 2
-      this.lengths = widened(this.lengths, new Uint8Array(capacity))
-      this.grow(capacity)
-      this.lengths.fill(NO_LENGTH, id)
-      this.#rebuild(capacity * 2)
-    }
+    while (this.#free < this.lengths.length && this.lengths[this.#free] !== FREE) this.#free++
+    if (this.#free === this.lengths.length) this.#makeIds()
+    const id = this.#free++
+    this.#end = Math.max(this.#end, this.#free)
+    this.#size++
     return id
   }
 
   protected enter(id: number): void {
     const { slots, mask } = this
     let at = this.hash(id) & mask
-    while (slots[at]! >= 0) at = (at + 1) & mask
-    if (slots[at] === GONE) this.#gone--
+    while (slots[at] !== EMPTY) at = (at + 1) & mask
     slots[at] = id
   }
 
-  #rebuild(slots: number): void {
-    this.slots = slots === this.slots.length ? this.slots.fill(EMPTY) : new Int32Array(slots).fill(EMPTY)
-    this.mask = slots - 1
-    this.#gone = 0
-    for (let id = 0; id < this.#next; id++) if (this.holds(id)) this.enter(id)
+  /** Frees the ids of released prefixes, or makes twice as many ids when that gives few. */
+  #makeIds(): void {
+    const { length } = this.lengths
+    if ((length - this.#size) * RELEASED_SHARE < length) {
+      this.lengths = widened(this.lengths, new Uint8Array(length * 2).fill(FREE))
+      this.grow(length * 2)
+      this.slots = new Int32Array(length * 4)
+      this.mask = length * 4 - 1
+    }
+    this.slots.fill(EMPTY)
+    this.#free = length
+    for (let id = length - 1; id >= 0; id--)
+      if (this.holds(id)) this.enter(id)
+      else {
+        this.lengths[id] = FREE
+        this.#free = id
+      }
   }
 }
 
@@ -171,7 +169,7 @@ class Ipv4Prefixes extends PrefixTable {
     for (let at = home(address, length, seed) & mask; ; at = (at + 1) & mask) {
       const id = slots[at]!
       if (id === EMPTY) return -1
-      if (id !== GONE && addresses[id] === address && this.lengths[id] === length) return id
+      if (addresses[id] === address && this.lengths[id] === length) return id
     }
   }
 
@@ -271,7 +269,7 @@ class Ipv6Prefixes extends PrefixTable {
     for (let slot = hashBytes(bytes, at, at + 16, length, this.seed) & mask; ; slot = (slot + 1) & mask) {
       const id = slots[slot]!
       if (id === EMPTY) return -1
-      if (id === GONE || this.lengths[id] !== length) continue
+      if (this.lengths[id] !== length) continue
       let same = 0
       while (same < 16 && addresses[id * 16 + same] === bytes[at + same]) same++
       if (same === 16) return id

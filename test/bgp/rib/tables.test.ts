@@ -93,6 +93,46 @@ test('the arena stays near the size of the sets it holds, however many sets came
   t.is(store.size, 5000)
 })
 
+test('octets that come again after their set was freed are a set again', t => {
+  const freed: number[] = []
+  const store = new AttributeStore(id => freed.push(id))
+  const octets = Uint8Array.of(1, 2, 3)
+  for (let round = 1; round <= 3; round++) {
+    const id = store.intern(octets, 0, 3, 1)
+    t.is(store.size, 1)
+    t.is(store.octets.live, 3)
+    t.deepEqual(store.view(id), octets)
+    store.release(id)
+    t.is(freed.length, round)
+    t.is(store.size, 0)
+    t.is(store.octets.live, 0)
+  }
+})
+
+test('numbers of sets and prefixes that are gone are used again, so their tables stay as large as what is held', t => {
+  const store = new AttributeStore(() => undefined)
+  const table = new PREFIX_TABLES.ipv4()
+  const octets = new Uint8Array(8)
+  const view = new DataView(octets.buffer)
+  const held: { n: number; set: number; prefix: number }[] = []
+  for (let n = 0; n < 60_000; n++) {
+    view.setUint32(0, n << 8)
+    held.push({ n, set: store.intern(octets, 0, 8, 1), prefix: table.add(octets, 0, 24) })
+    if (held.length <= 900) continue
+    const [gone] = held.splice((n * 7919) % held.length, 1)
+    store.release(gone!.set)
+    table.release(gone!.prefix)
+  }
+  t.is(store.size, 900)
+  t.is(table.size, 900)
+  t.true(store.capacity <= 2048 && table.capacity <= 2048, `${store.capacity} sets, ${table.capacity} prefixes`)
+  for (const { n, set, prefix } of held) {
+    view.setUint32(0, n << 8)
+    t.deepEqual(store.view(set), octets)
+    t.is(table.find(octets, 0, 24), prefix)
+  }
+})
+
 test('a queue gives every id once and in order, over many wraps', t => {
   const queue = new IdQueue()
   const wanted: number[] = []
