@@ -55,6 +55,7 @@ export class BgpDaemon {
     this.#sink = kernel === 'none' ? undefined : openSink(kernel)
     const restarting = this.#wasRunning()
     this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, discover, log, restarting })
+    this.#speaker.setDraining(this.#file.drain)
     this.#monitors = new BgpMonitors({ speaker: this.#speaker, transport, log })
     this.#sessions = new SessionLog({ clock, log })
     this.#speaker.onChange(status => this.#sessions.note(status))
@@ -113,6 +114,7 @@ export class BgpDaemon {
     }
     for (const peer of next.peers)
       if (plan.added.includes(nameOf(peer)) || plan.changed.includes(nameOf(peer))) this.#speaker.setPeer(peer)
+    this.#speaker.setDraining(next.drain)
     for (const prefix of plan.networks.withdrawn) this.#speaker.withdraw(prefix)
     for (const network of next.networks)
       if (plan.networks.announced.includes(network.prefix)) this.#speaker.announce(network)

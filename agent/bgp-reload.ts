@@ -14,6 +14,8 @@ export type Reloaded = {
   /** The use of several paths changes, without a reset. */
   multipath: boolean
   networks: { announced: string[]; withdrawn: string[] }
+  /** Absent: as before. */
+  drain?: 'begins' | 'ends'
 }
 
 /** What going from `old` to `next` does to the sessions and networks of `speaker`. Changes nothing. */
@@ -30,6 +32,7 @@ export function reloadPlan(old: ConfigFile, next: ConfigFile, speaker: Pick<Spea
     removed: [...before.keys()].filter(name => !after.has(name)),
     changed: changed.map(([name]) => name),
     multipath: !isDeepStrictEqual(old.speaker.multipath, next.speaker.multipath),
+    ...(old.drain !== next.drain && { drain: next.drain ? 'begins' : 'ends' }),
     networks: {
       announced: next.networks.filter(n => !isDeepStrictEqual(was.get(n.prefix), n)).map(n => n.prefix),
       withdrawn: [...was.keys()].filter(prefix => !next.networks.some(n => n.prefix === prefix)),

@@ -15,6 +15,7 @@ import { announcedBlocks, felixPools } from './cluster/pools.ts'
 import { type BgpSettings, bgpSettings, felixSettings } from './cluster/settings.ts'
 import { trustedPools } from './cluster/trust.ts'
 import type { ClusterView, Watched } from './cluster-view.ts'
+import { draining } from './drained.ts'
 import type { Routing } from './routing.ts'
 
 export type ClusterFeedDeps = {
@@ -104,7 +105,7 @@ export class ClusterFeed {
    * this node, so that nobody outside the cluster may announce it.
    */
   async flush(
-    routing: Pick<Routing, 'trust' | 'identify' | 'change' | 'announce'>,
+    routing: Pick<Routing, 'trust' | 'identify' | 'drain' | 'change' | 'announce'>,
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
     this.tell()
@@ -122,9 +123,11 @@ export class ClusterFeed {
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
     await routing.identify({ asn, clusterId, routerId, port: settings.listenPort, ...at })
     secrets.want(peers.secrets())
+    const drains = this.#nodes.get(this.#deps.nodeName)?.drains ?? false
+    routing.drain(drains)
     routing.change(peers.take())
     routing.announce(announcedBlocks(blocks, view.all('IPPool'), settings))
-    report('peers', peers.refused())
+    report('peers', [...peers.refused(), ...(drains ? [draining(this.#deps.nodeName)] : [])])
   }
 
   /** Another Node that has an address or MAC which this node has, and comes before this node's own object. */

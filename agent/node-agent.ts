@@ -4,7 +4,7 @@
 // Over 400 lines: the composition of a node, a few lines for each part.
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import type { AddressesAnswer, AgentStatus, RouteAnswer } from '../api/answers.ts'
+import type { AddressesAnswer, AgentStatus, DrainAnswer, RouteAnswer } from '../api/answers.ts'
 import type { LogRoom } from '../api/log-settings.ts'
 import { matchesSelector } from '../api/selector.ts'
 import { type Condition, type EventRecord, formatRef, type ObjectRef } from '../api/status.ts'
@@ -497,6 +497,11 @@ export class NodeAgent {
   /** Whether addresses that are given, pods, links and routes agree. Rejects with `KernelError`. */
   checkAddresses(): Promise<AddressesAnswer> {
     return addressesAnswer(this.cni(), this.allocator)
+  }
+
+  /** Answers `margayctl bgp drain`. */
+  drained(): Promise<DrainAnswer> {
+    return this.#network.drained()
   }
 
   explain(prefix: string): RouteAnswer {

@@ -1,7 +1,7 @@
 // This node as a part of the network: its address, the addresses of its tunnels, its BGP speaker. Changes of the cluster
 // are taken into memory at once; after a burst of them one pass does what may wait for a socket. Passes never overlap.
 import { isDeepStrictEqual } from 'node:util'
-import type { RouteAnswer } from '../api/answers.ts'
+import type { DrainAnswer, RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition, type EventRecord, unknown } from '../api/status.ts'
 import type { Transport } from '../bgp/port.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
@@ -210,6 +210,12 @@ export class NodeNetwork {
   /** Every BGP path for a canonical prefix; none while there is no speaker yet. */
   explain(prefix: string): RouteAnswer {
     return this.#routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
+  }
+
+  /** Who knows that this node drains, and what only it announces; once what its Node says by now is in force. */
+  async drained(): Promise<DrainAnswer> {
+    await this.#announced()
+    return this.#routing!.drained()
   }
 
   /** Reports the conditions of the parts that do not report theirs themselves. */

@@ -3,7 +3,7 @@
 // identifier for its life: another one is a new speaker. It knows a session by its key, which stays; people by its name, which
 // says where the session comes from.
 import { isDeepStrictEqual } from 'node:util'
-import type { RouteAnswer } from '../api/answers.ts'
+import type { DrainAnswer, RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { Multipath, PeerConfig, PeerStatus } from '../bgp/config.ts'
 import { unicastFamily } from '../bgp/family.ts'
@@ -23,6 +23,7 @@ import type { PeerChange } from './cluster/session-requests.ts'
 import type { PeerOrigin, Session } from './cluster/sessions.ts'
 import { OWN_OF_NODES, outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
 import { whenConverged } from './convergence.ts'
+import { isAlone, whoHeard } from './drained.ts'
 import { OutsideClaims } from './outside-claims.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
@@ -79,6 +80,7 @@ export class Routing {
   readonly #overLimit = new Map<string, string>()
   readonly #claims: OutsideClaims
   #trust: Trust = { own: [], pools: [] }
+  #drains = false
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Identity | undefined
   readonly #listeners: {
@@ -122,6 +124,7 @@ export class Routing {
     this.#handOver()
     const speaker = this.#start({ ...identity, ...(clusterId !== undefined && { clusterId }) })
     this.#speaker = speaker
+    speaker.setDraining(this.#drains)
     for (const [key, { session }] of this.#peers) speaker.setPeer(this.#inEffect(key, session))
     for (const block of this.#announced.values()) this.#announce(speaker, block)
   }
@@ -178,6 +181,24 @@ export class Routing {
     this.#trust = trust
     this.#claims.trust(trust)
     for (const key of this.#outside) this.#speaker?.setPeer(this.#inEffect(key, this.#peers.get(key)!.session))
+  }
+
+  /** Whether peers are asked to take other paths than those by this node (RFC 8326). No session ends. */
+  drain(drains: boolean): void {
+    this.#drains = drains
+    this.#speaker?.setDraining(drains)
+  }
+
+  /** Which peers have worked through what `drain` made of the announcements, and what nobody else announces. */
+  async drained(): Promise<DrainAnswer> {
+    const speaker = this.#speaker
+    if (speaker === undefined) return { drains: this.#drains, peers: [], alone: [...this.#announced.keys()] }
+    const told = await whoHeard(speaker, this.#deps.clock)
+    const peers = speaker.peers().map(({ name: key, address }) => ({
+      ...{ name: this.#nameOf(key), address },
+      told: told.get(key) ?? ('no' as const),
+    }))
+    return { drains: this.#drains, peers, alone: [...this.#announced.keys()].filter(each => isAlone(speaker, each)) }
   }
 
   /** Sets all blocks that are announced; one that is not among them any more is withdrawn. */

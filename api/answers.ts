@@ -155,6 +155,16 @@ export const routeAnswer = z.object({
 
 export type RouteAnswer = z.infer<typeof routeAnswer>
 
+export const drainAnswer = z.object({
+  drains: z.boolean(),
+  /** `yes`: it has worked through what it was told; `sent`: it is told, and cannot say so; `no`: it has no session, or is slow. */
+  peers: z.array(z.object({ name: z.string(), address: z.string(), told: z.enum(['yes', 'sent', 'no']) })),
+  /** The prefixes for which this node knows no other way. */
+  alone: z.array(z.string()),
+})
+
+export type DrainAnswer = z.infer<typeof drainAnswer>
+
 export const clearAnswer = z.object({ peer: z.string(), kind: z.string() })
 
 export const reloadAnswer = z.object({
@@ -165,6 +175,7 @@ export const reloadAnswer = z.object({
   /** The use of several paths changes; absent in answers of versions that have one path of each prefix. */
   multipath: z.boolean().optional(),
   networks: z.object({ announced: z.array(z.string()), withdrawn: z.array(z.string()) }),
+  drain: z.enum(['begins', 'ends']).optional(),
 })
 
 export type ReloadAnswer = z.infer<typeof reloadAnswer>
@@ -317,6 +328,7 @@ export const ANSWERS = {
     'GET /flows': z.array(flow),
     'GET /policy-counters': ruleCountsAnswer,
     'GET /bgp/route': routeAnswer,
+    'GET /bgp/drain': drainAnswer,
     'GET /ipam-check': addressesAnswer,
     'POST /accept-cluster': acceptAnswer,
     'GET /log-level': logLevelAnswer,

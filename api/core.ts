@@ -187,6 +187,8 @@ export const NODE_ANNOTATION = {
   /** When the node's agent last saw another Node claim an address that it has itself: RFC 3339. */
   addressConfirmed: 'margay.io/AddressConfirmed',
   routeReflectorClusterId: 'projectcalico.org/RouteReflectorClusterID',
+  /** `true`: peers are asked to take other paths than those by this node (`margayctl node drain-bgp`). */
+  drainBgp: 'margay.io/DrainBGP',
 } as const
 
 /** Annotations of FelixConfiguration: settings that Calico has no field for. What people write begins with the API group, `margay.io/`. */

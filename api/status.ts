@@ -94,6 +94,10 @@ export const CONDITION_TYPES = {
   },
   SessionsAccepted: { vital: false, promise: 'peers can connect to the BGP port of this node' },
   PrefixLimitsKept: { vital: false, promise: 'no peer outside the cluster announced more prefixes than it may' },
+  RoutesPreferred: {
+    vital: false,
+    promise: 'no peer is asked to take other paths than those by this node (`margayctl node drain-bgp`)',
+  },
   BlocksOwned: { vital: false, promise: 'no block with pods of this node belongs to another node' },
   BlocksPublished: {
     vital: false,

@@ -53,6 +53,7 @@ function started() {
     },
     announce: () => undefined,
     trust: () => undefined,
+    drain: () => undefined,
   }
   const feed = new ClusterFeed({
     ...{ nodeName: 'n0', view, felix, report: () => undefined, changed: () => undefined },

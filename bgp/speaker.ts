@@ -81,6 +81,7 @@ export class Speaker {
   readonly #sessionWatchers = new Set<SessionWatcher>()
   /** What waits until learned routes are selected. */
   readonly #afterRestart: (() => void)[] = []
+  #draining = false
   #closed = false
 
   constructor(config: SpeakerConfig, deps: SpeakerDeps) {
@@ -190,6 +191,16 @@ export class Speaker {
     if (isDeepStrictEqual(multipath, before)) return
     this.#config = multipath === undefined ? config : { ...config, multipath }
     this.#rib.setMultipath(multipath)
+  }
+
+  /**
+   * Whether this speaker will go soon (RFC 8326 §4.2): all it announces carries GRACEFUL_SHUTDOWN, and LOCAL_PREF 0 inside the AS, so that
+   * others take other paths while this one still carries packets. No session ends.
+   */
+  setDraining(draining: boolean): void {
+    if (draining === this.#draining) return
+    this.#draining = draining
+    this.#rib.setDraining(draining)
   }
 
   peers(): PeerStatus[] {

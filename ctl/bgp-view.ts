@@ -49,8 +49,9 @@ const UNUSED: Readonly<Record<string, string>> = {
 }
 
 /** One line per thing that changes. Pure. */
-export function renderReload({ resets, added, removed, changed, multipath, networks }: ReloadAnswer): string {
+export function renderReload({ resets, added, removed, changed, multipath, networks, drain }: ReloadAnswer): string {
   const lines = [
+    ...(drain === undefined ? [] : [`the drain of this speaker ${drain}`]),
     ...resets.map(({ peer, because }) => `peer ${peer} is reset: ${because.join(', ')}`),
     ...added.map(peer => `peer ${peer} is new`),
     ...removed.map(peer => `peer ${peer} is removed`),

@@ -4,6 +4,7 @@ import { clearAnswer, reloadAnswer, routeAnswer, statusAnswer } from '../api/ans
 import { formatCidr, parseCidr } from '../lib/ip.ts'
 import { renderReload, renderRoute } from './bgp-view.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
+import { drainHere } from './drain.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { STATUS } from './node.ts'
 import { renderPeers } from './node-view.ts'
@@ -24,6 +25,13 @@ export const bgpCommands: readonly Command[] = [
     arguments: [{ name: '<prefix>', summary: 'exactly, such as 10.244.0.64/26' }],
     options: [socketOption, outputOption],
     run: route,
+  },
+  {
+    name: 'bgp drain',
+    summary: 'Show whether this node drains, which peers know what it announces now, and what no other node announces',
+    arguments: [],
+    options: [socketOption, outputOption],
+    run: drainHere,
   },
   {
     name: 'bgp clear',

@@ -1,8 +1,10 @@
 // `node status` and `events`: what the agent of this node says of itself.
 import { existsSync } from 'node:fs'
 import { acceptAnswer, eventsAnswer, logLevelAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
+import { agentOptions } from './agents.ts'
 import { clusterStatus } from './cluster-status.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
+import { drainNode } from './drain.ts'
 import { EXIT, type ExitCode } from './failure.ts'
 import { renderEvents, renderStatus } from './node-view.ts'
 import { wholeNumberOf } from './numbers.ts'
@@ -30,6 +32,18 @@ export const nodeCommands: readonly Command[] = [
     arguments: [],
     options: [socketOption],
     run: acceptCluster,
+  },
+  {
+    name: 'node drain-bgp',
+    summary:
+      'Before maintenance: make all BGP peers of a node take other paths where there are any (RFC 8326), and wait until they know; it still carries packets, and no session ends',
+    arguments: [{ name: '<node>', summary: 'a node of the cluster' }],
+    options: [
+      { flags: '--undo', summary: 'after the maintenance: make the paths by this node count again' },
+      ...agentOptions,
+      outputOption,
+    ],
+    run: (words, options, context) => drainNode(words, options, context),
   },
   {
     name: 'node log-level',

@@ -20,6 +20,8 @@ export type NodeFacts = {
   asn?: number
   /** The cluster id of a route reflector, a dotted quad. Such a node takes no part in the mesh. */
   clusterId?: string
+  /** Peers are asked to take other paths than those by this node. */
+  drains?: boolean
   ipipTunnelAddress?: string
   vxlanTunnelAddress?: string
   vxlanTunnelAddressV6?: string
@@ -79,6 +81,7 @@ export function nodeFacts(
     ),
     asn: read('asNumber', before?.asn, 'an AS number, 1 to 4294967295', text => asNumberField.safeParse(text).data),
     clusterId: read('routeReflectorClusterId', before?.clusterId, 'a cluster id such as 224.0.0.1', dottedQuad),
+    drains: read('drainBgp', before?.drains, 'true or false', trueOrFalse),
     ipipTunnelAddress: read('ipipTunnelAddress', before?.ipipTunnelAddress, 'an IPv4 address', plainAddress('ipv4')),
     vxlanTunnelAddress: read('vxlanTunnelAddress', before?.vxlanTunnelAddress, 'an IPv4 address', plainAddress('ipv4')),
     vxlanTunnelAddressV6: read(
@@ -90,6 +93,10 @@ export function nodeFacts(
     vxlanTunnelMac: read('vxlanTunnelMac', before?.vxlanTunnelMac, 'the MAC address of one interface', macAddress),
   }
   return { facts, refused: unreadable.length === 0 ? [] : [unreadableAnnotations(name, unreadable)] }
+}
+
+function trueOrFalse(text: string): boolean | undefined {
+  return text === 'true' || (text === 'false' ? false : undefined)
 }
 
 /** What felix is told of another node; undefined while it has no address. */

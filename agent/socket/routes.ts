@@ -3,6 +3,7 @@ import {
   type AddressesAnswer,
   type AgentStatus,
   type ANSWERS,
+  type DrainAnswer,
   MOST_EVENTS,
   MOST_FLOWS,
   type RouteAnswer,
@@ -26,6 +27,7 @@ export type Answering = Measured & {
   conditions(): Condition[]
   status(): AgentStatus
   explain(prefix: string): RouteAnswer
+  drained(): Promise<DrainAnswer>
   /** Rejects with `KernelError`. */
   checkAddresses(): Promise<AddressesAnswer>
   events: { last(count: number): Event[] }
@@ -69,6 +71,7 @@ export function agentRoutes(
       if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })
       else send(response, 200, agent.explain(formatCidr(prefix)))
     },
+    'GET /bgp/drain': asJson(() => agent.drained()),
     'GET /ipam-check': asJson(() => agent.checkAddresses()),
     'POST /accept-cluster': async (_request, response) => {
       try {

@@ -10,8 +10,8 @@ import type { ConfigFile } from './types.ts'
 
 /** Reads the text of a configuration file. Throws `ConfigError` with every fault at once. */
 export function parseConfigFile(text: string): ConfigFile {
-  const { listen, control, kernel, neighbors, networks, bmp, mrt, ...speaker } = checked(fromYaml(text))
-  const config = { speaker, listen, control, kernel, peers: neighbors.map(peerConfig), networks, bmp, mrt }
+  const { listen, control, kernel, neighbors, networks, drain, bmp, mrt, ...speaker } = checked(fromYaml(text))
+  const config = { speaker, listen, control, kernel, peers: neighbors.map(peerConfig), networks, drain, bmp, mrt }
   const faults = contradictions(config)
   if (faults.length > 0) throw new ConfigError(faults.map(faultLine))
   return config

@@ -115,6 +115,7 @@ export const file = z.strictObject({
   confederation: z.strictObject({ identifier: asn, members: distinct(asn) }).optional(),
   alwaysCompareMed: z.boolean('write true or false').optional(),
   multipath: multipath.optional(),
+  drain: z.boolean('write true or false').default(false),
   listen: z.array(listenEndpoint).default([]),
   control: path(SOCKET_PATH_OCTETS).optional(),
   kernel: kernel.default('none'),

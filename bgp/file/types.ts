@@ -11,6 +11,8 @@ export type ConfigFile = {
   kernel: 'none' | { table: number; metric?: number; protocol?: number }
   peers: readonly PeerConfig[]
   networks: readonly Network[]
+  /** What is announced says that this speaker will go soon. */
+  drain: boolean
   /** BMP collectors; `name` absent: the name of this host. */
   bmp: readonly (Omit<BmpConfig, 'name' | 'description'> & { name?: string })[]
   /** A table dump to read at the start. */

@@ -277,6 +277,12 @@ export class Rib implements RibReader {
     for (const table of this.#allTables()) table.decideAll()
   }
 
+  /** Whether what is announced asks for other paths (RFC 8326); it goes out anew. */
+  setDraining(draining: boolean): void {
+    this.#speaker.draining = draining
+    this.#rebuildGroups()
+  }
+
   /** Evaluates import policy again ('in') or sends everything again ('out'): an operator's soft clear. */
   soft(key: string, direction: 'in' | 'out'): void {
     const state = this.#peers.get(key)

@@ -5,12 +5,15 @@ import type { SpeakerConfig } from '../config.ts'
 export type SpeakerNumbers = {
   asn: number
   routerId: number
-  /** It may change while sessions stand; the others never do. */
+  /** It may change while sessions stand. */
   clusterId: number
+  /** What is announced says that this speaker will go soon (RFC 8326). It may change too. */
+  draining: boolean
   /** RFC 5065: the AS that peers outside the confederation see, and the member ASes. */
   confederation?: { identifier: number; members: readonly number[] }
 }
 
 export function speakerNumbers({ asn, routerId, clusterId, confederation }: SpeakerConfig): SpeakerNumbers {
-  return { asn, routerId: ipv4Number(routerId), clusterId: ipv4Number(clusterId ?? routerId), confederation }
+  const identifiers = { routerId: ipv4Number(routerId), clusterId: ipv4Number(clusterId ?? routerId) }
+  return { asn, ...identifiers, draining: false, confederation }
 }

@@ -6,7 +6,7 @@ import type { ConfigFile } from '../../bgp/file/types.ts'
 
 function aFile(part: Partial<ConfigFile>): ConfigFile {
   const speaker = { asn: 65001, routerId: '192.0.2.1' }
-  return { speaker, listen: [], kernel: 'none', peers: [], networks: [], bmp: [], ...part }
+  return { speaker, listen: [], kernel: 'none', peers: [], networks: [], drain: false, bmp: [], ...part }
 }
 
 const peer = (name: string, port = 179): PeerConfig => ({
@@ -40,6 +40,11 @@ test('peers that come, go and change are told apart, and of the changed ones tho
   const { added, removed, changed, resets } = reloadPlan(old, next, speaker)
   t.deepEqual({ added, removed, changed }, { added: ['6'], removed: ['2'], changed: ['4', '5'] })
   t.deepEqual(resets, [{ peer: '4', because: ['another port'] }])
+})
+
+test('a drain that begins or ends is told', t => {
+  t.is(reloadPlan(aFile({}), aFile({ drain: true }), speaker).drain, 'begins')
+  t.is(reloadPlan(aFile({ drain: true }), aFile({}), speaker).drain, 'ends')
 })
 
 test('a network with another attribute is announced again and not withdrawn', t => {

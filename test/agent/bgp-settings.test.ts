@@ -160,3 +160,32 @@ test('with Calico’s objects for route reflection every node learns the blocks 
       [],
     )
 })
+
+test('a Node that says so drains, which a restart of its agent does not end, with a condition that says how to end it', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const one = await startAgent(t, machines[0], store, network)
+  let two = await startAgent(t, machines[1], store, network)
+  const worth = () => one.explain(two.allocator.blocks()[0]?.cidr ?? '').candidates[0]?.attributes.localPref
+  await eventually(t, 'the route', worth, value => value === 2147482623)
+  await store.patch('Node', 'n2', { metadata: { annotations: { [NODE_ANNOTATION.drainBgp]: 'true' } } })
+  await eventually(t, 'the drain', worth, value => value === 0)
+  const { drains, peers } = await two.drained()
+  t.deepEqual([drains, peers.map(({ told }) => told)], [true, ['yes']])
+  const draining = () => two.conditions().find(({ type }) => type === 'RoutesPreferred')
+  t.like(draining(), { status: 'False', reason: 'Draining', object: { kind: 'Node', name: 'n2' } })
+  t.regex(draining()!.remedy, /margayctl node drain-bgp n2 --undo/)
+  t.true(two.ready())
+  await two.close()
+  two = await startAgent(t, machines[1], store, network)
+  await eventually(
+    t,
+    'the session again',
+    () => two.status().peers[0]?.state,
+    state => state === 'Established',
+  )
+  t.true((await two.drained()).drains)
+  t.is(worth(), 0)
+  await store.patch('Node', 'n2', { metadata: { annotations: { [NODE_ANNOTATION.drainBgp]: null } } })
+  await eventually(t, 'the end', worth, value => value === 2147482623)
+  t.like(draining(), { status: 'True' })
+})

@@ -150,6 +150,56 @@ test('a block that gets other communities is announced again with them', async t
   t.like(attributes, { communities: ['65001:100'], largeCommunities: ['65001:1:2'], localPref: 2147482623 })
 })
 
+test('a node that drains asks its peers for other paths, also after its identity changed, tells who knows and what only it announces, and takes it back', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  const [own, shared] = ['10.244.2.0/26', '198.51.100.7/32']
+  one.routing.announce(blocks(shared))
+  two.routing.announce(blocks(own, shared))
+  await Promise.all([one.identify(64512), two.identify(64512)])
+  await pass(clock, 15)
+  const told = (prefix: string) => one.routing.explain(prefix).candidates.find(({ peer }) => peer !== '')?.attributes
+  const usual = { communities: undefined, localPref: 2147482623 }
+  const drained = { communities: ['graceful-shutdown'], localPref: 0 }
+  t.like(told(own), usual)
+  two.routing.drain(true)
+  const asked = two.routing.drained()
+  await pass(clock, 5)
+  t.like(told(own), drained)
+  t.like(told(shared), drained)
+  t.deepEqual(await asked, {
+    drains: true,
+    peers: [{ name: 'Mesh_192_0_2_11', address: '192.0.2.11', told: 'yes' }],
+    alone: [own],
+  })
+  t.deepEqual(one.prefixes(), [own], 'its pods are reached as before')
+  await Promise.all([one.identify(64600), two.identify(64600)])
+  await pass(clock, 30)
+  t.like(told(own), drained)
+  const flaps = one.routing.peers()[0]?.flaps
+  two.routing.drain(false)
+  await pass(clock, 5)
+  t.like(told(own), usual)
+  t.is(one.routing.peers()[0]?.flaps, flaps)
+})
+
+test('a peer that does not answer does not hold up whoever asks how far a drain is', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  await Promise.all([one.identify(64512), two.identify(64512)])
+  await pass(clock, 15)
+  network.silent = true
+  two.routing.drain(true)
+  const asked = two.routing.drained()
+  await pass(clock, 9)
+  t.deepEqual(
+    (await asked).peers.map(({ told }) => told),
+    ['no'],
+  )
+})
+
 test('an agent that restarts while a peer cannot be reached keeps what it adopted for the restart time', async t => {
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const again = aRouting('n1', network, clock, true)

@@ -93,6 +93,9 @@ type FrrPath = {
   peer: { peerId: string }
 }
 
+/** It prints those that it knows by name. */
+const FRR_COMMUNITIES: Readonly<Record<string, string>> = { llgrStale: '65535:6', gracefulShutdown: '65535:0' }
+
 const ofFrr = (path: FrrPath): Carried =>
   present<Carried>({
     origin: ({ IGP: 'IGP', EGP: 'EGP', incomplete: 'INCOMPLETE' } as const)[path.origin],
@@ -102,7 +105,7 @@ const ofFrr = (path: FrrPath): Carried =>
     localPref: path.locPrf,
     atomicAggregate: path.atomicAggregate ? true : undefined,
     aggregator: path.aggregatorAs === undefined ? undefined : `${path.aggregatorAs} ${path.aggregatorId}`,
-    communities: path.community?.list.map(text => (text === 'llgrStale' ? '65535:6' : text)),
+    communities: path.community?.list.map(text => FRR_COMMUNITIES[text] ?? text),
     extended: sorted(path.extendedCommunity?.string.replaceAll('RT:', 'rt:').replaceAll('SoO:', 'ro:').split(' ')),
     large: path.largeCommunity?.list,
     originatorId: path.originatorId,

@@ -1,8 +1,9 @@
 // Checks that a route's attributes must pass before it may be used: loops (RFC 4271 §9.1.2, RFC 4456 §8, RFC 5065 §4), the
-// first AS, roles (RFC 9234 §5) and the next hop. Pure. Import policy comes after it (importer.ts), because a policy may
+// first AS, roles (RFC 9234 §5) and the next hop; and what RFC 8326 changes. Pure. Import policy comes after it (importer.ts), because a policy may
 // need the prefix.
 import { formatAddress, formatIpv4, ipv4Number } from '../../../lib/ip.ts'
 import { countAs, firstAs, formatAsPath } from '../../wire/as-path.ts'
+import { COMMUNITY } from '../../wire/iana.ts'
 import { isUsableNextHop } from '../../wire/multiprotocol.ts'
 import {
   formatNextHop,
@@ -61,7 +62,16 @@ export function admit(set: RouteAttributes, peer: RibPeer, speaker: SpeakerNumbe
     return reject('own-next-hop', `next hop ${formatNextHop(nextHop)} is our own address`)
   if (!isOnLink(nextHop, nextHopNetworks(peer)))
     return reject('bad-next-hop', `next hop ${formatNextHop(nextHop)} is on no subnet that this peer shares with us`)
-  return checkRole(set, peer)
+  return checkRole(wantedLeast(set, peer), peer)
+}
+
+/**
+ * RFC 8326 §4.1: what another AS will soon take away is used where there is nothing else. Before any policy, which may say otherwise.
+ * LOCAL_PREF inside the AS says it already.
+ */
+function wantedLeast(set: RouteAttributes, { peerType }: RibPeer): RouteAttributes {
+  const isMarked = peerType === 'ebgp' && set.attributes.communities?.includes(COMMUNITY.gracefulShutdown) === true
+  return isMarked ? { ...set, attributes: { ...set.attributes, localPref: 0 } } : set
 }
 
 /** RFC 9234 §5: what the Only-to-Customer attribute says about a route from a peer of a role. */

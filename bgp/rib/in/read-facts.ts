@@ -123,8 +123,13 @@ export function readFacts(bytes: Uint8Array, start: number, end: number, rules: 
         break
       case ATTRIBUTE.communities:
         if (length === 0 || length % 4 !== 0) return false
-        for (let i = value; i < next; i += 4)
-          if (bytes[i] === 255 && bytes[i + 1] === 255) facts.flags |= flagOf(u32(bytes, i))
+        for (let i = value; i < next; i += 4) {
+          if (bytes[i] !== 255 || bytes[i + 1] !== 255) continue
+          const community = u32(bytes, i)
+          // it changes what the set is worth
+          if (community === COMMUNITY.gracefulShutdown && rules.external) return false
+          facts.flags |= flagOf(community)
+        }
         break
       case ATTRIBUTE.originatorId:
         if (length !== 4 || rules.external) return false

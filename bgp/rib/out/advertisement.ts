@@ -10,7 +10,7 @@ import type { Attributes } from '../../wire/attribute-values.ts'
 import { passOn } from '../../wire/attributes.ts'
 import type { CodecSession, PeerType } from '../../wire/codec-session.ts'
 import { isTransitive } from '../../wire/communities.ts'
-import { SEGMENT } from '../../wire/iana.ts'
+import { COMMUNITY, SEGMENT } from '../../wire/iana.ts'
 import { octetsOf } from '../next-hop.ts'
 import type { SpeakerNumbers } from '../speaker-numbers.ts'
 import { DEFAULT_LOCAL_PREF, SET_FLAG } from '../store/attribute-facts.ts'
@@ -130,7 +130,8 @@ function withRole(
 
 function outgoing(from: Attributes, source: ExportSource, target: ExportTarget, speaker: SpeakerNumbers): Attributes {
   const external = target.peerType === 'ebgp'
-  const a: Attributes = { ...from, asPath: outgoingPath(from.asPath ?? [], target, speaker) }
+  const asPath = outgoingPath(from.asPath ?? [], target, speaker)
+  const a: Attributes = { ...from, ...(speaker.draining && leastWanted(from)), asPath }
   if (a.unknown !== undefined) a.unknown = passOn(a.unknown)
   if (!target.communities.includes('standard')) a.communities = undefined
   if (!target.communities.includes('large')) a.largeCommunities = undefined
@@ -151,6 +152,12 @@ function outgoing(from: Attributes, source: ExportSource, target: ExportTarget, 
     a.clusterList = [speaker.clusterId, ...(a.clusterList ?? [])]
   }
   return a
+}
+
+/** RFC 8326 §4: every other path is better, inside the AS and, by the community, in others. */
+function leastWanted({ communities = [] }: Attributes): Attributes {
+  const isMarked = communities.includes(COMMUNITY.gracefulShutdown)
+  return { communities: isMarked ? communities : [...communities, COMMUNITY.gracefulShutdown], localPref: 0 }
 }
 
 function outgoingPath(

@@ -96,7 +96,10 @@ export class Exporter {
     if (withheldFrom(flags, source, this.target) !== undefined) return 0
     const start = store.offset(set)
     const scratch = this.#scratch
-    const length = this.#bytes?.rewrite(store.arena, start, start + store.length(set), flags, source, scratch) ?? -1
+    const end = start + store.length(set)
+    // a speaker that drains adds to every set what only values can be given
+    const bytes = speaker.draining ? undefined : this.#bytes
+    const length = bytes?.rewrite(store.arena, start, end, flags, source, scratch) ?? -1
     if (length >= 0 && length <= room) return store.intern(scratch, 0, length, this.#owner)
     prefixes.read(prefix, this.#octets)
     const at = { octets: this.#octets, length: prefixes.length(prefix) }

@@ -186,6 +186,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
   }
   const routing = {
     trust: () => undefined,
+    drain: () => undefined,
     identify: async (identity: SpeakerIdentity) => {
       told.identity = identity
     },

@@ -53,6 +53,11 @@ const agent: Answering = {
     return counts
   },
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
+  drained: async () => ({
+    drains: true,
+    peers: [{ name: 'Node_192_0_2_1', address: '192.0.2.1', told: 'sent' }],
+    alone: ['10.244.0.0/26'],
+  }),
   checkAddresses: async () => ({
     ...{ node: 'n1', blocks: [{ cidr: '10.244.0.0/26', sequence: '1800000000000000001' }], looked: 1, unlooked: [] },
     addresses: [{ address: '10.244.0.1', block: '10.244.0.0/26', handle: 'h', use: 'pod' as const, owner: 'shop/web' }],

@@ -8,7 +8,7 @@ import { newFacts, readFacts } from '../../../bgp/rib/in/read-facts.ts'
 import { advertise, targetOf } from '../../../bgp/rib/out/advertisement.ts'
 import { ByteExport } from '../../../bgp/rib/out/export-bytes.ts'
 import { SharedLink } from '../../../bgp/rib/out/shared-link.ts'
-import type { SpeakerNumbers } from '../../../bgp/rib/speaker-numbers.ts'
+import { speakerNumbers } from '../../../bgp/rib/speaker-numbers.ts'
 import { emitSet, factsOf, parseSet, type RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { ExportSource, RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
@@ -16,11 +16,11 @@ import { parseAttributes } from '../../../bgp/wire/attributes.ts'
 import { COMMUNITY, SEGMENT } from '../../../bgp/wire/iana.ts'
 import { judge } from '../../../bgp/wire/update.ts'
 import { Writer } from '../../../lib/bytes.ts'
-import { addressBytes, ipv4Number } from '../../../lib/ip.ts'
+import { addressBytes } from '../../../lib/ip.ts'
 import { describe } from './naive.ts'
 import { aPeer, OUR_AS } from './sessions.ts'
 
-const speaker: SpeakerNumbers = { asn: OUR_AS, routerId: ipv4Number('10.0.0.254'), clusterId: ipv4Number('10.0.0.254') }
+const speaker = speakerNumbers({ asn: OUR_AS, routerId: '10.0.0.254' })
 const u32 = fc.integer({ min: 1, max: 0xffffffff })
 /** Present one time in `1 + absent`. */
 const maybe = <T>(arbitrary: fc.Arbitrary<T>, absent = 1) =>
@@ -72,11 +72,13 @@ function bytesOf(set: RouteAttributes): Uint8Array {
 
 const peers: readonly RibPeer[] = [aPeer(1), aPeer(1, { peerType: 'ibgp' })]
 
-/** What the codecs say to stored octets: acceptable as they are, or not. */
+/** What the codecs say to stored octets: acceptable as they are, or not, also because of what would become of them. */
 function accepts(bytes: Uint8Array, peer: RibPeer, mp: boolean): boolean {
   const parsed = parseAttributes(bytes, 0, bytes.length, { ...peer.receive, extendedNextHop: true })
   if (parsed.faults.length > 0 || judge(parsed, mp ? 'mp' : 'nlri') !== undefined) return false
-  return 'set' in admit({ attributes: parsed.attributes, mpNextHop: parsed.mpReach?.nextHop }, peer, speaker)
+  const set = { attributes: parsed.attributes, mpNextHop: parsed.mpReach?.nextHop }
+  const admission = admit(set, peer, speaker)
+  return 'set' in admission && admission.set === set
 }
 
 test('a plain set has no fault, and its facts are those of its parsed values', t => {

@@ -30,6 +30,10 @@ export class NaiveRib {
     this.multipath = config.multipath
   }
 
+  set draining(on: boolean) {
+    this.#speaker.draining = on
+  }
+
   up(peer: RibPeer): void {
     this.#peers.set(peer.key, peer)
     this.#received.set(peer.key, new Map())

@@ -98,6 +98,59 @@ test('well-known communities limit to whom a route is announced', t => {
   t.truthy(passed(aPeer(1), aPeer(2, { peerType: 'confed' }), withTag(COMMUNITY.noExport)))
 })
 
+test('what another AS says it will take away is worth least in this one, unless a policy says otherwise', t => {
+  const leaving = { communities: [COMMUNITY.gracefulShutdown] }
+  const worth = (from: RibPeer, path: readonly number[], more: Attributes) =>
+    passed(from, ibgp(2), someAttributes(path, more))?.localPref
+  t.is(worth(aPeer(1), [65001], leaving), 0)
+  t.is(worth(aPeer(1), [65001], { communities: [7, COMMUNITY.gracefulShutdown] }), 0)
+  t.is(worth(aPeer(1), [65001], {}), 100)
+  const set100 = [{ action: 'accept' as const, operations: [{ do: 'set-priority' as const, value: 2147483547 }] }]
+  t.is(worth(aPeer(1, { config: { import: set100 } }), [65001], leaving), 100)
+  // inside the AS the LOCAL_PREF that comes with it counts
+  t.is(worth(client(1), [7018], { localPref: 70, ...leaving }), 70)
+})
+
+test('a path that its AS will take away gives way to every other one, also to a longer one', t => {
+  const world = new World()
+  const [leaving, other] = [aPeer(1), aPeer(2)]
+  world.up(leaving, other)
+  const marked = someAttributes([65001], { communities: [COMMUNITY.gracefulShutdown] })
+  world.send(leaving, { announce: [PREFIX], attributes: marked })
+  world.settle()
+  t.is(world.sink.routes.get(PREFIX)?.peer, leaving.key)
+  world.send(other, { announce: [PREFIX], attributes: someAttributes([65002, 7018, 3356]) })
+  world.settle()
+  t.is(world.sink.routes.get(PREFIX)?.peer, other.key)
+})
+
+test('a speaker that drains marks what it announces, and with LOCAL_PREF 0 inside the AS; and takes that back', t => {
+  const world = new World()
+  const [from, inside, outside] = [aPeer(1), ibgp(2), aPeer(3)]
+  world.up(from, inside, outside)
+  world.rib.announce({ prefix: '198.51.100.0/24', communities: [7] })
+  world.send(from, { announce: [PREFIX], attributes: someAttributes() })
+  const held = (to: RibPeer, prefix: string) => {
+    const { communities, localPref } = world.held(to).get(prefix)?.attributes ?? {}
+    return { communities, localPref }
+  }
+  world.settle()
+  const before = [inside, outside].map(to => [held(to, PREFIX), held(to, '198.51.100.0/24')])
+  world.rib.setDraining(true)
+  world.settle()
+  const mark = COMMUNITY.gracefulShutdown
+  t.deepEqual(held(inside, PREFIX), { communities: [mark], localPref: 0 })
+  t.deepEqual(held(inside, '198.51.100.0/24'), { communities: [7, mark], localPref: 0 })
+  t.deepEqual(held(outside, PREFIX), { communities: [mark], localPref: undefined })
+  t.deepEqual(held(outside, '198.51.100.0/24'), { communities: [7, mark], localPref: undefined })
+  world.rib.setDraining(false)
+  world.settle()
+  t.deepEqual(
+    [inside, outside].map(to => [held(to, PREFIX), held(to, '198.51.100.0/24')]),
+    before,
+  )
+})
+
 test('only the chosen kinds of communities are sent, and extended ones that are not transitive never leave the AS', t => {
   const communities: Attributes = {
     communities: [1],

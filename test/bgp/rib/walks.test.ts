@@ -44,7 +44,13 @@ const POLICIES: readonly (readonly PolicyRule[] | 'accept' | 'reject' | undefine
 ]
 
 const path = fc.subarray([64512, 7018, 3356, 4200000001, OUR_AS], { minLength: 0 })
-const community = fc.constantFrom(0xfde80001, COMMUNITY.noExport, COMMUNITY.noAdvertise, COMMUNITY.noExportSubconfed)
+const community = fc.constantFrom(
+  0xfde80001,
+  COMMUNITY.noExport,
+  COMMUNITY.noAdvertise,
+  COMMUNITY.noExportSubconfed,
+  COMMUNITY.gracefulShutdown,
+)
 
 type Shape = { asns: number[]; med?: number; localPref: number; origin: number; tags: number[]; foreign: number }
 const shape: fc.Arbitrary<Shape> = fc.record({
@@ -77,6 +83,7 @@ type Step =
   | { do: 'flap' | 'refresh' | 'read' | 'soft'; peer: number }
   | { do: 'policy'; peer: number; imports: number; exports: number; client: boolean }
   | { do: 'network'; prefix: string; on: boolean; med: number }
+  | { do: 'drain'; on: boolean }
   | { do: 'work'; limit: number }
   | { do: 'multipath'; rule: Multipath | undefined }
 
@@ -115,6 +122,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       med: fc.nat(2),
     }),
   },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('drain' as const), on: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('work' as const), limit: fc.nat(4) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('multipath' as const), rule: multipath }) },
 )
@@ -135,6 +143,9 @@ class Pair {
     else if (s.do === 'multipath') {
       world.rib.setMultipath(s.rule)
       naive.multipath = s.rule
+    } else if (s.do === 'drain') {
+      world.rib.setDraining(s.on)
+      naive.draining = s.on
     } else if (s.do === 'network') {
       if (s.on) world.rib.announce({ prefix: s.prefix, med: s.med })
       else world.rib.withdraw(s.prefix)
@@ -143,7 +154,7 @@ class Pair {
     } else this.#withPeer(PEERS[s.peer]!, s)
   }
 
-  #withPeer(peer: RibPeer, s: Exclude<Step, { do: 'work' | 'network' | 'multipath' }>): void {
+  #withPeer(peer: RibPeer, s: Exclude<Step, { do: 'work' | 'network' | 'multipath' | 'drain' }>): void {
     const { world, naive } = this
     if (s.do === 'flap' && this.up.has(peer)) {
       this.up.delete(peer)
