@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { setImmediate as turn } from 'node:timers/promises'
+import type { BfdStatus } from '../bgp/bfd/config.ts'
 import { ConfigError } from '../bgp/file/faults.ts'
 import { dumpMrt } from '../bgp/mrt/dump.ts'
 import type { Speaker } from '../bgp/speaker.ts'
@@ -21,15 +22,17 @@ export class BadRequest extends Error {
 export type Controlled = {
   speaker: Speaker
   reload(options: { dryRun: boolean }): Promise<Reloaded>
+  bfdStatus?(): Promise<BfdStatus>
   monitors?: BgpMonitors
   /** Ends answers that are under way, so that a slow asker does not keep the program. */
   stopping?: AbortSignal
 }
 
+const NO_BFD: BfdStatus = { scheduling: 'usual', sessions: [], dropped: {} }
 const MAX_BODY = 64 * 1024
 
 /**
- * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
+ * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bfd` (its sessions), `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
  * /reload {dryRun}`. Requests never name a file, so a client cannot make this process open one.
  */
 export function controlRoutes(daemon: Controlled): Readonly<Record<string, HttpRoute>> {
@@ -43,6 +46,7 @@ export function controlRoutes(daemon: Controlled): Readonly<Record<string, HttpR
       const text = `${prefix.address}/${prefix.length}`
       return routeAnswer(text, speaker.explain(text))
     }),
+    'GET /bfd': json(() => daemon.bfdStatus?.() ?? NO_BFD),
     'GET /bmp': json(() => daemon.monitors?.status() ?? []),
     'GET /dump': (_request, response) => dump(daemon, response),
     'POST /clear': json(({ body: { peer, kind = 'hard' } }) => {

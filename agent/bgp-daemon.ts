@@ -3,6 +3,7 @@
 import { createReadStream, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import type { BfdStatus } from '../bgp/bfd/config.ts'
 import { nameOf } from '../bgp/config.ts'
 import { parseConfigFile } from '../bgp/file/config-file.ts'
 import type { ConfigFile } from '../bgp/file/types.ts'
@@ -12,6 +13,7 @@ import { Speaker } from '../bgp/speaker.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { formatSocketAddress, type SocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import type { BfdOnDemand } from './bfd-on-demand.ts'
 import { BadRequest, controlRoutes } from './bgp-control.ts'
 import { BgpMonitors } from './bgp-monitors.ts'
 import { type Reloaded, reloadPlan } from './bgp-reload.ts'
@@ -26,6 +28,7 @@ export type DaemonDeps = {
   openSink(target: KernelTarget): KernelSink
   /** Finds unnumbered neighbours. */
   discover: Discover
+  bfd: BfdOnDemand
   log: Log
   clock?: Clock
 }
@@ -50,11 +53,11 @@ export class BgpDaemon {
     this.#path = path
     this.#deps = deps
     this.#file = parseConfigFile(readFileSync(path, 'utf8'))
-    const { transport, openSink, discover, log, clock = systemClock } = deps
+    const { transport, openSink, discover, bfd, log, clock = systemClock } = deps
     const { speaker, kernel } = this.#file
     this.#sink = kernel === 'none' ? undefined : openSink(kernel)
     const restarting = this.#wasRunning()
-    this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, discover, log, restarting })
+    this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, discover, bfd, log, restarting })
     this.#speaker.setDraining(this.#file.drain)
     this.#monitors = new BgpMonitors({ speaker: this.#speaker, transport, log })
     this.#sessions = new SessionLog({ clock, log })
@@ -70,6 +73,11 @@ export class BgpDaemon {
 
   get monitors(): BgpMonitors {
     return this.#monitors
+  }
+
+  /** All BFD sessions with their counters. */
+  bfdStatus(): Promise<BfdStatus> {
+    return this.#deps.bfd.status()
   }
 
   get speaker(): Speaker {
@@ -142,7 +150,9 @@ export class BgpDaemon {
     this.#monitors.close()
     if (!graceful) this.#unmark()
     await Promise.all([
+      // what it asked of BFD is asked by now
       speaker,
+      this.#deps.bfd.close(),
       this.#deps.transport.finish?.(FINISH_MS),
       this.#sink?.close(),
       this.#socket?.close(FINISH_MS),

@@ -8,6 +8,7 @@ import { configurationOf, NODE_CONFIGURATION_KINDS, nodeOfConfiguration } from '
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
+import { type AskedBfd, askedBfd } from './cluster/bfd.ts'
 import { fieldsCondition } from './cluster/fields.ts'
 import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { Peers } from './cluster/peers.ts'
@@ -59,7 +60,7 @@ export class ClusterFeed {
     view.onChange('IPPool', () => this.#wait('pools'))
     view.onChange('BGPConfiguration', ({ key, after }) => {
       const node = nodeOfConfiguration(key)
-      if (node === undefined) this.#peers?.configure({ config: this.#bgp() })
+      if (node === undefined) this.#peers?.configure(this.#bgp())
       else this.#peers?.listenPort(node, after?.spec.listenPort)
       this.#wait('settings')
     })
@@ -90,7 +91,7 @@ export class ClusterFeed {
       this.#peers.configure(own)
       return
     }
-    const peers = new Peers({ nodeName, ...own, config: this.#bgp() })
+    const peers = new Peers({ nodeName, ...own, ...this.#bgp() })
     for (const [name, facts] of this.#nodes) peers.node(name, facts)
     for (const object of view.all('BGPPeer')) peers.bgpPeer(object.metadata.name, object)
     for (const { metadata, spec } of view.all('BGPConfiguration')) {
@@ -205,7 +206,8 @@ export class ClusterFeed {
     felix.configure({ config: felixSettings(object, own, view.all('BGPConfiguration')) })
   }
 
-  #bgp(): BgpSettings {
-    return bgpSettings(this.#deps.view.get('BGPConfiguration', 'default'))
+  #bgp(): { config: BgpSettings; bfd: AskedBfd } {
+    const object = this.#deps.view.get('BGPConfiguration', 'default')
+    return { config: bgpSettings(object), bfd: askedBfd(object?.metadata ?? {}) }
   }
 }

@@ -3,6 +3,7 @@
 // reads the file again; SIGTERM and SIGINT end it. Exit codes: 0 ended on request, 2 wrong usage or configuration,
 // 3 something it needs could not be had.
 import { Command, Option } from 'commander'
+import { BfdThread } from '../bgp/bfd/thread.ts'
 import { ConfigError } from '../bgp/file/faults.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
@@ -11,6 +12,8 @@ import { discoverNeighbour } from '../kernel/router-advertisement.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { keepProcess } from '../lib/clock.ts'
 import { createLog, type LogLevel } from '../lib/log.ts'
+import { programFile } from '../lib/package-files.ts'
+import { BfdOnDemand } from './bfd-on-demand.ts'
 import { BgpDaemon } from './bgp-daemon.ts'
 import { KernelSink } from './kernel-sink.ts'
 
@@ -21,6 +24,7 @@ async function main(): Promise<void> {
     transport: new TcpTransport({ ...sockets, portHolder }),
     openSink: target => new KernelSink(openKernel(), target, log),
     discover: discoverNeighbour,
+    bfd: new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker'))),
     log,
   })
   const reload = () =>

@@ -8,6 +8,7 @@ import type { AddressesAnswer, AgentStatus, DrainAnswer, RouteAnswer } from '../
 import type { LogRoom } from '../api/log-settings.ts'
 import { matchesSelector } from '../api/selector.ts'
 import { type Condition, type EventRecord, formatRef, type ObjectRef } from '../api/status.ts'
+import type { BfdStatus } from '../bgp/bfd/config.ts'
 import type { Transport } from '../bgp/port.ts'
 import type { CniDeps, NotReady } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
@@ -33,6 +34,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { LogLevels } from '../lib/log-levels.ts'
 import { packageVersion } from '../lib/package-files.ts'
+import type { BfdOnDemand } from './bfd-on-demand.ts'
 import { BgpSecrets } from './bgp-secrets.ts'
 import { routerIdOf } from './cluster/nodes.ts'
 import { ClusterView } from './cluster-view.ts'
@@ -95,6 +97,8 @@ export type NodeAgentDeps = {
   kernel: Kernel
   store: Store
   transport: Transport
+  /** Closed with the agent. Absent: no peer may ask for BFD. */
+  bfd?: BfdOnDemand
   clock: Clock
   log: Log
   /** Of the rooms of `log`, where others use them too. */
@@ -151,7 +155,7 @@ export class NodeAgent {
 
   /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `FileInUse` or `ForeignJournal`. */
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
-    const { clock, log, transport, lost } = deps
+    const { clock, log, transport, bfd, lost } = deps
     const { nodeName: node, dataDir, machineId } = options
     this.#startedMs = clock.wallMs()
     this.#limiter = new Limiter(clock)
@@ -317,6 +321,7 @@ export class NodeAgent {
         nodeIp6: options.nodeIp6,
         kernel,
         transport,
+        bfd,
         store: access.store,
         clock,
         log: roomLog('agent'),
@@ -508,6 +513,11 @@ export class NodeAgent {
     return this.#network.explain(prefix)
   }
 
+  /** All BFD sessions with their counters. */
+  async bfdStatus(): Promise<BfdStatus> {
+    return (await this.#deps.bfd?.status()) ?? { scheduling: 'usual', sessions: [], dropped: {} }
+  }
+
   /** A person confirms what the API server says; the answer is what was in doubt, '' for nothing. Rejects as the store. */
   async acceptCluster(): Promise<{ doubt: string }> {
     const doubt = this.#caches.doubt?.reason ?? ''
@@ -524,6 +534,7 @@ export class NodeAgent {
     this.#view.close()
     await this.#network.close()
     this.#secrets.close()
+    await this.#deps.bfd?.close()
     await this.#felix.close()
     this.#conntrack.close()
     this.#oldFlows.close()

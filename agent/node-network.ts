@@ -15,6 +15,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import type { Clock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import type { BfdOnDemand } from './bfd-on-demand.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
 import { confirmationMs, type NodeFacts } from './cluster/nodes.ts'
 import { ClusterFeed } from './cluster-feed.ts'
@@ -40,6 +41,7 @@ export type NodeNetworkDeps = {
   nodeIp6?: string
   kernel: Kernel
   transport: Transport
+  bfd?: BfdOnDemand
   store: Store
   clock: Clock
   log: Log
@@ -323,11 +325,10 @@ export class NodeNetwork {
   }
 
   #openRouting(): Routing {
-    const { transport, clock, bgpLog: log, nodeName, felix } = this.#deps
+    const { transport, bfd, clock, bgpLog: log, nodeName, felix } = this.#deps
     const { capabilities, hadRoutes: restarting } = this.#facts
     return new Routing({
-      ...{ transport, clock, log, nodeName, capabilities, restarting },
-      sessions: this.#sessions,
+      ...{ transport, bfd, clock, log, nodeName, capabilities, restarting, sessions: this.#sessions },
       learned: (prefix, route) => felix.set('learned', prefix, route),
       converged: () => felix.complete('bgp'),
       settled: () => felix.applied(),

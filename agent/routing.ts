@@ -4,10 +4,11 @@
 // says where the session comes from.
 import { isDeepStrictEqual } from 'node:util'
 import type { DrainAnswer, RouteAnswer } from '../api/answers.ts'
+import { BGP_ANNOTATION } from '../api/core.ts'
 import { broken, type Condition } from '../api/status.ts'
-import type { Multipath, PeerConfig, PeerStatus } from '../bgp/config.ts'
+import type { Multipath, PeerBfdStatus, PeerConfig, PeerStatus } from '../bgp/config.ts'
 import { unicastFamily } from '../bgp/family.ts'
-import type { RouteSink, SelectedPath, SelectedRoute, Transport } from '../bgp/port.ts'
+import type { BfdPort, RouteSink, SelectedPath, SelectedRoute, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
@@ -16,6 +17,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { familyOf, mappedIpv4, type SocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import type { BfdOnDemand } from './bfd-on-demand.ts'
 import { BgpListener } from './bgp-listener.ts'
 import { BlockSpread } from './block-spread.ts'
 import type { Announced } from './cluster/pools.ts'
@@ -30,6 +32,8 @@ import type { SessionLog } from './status/session-log.ts'
 
 export type RoutingDeps = {
   transport: Transport
+  /** Absent: no peer may ask for BFD. */
+  bfd?: BfdPort & Pick<BfdOnDemand, 'condition'>
   clock: Clock
   log: Log
   nodeName: string
@@ -61,6 +65,8 @@ export type SpeakerIdentity = {
 /** What a speaker has for its life. */
 type Identity = Pick<SpeakerIdentity, 'asn' | 'routerId'>
 
+/** BFD needs a second or two after a session came up. */
+const WATCHED_AFTER_MS = 10_000
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
 const HANDOVER_MS = 10_000
 /** A fault may be cured at the other end alone, of which nothing tells this one: it must not wait long after many faults. */
@@ -76,6 +82,8 @@ export class Routing {
   readonly #keys = new Map<string, string>()
   /** Those outside the cluster: a few of thousands, and looked at after each change. */
   readonly #outside = new Set<string>()
+  /** Sessions that are up while BFD is not. */
+  readonly #notWatched = new Map<string, PeerStatus & { bfd: PeerBfdStatus }>()
   /** Outside peers that announced more prefixes than they may. */
   readonly #overLimit = new Map<string, string>()
   readonly #claims: OutsideClaims
@@ -152,6 +160,7 @@ export class Routing {
         this.#outside.delete(key)
         sessions.forget(key)
         this.#overLimit.delete(key)
+        this.#notWatched.delete(key)
         this.#claims.forget(key)
       } else {
         this.#peers.set(key, { session, origin })
@@ -253,9 +262,21 @@ export class Routing {
     const all = [
       ...[...this.#overLimit].map(([key, detail]) => overLimit(this.#nameOf(key), detail)),
       ...[ipv4, ipv6].map(each => each?.listener.condition()),
+      this.#deps.bfd?.condition(),
+      ...this.#unwatched(),
       ...[...this.#outside].map(key => this.#claims.condition(this.#speaker, key, this.#nameOf(key))),
     ]
     return all.filter(condition => condition !== undefined)
+  }
+
+  /** Sessions that are up while BFD, which is to watch them, is not. */
+  #unwatched(): Condition[] {
+    const nowMs = this.#deps.clock.wallMs()
+    return [...this.#notWatched].flatMap(([key, { address, sinceMs, bfd }]) =>
+      bfd.fault === undefined && nowMs - Math.max(sinceMs, bfd.sinceMs) < WATCHED_AFTER_MS
+        ? []
+        : [notWatched(this.#nameOf(key), address, bfd)],
+    )
   }
 
   /** Stops; peers with graceful restart keep this node's routes until it is back. */
@@ -272,8 +293,8 @@ export class Routing {
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
     const config = { ...identity, owners: OWN_OF_NODES, multipath: MULTIPATH }
-    const { settled } = this.#deps
-    const speaker = new Speaker(config, { transport, clock, log, restarting, settled, sink: this.#sink() })
+    const { settled, bfd } = this.#deps
+    const speaker = new Speaker(config, { transport, clock, log, restarting, settled, bfd, sink: this.#sink() })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
     this.#spread = spread
     this.#cancelConvergence()
@@ -283,6 +304,10 @@ export class Routing {
     speaker.onChange(status => {
       sessions.note({ ...status, name: this.#nameOf(status.name) }, status.name)
       spread.note(status)
+      const { name, state, bfd } = status
+      if (state === 'Established' && bfd !== undefined && bfd.state !== 'Up')
+        this.#notWatched.set(name, { ...status, bfd })
+      else this.#notWatched.delete(name)
       if (status.reason?.code === 'prefix-limit') this.#overLimit.set(status.name, status.reason.detail)
       else this.#overLimit.delete(status.name)
     })
@@ -339,6 +364,16 @@ function learnedPath({ nextHop, interface: name, encapsulations, weight }: Selec
   if (name !== undefined) path.interface = name
   if (weight !== undefined) path.weight = weight
   return path
+}
+
+function notWatched(name: string, address: string, { hops, fault }: PeerBfdStatus): Condition {
+  const [kind, port] = hops === 'single' ? ['for one link', 3784] : ['for several hops', 4784]
+  return broken('PathsWatched', {
+    object: { kind: 'BGPSession', name },
+    reason: fault === undefined ? 'BfdDown' : 'BfdRefused',
+    message: `the session is up and its BFD ${kind} is not${fault === undefined ? '' : `: ${fault}`}; a lost path is noticed by the hold timer alone`,
+    remedy: `switch BFD ${kind} on at ${address}, and let UDP port ${port} through; or take ${BGP_ANNOTATION.bfd} away`,
+  })
 }
 
 function overLimit(name: string, detail: string): Condition {

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { flushCompileCache } from 'node:module'
 import { join } from 'node:path'
 import type { ApiGroup } from '../api/api-group.ts'
+import { BfdThread } from '../bgp/bfd/thread.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
 import { answerCni } from '../cni/http.ts'
 import { namespaceOf } from '../datastore/credentials.ts'
@@ -14,7 +15,8 @@ import { portHolder } from '../kernel/port-holder.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
-import { packageVersion } from '../lib/package-files.ts'
+import { packageVersion, programFile } from '../lib/package-files.ts'
+import { BfdOnDemand } from './bfd-on-demand.ts'
 import { FileInUse } from './file-lock.ts'
 import { afterStart, preferSmallHeap } from './heap.ts'
 import { AccessMissing, checkSysctlFolder } from './host-access.ts'
@@ -93,6 +95,7 @@ export async function run(flags: Flags): Promise<void> {
       kernel,
       store,
       transport,
+      bfd: new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker'))),
       clock: systemClock,
       log,
       levels,

@@ -21,6 +21,19 @@ const agentPeer = z.object({
   detail: z.string(),
   flaps: z.number(),
   prefixes: counts,
+  /** The BFD session that watches the path, where it is asked for. */
+  bfd: z
+    .object({
+      hops: z.string(),
+      state: z.string(),
+      /** Why the path was lost last, and how often it was. */
+      diagnostic: z.string(),
+      losses: z.number(),
+      sinceMs: z.number(),
+      /** Why there is no session. */
+      fault: z.string().optional(),
+    })
+    .optional(),
 })
 
 export type PeerAnswer = z.infer<typeof agentPeer>
@@ -32,7 +45,7 @@ const daemonPeer = z
     reason: z.object({ code: z.string(), detail: z.string() }).optional(),
   })
   .transform(
-    ({ name, address, asn, state, sinceMs, reason, flaps, prefixes }): PeerAnswer => ({
+    ({ name, address, asn, state, sinceMs, reason, flaps, prefixes, bfd }): PeerAnswer => ({
       name,
       address,
       type: 'configured',
@@ -43,6 +56,7 @@ const daemonPeer = z
       detail: reason?.detail ?? '',
       flaps,
       prefixes,
+      ...(bfd !== undefined && { bfd }),
     }),
   )
 
@@ -308,6 +322,35 @@ export const addressLine = z.union([
 
 export type AddressLine = z.infer<typeof addressLine>
 
+const drops = z.record(z.string(), z.number())
+
+/** The BFD sessions of a program with what they counted. */
+export const bfdAnswer = z.looseObject({
+  /** Whether packets are on time on a busy machine: `real-time`, `raised` or `usual`. */
+  scheduling: z.string(),
+  sessions: z.array(
+    z.looseObject({
+      /** The kind of path and its ends: `single 192.0.2.1 192.0.2.2`. */
+      name: z.string(),
+      state: z.string(),
+      diagnostic: z.string(),
+      remote: z.looseObject({ state: z.string(), diagnostic: z.string() }),
+      transmitIntervalMs: z.number(),
+      detectionTimeMs: z.number(),
+      sent: z.number(),
+      received: z.number(),
+      dropped: drops,
+      ups: z.number(),
+      losses: z.number(),
+      fault: z.string().optional(),
+    }),
+  ),
+  /** Packets of no session, by the reason. */
+  dropped: drops,
+})
+
+export type BfdAnswer = z.infer<typeof bfdAnswer>
+
 const bmpStatus = z.looseObject({
   collector: z.string(),
   state: z.string(),
@@ -329,6 +372,7 @@ export const ANSWERS = {
     'GET /policy-counters': ruleCountsAnswer,
     'GET /bgp/route': routeAnswer,
     'GET /bgp/drain': drainAnswer,
+    'GET /bgp/bfd': bfdAnswer,
     'GET /ipam-check': addressesAnswer,
     'POST /accept-cluster': acceptAnswer,
     'GET /log-level': logLevelAnswer,
@@ -338,6 +382,7 @@ export const ANSWERS = {
     'GET /healthz': z.looseObject({ restarting: z.boolean() }),
     'GET /peers': z.array(daemonPeer),
     'GET /route': routeAnswer,
+    'GET /bfd': bfdAnswer,
     'GET /bmp': z.array(bmpStatus),
     'POST /clear': clearAnswer,
     'POST /reload': reloadAnswer,

@@ -198,3 +198,9 @@ export const FELIX_ANNOTATION = {
   /** What becomes of established connections that policies deny now: anything but `Keep` cuts them. */
   establishedConnections: 'margay.io/EstablishedConnections',
 } as const
+
+/** Annotations of BGPPeer, and of BGPConfiguration for the mesh: settings that Calico has no field for. */
+export const BGP_ANNOTATION = {
+  /** BFD beside the sessions, such as `300ms x 3`, with the word `multihop` after it. */
+  bfd: 'margay.io/BFD',
+} as const

@@ -76,6 +76,11 @@ export const NODE_METRICS = {
     ...PEER,
   ),
   margay_bgp_peer_flaps_total: counter('How often the session left Established.', ...PEER),
+  margay_bgp_peer_bfd_up: gauge('1 when BFD says that the path to the peer is good. Only of peers with BFD.', ...PEER),
+  margay_bgp_peer_bfd_losses_total: counter(
+    'How often BFD lost the path to the peer. Only of peers with BFD.',
+    ...PEER,
+  ),
   margay_bgp_peer_messages_total: counter(
     'BGP messages of this session, in and out; they begin at 0 with each session.',
     ...PEER,

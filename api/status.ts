@@ -93,6 +93,11 @@ export const CONDITION_TYPES = {
     promise: 'every BGPPeer for this node has become a session of its own, and the node has sessions',
   },
   SessionsAccepted: { vital: false, promise: 'peers can connect to the BGP port of this node' },
+  BfdOnTime: { vital: false, promise: 'where BFD is asked for, its packets are on time also on a busy machine' },
+  PathsWatched: {
+    vital: false,
+    promise: 'BFD is up with every peer that is to be watched and has a session',
+  },
   PrefixLimitsKept: { vital: false, promise: 'no peer outside the cluster announced more prefixes than it may' },
   RoutesPreferred: {
     vital: false,

@@ -9,6 +9,7 @@ export type {
   BfdStatus,
   DropReason,
   RemoteStatus,
+  Scheduling,
 } from './bfd/config.ts'
 export { BfdError } from './bfd/error.ts'
 export { isPathFailure } from './bfd/failure.ts'

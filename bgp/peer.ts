@@ -203,6 +203,7 @@ export class Peer implements SessionOwner {
     // the limit that holds it down is another one now
     else if (this.#hold.active && !isDeepStrictEqual(old.prefixLimit, next.prefixLimit)) this.start()
     else this.#followOptions(old)
+    if (!isDeepStrictEqual(old.bfd, next.bfd)) this.#deps.changed(this)
     return reasons
   }
 

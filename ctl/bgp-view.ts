@@ -1,5 +1,5 @@
 // Answers of a BGP speaker as text: the candidates for a prefix, what a reload does. Pure.
-import type { Candidate, ReloadAnswer, RouteAnswer } from '../api/answers.ts'
+import type { BfdAnswer, Candidate, ReloadAnswer, RouteAnswer } from '../api/answers.ts'
 import { renderTable } from './render.ts'
 
 /** The best candidate first, marked `>`, then those that are used with it, marked `=`; then to whom it is not announced. Pure. */
@@ -46,6 +46,45 @@ const UNUSED: Readonly<Record<string, string>> = {
   'as-path': 'with another AS path',
   'next-hop': 'with a next hop that is used',
   limit: 'and multipath has all its paths',
+}
+
+/** The sessions with both ends' states, the times agreed on, and what was counted. Pure. */
+export function renderBfd({ scheduling, sessions, dropped }: BfdAnswer, format: 'table' | 'wide'): string {
+  if (sessions.length === 0) return 'No BFD sessions.\n'
+  const wide = format === 'wide'
+  const total = Object.entries(dropped).map(([reason, count]) => `${count} ${reason}`)
+  return [
+    renderTable(
+      [
+        'PATH',
+        'STATE',
+        'THERE',
+        'SENDS EVERY',
+        'LOST AFTER',
+        'UPS',
+        'LOSSES',
+        ...(wide ? ['SENT', 'RECEIVED'] : []),
+        'REASON',
+      ],
+      sessions.map(({ name, state, diagnostic, remote, transmitIntervalMs, detectionTimeMs, fault, ...counted }) => [
+        name,
+        state,
+        remote.state,
+        `${transmitIntervalMs} ms`,
+        `${detectionTimeMs} ms`,
+        ...[counted.ups, counted.losses].map(String),
+        ...(wide ? [counted.sent, counted.received].map(String) : []),
+        [
+          fault ?? (diagnostic === 'none' ? '' : `last lost: ${diagnostic}`),
+          ...Object.entries(counted.dropped).map(([reason, count]) => `${count} dropped: ${reason}`),
+        ]
+          .filter(text => text !== '')
+          .join('; '),
+      ]),
+    ),
+    ...(total.length === 0 ? [] : [`of no session: ${total.join(', ')}\n`]),
+    ...(scheduling === 'usual' ? ['its thread has no priority: packets may be late on a busy machine\n'] : []),
+  ].join('')
 }
 
 /** One line per thing that changes. Pure. */

@@ -1,8 +1,8 @@
 // The `bgp` commands: peers, one prefix's candidates, and what an operator may ask of a running speaker.
 
-import { clearAnswer, reloadAnswer, routeAnswer, statusAnswer } from '../api/answers.ts'
+import { bfdAnswer, clearAnswer, reloadAnswer, routeAnswer, statusAnswer } from '../api/answers.ts'
 import { formatCidr, parseCidr } from '../lib/ip.ts'
-import { renderReload, renderRoute } from './bgp-view.ts'
+import { renderBfd, renderReload, renderRoute } from './bgp-view.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { drainHere } from './drain.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
@@ -32,6 +32,13 @@ export const bgpCommands: readonly Command[] = [
     arguments: [],
     options: [socketOption, outputOption],
     run: drainHere,
+  },
+  {
+    name: 'bgp bfd',
+    summary: 'Show the BFD sessions: states, times, packets, and how often each was lost',
+    arguments: [],
+    options: [socketOption, outputOption],
+    run: bfd,
   },
   {
     name: 'bgp clear',
@@ -64,6 +71,17 @@ export const bgpCommands: readonly Command[] = [
 async function peers(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const { peers: found } = await ask(options, statusAnswer, ...STATUS)
   context.out(show({ peers: found }, options['output'] as Format, format => renderPeers(found, format)))
+  return EXIT.fine
+}
+
+async function bfd(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const found = await ask(
+    options,
+    bfdAnswer,
+    { method: 'GET', path: '/bgp/bfd', owner: 'margay-node' },
+    { method: 'GET', path: '/bfd', owner: 'margay-bgp' },
+  )
+  context.out(show(found, options['output'] as Format, format => renderBfd(found, format)))
   return EXIT.fine
 }
 

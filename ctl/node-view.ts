@@ -45,16 +45,18 @@ function renderDropped(dropped: NonNullable<Status['dropped']>): string[] {
 export function renderPeers(peers: readonly PeerAnswer[], format: 'table' | 'wide'): string {
   if (peers.length === 0) return 'No BGP peers.\n'
   const wide = format === 'wide'
+  const watched = peers.some(({ bfd }) => bfd !== undefined)
   const more = ['NAME', 'AS', 'RECEIVED', 'ACCEPTED', 'ANNOUNCED', 'FLAPS']
   return renderTable(
-    ['PEER ADDRESS', 'PEER TYPE', 'STATE', 'SINCE', ...(wide ? more : []), 'REASON'],
+    ['PEER ADDRESS', 'PEER TYPE', 'STATE', 'SINCE', ...(watched ? ['BFD'] : []), ...(wide ? more : []), 'REASON'],
     peers
       .toSorted(byAddress)
-      .map(({ name, address, type, asn, state, since, reason, detail, flaps, prefixes }) => [
+      .map(({ name, address, type, asn, state, since, reason, detail, flaps, prefixes, bfd }) => [
         address,
         type,
         state,
         since.replace(/\.\d+Z$/, 'Z'),
+        ...(watched ? [bfd?.state ?? ''] : []),
         ...(wide
           ? [name, asn ?? '?', prefixes.received, prefixes.accepted, prefixes.announced, flaps].map(String)
           : []),

@@ -2,7 +2,14 @@
 // 0.5 kB here, and a change of the other fields (a heartbeat, a pulled image) causes no notification. Of another node's
 // Node the metadata alone: then the server leaves the rest out too (`kube.ts`), nine tenths of all bytes of a large cluster.
 import { ADDRESS_ANNOTATIONS } from '../api/address-annotations.ts'
-import { BANDWIDTH_ANNOTATION, FELIX_ANNOTATION, NODE_ANNOTATION, POD_ANNOTATION, QOS_ANNOTATION } from '../api/core.ts'
+import {
+  BANDWIDTH_ANNOTATION,
+  BGP_ANNOTATION,
+  FELIX_ANNOTATION,
+  NODE_ANNOTATION,
+  POD_ANNOTATION,
+  QOS_ANNOTATION,
+} from '../api/core.ts'
 import type { Kind } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { RECEIPT_ANNOTATION } from '../api/policy-receipts.ts'
@@ -52,6 +59,11 @@ const NAMESPACE_ANNOTATIONS = named([
   ...ADDRESSES.filter(({ namespace }) => namespace).map(({ annotation }) => annotation),
 ])
 
+const OF_BGP: Fields = {
+  ...OTHERS,
+  metadata: { ...OTHERS.metadata, annotations: named(Object.values(BGP_ANNOTATION)) },
+}
+
 const FIELDS: { readonly [K in Kind]?: Fields } = {
   Node: NODE,
   // an image, an environment and the state of each container are nine tenths of a Pod
@@ -61,6 +73,8 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
     status: { phase: true, podIP: true, podIPs: true },
   },
   Namespace: { ...OTHERS, metadata: { ...OTHERS.metadata, annotations: NAMESPACE_ANNOTATIONS } },
+  BGPConfiguration: OF_BGP,
+  BGPPeer: OF_BGP,
   FelixConfiguration: {
     ...OTHERS,
     metadata: { ...OTHERS.metadata, annotations: named(Object.values(FELIX_ANNOTATION)) },

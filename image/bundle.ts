@@ -28,7 +28,7 @@ const ROOT = fileURLToPath(packageFile('.'))
 /** The program of every node. */
 const AGENT = 'margay-node'
 /** Programs that no one starts by hand, beside those of package.json's `bin`. */
-const INNER = { 'apiserver/yaml-worker': 'apiserver/yaml-worker.ts' }
+const INNER = { 'apiserver/yaml-worker': 'apiserver/yaml-worker.ts', 'agent/bfd-worker': 'agent/bfd-worker.ts' }
 
 /** What CommonJS packages expect to be there in any module. */
 const COMMON_JS = `import { createRequire as createRequireOfFile } from 'node:module'

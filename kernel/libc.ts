@@ -6,6 +6,9 @@ import { KernelError } from './port/error.ts'
 
 const CLONE_NEWNET = 0x40000000
 const SOCK_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000
+/** linux/sched.h. What a thread starts is no longer in real time. */
+const SCHED_RR = 2
+const SCHED_RESET_ON_FORK = 0x40000000
 const SOL_SOCKET = 1
 const SO_MEMINFO = 55
 const SO_ATTACH_FILTER = 26
@@ -33,6 +36,7 @@ export const SOCKET_TYPE = { stream: 1, datagram: 2, raw: 3 } as const
 
 const libc = koffi.load('libc.so.6')
 const nativeSetns = libc.func('int setns(int fd, int type)')
+const nativeSchedule = libc.func('int sched_setscheduler(int pid, int policy, const uint8_t *param)')
 const nativeUnshare = libc.func('int unshare(int flags)')
 const nativeMount = libc.func(
   'int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data)',
@@ -79,6 +83,13 @@ export function setNetns(fd: number): void {
 }
 
 /** Moves this thread into a network namespace that is new. */
+/** Lets the calling thread run before all that are not in real time, with the least priority there (sched(7)). Needs CAP_SYS_NICE. */
+export function runInRealTime(): void {
+  const priority = Buffer.alloc(4)
+  priority.writeInt32LE(1)
+  check(nativeSchedule(0, SCHED_RR | SCHED_RESET_ON_FORK, priority), 'sched_setscheduler', 'this thread')
+}
+
 export function unshareNetns(): void {
   check(nativeUnshare(CLONE_NEWNET), 'unshare', 'net')
 }

@@ -32,7 +32,7 @@ const STARTS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** What they load by a path of its own. */
-const PARTS = ['agent/run', 'apiserver/yaml-worker'] as const
+const PARTS = ['agent/run', 'agent/bfd-worker', 'apiserver/yaml-worker'] as const
 
 /** Stay modules of their own: two bring compiled code, and the third is loaded only with unusual credentials. */
 const EXTERNAL = ['koffi', 'netlink', '@kubernetes/client-node', 'esbuild']

@@ -16,6 +16,8 @@ import {
 export const CAPABILITIES = {
   NET_ADMIN: 'links, routes, neighbours, nftables and settings of interfaces, of the host and of pods',
   NET_BIND_SERVICE: 'the BGP port, 179',
+  SYS_NICE:
+    'one thread in real time, that of BFD, where peers ask for BFD: without it good paths are taken for lost ones on a busy node',
   SYS_ADMIN: 'setns(2) into the network namespace of a pod; for nothing else',
 } as const
 

@@ -7,6 +7,7 @@ import { matchesSelector } from '../../api/selector.ts'
 import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
+import { type AskedBfd, badBfd } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import type { NodeFacts } from './nodes.ts'
 import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
@@ -29,6 +30,8 @@ export type PeersOf = {
   address?: string
   ipv6Address?: string
   config: BgpSettings
+  /** Of the mesh. */
+  bfd?: AskedBfd
 }
 
 type BgpPeer = Resource<'BGPPeer'>
@@ -157,6 +160,7 @@ export class Peers {
     return [
       ...this.#problems.values(),
       ...this.#closed(),
+      ...badBfd(this.#of.bfd ?? {}, this.#bgpPeers, peer => this.#requests.asks(peer)),
       ...this.#requests.clashes(),
       ...[...this.#ofNodes.values()].flat(),
       ...this.#alone(),
@@ -282,12 +286,11 @@ export class Peers {
   }
 
   #meshRequest(far: NodeFacts, family: 'ipv4' | 'ipv6'): SessionRequest | undefined {
-    const { config } = this.#of
     // reflectors and their clients do not mesh: they are joined by BGPPeer objects
     if (!this.#meshes || far.clusterId !== undefined) return undefined
     const address = this.#farAddress(far, family)
     if (address === undefined) return undefined
-    const peer = meshSession(this.#ownEnd(), this.#farEnd(far, address), config.nodeMeshMaxRestartTime)
+    const peer = meshSession(this.#ownEnd(), this.#farEnd(far, address), this.#of)
     const request = { rank: RANK.mesh, by: { kind: 'Node', name: far.name }, origin: 'mesh', far, peer } as const
     return guarded({ ...request, isMain: true }, this.#meshGuard)
   }

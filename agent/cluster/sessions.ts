@@ -5,6 +5,8 @@ import type { Resource } from '../../api/kinds.ts'
 import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
 import { FAMILIES, unicastFamily } from '../../bgp/family.ts'
 import { familyOf } from '../../lib/ip.ts'
+import { type AskedBfd, askedBfd } from './bfd.ts'
+import type { BgpSettings } from './settings.ts'
 import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
 
 /** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
@@ -34,16 +36,21 @@ const MOST_RESTART_SECONDS = 4095
 const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 'Node', global: 'Global' }
 
 /** The session of the mesh with another node of the cluster. Both ends work it out from the same objects, and one of them dials. */
-export function meshSession(own: SessionEnd, far: FarEnd, restartTime?: string): Session {
-  const session = nodeSession('mesh', own, far, restartTime)
-  return { ...session, passive: waits(session) }
+export function meshSession(
+  own: SessionEnd,
+  far: FarEnd,
+  { config, bfd: { bfd } = {} }: { config?: Pick<BgpSettings, 'nodeMeshMaxRestartTime'>; bfd?: AskedBfd } = {},
+): Session {
+  const session = nodeSession('mesh', own, far, config?.nodeMeshMaxRestartTime)
+  return { ...session, passive: waits(session), ...(bfd !== undefined && { bfd }) }
 }
 
 /** A session with another node that a BGPPeer selects. Both ends dial. */
-export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, { spec }: BgpPeer): Session {
+export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, object: BgpPeer): Session {
+  const { spec } = object
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
   const session = nodeSession(origin, mine, far, spec.maxRestartTime)
-  return { ...session, ...options(spec, mine.asn, far) }
+  return { ...session, ...options(object, mine.asn, far) }
 }
 
 /**
@@ -54,22 +61,23 @@ export function namedSession(
   origin: PeerOrigin,
   own: SessionEnd,
   { isNode, comesBack, ...far }: FarEnd & { isNode: boolean; comesBack: boolean },
-  { spec }: BgpPeer,
+  object: BgpPeer,
 ): Session {
+  const { spec } = object
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
   if (!isNode)
-    return outside({ ...base(origin, mine, far, spec.maxRestartTime, false), ...options(spec, mine.asn, far) }, own)
+    return outside({ ...base(origin, mine, far, spec.maxRestartTime, false), ...options(object, mine.asn, far) }, own)
   const session = nodeSession(origin, mine, far, spec.maxRestartTime)
   // Calico's rule: a node that all others name waits for those of them with smaller addresses
   const passive = origin === 'global' && comesBack && waits(session)
-  return { ...session, passive, ...options(spec, mine.asn, far) }
+  return { ...session, passive, ...options(object, mine.asn, far) }
 }
 
 /** The same session at the node whose address the BGPPeer names. */
-export function namedBack(own: SessionEnd, far: FarEnd, { spec }: BgpPeer): Session {
+export function namedBack(own: SessionEnd, far: FarEnd, { metadata, spec }: BgpPeer): Session {
   const { localASNumber: asn = far.asn, ...others } = spec
   const session = nodeSession('node', own, { ...far, asn }, spec.maxRestartTime)
-  return { ...session, ...options(others, own.asn, { ...far, asn }) }
+  return { ...session, ...options({ metadata, spec: others }, own.asn, { ...far, asn }) }
 }
 
 function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Session {
@@ -147,13 +155,15 @@ function addressOf({ ipv4, ipv6 }: SessionEnd, far: string): string | undefined 
   return familyOf(far) === 'ipv4' ? ipv4 : ipv6
 }
 
-function options(spec: BgpPeer['spec'], localAs: number, { asn }: FarEnd): Partial<PeerConfig> {
+function options({ metadata, spec }: BgpPeer, localAs: number, { asn }: FarEnd): Partial<PeerConfig> {
+  const { bfd } = askedBfd(metadata)
   const keepaliveSeconds = spec.keepaliveTime === undefined ? undefined : Math.ceil(durationSeconds(spec.keepaliveTime))
   return {
     ...(spec.localASNumber !== undefined && { localAs: spec.localASNumber }),
     ...(spec.numAllowedLocalASNumbers !== undefined && { allowAsIn: spec.numAllowedLocalASNumbers }),
     ...(spec.ttlSecurity !== undefined && { ttlSecurity: spec.ttlSecurity, multihop: undefined }),
     ...(spec.sourceAddress === 'None' && { source: undefined }),
+    ...(bfd !== undefined && { bfd }),
     ...(keepaliveSeconds !== undefined && { timers: { keepaliveSeconds } }),
     nextHop: nextHopMode(spec, { external: asn !== localAs }),
   }

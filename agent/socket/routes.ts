@@ -10,6 +10,7 @@ import {
 } from '../../api/answers.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
 import { CONDITION_TYPES, type Condition, type Event, formatRef } from '../../api/status.ts'
+import type { BfdStatus } from '../../bgp/bfd/config.ts'
 import { isStoreError } from '../../datastore/port.ts'
 import { checkText } from '../../lib/check-text.ts'
 import { asJson, type HttpRoute, send, sendText } from '../../lib/http-routes.ts'
@@ -28,6 +29,7 @@ export type Answering = Measured & {
   status(): AgentStatus
   explain(prefix: string): RouteAnswer
   drained(): Promise<DrainAnswer>
+  bfdStatus(): Promise<BfdStatus>
   /** Rejects with `KernelError`. */
   checkAddresses(): Promise<AddressesAnswer>
   events: { last(count: number): Event[] }
@@ -72,6 +74,7 @@ export function agentRoutes(
       else send(response, 200, agent.explain(formatCidr(prefix)))
     },
     'GET /bgp/drain': asJson(() => agent.drained()),
+    'GET /bgp/bfd': asJson(() => agent.bfdStatus()),
     'GET /ipam-check': asJson(() => agent.checkAddresses()),
     'POST /accept-cluster': async (_request, response) => {
       try {

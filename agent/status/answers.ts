@@ -23,10 +23,11 @@ type EndpointAnswer = NonNullable<AgentStatus['endpoints']>[number]
 
 /** A peer in the words of `calicoctl node status`, with the reason when it is not up. */
 export function peerAnswer({ origin, ...peer }: PeerStatus & { origin?: PeerOrigin }): PeerAnswer {
-  const { name, address, asn, state, sinceMs, reason, flaps, prefixes } = peer
+  const { name, address, asn, state, sinceMs, reason, flaps, prefixes, bfd } = peer
   return {
     ...{ name, address, type: peerType(origin), asn, state, since: new Date(sinceMs).toISOString() },
     ...{ reason: reason?.code ?? '', detail: reason?.detail ?? '', flaps, prefixes },
+    ...(bfd !== undefined && { bfd }),
   }
 }
 

@@ -10,7 +10,7 @@ import { firstAndRest, MetricsText } from '../../lib/metrics-text.ts'
 
 export type PeerNumbers = Pick<
   PeerStatus,
-  'name' | 'address' | 'state' | 'sinceMs' | 'lastReason' | 'flaps' | 'messages'
+  'name' | 'address' | 'state' | 'sinceMs' | 'lastReason' | 'flaps' | 'messages' | 'bfd'
 > & {
   /** Calico's word for where the session comes from. */
   type: string
@@ -115,6 +115,7 @@ function sessions(text: Text, { peers, prefixes }: Pick<NodeNumbers, 'peers' | '
     text.set('margay_bgp_peer_up', peer.state === 'Established' ? 1 : 0, labels)
     text.set('margay_bgp_peer_state', STATES[peer.state], labels)
     text.set('margay_bgp_peer_changed_timestamp_seconds', peer.sinceMs / 1000, labels)
+    if (peer.bfd !== undefined) text.set('margay_bgp_peer_bfd_up', peer.bfd.state === 'Up' ? 1 : 0, labels)
     summed(text, { labels, peers: [peer], prefixes })
   }
   const shown = new Set(first)
@@ -132,6 +133,12 @@ function summed(text: Text, { labels, peers, prefixes }: Summed): void {
   const of = (number: (peer: PeerNumbers) => number) => sum(peers.map(number))
   const flaps = of(peer => peer.flaps)
   text.set('margay_bgp_peer_flaps_total', flaps, labels)
+  if (peers.some(({ bfd }) => bfd !== undefined))
+    text.set(
+      'margay_bgp_peer_bfd_losses_total',
+      of(({ bfd }) => bfd?.losses ?? 0),
+      labels,
+    )
   for (const [direction, updates] of [
     ['in', 'updatesIn'],
     ['out', 'updatesOut'],

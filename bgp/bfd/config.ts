@@ -74,7 +74,12 @@ export type BfdSessionStatus = {
   fault?: string
 }
 
+/** How soon a thread gets a processor: before others of the machine, before others of its group, or in turn with them. */
+export type Scheduling = 'real-time' | 'raised' | 'usual'
+
 export type BfdStatus = {
+  /** Of the thread that all sessions are in. */
+  scheduling: Scheduling
   sessions: BfdSessionStatus[]
   /** Packets that belong to no session. */
   dropped: Partial<Record<DropReason, number>>

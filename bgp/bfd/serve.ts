@@ -3,12 +3,13 @@
 import { randomInt } from 'node:crypto'
 import type { MessagePort } from 'node:worker_threads'
 import { systemClock } from '../../lib/clock.ts'
+import type { Scheduling } from './config.ts'
 import type { BfdReport, BfdRequest } from './messages.ts'
 import type { BfdSockets } from './port.ts'
 import { Sessions } from './sessions.ts'
 
-/** Does what is asked over `port`, until it is told to close. */
-export function serveBfd(port: MessagePort, sockets: BfdSockets): void {
+/** Does what is asked over `port`, until it is told to close. `scheduling`: what this thread has. */
+export function serveBfd(port: MessagePort, sockets: BfdSockets, scheduling: Scheduling): void {
   const say = (report: BfdReport) => port.postMessage(report)
   const sessions = new Sessions({
     clock: systemClock,
@@ -22,7 +23,7 @@ export function serveBfd(port: MessagePort, sockets: BfdSockets): void {
         sessions.set(request.name, request.config)
         break
       case 'status':
-        say({ type: 'status', id: request.id, status: sessions.status() })
+        say({ type: 'status', id: request.id, status: { scheduling, ...sessions.status() } })
         break
       case 'close':
         sessions.close()

@@ -77,7 +77,7 @@ export class Sessions {
     this.#byName.get(name)?.enable()
   }
 
-  status(): BfdStatus {
+  status(): Omit<BfdStatus, 'scheduling'> {
     const sessions = [...this.#byName.values()].map(session => {
       const status = session.status()
       const { fault } = this.#listening.get(keyOf(session.config)) ?? {}

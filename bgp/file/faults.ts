@@ -1,6 +1,6 @@
 // What is wrong with margay-bgp's file, in words: the place, what to write instead, and the value where it can be shown.
 // Hazard: a file holds passwords, and one typed into the wrong place must not get into a log. So only numbers are shown
-// and texts in the form of an address, a prefix or a community; never what stands in a field called password.
+// and texts in the form of an address, a prefix or a community; never what stands in a field called password or secret.
 import type { YAMLError } from 'yaml'
 import type * as z from 'zod'
 
@@ -19,7 +19,7 @@ export class ConfigError extends Error {
 
 /** `neighbors[0].holdTime: RFC 4271 allows 0 or 3-65535 seconds (the file says 2)`. */
 export function faultLine({ path, value, message }: ConfigFault): string {
-  const shown = path.endsWith('password') ? undefined : shownValue(value)
+  const shown = /(password|secret)$/.test(path) ? undefined : shownValue(value)
   return `${path === '' ? 'the file' : path}: ${message}${shown === undefined ? '' : ` (the file says ${shown})`}`
 }
 

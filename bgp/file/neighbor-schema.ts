@@ -21,6 +21,24 @@ const gracefulRestart = z.union(
   'write false, or an object such as {restartTime: 120}',
 )
 
+const bfd = z.strictObject(
+  {
+    interval: between(50, 60_000, 'milliseconds, 50-60000').optional(),
+    multiplier: between(1, 255, 'packets, 1-255').optional(),
+    multihop: z.boolean('write true or false').optional(),
+    authentication: z
+      .strictObject({
+        type: z.enum(['sha1', 'meticulous-sha1'], 'write sha1 or meticulous-sha1'),
+        keys: z
+          .array(z.strictObject({ id: between(0, 255, 'a key id, 0-255'), secret: octets(20) }))
+          .min(1, 'name at least one key')
+          .refine(keys => new Set(keys.map(({ id }) => id)).size === keys.length, 'two keys have one id'),
+      })
+      .optional(),
+  },
+  'write an object such as {interval: 300, multiplier: 3}',
+)
+
 const flag = z.boolean('write true or false').optional()
 
 /** The longest name of a peer; a dynamic neighbour's is its range's with an address behind. */
@@ -42,6 +60,7 @@ const fields = z.strictObject({
   password: octets(80).optional(),
   multihop: between(1, 255, 'a TTL, 1-255').optional(),
   ttlSecurity: between(1, 254, 'hops, 1-254').optional(),
+  bfd: bfd.optional(),
   holdTime: between(0, 65535, '0 or 3-65535 seconds')
     .refine(value => value === 0 || value >= 3, 'RFC 4271 allows 0 or 3-65535 seconds')
     .optional(),
@@ -127,10 +146,17 @@ export function peerConfig(n: z.infer<typeof neighbor>): PeerConfig {
     nextHopSelf,
     maxPrefixes,
     gracefulRestart: restart,
+    bfd: asked,
     ...same
   } = n
   return {
     ...same,
+    bfd: asked && {
+      intervalMs: asked.interval,
+      multiplier: asked.multiplier,
+      multihop: asked.multihop,
+      authentication: asked.authentication,
+    },
     nextHop: nextHopSelf ? 'self' : n.nextHop,
     timers: {
       holdTimeSeconds: holdTime,

@@ -8,11 +8,14 @@ import { Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import test from 'ava'
 import pino from 'pino'
+import { BfdOnDemand } from '../../agent/bfd-on-demand.ts'
 import { BgpDaemon } from '../../agent/bgp-daemon.ts'
+import { BfdThread } from '../../bgp/bfd/thread.ts'
 import { TcpTransport } from '../../bgp/tcp-transport.ts'
 import { bmpSplitter, parseBmp } from '../../bgp/wire/bmp.ts'
 import { emitMrt, mrtSplitter, parseMrt } from '../../bgp/wire/mrt.ts'
 import { Writer } from '../../lib/bytes.ts'
+import { programFile } from '../../lib/package-files.ts'
 import { until } from '../bgp/interop.ts'
 
 /** A daemon with this configuration in a folder of its own, and what it logs. */
@@ -39,6 +42,7 @@ async function daemon(config: string, files: Readonly<Record<string, Uint8Array>
       throw new Error('no kernel here')
     },
     discover: () => () => undefined,
+    bfd: new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker'))),
     log,
   })
   await it.start()

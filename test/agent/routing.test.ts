@@ -3,12 +3,14 @@ import test from 'ava'
 import { nodeFacts } from '../../agent/cluster/nodes.ts'
 import { Peers } from '../../agent/cluster/peers.ts'
 import { bgpSettings } from '../../agent/cluster/settings.ts'
-import { Routing } from '../../agent/routing.ts'
+import { Routing, type RoutingDeps } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import { broken } from '../../api/status.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { MemoryNetwork } from '../bgp/memory-transport.ts'
+import { SaidBfd } from '../bgp/said-bfd.ts'
 import { aNode } from '../datastore/objects.ts'
 
 const ADDRESS = { n1: '192.0.2.11', n2: '192.0.2.12', n3: '192.0.2.13' } as const
@@ -18,15 +20,18 @@ function aRouting(
   name: Name,
   network: MemoryNetwork,
   clock: ManualClock,
-  restarting = false,
-  nodes: readonly Name[] = ['n1', 'n2'],
+  {
+    restarting = false,
+    nodes = ['n1', 'n2'],
+    bfd,
+  }: { restarting?: boolean; nodes?: readonly Name[]; bfd?: RoutingDeps['bfd'] } = {},
 ) {
   const learned = new Set<string>()
   const lost: string[] = []
   let converged = 0
   const address = ADDRESS[name]
   const routing = new Routing({
-    ...{ transport: network.host(address), clock, log: silentLog, nodeName: name },
+    ...{ transport: network.host(address), bfd, clock, log: silentLog, nodeName: name },
     ...{ capabilities: { ipip: false, vxlan: true }, restarting, sessions: new SessionLog({ clock, log: silentLog }) },
     learned: (prefix, route) => {
       if (route !== undefined) learned.add(prefix)
@@ -45,7 +50,7 @@ function aRouting(
     await routing.identify({ asn: asNumber, port, routerId, address })
     routing.change(peers.take())
   }
-  return { routing, identify, prefixes: () => [...learned], lost, converged: () => converged }
+  return { routing, peers, identify, prefixes: () => [...learned], lost, converged: () => converged }
 }
 
 const blocks = (...prefixes: string[]) => prefixes.map(prefix => ({ prefix, communities: [], localPref: 2147482623 }))
@@ -128,7 +133,7 @@ test('a block that is given back is withdrawn, and the others stay announced', a
 test('without routes of an earlier run there is nothing to wait for; with them the restart must be over', async t => {
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const fresh = aRouting('n1', network, clock)
-  const again = aRouting('n2', network, clock, true)
+  const again = aRouting('n2', network, clock, { restarting: true })
   t.teardown(() => Promise.all([fresh.routing.close(), again.routing.close()]))
   await Promise.all([fresh.identify(64512), again.identify(64512)])
   t.is(fresh.converged(), 1)
@@ -202,7 +207,7 @@ test('a peer that does not answer does not hold up whoever asks how far a drain 
 
 test('an agent that restarts while a peer cannot be reached keeps what it adopted for the restart time', async t => {
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
-  const again = aRouting('n1', network, clock, true)
+  const again = aRouting('n1', network, clock, { restarting: true })
   t.teardown(() => again.routing.close())
   await again.identify(64512)
   await pass(clock, 110)
@@ -234,7 +239,7 @@ test('after half a minute of an AS number that only one end saw, the session is 
 
 test('of two nodes that announce one prefix the packets go to both, and to the one that is left', async t => {
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
-  const all = (['n1', 'n2', 'n3'] as const).map(name => aRouting(name, network, clock, false, ['n1', 'n2', 'n3']))
+  const all = (['n1', 'n2', 'n3'] as const).map(name => aRouting(name, network, clock, { nodes: ['n1', 'n2', 'n3'] }))
   const [one, two, three] = all as [(typeof all)[0], (typeof all)[0], (typeof all)[0]]
   t.teardown(() => Promise.all(all.map(each => each.routing.close())))
   for (const each of [two, three]) each.routing.announce(blocks('203.0.113.7/32'))
@@ -246,4 +251,32 @@ test('of two nodes that announce one prefix the packets go to both, and to the o
   two.routing.announce([])
   await pass(clock, 1)
   t.deepEqual(one.routing.learned(), [{ prefix: '203.0.113.7/32', ...path(ADDRESS.n3) }])
+})
+
+test('a session that is up while BFD is not is told after some seconds, and no longer once it is watched or BFD is not asked for', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const said = new SaidBfd()
+  const late = broken('BfdOnTime', { reason: 'NoPriority', message: 'm', remedy: 'r' })
+  const one = aRouting('n1', network, clock, { bfd: Object.assign(said, { condition: () => late }) })
+  const two = aRouting('n2', network, clock)
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  await Promise.all([one.identify(64512), two.identify(64512)])
+  await pass(clock, 5)
+  // asked for while the session is up
+  one.peers.configure({ bfd: { bfd: {} } })
+  one.routing.change(one.peers.take())
+  const told = () => one.routing.refused().map(({ type, reason, object }) => `${type} ${reason} ${object?.name}`)
+  t.deepEqual(told(), ['BfdOnTime NoPriority undefined'])
+  await pass(clock, 11)
+  t.deepEqual(told().slice(1), ['PathsWatched BfdDown Mesh_192_0_2_12'])
+  t.regex(one.routing.refused()[1]!.remedy, /at 192\.0\.2\.12, and let UDP port 4784 through/)
+  said.say('Init', 'Up', {}, 'multi 192.0.2.11 192.0.2.12')
+  t.deepEqual(told().slice(1), [])
+  said.say('Up', 'Down', { state: 'AdminDown' }, 'multi 192.0.2.11 192.0.2.12')
+  await pass(clock, 11)
+  t.is(told().length, 2)
+  one.peers.configure({ bfd: {} })
+  one.routing.change(one.peers.take())
+  t.is(told().length, 1)
+  t.is(said.sessions.size, 0)
 })

@@ -8,8 +8,10 @@ import { Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { inspect } from 'node:util'
 import test, { type ExecutionContext } from 'ava'
+import { BfdOnDemand } from '../../agent/bfd-on-demand.ts'
 import { BgpDaemon } from '../../agent/bgp-daemon.ts'
 import { disconnected } from '../../agent/status/api-server.ts'
+import { BfdThread } from '../../bgp/bfd/thread.ts'
 import { BmpCollector } from '../../bgp/bmp/collector.ts'
 import { dumpMrt } from '../../bgp/mrt/dump.ts'
 import { Speaker } from '../../bgp/speaker.ts'
@@ -18,9 +20,11 @@ import { parseRequest } from '../../cni/request.ts'
 import { ApiConnection } from '../../datastore/connection.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { createLog } from '../../lib/log.ts'
+import { programFile } from '../../lib/package-files.ts'
 import { MemoryNetwork, settle } from '../bgp/memory-transport.ts'
 
 const PASSWORD = 'planted-bgp-password'
+const SECRET = 'planted-bfd-secret'
 const TOKEN = 'planted-token-of-a-kubeconfig'
 const KEY = 'planted-private-key'
 
@@ -57,16 +61,19 @@ test('the password of a BGP session is in no log, no answer of the socket and no
   const control = join(dir, 'control')
   const write = (neighbor: string) =>
     writeFileSync(path, `asn: 65001\nrouterId: 192.0.2.1\ncontrol: ${control}\nneighbors:\n  - ${neighbor}\n`)
-  write(`{address: 127.0.0.9, asn: 65002, password: ${PASSWORD}}`)
+  const withKey = (secret: string) =>
+    `{address: 127.0.0.9, asn: 65002, password: ${PASSWORD}, bfd: {authentication: {type: sha1, keys: [{id: 1, secret: ${secret}}]}}}`
+  write(withKey(SECRET))
   const { log, lines } = aLog()
   const transport = new TcpTransport()
+  const bfd = new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker')))
   const openSink = () => {
     throw new Error('no kernel here')
   }
-  const daemon = new BgpDaemon(path, { transport, openSink, discover: () => () => undefined, log })
+  const daemon = new BgpDaemon(path, { transport, openSink, discover: () => () => undefined, bfd, log })
   await daemon.start()
   const told: string[] = []
-  for (const question of ['/healthz', '/peers', '/route?prefix=10.0.0.0/8', '/bmp', '/dump'])
+  for (const question of ['/healthz', '/peers', '/bfd', '/route?prefix=10.0.0.0/8', '/bmp', '/dump'])
     told.push(await ask(control, 'GET', question))
   // what is wrong is beside the password, then the password itself
   for (const neighbor of [
@@ -74,13 +81,15 @@ test('the password of a BGP session is in no log, no answer of the socket and no
     `{address: 127.0.0.9, asn: 65002, password: [${PASSWORD}]}`,
     `{address: 127.0.0.9, asn: 65002, password: ${PASSWORD.repeat(20)}}`,
     `{address: 127.0.0.9, asn: 65002, password: ${PASSWORD}`,
+    withKey(`${SECRET}`.repeat(3)),
+    withKey(`[${SECRET}]`),
   ]) {
     write(neighbor)
     told.push(await ask(control, 'POST', '/reload', '{}'))
   }
   await daemon.stop()
   t.true(told.every(text => text !== ''))
-  for (const text of [...told, ...lines]) t.false(text.includes(PASSWORD), text)
+  for (const text of [...told, ...lines]) for (const secret of [PASSWORD, SECRET]) t.false(text.includes(secret), text)
 })
 
 test('the token and the key of a kubeconfig are in no error of a server that is away, and in no log of it', async t => {

@@ -1,46 +1,14 @@
 // What BFD does to sessions: two speakers in memory, the first with a BFD that says what a test wants.
 import test from 'ava'
-import { type BfdChange, type BfdSessionConfig, configFault } from '../../bgp/bfd/config.ts'
-import { BfdError } from '../../bgp/bfd/error.ts'
 import type { BfdConfig, PeerConfig } from '../../bgp/config.ts'
-import type { BfdPort, LocalAddress } from '../../bgp/port.ts'
+import type { LocalAddress } from '../../bgp/port.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { MemoryNetwork, settle } from './memory-transport.ts'
 import { bringUp, pair, reasonOf, stateOf } from './pair.ts'
+import { SaidBfd } from './said-bfd.ts'
 
 const PATH = 'multi 10.0.0.1 10.0.0.2'
 const GRACEFUL = { gracefulRestart: { restartSeconds: 120, keepOverRestarts: true } }
-
-class SaidBfd implements BfdPort {
-  readonly sessions = new Map<string, BfdSessionConfig>()
-  readonly #listeners = new Set<(change: BfdChange) => void>()
-
-  setSession(name: string, config: BfdSessionConfig): void {
-    const fault = configFault(config)
-    if (fault !== undefined) throw new BfdError('bad-session', fault)
-    this.sessions.set(name, config)
-  }
-
-  removeSession(name: string): void {
-    this.sessions.delete(name)
-  }
-
-  onChange(listener: (change: BfdChange) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
-  }
-
-  say(from: BfdChange['from'], to: BfdChange['to'], remote: Partial<BfdChange['remote']> = {}, name = PATH): void {
-    const diagnostic = to === 'Down' ? 'detection-time-expired' : 'none'
-    const said = { state: 'Up', diagnostic: 'none', discriminator: 7, controlPlaneIndependent: false, demand: false }
-    const change = { name, from, to, diagnostic, remote: { ...said, ...remote } } as BfdChange
-    for (const listener of this.#listeners) listener(change)
-  }
-
-  get listeners(): number {
-    return this.#listeners.size
-  }
-}
 
 async function watched(options: { a?: Partial<PeerConfig>; b?: Partial<PeerConfig>; bfd?: BfdConfig } = {}) {
   const said = new SaidBfd()

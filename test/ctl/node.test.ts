@@ -1,6 +1,6 @@
 import test from 'ava'
 import { type Candidate, type PeerAnswer, statusAnswer } from '../../api/answers.ts'
-import { renderReload, renderRoute } from '../../ctl/bgp-view.ts'
+import { renderBfd, renderReload, renderRoute } from '../../ctl/bgp-view.ts'
 import { renderEvents, renderPeers, renderStatus } from '../../ctl/node-view.ts'
 
 const prefixes = { received: 4, accepted: 3, announced: 2 }
@@ -196,4 +196,31 @@ test('events are a line each', t => {
     renderEvents([event]),
     /^TIME .*\n2026-07-30T12:03:04\.567Z +Healed +Route 10\.0\.0\.0\/26 +ChangedByOther +put back\n$/,
   )
+})
+
+test('where a peer has BFD its state has a column', t => {
+  const bfd = { hops: 'single', state: 'Down', diagnostic: 'none', losses: 0, sinceMs: 0 }
+  const [head, row, other] = renderPeers([aPeer({ bfd }), aPeer({ address: '192.0.2.99' })], 'table').split('\n')
+  t.regex(head!, /SINCE +BFD +REASON/)
+  t.regex(row!, /Z +Down/)
+  t.regex(other!, /Z$/)
+})
+
+test('BFD sessions are shown with both ends, their times, losses and what was dropped', t => {
+  const session = {
+    ...{ name: 'single 192.0.2.1 192.0.2.2', state: 'Up', diagnostic: 'detection-time-expired', ups: 2, losses: 1 },
+    ...{ remote: { state: 'Up', diagnostic: 'none' }, transmitIntervalMs: 300, detectionTimeMs: 900 },
+    ...{ sent: 70, received: 71, dropped: { 'low-ttl': 4 } },
+  }
+  const answer = { scheduling: 'usual', sessions: [session], dropped: { 'no-session': 3 } }
+  t.is(
+    renderBfd(answer, 'table'),
+    `PATH                        STATE  THERE  SENDS EVERY  LOST AFTER  UPS  LOSSES  REASON
+single 192.0.2.1 192.0.2.2  Up     Up     300 ms       900 ms      2    1       last lost: detection-time-expired; 4 dropped: low-ttl
+of no session: 3 no-session
+its thread has no priority: packets may be late on a busy machine
+`,
+  )
+  t.regex(renderBfd({ ...answer, scheduling: 'real-time' }, 'wide'), /LOSSES {2}SENT {2}RECEIVED {2}REASON\n.* 70 +71 /)
+  t.is(renderBfd({ ...answer, sessions: [] }, 'table'), 'No BFD sessions.\n')
 })

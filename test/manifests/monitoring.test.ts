@@ -6,7 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { parse, stringify } from 'yaml'
+import { BfdOnDemand } from '../../agent/bfd-on-demand.ts'
 import { metricsPage } from '../../agent/status/metrics-page.ts'
+import { BGP_ANNOTATION } from '../../api/core.ts'
 import { CONTROLLERS_METRICS, NODE_METRICS } from '../../api/metrics.ts'
 import { Controllers } from '../../controllers/controllers.ts'
 import { systemClock } from '../../lib/clock.ts'
@@ -15,6 +17,7 @@ import { gauge, type MetricRow } from '../../lib/metrics-text.ts'
 import { findSystemProgram } from '../../lib/system-program.ts'
 import { manifestFiles } from '../../manifests/installation.ts'
 import { aCluster, cni, eventually, startAgent } from '../agent/machines.ts'
+import { SaidThread } from '../bgp/said-bfd.ts'
 import { aResource } from '../datastore/objects.ts'
 
 const files = manifestFiles()
@@ -63,8 +66,13 @@ test('each panel of the dashboard has a place of its own and a query, and the da
 async function pages(t: ExecutionContext): Promise<{ node: string; controllers: string }> {
   const { store, network, machines } = await aCluster(t)
   const spec = { peerIP: '192.0.2.99', asNumber: 65001 }
-  await store.create('BGPPeer', aResource('BGPPeer', { metadata: { name: 'rack' }, spec }))
-  const [one] = [await startAgent(t, machines[0], store, network), await startAgent(t, machines[1], store, network)]
+  const metadata = { name: 'rack', annotations: { [BGP_ANNOTATION.bfd]: '300ms x 3' } }
+  await store.create('BGPPeer', aResource('BGPPeer', { metadata, spec }))
+  const bfd = () => new BfdOnDemand(() => new SaidThread())
+  const [one] = [
+    await startAgent(t, machines[0], store, network, systemClock, { bfd: bfd() }),
+    await startAgent(t, machines[1], store, network, systemClock, { bfd: bfd() }),
+  ]
   const options = { identity: 'a', namespace: 'kube-system', graceMs: 60_000, answerMs: 60_000, firstPools: [] }
   const controllers = new Controllers(options, { store, clock: systemClock, log: silentLog })
   const whole = (text: string, table: object) => Object.keys(table).filter(name => !text.includes(`# TYPE ${name} `))

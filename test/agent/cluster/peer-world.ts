@@ -1,4 +1,5 @@
 // Nodes and BGPPeers as a cluster has them, and what one node makes of them.
+import type { AskedBfd } from '../../../agent/cluster/bfd.ts'
 import { nodeFacts } from '../../../agent/cluster/nodes.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
 import { type BgpSettings, bgpSettings } from '../../../agent/cluster/settings.ts'
@@ -37,6 +38,7 @@ export type World = {
   address?: string
   ipv6Address?: string
   config: BgpSettings
+  bfd?: AskedBfd
   /** The ports of nodes that have one of their own. */
   ports?: ReadonlyMap<string, number>
   nodes: readonly Resource<'Node'>[]

@@ -52,6 +52,7 @@ const agent: Answering = {
     counts.takeAll([{ chain: 'to-a', handle: 1, comment, packets: 3n, bytes: 180n }])
     return counts
   },
+  bfdStatus: async () => ({ scheduling: 'usual', sessions: [], dropped: { 'no-session': 1 } }),
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
   drained: async () => ({
     drains: true,

@@ -1,9 +1,11 @@
 // The metrics of an agent: what a scraper reads, and that it stays small in a large cluster.
+
 import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { metricsText, type NodeNumbers, type PeerNumbers } from '../../../agent/status/metrics.ts'
 import { MOST, NODE_METRICS } from '../../../api/metrics.ts'
 import { broken } from '../../../api/status.ts'
+import type { PeerBfdStatus } from '../../../bgp/config.ts'
 import { metricsDocument } from '../../../manifests/metrics.ts'
 import { someNumbers } from './numbers.ts'
 
@@ -127,9 +129,23 @@ test('packets that were dropped and events are counted by their kind', t => {
   t.regex(text, /^margay_events_total\{type="SessionChanged"\} 0$/m)
 })
 
+const aBfd = (more: Partial<PeerBfdStatus>): PeerBfdStatus => ({
+  ...{ hops: 'single', local: '192.0.2.1', state: 'Up', diagnostic: 'none', losses: 0, sinceMs: 0 },
+  ...more,
+})
+
+test('whether BFD is up, and how often it lost the path, is told of peers that have it', t => {
+  const lost = aBfd({ state: 'Down', losses: 3 })
+  const text = textOf({ peers: [aPeer('a', { bfd: aBfd({ losses: 1 }) }), aPeer('b', { bfd: lost }), aPeer('c')] })
+  t.regex(text, /^margay_bgp_peer_bfd_up\{peer="a",.*\} 1$/m)
+  t.regex(text, /^margay_bgp_peer_bfd_up\{peer="b",.*\} 0$/m)
+  t.regex(text, /^margay_bgp_peer_bfd_losses_total\{peer="b",.*\} 3$/m)
+  t.is(text.match(/^margay_bgp_peer_bfd_\w+\{/gm)?.length, 4)
+})
+
 test('every metric of the table but those of the process is written by some state of a node', t => {
   const text = textOf({
-    peers: [aPeer('rack', { lastReason: 'refused' })],
+    peers: [aPeer('rack', { lastReason: 'refused', bfd: aBfd({}) })],
     prefixes: () => new Map([['ipv4-unicast', { received: 1, accepted: 1, announced: 1 }]]),
     blocks: [{ pool: 'p', used: 1, size: 64 }],
     dropped: new Map([['redirect', 1]]),

@@ -10,6 +10,7 @@ import { relation } from '../../../bgp/fsm/negotiate.ts'
 import { Speaker } from '../../../bgp/speaker.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 import { MemoryNetwork, settle } from '../memory-transport.ts'
+import { SaidBfd } from '../said-bfd.ts'
 
 const OURS = '10.0.0.1'
 const THEIRS = '10.0.0.2'
@@ -72,6 +73,10 @@ const theNeighbor = fc.record(
     passive: fc.boolean(),
     password: fc.string({ minLength: 1, maxLength: 20 }),
     multihop: fc.integer({ min: 1, max: 255 }),
+    bfd: fc.record(
+      { interval: fc.constantFrom(50, 300, 60_000), multiplier: fc.constantFrom(1, 3, 255), multihop: fc.boolean() },
+      { requiredKeys: [] },
+    ),
     holdTime: fc.constantFrom(0, 3, 90, 65535),
     delayOpen: fc.nat(3),
     families: fc.uniqueArray(fc.constantFrom('ipv4-unicast', 'ipv6-unicast'), { minLength: 1 }),
@@ -148,7 +153,7 @@ async function apply({
 }: ConfigFile): Promise<{ up: boolean; received: number }> {
   const network = new MemoryNetwork()
   const clock = new ManualClock()
-  const ours = new Speaker(config, { transport: network.host(OURS), clock, random: () => 1 })
+  const ours = new Speaker(config, { transport: network.host(OURS), clock, random: () => 1, bfd: new SaidBfd() })
   const peer = peers.find(({ address, range }) => address === THEIRS || range !== undefined)
   const remoteAs =
     peer === undefined || peer.asn === 'external'
