@@ -150,6 +150,13 @@ const candidate = z.looseObject({
   used: z.boolean().optional(),
   /** Its share among those that are used; absent: all have the same. */
   weight: z.number().optional(),
+  /** Whether its next hop can be reached; absent where next hops are not tracked. */
+  reached: z
+    .union([
+      z.object({ reachable: z.literal(false), why: z.string() }),
+      z.object({ reachable: z.literal(true), cost: z.number(), over: z.string() }),
+    ])
+    .optional(),
   /** Why it is not used although no step before the tie breaks removed it. */
   unused: z.string().optional(),
   /** The decision step that left the best one alone, or in which another accepted one lost. */

@@ -38,6 +38,8 @@ export type {
   Discover,
   Listener,
   LocalAddress,
+  NextHopState,
+  NextHops,
   RouteSink,
   SelectedPath,
   SelectedRoute,

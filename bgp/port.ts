@@ -146,3 +146,30 @@ export type RouteSink = {
   selected(route: SelectedRoute): void
   withdrawn(prefix: string): void
 }
+
+/** Whether packets can be sent to a next hop. */
+export type NextHopState =
+  | {
+      reachable: false
+      /** For people. */
+      why: string
+    }
+  | {
+      reachable: true
+      /** Interior cost: of two paths that are equal before, the one with less is preferred (RFC 4271 §9.1.2.2 e). 0 on a link of this host. */
+      cost: number
+      /** For people: what leads there, such as the prefix of a route. */
+      over: string
+    }
+
+/** Knows how next hops can be reached. A speaker without it takes all for reachable, at no cost. */
+export type NextHops = {
+  /**
+   * A path has this next hop from now on; `interfaceName` is the link of a link-local one. Answers what is known already; undefined: that
+   * is told later, and until then no such path is used. Called once for each, until `release`.
+   */
+  want(nextHop: string, interfaceName: string | undefined): NextHopState | undefined
+  release(nextHop: string, interfaceName: string | undefined): void
+  /** Sets who is told of each change of a next hop that is wanted; never from within `want` or `release`. */
+  onChange(listen: (nextHop: string, interfaceName: string | undefined, state: NextHopState) => void): void
+}

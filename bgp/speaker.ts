@@ -18,7 +18,7 @@ import { type ListenerCounts, Listeners } from './listeners.ts'
 import { OwnRestart } from './own-restart.ts'
 import { type ClearKind, Peer, type PeerDeps } from './peer.ts'
 import { Policy } from './policy.ts'
-import type { BfdPort, BgpConnection, Discover, Listener, RouteSink, Transport } from './port.ts'
+import type { BfdPort, BgpConnection, Discover, Listener, NextHops, RouteSink, Transport } from './port.ts'
 import type { Explanation } from './rib/explain.ts'
 import type { RibReader } from './rib/reader.ts'
 import { Rib } from './rib/rib.ts'
@@ -33,6 +33,8 @@ export type SpeakerDeps = {
   transport: Transport
   /** Absent: routes are only passed on to peers. */
   sink?: RouteSink
+  /** Absent: all next hops can be reached, at no cost. */
+  nextHops?: NextHops
   /** Needed to dial unnumbered peers; without it they must connect to us. */
   discover?: Discover
   /** Needed by peers with `bfd`. */
@@ -91,7 +93,7 @@ export class Speaker {
     this.#log = log
     this.#faults = new FaultLog(log, clock)
     this.#listeners = new Listeners(deps.transport, clock)
-    this.#rib = new Rib(config, { sink: deps.sink, clock, log })
+    this.#rib = new Rib(config, { sink: deps.sink, nextHops: deps.nextHops, clock, log })
     this.#bfd = new BfdPaths(deps.bfd, clock)
     this.#hasBfd = deps.bfd !== undefined
     this.#restart = new OwnRestart(clock, { active: deps.restarting === true, over: () => this.#restartOver() })

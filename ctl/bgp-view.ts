@@ -30,9 +30,10 @@ export function renderRoute({ prefix, candidates, withheld }: RouteAnswer, forma
   ].join('')
 }
 
-function decisionOf({ best, used, weight, unused, step, import: verdict, stale }: Candidate): string {
+function decisionOf({ best, used, weight, unused, step, reached, import: verdict, stale }: Candidate): string {
   const kept = stale === undefined ? '' : `, stale (${stale})`
   if (!verdict.accepted) return `not accepted: ${verdict.reason}, ${verdict.detail}${kept}`
+  if (reached?.reachable === false) return `not used: its next hop cannot be reached, ${reached.why}${kept}`
   const share = weight === undefined ? '' : `, share ${weight}`
   if (best) return `${step === 'only' ? 'best: the only one' : `best by ${step}`}${share}${kept}`
   if (used) return `used too, lost by ${step}${share}${kept}`
@@ -43,6 +44,7 @@ function decisionOf({ best, used, weight, unused, step, import: verdict, stale }
 /** Why a path that is equal to the best one is not used with it. */
 const UNUSED: Readonly<Record<string, string>> = {
   kind: 'of a kind that multipath leaves out',
+  cost: 'with a next hop of another cost',
   'as-path': 'with another AS path',
   'next-hop': 'with a next hop that is used',
   limit: 'and multipath has all its paths',

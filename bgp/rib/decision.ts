@@ -1,8 +1,8 @@
 // The decision process: RFC 4271 §9.1.2.2 as amended by RFC 4456 §9 (originator, cluster list), RFC 5065 §5.3
 // (confederations), RFC 6286 §2.3 (identifiers are numbers) and RFC 9494 §4.3 (long-lived stale comes last). Each step
 // keeps only the paths that are best in it. Hazard: comparing paths in pairs would make the result depend on the order of
-// arrival, because MED counts only between routes of one neighbour AS. Step e (interior cost) is absent: this speaker does
-// not know interior costs.
+// arrival, because MED counts only between routes of one neighbour AS. Step e (interior cost) is there where next hops are
+// tracked; paths that cannot be used (§9.1.2.1) are no candidates.
 import { MOST_PATHS, type Multipath } from '../config.ts'
 import type { HopFacts } from './hop-facts.ts'
 import type { AttributeFacts } from './store/attribute-facts.ts'
@@ -11,6 +11,7 @@ import type { PathTable } from './store/path-table.ts'
 
 export type StepName =
   | 'only'
+  | 'reachable'
   | 'local'
   | 'stale'
   | 'local-pref'
@@ -18,21 +19,24 @@ export type StepName =
   | 'origin'
   | 'med'
   | 'external'
+  | 'interior-cost'
   | 'router-id'
   | 'cluster-list'
   | 'peer-address'
   | 'path-id'
 
 /**
- * Why a path that no step before the tie breaks removed is not used beside the best one: it is of another kind (`Multipath.of`), its
- * AS path is another one, its next hop is there already, or there are as many as may be.
+ * Why a path that no step before the tie breaks removed is not used beside the best one: it is of another kind (`Multipath.of`), its next hop costs
+ * more, its * AS path is another one, its next hop is there already, or there are as many as may be.
  */
-export type UnusedReason = 'kind' | 'as-path' | 'next-hop' | 'limit'
+export type UnusedReason = 'kind' | 'cost' | 'as-path' | 'next-hop' | 'limit'
 
 /** Per peer index. Index 0 is this speaker: its own networks. */
 export type PeerFacts = {
   /** 1 for a peer outside the AS and outside the confederation. */
   external: Uint8Array
+  /** 1 where next hops count: not those of our own networks, nor of a file or a program, which are only passed on. */
+  tracked: Uint8Array
   routerId: Uint32Array
   /** Place of the peer among all peers by remote address (as a number, IPv6 first), then by key. */
   rank: Uint32Array
@@ -43,12 +47,16 @@ export type Columns = { paths: PathTable; facts: AttributeFacts; peers: PeerFact
 /** By what paths are used beside the best one. */
 type Beside = { rule: Multipath; hops: Pick<HopFacts, 'nextHop' | 'samePath'> }
 
-type DecisionOptions = { alwaysCompareMed: boolean }
+type DecisionOptions = {
+  alwaysCompareMed: boolean
+  /** Interior cost of the next hop of a set. Absent: next hops are not tracked. */
+  cost?: (set: number) => number
+}
 
 /** Fills `keys[i]` for each of the first `count` of `slots`; the paths with the lowest key stay. */
 type Load = (c: Columns, slots: Uint32Array, count: number, keys: Float64Array) => void
 
-function steps({ alwaysCompareMed }: DecisionOptions): readonly { name: StepName; load: Load }[] {
+function steps({ alwaysCompareMed, cost }: DecisionOptions): readonly { name: StepName; load: Load }[] {
   return [
     {
       name: 'local',
@@ -87,6 +95,7 @@ function steps({ alwaysCompareMed }: DecisionOptions): readonly { name: StepName
         for (let i = 0; i < count; i++) keys[i] = -external[paths.peer(slots[i]!)]!
       },
     },
+    ...(cost === undefined ? [] : [{ name: 'interior-cost' as const, load: loadCost(cost) }]),
     {
       name: 'router-id',
       load({ paths, facts: { originator }, peers: { routerId } }, slots, count, keys) {
@@ -125,6 +134,7 @@ export class Decision {
   readonly #med: Load
   /** The steps after MED. */
   readonly #order: readonly { name: StepName; load: Load }[]
+  readonly #cost: ((set: number) => number) | undefined
   #keys = new Float64Array(64)
   readonly #pair = new Uint32Array(2)
 
@@ -134,6 +144,7 @@ export class Decision {
     this.#late = this.#steps.slice(med)
     this.#med = this.#steps[med]!.load
     this.#order = this.#steps.slice(med + 1)
+    this.#cost = options.cost
   }
 
   /** The best of the first `count` (at least 1) of `slots`, as `decide` finds it, without saying why. */
@@ -163,7 +174,9 @@ export class Decision {
     let used = 1
     for (let i = 1; i < kept; i++) {
       const slot = slots[i]!
-      const because = unusedBecause(slots, used, slot, columns, { rule, hops })
+      const cost = this.#cost
+      const dearer = cost !== undefined && costOf(columns, slot, cost) !== costOf(columns, slots[0]!, cost)
+      const because = unusedBecause(slots, used, slot, columns, { rule, hops, dearer })
       if (because === undefined) slots[used++] = slot
       else unused?.(slot, because)
     }
@@ -259,7 +272,7 @@ function unusedBecause(
   used: number,
   slot: number,
   { paths, peers: { external } }: Columns,
-  { rule, hops }: Beside,
+  { rule, hops, dearer }: Beside & { dearer: boolean },
 ): UnusedReason | undefined {
   const best = slots[0]!
   const kind = external[paths.peer(best)]!
@@ -267,11 +280,23 @@ function unusedBecause(
     const wanted = rule.of === 'ebgp' ? 1 : rule.of === 'ibgp' ? 0 : kind
     if (kind !== wanted || external[paths.peer(slot)] !== wanted) return 'kind'
   }
+  if (dearer) return 'cost'
   const set = paths.accepted(slot)
   if (rule.asPath === 'same' && !hops.samePath(paths.accepted(best), set)) return 'as-path'
   const hop = hops.nextHop(set)
   for (let i = 0; i < used; i++) if (hops.nextHop(paths.accepted(slots[i]!)) === hop) return 'next-hop'
   return used < Math.min(rule.paths, MOST_PATHS) ? undefined : 'limit'
+}
+
+/** What the path in a slot costs to reach. */
+function costOf({ paths, peers: { tracked } }: Columns, slot: number, cost: (set: number) => number): number {
+  return tracked[paths.peer(slot)] === 0 ? 0 : cost(paths.accepted(slot))
+}
+
+function loadCost(cost: (set: number) => number): Load {
+  return (columns, slots, count, keys) => {
+    for (let i = 0; i < count; i++) keys[i] = costOf(columns, slots[i]!, cost)
+  }
 }
 
 function loadMed({ paths, facts: { med } }: Columns, slots: Uint32Array, count: number, keys: Float64Array): void {

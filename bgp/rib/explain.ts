@@ -1,6 +1,7 @@
 // Why a prefix is routed as it is: every path to it, the result of import, and the step of the decision process in which
 // the path lost.
 
+import type { NextHopState } from '../port.ts'
 import type { StepName, UnusedReason } from './decision.ts'
 import type { Importer, ImportVerdict } from './in/importer.ts'
 import type { RibPeerState } from './peer-state.ts'
@@ -20,6 +21,8 @@ export type ExplainedPath = {
   used: boolean
   /** Its share among those that are used, 1-255; absent: all have the same. */
   weight?: number
+  /** Whether its next hop can be reached; absent where next hops are not tracked. */
+  reached?: NextHopState
   /** Why it is not used, where no step before the tie breaks removed it. */
   unused?: UnusedReason
   /** For the best one: the step that left it alone. For another accepted one: the step it lost in. */
@@ -52,16 +55,17 @@ export function explainPrefix(
     const from = peers[paths.peer(slot)]!
     const accepted = paths.accepted(slot)
     const received = paths.received(slot)
-    const best = decided?.best === slot
+    const best = decided.best === slot
     candidates.push({
       peer: from.peer.key,
       pathId: paths.pathId(slot),
       attributes: accepted === 0 ? importer.read(received, from) : parseSet(table.store.view(accepted)),
       best,
-      used: decided?.used.has(slot) ?? false,
-      weight: decided?.used.get(slot) || undefined,
-      unused: decided?.unused.get(slot),
-      step: best ? decided.step : decided?.lost.get(slot),
+      used: decided.used.has(slot) ?? false,
+      weight: decided.used.get(slot) || undefined,
+      reached: table.reach.state(slot),
+      unused: decided.unused.get(slot),
+      step: best ? decided.step : decided.lost.get(slot),
       import: from.index === 0 ? OWN : verdict(table, slot, importer.explain(received, from, prefix, table.prefixes)),
       stale: (marks & MARK.longLived) !== 0 ? 'long-lived' : (marks & MARK.stale) !== 0 ? 'restart' : undefined,
     })
@@ -69,8 +73,8 @@ export function explainPrefix(
   const order = ({ best, used, import: { accepted } }: ExplainedPath) => (best ? 0 : used ? 1 : accepted ? 2 : 3)
   candidates.sort((a, b) => order(a) - order(b) || (a.peer < b.peer ? -1 : 1))
   const withheld = []
-  for (const group of decided === undefined ? [] : table.groups.all) {
-    const reason = group.exporter.explain(paths.accepted(decided!.best), prefix)
+  for (const group of decided.best === undefined ? [] : table.groups.all) {
+    const reason = group.exporter.explain(paths.accepted(decided.best!), prefix)
     if (reason !== undefined) withheld.push({ peers: [...group.members.keys()].map(i => peers[i]!.peer.key), reason })
   }
   return { prefix: table.prefixes.text(prefix), candidates, withheld }

@@ -1,6 +1,6 @@
 // What tells paths apart beyond the steps of the decision: the next hop as a number, so that one that is there twice is seen at once,
 // the AS path, and the bandwidth that a path tells. Read from the octets of a set when first asked for: a speaker that uses one
-// path of each prefix never asks.
+// path of each prefix and does not track next hops never asks.
 import { isLinkLocalOctets } from '../../lib/ip.ts'
 import { linkBandwidth } from '../wire/communities.ts'
 import { ATTRIBUTE, FLAG } from '../wire/iana.ts'
@@ -8,21 +8,32 @@ import { usedNextHop } from './next-hop.ts'
 import type { AttributeStore } from './store/attribute-store.ts'
 import { widened } from './store/prefix-table.ts'
 
+/** Told of next hops that the first set has, and the last one has no more. `octets`: 4 or 16. */
+type HopWatcher = {
+  added(hop: number, octets: Uint8Array, link: string | undefined): void
+  removed(octets: Uint8Array, link: string | undefined): void
+}
+
 export class HopFacts {
   readonly #store: Pick<AttributeStore, 'view' | 'capacity'>
   readonly #linkOf: (set: number) => string | undefined
   /** By set: number of its next hop; 0: not read yet. */
   #hops = new Uint32Array(1024)
   readonly #numbers = new Map<string, number>()
-  /** By number: its key in `#numbers`, and how many sets have it. */
-  readonly #keys: string[] = ['']
+  /** By number: what it stands for, and how many sets have it. */
+  readonly #held: (Held | undefined)[] = [undefined]
   readonly #users: number[] = [0]
   readonly #free: number[] = []
+  #watcher: HopWatcher | undefined
 
   /** `linkOf`: the interface of the peer that a set came from, which tells link-local next hops apart. */
   constructor(store: Pick<AttributeStore, 'view' | 'capacity'>, linkOf: (set: number) => string | undefined) {
     this.#store = store
     this.#linkOf = linkOf
+  }
+
+  watch(watcher: HopWatcher): void {
+    this.#watcher = watcher
   }
 
   /** Number of the next hop of a set, at least 1. Sets have the same one as long as they are held and have the same next hop. */
@@ -48,8 +59,11 @@ export class HopFacts {
     if (hop === 0) return
     this.#hops[set] = 0
     if (--this.#users[hop]! > 0) return
-    this.#numbers.delete(this.#keys[hop]!)
+    const { key, octets, link } = this.#held[hop]!
+    this.#numbers.delete(key)
+    this.#held[hop] = undefined
     this.#free.push(hop)
+    this.#watcher?.removed(octets, link)
   }
 
   #read(set: number): number {
@@ -57,22 +71,25 @@ export class HopFacts {
     const octets = nextHopIn(this.#store.view(set))
     const link = isLinkLocalOctets(octets) ? this.#linkOf(set) : undefined
     const text = Buffer.from(octets.buffer, octets.byteOffset, octets.length).toString('latin1')
-    const hop = this.#numberOf(link === undefined ? text : `${text}%${link}`)
+    const key = link === undefined ? text : `${text}%${link}`
+    const hop = this.#numbers.get(key) ?? this.#add({ key, octets: octets.slice(), link })
     this.#users[hop]!++
     this.#hops[set] = hop
     return hop
   }
 
-  #numberOf(key: string): number {
-    const known = this.#numbers.get(key)
-    if (known !== undefined) return known
-    const hop = this.#free.pop() ?? this.#keys.length
-    this.#numbers.set(key, hop)
-    this.#keys[hop] = key
+  #add(held: Held): number {
+    const hop = this.#free.pop() ?? this.#held.length
+    this.#numbers.set(held.key, hop)
+    this.#held[hop] = held
     this.#users[hop] = 0
+    this.#watcher?.added(hop, held.octets, held.link)
     return hop
   }
 }
+
+/** `key`: its key in `#numbers`. */
+type Held = { key: string; octets: Uint8Array; link: string | undefined }
 
 const NOTHING = new Uint8Array(0)
 

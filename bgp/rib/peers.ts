@@ -11,6 +11,7 @@ export class Peers {
   /** What the decision process asks of a peer, by index. */
   readonly facts: PeerFacts = {
     external: new Uint8Array(MAX_PEER + 1),
+    tracked: new Uint8Array(MAX_PEER + 1),
     routerId: new Uint32Array(MAX_PEER + 1),
     rank: new Uint32Array(MAX_PEER + 1),
   }
@@ -51,6 +52,7 @@ export class Peers {
       this.#byKey.set(peer.key, state)
     } else state.set(peer, this.#speaker)
     this.facts.external[state.index] = peer.peerType === 'ebgp' ? 1 : 0
+    this.facts.tracked[state.index] = peer.source === true ? 0 : 1
     this.facts.routerId[state.index] = peer.routerId
     this.#rank.place(state)
     return state

@@ -8,7 +8,7 @@ import type { Log } from '../../lib/log.ts'
 import type { Multipath, Network, PeerConfig, SpeakerConfig } from '../config.ts'
 import { type AddressFamily, perFamily, unicastFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
-import type { RouteSink } from '../port.ts'
+import type { NextHops, RouteSink } from '../port.ts'
 import { SpeakerError } from '../speaker-error.ts'
 import type { ProtocolError } from '../wire/errors.ts'
 import { AdjRibIn } from './adj-rib-in.ts'
@@ -19,6 +19,7 @@ import { type Explanation, explainPrefix } from './explain.ts'
 import { HopFacts } from './hop-facts.ts'
 import { Importer } from './in/importer.ts'
 import { Multipaths } from './multipaths.ts'
+import { NextHopStates } from './next-hops.ts'
 import { localPeer, originated } from './own-networks.ts'
 import { Owners } from './owners.ts'
 import { RibPeerState } from './peer-state.ts'
@@ -39,6 +40,8 @@ import type { FamilyCounts, PeerCounts, PeerDown, RibEvent, RibPeer } from './ty
 type RibDeps = {
   /** Absent: decisions only go to peers (a route reflector), which saves making a text per prefix. */
   sink?: RouteSink
+  /** Absent: all next hops can be reached, at no cost. */
+  nextHops?: NextHops
   clock: Clock
   log: Log
   /** Octets of messages kept per export group for members that read more slowly than others. Default 4 MiB. */
@@ -92,7 +95,20 @@ export class Rib implements RibReader {
     this.#local = new RibPeerState(0, localPeer(config), this.#speaker)
     this.#local.source.local = true
     this.#peers = new Peers(this.#local, this.#speaker, () => this.#allTables().every(({ quiet }) => quiet))
-    const decision = new Decision({ alwaysCompareMed: config.alwaysCompareMed ?? false })
+    const nextHops =
+      deps.nextHops &&
+      new NextHopStates({
+        port: deps.nextHops,
+        hops: this.#hops,
+        restarting: () => this.#deferred,
+        changed: hop => {
+          for (const each of this.#allTables()) each.nextHopChanged(hop)
+        },
+      })
+    const decision = new Decision({
+      alwaysCompareMed: config.alwaysCompareMed ?? false,
+      ...(nextHops !== undefined && { cost: set => nextHops.cost(set) }),
+    })
     this.#multipaths = new Multipaths(config.multipath, { decision, hops: this.#hops, groups: pathGroups })
     const report = (event: RibEvent) => this.#event(event)
     let groupNumber = 0
@@ -111,6 +127,7 @@ export class Rib implements RibReader {
         importer: this.#importer,
         decision,
         multipaths: this.#multipaths,
+        nextHops,
         groups,
         peers: this.#peers.facts,
         owners: config.owners && new Owners(config.owners),
@@ -154,7 +171,12 @@ export class Rib implements RibReader {
   /** A session reached Established. Routes retained under its key stay stale until announced again or swept. */
   peerUp(peer: RibPeer): void {
     if (this.#peers.get(peer.key)?.up === true) this.peerDown(peer.key, { retain: false })
+    const before = this.#peers.get(peer.key)?.peer.interface
     const state = this.#peers.add(peer)
+    // another link is another next hop
+    if (peer.interface !== before)
+      for (const table of this.#allTables())
+        table.eachOf(state.index, slot => this.#hops.forget(table.paths.accepted(slot)))
     state.up = true
     state.discarded = state.treatedAsWithdrawn = 0
     this.#restart.up(state)
@@ -412,8 +434,6 @@ export class Rib implements RibReader {
     const sets = new Set<number>()
     table.eachOf(state.index, slot => {
       sets.add(table.paths.received(slot))
-      // the peer's interface may be another one
-      this.#hops.forget(table.paths.accepted(slot))
     })
     for (const set of sets) {
       this.#importer.forget(set)

@@ -4,9 +4,11 @@ import { type AddressFamily, FAMILY } from '../family.ts'
 import type { Columns, Decision, StepName, UnusedReason } from './decision.ts'
 import type { Importer } from './in/importer.ts'
 import type { Multipaths } from './multipaths.ts'
+import type { NextHopStates } from './next-hops.ts'
 import type { GroupTable } from './out/export-group.ts'
 import { ExportGroups, type ExportGroupsDeps } from './out/export-groups.ts'
 import type { Owners } from './owners.ts'
+import { PathReach } from './path-reach.ts'
 import type { RibPeerState } from './peer-state.ts'
 import type { AttributeFacts } from './store/attribute-facts.ts'
 import type { AttributeStore } from './store/attribute-store.ts'
@@ -25,6 +27,8 @@ type FamilyDeps = {
   importer: Importer
   decision: Decision
   multipaths: Multipaths
+  /** Absent: all next hops can be reached. */
+  nextHops: NextHopStates | undefined
   peers: Columns['peers']
   /** Absent: no prefix belongs to anybody. */
   owners: Owners | undefined
@@ -39,10 +43,10 @@ type FamilyDeps = {
   wake(peer: number): void
 }
 
-/** A decision told: the step that left the best path alone, in which step others lost, which are used with which share, and why others are not. */
+/** A decision told, without `best` where no path can be used: the step that left the best path alone, in which step others lost, which are used with which share, and why others are not. */
 type Decided = {
-  best: number
-  step: StepName
+  best?: number
+  step?: StepName
   lost: ReadonlyMap<number, StepName>
   used: ReadonlyMap<number, number>
   unused: ReadonlyMap<number, UnusedReason>
@@ -54,6 +58,7 @@ export class FamilyTable implements GroupTable {
   readonly paths = new PathTable()
   readonly store: AttributeStore
   readonly groups: ExportGroups
+  readonly reach: PathReach
   best = new Uint32Array(1024)
   /** By prefix, as far as there were any: the group of paths that are used; 0: the best alone. */
   #groups = new Uint32Array(0)
@@ -69,13 +74,14 @@ export class FamilyTable implements GroupTable {
     this.family = family
     this.prefixes = new PREFIX_TABLES[FAMILY[family].ip]()
     this.store = deps.store
+    this.reach = new PathReach(this.paths, deps.peers, deps.nextHops)
     this.groups = new ExportGroups(this, deps.groups)
     this.#deps = deps
   }
 
   /** Whether prefixes wait for a decision, or paths for their judgement. */
   get waiting(): boolean {
-    return this.#queue.size > 0 || this.#deps.owners?.waiting === true
+    return this.#queue.size > 0 || this.reach.waiting || this.#deps.owners?.waiting === true
   }
 
   /** Whether all queues are empty: then nothing in them can belong to a peer that is gone. */
@@ -195,6 +201,7 @@ export class FamilyTable implements GroupTable {
       this.importAgain(slot, this.#deps.peerState(this.paths.peer(slot)))
       done += JUDGEMENT
     }
+    done += this.reach.find(limit - done, slot => this.#changed(this.paths.prefix(slot)))
     for (; done < limit && this.#queue.size > 0; done++) {
       const prefix = this.#queue.shift()
       if (this.#deferred !== undefined && this.paths.find(prefix, 0, 0) < 0) this.#deferred.push(prefix)
@@ -203,18 +210,24 @@ export class FamilyTable implements GroupTable {
     return done
   }
 
+  /** Decides the prefixes again that have a path with this next hop. */
+  nextHopChanged(hop: number): void {
+    this.reach.changed(hop)
+    this.#deps.busy()
+  }
+
   defer(on: boolean): void {
     const waited = this.#deferred ?? []
     this.#deferred = on ? waited : undefined
     if (!on) for (const prefix of waited) this.#changed(prefix)
   }
 
-  /** The accepted paths of a prefix: the first `count` of `slots`, good until the next call. */
+  /** The usable paths of a prefix: the first `count` of `slots`, good until the next call. */
   candidates(prefix: number): { slots: Uint32Array; count: number } {
     const { paths } = this
     let count = 0
     for (let slot = paths.first(prefix); slot >= 0; slot = paths.next(slot)) {
-      if (paths.accepted(slot) === 0) continue
+      if (this.reach.usable(slot) === 0) continue
       if (count === this.#candidates.length) this.#candidates = widened(this.#candidates, new Uint32Array(count * 2))
       this.#candidates[count++] = slot
     }
@@ -222,10 +235,13 @@ export class FamilyTable implements GroupTable {
   }
 
   /** Decides among the candidates of a prefix without touching anything. */
-  explain(prefix: number): Decided | undefined {
+  explain(prefix: number): Decided {
     const { slots, count } = this.candidates(prefix)
     const lost = new Map<number, StepName>()
-    if (count === 0) return undefined
+    const { paths } = this
+    for (let slot = paths.first(prefix); slot >= 0; slot = paths.next(slot))
+      if (paths.accepted(slot) !== 0 && this.reach.usable(slot) === 0) lost.set(slot, 'reachable')
+    if (count === 0) return { lost, used: new Map(), unused: new Map() }
     const columns = this.#columns()
     const { decision, multipaths } = this.#deps
     const step = decision.decide(slots.slice(0, count), count, columns, (slot, by) => lost.set(slot, by))
@@ -264,7 +280,7 @@ export class FamilyTable implements GroupTable {
     const { multipaths, selected } = this.#deps
     let now = 0
     let group = 0
-    if (first >= 0 && paths.next(first) < 0) now = paths.accepted(first)
+    if (first >= 0 && paths.next(first) < 0) now = this.reach.usable(first)
     else if (first >= 0) {
       const { slots, count } = this.candidates(prefix)
       if (count > 0) {
@@ -342,6 +358,8 @@ export class FamilyTable implements GroupTable {
     const { paths } = this
     const before = paths.accepted(slot)
     paths.setAccepted(slot, accepted)
+    // asked for at once: when the prefix is decided the answer may be there
+    this.reach.ask(slot)
     const peer = paths.peer(slot)
     if (accepted !== 0) this.accepted[peer]!++
     if (before !== 0) {

@@ -137,6 +137,7 @@ test('a route shows which paths are used with the best one, and why another is n
         aCandidate({ best: true, used: true, weight: 255, step: 'router-id' }),
         aCandidate({ peer: 'b', used: true, weight: 26, step: 'router-id' }),
         aCandidate({ peer: 'c', used: false, unused: 'next-hop', step: 'peer-address' }),
+        aCandidate({ peer: 'd', step: 'reachable', reached: { reachable: false, why: 'no route to it' } }),
       ],
       withheld: [],
     },
@@ -149,6 +150,7 @@ test('a route shows which paths are used with the best one, and why another is n
 >  a     192.0.2.2  65001 65002                   best by router-id, share 255
 =  b     192.0.2.2  65001 65002                   used too, lost by router-id, share 26
    c     192.0.2.2  65001 65002                   lost by peer-address, with a next hop that is used
+   d     192.0.2.2  65001 65002                   not used: its next hop cannot be reached, no route to it
 `,
   )
 })

@@ -29,6 +29,10 @@ export type GroupTable = {
   /** Selected set per prefix id. */
   readonly best: Uint32Array
   readonly store: AttributeStore
+  readonly reach: {
+    /** The set that a path can be used with; 0: none. */
+    usable(slot: number): number
+  }
   /** Index of the peer a stored set came from. */
   peerOf(set: number): number
   /** Makes room for what was added to `prefixes`. */
@@ -267,7 +271,7 @@ export class ExportGroup {
     const { paths, store } = this.#table
     for (let slot = paths.first(prefix); slot >= 0; slot = paths.next(slot)) {
       const isGone = (paths.marks(slot) & MARK.gone) !== 0
-      const set = isGone ? 0 : paths.accepted(slot)
+      const set = isGone ? 0 : this.#table.reach.usable(slot)
       const made = set === 0 ? 0 : this.exporter.export(set, prefix)
       const old = this.#sent.set(slot)
       const source = paths.peer(slot)

@@ -19,7 +19,12 @@ function columns(candidates: readonly PathSpec[]): Columns {
   const facts = new AttributeFacts()
   facts.fit(candidates.length + 1)
   const paths = new PathTable()
-  const peers = { external: new Uint8Array(300), routerId: new Uint32Array(300), rank: new Uint32Array(300) }
+  const peers = {
+    external: new Uint8Array(300),
+    tracked: new Uint8Array(300).fill(1),
+    routerId: new Uint32Array(300),
+    rank: new Uint32Array(300),
+  }
   const plain: Facts = factsOf({ attributes: someAttributes() })
   for (const [i, { peer, external = true, routerId = 1, pathId = 0, ...own }] of candidates.entries()) {
     facts.set(i + 1, { ...plain, ...own })

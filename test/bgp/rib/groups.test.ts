@@ -63,7 +63,7 @@ test('a set that leaves no room for a prefix is not announced, withdrawn where i
 })
 
 test('a peer that does not read does not delay the others, and gets the present state when it reads again', t => {
-  const world = new World({}, 4096)
+  const world = new World({}, { backlogOctets: 4096 })
   const [a, slow, quick] = [aPeer(1), aPeer(2), aPeer(3)]
   world.up(a, slow, quick)
   world.settle()

@@ -16,7 +16,7 @@ import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { ORIGIN } from '../../../bgp/wire/iana.ts'
 import { addressBytes, cidr, formatAddress, formatIpv4, isLinkLocal } from '../../../lib/ip.ts'
 
-type Path = { from?: RibPeer; pathId: number; set: RouteAttributes }
+type Path = { from?: RibPeer; pathId: number; set: RouteAttributes; cost?: number }
 
 export class NaiveRib {
   readonly #speaker: SpeakerNumbers
@@ -24,6 +24,8 @@ export class NaiveRib {
   readonly #peers = new Map<string, RibPeer>()
   readonly #own = new Map<string, RouteAttributes>()
   multipath: Multipath | undefined
+  /** Interior cost of each next hop that can be reached; undefined: all can, at none. */
+  costs: ReadonlyMap<string, number> | undefined
 
   constructor(config: SpeakerConfig) {
     this.#speaker = speakerNumbers(config)
@@ -96,7 +98,9 @@ export class NaiveRib {
         }
         const verdict = policy.evaluate(subject)
         if (verdict.action === 'reject') continue
-        paths.push({ ...path, from: peer, set: { ...admission.set, attributes: policy.apply(verdict, attributes) } })
+        const set = { ...admission.set, attributes: policy.apply(verdict, attributes) }
+        const cost = this.costs === undefined ? 0 : this.costs.get(nextHopOf(set))
+        if (cost !== undefined) paths.push({ ...path, from: peer, set, cost })
       }
     }
     return paths
@@ -153,6 +157,7 @@ export function chooseBest(paths: readonly Path[]): Path | undefined {
   const of = (path: Path): Attributes => path.set.attributes
   if (left.length === 0) return undefined
   keepLeast(({ from }) => (from?.peerType === 'ebgp' ? 0 : 1))
+  keepLeast(({ cost = 0 }) => cost)
   keepLeast(path => of(path).originatorId ?? path.from?.routerId ?? 0)
   keepLeast(path => of(path).clusterList?.length ?? 0)
   keepLeast(({ from }) =>
@@ -192,7 +197,7 @@ export function chooseUsed(paths: readonly Path[], rule: Multipath | undefined):
     const text = nextHopOf(set)
     return isLinkLocal(text) ? `${text}%${from?.interface}` : text
   }
-  let others = undecided(paths).filter(path => path !== best)
+  let others = undecided(paths).filter(path => path !== best && path.cost === best.cost)
   if (rule.of !== 'merge') others = others.filter(path => kind(path) === kind(best))
   if (rule.of === 'ebgp' || rule.of === 'ibgp') others = others.filter(path => kind(path) === rule.of)
   if (rule.asPath === 'same') {

@@ -2,7 +2,7 @@
 
 import type { PeerConfig, SpeakerConfig } from '../../../bgp/config.ts'
 import type { AddressFamily } from '../../../bgp/family.ts'
-import type { RouteSink, SelectedRoute } from '../../../bgp/port.ts'
+import type { NextHopState, NextHops, RouteSink, SelectedRoute } from '../../../bgp/port.ts'
 import { Rib } from '../../../bgp/rib/rib.ts'
 import type { RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibEvent, RibPeer } from '../../../bgp/rib/types.ts'
@@ -144,6 +144,39 @@ export class HeldRoutes implements RouteSink {
   }
 }
 
+/** Next hops of which the test says what is known; it refuses what the port says that nobody does. */
+export class ToldHops implements NextHops {
+  readonly wanted = new Set<string>()
+  /** Answered at once when it is wanted. */
+  readonly known = new Map<string, NextHopState>()
+  #listen: Parameters<NextHops['onChange']>[0] = () => undefined
+
+  want(nextHop: string, link: string | undefined): NextHopState | undefined {
+    const key = `${nextHop}${link === undefined ? '' : `%${link}`}`
+    if (this.wanted.has(key)) throw new Error(`${key} is wanted twice`)
+    this.wanted.add(key)
+    return this.known.get(key)
+  }
+
+  release(nextHop: string, link: string | undefined): void {
+    const key = `${nextHop}${link === undefined ? '' : `%${link}`}`
+    if (!this.wanted.delete(key)) throw new Error(`${key} was not wanted`)
+  }
+
+  onChange(listen: Parameters<NextHops['onChange']>[0]): void {
+    this.#listen = listen
+  }
+
+  /** What is known of a next hop from now on; `cost` undefined: it cannot be reached. */
+  tell(key: string, cost: number | undefined): void {
+    const state: NextHopState =
+      cost === undefined ? { reachable: false, why: 'no route' } : { reachable: true, cost, over: '10.0.0.0/8' }
+    this.known.set(key, state)
+    const [nextHop, link] = key.split('%')
+    if (this.wanted.has(key)) this.#listen(nextHop!, link, state)
+  }
+}
+
 /** A RIB with its surroundings; `down` holds what each peer holds. */
 export class World {
   readonly clock = new ManualClock()
@@ -153,9 +186,12 @@ export class World {
   readonly down = new Map<string, Downstream>()
   readonly rib: Rib
 
-  constructor(config: Partial<SpeakerConfig> = {}, backlogOctets?: number) {
+  constructor(
+    config: Partial<SpeakerConfig> = {},
+    { backlogOctets, nextHops }: { backlogOctets?: number; nextHops?: NextHops } = {},
+  ) {
     const speaker = { asn: OUR_AS, routerId: '10.0.0.254', ...config }
-    this.rib = new Rib(speaker, { sink: this.sink, clock: this.clock, log: silentLog, backlogOctets })
+    this.rib = new Rib(speaker, { sink: this.sink, nextHops, clock: this.clock, log: silentLog, backlogOctets })
     this.rib.onEvent(event => this.events.push(event))
   }
 

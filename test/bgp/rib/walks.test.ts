@@ -11,7 +11,7 @@ import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY } from '../../../bgp/wire/iana.ts'
 import { addressBytes, ipv4Number } from '../../../lib/ip.ts'
 import { describe, NaiveRib, nextHopOf } from './naive.ts'
-import { aPeer, OUR_AS, someAttributes, World } from './sessions.ts'
+import { aPeer, OUR_AS, someAttributes, ToldHops, World } from './sessions.ts'
 
 const PREFIXES = ['10.1.0.0/16', '10.2.3.0/24', '0.0.0.0/0', '203.0.113.7/32', '2001:db8:a::/48', '::/0']
 
@@ -86,6 +86,7 @@ type Step =
   | { do: 'drain'; on: boolean }
   | { do: 'work'; limit: number }
   | { do: 'multipath'; rule: Multipath | undefined }
+  | { do: 'hop'; hop: string; cost: number | undefined }
 
 const peer = fc.nat(PEERS.length - 1)
 const prefixes = fc.subarray(PREFIXES, { minLength: 1 })
@@ -125,7 +126,17 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ do: fc.constant('drain' as const), on: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('work' as const), limit: fc.nat(4) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('multipath' as const), rule: multipath }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      do: fc.constant('hop' as const),
+      hop: fc.constantFrom(...PEERS.map(({ remoteAddress }) => remoteAddress), '2001:db8::1'),
+      cost: fc.constantFrom(undefined, 0, 0, 5, 7),
+    }),
+  },
 )
+
+const aWalk = fc.array(step, { maxLength: 60, size: 'max' })
 
 /** Both RIBs, walked in step. */
 class Pair {
@@ -133,8 +144,13 @@ class Pair {
   readonly naive = new NaiveRib({ asn: OUR_AS, routerId: '10.0.0.254' })
   readonly up = new Set<RibPeer>()
 
-  constructor(backlogOctets: number) {
-    this.world = new World({}, backlogOctets)
+  readonly #hops: ToldHops | undefined
+  readonly #costs = new Map<string, number>()
+
+  constructor(backlogOctets: number, tracks: boolean) {
+    this.#hops = tracks ? new ToldHops() : undefined
+    this.world = new World({}, { backlogOctets, nextHops: this.#hops })
+    if (tracks) this.naive.costs = this.#costs
   }
 
   take(s: Step): void {
@@ -146,6 +162,10 @@ class Pair {
     } else if (s.do === 'drain') {
       world.rib.setDraining(s.on)
       naive.draining = s.on
+    } else if (s.do === 'hop') {
+      this.#hops?.tell(s.hop, s.cost)
+      if (s.cost === undefined) this.#costs.delete(s.hop)
+      else this.#costs.set(s.hop, s.cost)
     } else if (s.do === 'network') {
       if (s.on) world.rib.announce({ prefix: s.prefix, med: s.med })
       else world.rib.withdraw(s.prefix)
@@ -154,7 +174,7 @@ class Pair {
     } else this.#withPeer(PEERS[s.peer]!, s)
   }
 
-  #withPeer(peer: RibPeer, s: Exclude<Step, { do: 'work' | 'network' | 'multipath' | 'drain' }>): void {
+  #withPeer(peer: RibPeer, s: Exclude<Step, { do: 'work' | 'network' | 'multipath' | 'drain' | 'hop' }>): void {
     const { world, naive } = this
     if (s.do === 'flap' && this.up.has(peer)) {
       this.up.delete(peer)
@@ -241,6 +261,7 @@ class Pair {
     for (const peer of this.up) this.world.lost(peer)
     this.world.settle()
     const { sets, prefixes, paths } = this.world.rib.sizes()
+    if (this.#hops !== undefined && this.#hops.wanted.size > 0) throw new Error(`wanted: ${[...this.#hops.wanted]}`)
     if (sets + prefixes + paths > 0) throw new Error(`left: ${sets} sets, ${prefixes} prefixes, ${paths} paths`)
   }
 }
@@ -258,8 +279,8 @@ function same(what: string, got: ReadonlyMap<string, unknown>, want: ReadonlyMap
 test('after any random walk every peer and the sink hold what the simple RIB says, and nothing leaks', t => {
   const runs = Number(process.env['MARGAY_RUNS'] ?? 300)
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 60, size: 'max' }), fc.constantFrom(1, 4 << 20), (steps, backlog) => {
-      const pair = new Pair(backlog)
+    fc.property(aWalk, fc.constantFrom(1, 4 << 20), fc.boolean(), (steps, backlog, tracks) => {
+      const pair = new Pair(backlog, tracks)
       for (const [i, s] of steps.entries()) {
         pair.take(s)
         if (i % 16 === 15) pair.compare()

@@ -1,0 +1,76 @@
+// Which paths of one address family can be used as far as their next hops go, and the walk that finds those with a next hop that
+// changed: in parts, one walk over all paths for all next hops that changed before it began.
+import type { NextHopState } from '../port.ts'
+import type { PeerFacts } from './decision.ts'
+import type { NextHopStates } from './next-hops.ts'
+import type { PathTable } from './store/path-table.ts'
+
+/** So many paths are looked at in the time of a decision. */
+const LOOKS = 64
+
+export class PathReach {
+  readonly #paths: PathTable
+  readonly #peers: Pick<PeerFacts, 'tracked'>
+  readonly #nextHops: NextHopStates | undefined
+  /** Next hops, by number, that the walk looks for from slot `#at` on. */
+  #moving = new Set<number>()
+  #at = 0
+  /** Those that the next walk looks for. */
+  #moved = new Set<number>()
+
+  /** `nextHops` absent: all next hops can be reached. */
+  constructor(paths: PathTable, peers: Pick<PeerFacts, 'tracked'>, nextHops: NextHopStates | undefined) {
+    this.#paths = paths
+    this.#peers = peers
+    this.#nextHops = nextHops
+  }
+
+  /** The set that a path can be used with; 0: none, as it is not accepted or its next hop cannot be reached. */
+  usable(slot: number): number {
+    const set = this.#paths.accepted(slot)
+    const nextHops = this.#nextHops
+    if (nextHops === undefined || set === 0 || this.#peers.tracked[this.#paths.peer(slot)] === 0) return set
+    return Number.isFinite(nextHops.cost(set)) ? set : 0
+  }
+
+  /** Has the next hop of a path looked up from now on, so that the answer may be there when its prefix is decided. Its number; 0: it is not tracked. */
+  ask(slot: number): number {
+    const nextHops = this.#nextHops
+    if (nextHops === undefined || this.#peers.tracked[this.#paths.peer(slot)] === 0) return 0
+    const set = this.#paths.accepted(slot)
+    return set === 0 ? 0 : nextHops.hop(set)
+  }
+
+  /** For people: what is known of the next hop of a path; undefined: it is not tracked. */
+  state(slot: number): NextHopState | undefined {
+    const hop = this.ask(slot)
+    return hop === 0 ? undefined : this.#nextHops?.state(hop)
+  }
+
+  /** Whether next hops changed whose paths are not all found. */
+  get waiting(): boolean {
+    return this.#moving.size + this.#moved.size > 0
+  }
+
+  /** A next hop changed. */
+  changed(hop: number): void {
+    this.#moved.add(hop)
+  }
+
+  /** Looks for the time of `limit` decisions, and calls `found` with each path whose next hop changed. Returns the time that it took. */
+  find(limit: number, found: (slot: number) => void): number {
+    if (this.#moving.size === 0) {
+      if (this.#moved.size === 0) return 0
+      this.#moving = this.#moved
+      this.#moved = new Set()
+      this.#at = 0
+    }
+    const paths = this.#paths
+    const from = this.#at
+    const end = Math.min(paths.end, from + Math.max(1, limit) * LOOKS)
+    for (let slot = from; slot < end; slot++) if (paths.holds(slot) && this.#moving.has(this.ask(slot))) found(slot)
+    this.#at = end
+    if (end >= paths.end) this.#moving = new Set()
+    return Math.ceil((end - from) / LOOKS)
+  }
+}
