@@ -57,6 +57,10 @@ export class ClusterFeed {
       this.#peers?.password(secret, password)
       changed()
     })
+    view.onChange('BGPFilter', ({ key, after }) => {
+      this.#peers?.filter(key, after)
+      changed()
+    })
     view.onChange('IPPool', () => this.#wait('pools'))
     view.onChange('BGPConfiguration', ({ key, after }) => {
       const node = nodeOfConfiguration(key)
@@ -93,6 +97,7 @@ export class ClusterFeed {
     }
     const peers = new Peers({ nodeName, ...own, ...this.#bgp() })
     for (const [name, facts] of this.#nodes) peers.node(name, facts)
+    for (const object of view.all('BGPFilter')) peers.filter(object.metadata.name, object)
     for (const object of view.all('BGPPeer')) peers.bgpPeer(object.metadata.name, object)
     for (const { metadata, spec } of view.all('BGPConfiguration')) {
       const node = nodeOfConfiguration(metadata.name)

@@ -12,6 +12,7 @@ const WATCHED = [
   'IPPool',
   'BGPConfiguration',
   'BGPPeer',
+  'BGPFilter',
   'FelixConfiguration',
   'IPAMConfiguration',
   'IPReservation',
@@ -59,9 +60,15 @@ export class ClusterView {
     for (const cache of this.#followed) this.#cancels.push(cache.onState(listen))
   }
 
-  /** Whether every kind was seen whole (at the server, or while it is away in the last run). */
+  /** Whether every kind that matters was seen whole (at the server, or while it is away in the last run). */
   get synced(): boolean {
-    return this.#followed.every(({ synced }) => synced)
+    // none on disk: the last run was of a version that did not read them
+    const needed = this.#usesFilters() ? this.#followed : this.#followed.toSpliced(WATCHED.indexOf('BGPFilter'), 1)
+    return needed.every(({ synced }) => synced)
+  }
+
+  #usesFilters(): boolean {
+    return this.all('BGPPeer').some(({ spec: { filters = [] } }) => filters.length > 0)
   }
 
   /** Whether every watch of these kinds is connected to a server right now. */

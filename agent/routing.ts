@@ -316,8 +316,9 @@ export class Routing {
 
   #inEffect(key: string, session: Session): PeerConfig {
     const timers = { mostIdleHoldSeconds: MOST_IDLE_HOLD_SECONDS, ...session.timers }
-    const outside = session.group === PEER_GROUP.outside && { import: outsideImport(this.#trust) }
-    return { ...session, name: key, timers, ...outside }
+    const { importFilters, ...config } = session
+    const outside = session.group === PEER_GROUP.outside && { import: outsideImport(this.#trust, importFilters) }
+    return { ...config, name: key, timers, ...outside }
   }
 
   /** A closed speaker withdraws nothing: what it had selected stays until the next one had time to select it again. */

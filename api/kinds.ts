@@ -59,7 +59,7 @@ const V3 = GROUP_VERSIONS.v3
 const V1 = { group: '', version: 'v1' } as const
 /** Kinds that neither Calico nor Kubernetes has. */
 const OWN = { group: 'margay.io', version: 'v1' } as const
-/** Policies, and what they name: read by their parts, since a part that makes no sense must close what it says, never open it. */
+/** Policies and filters, and what they name: read by their parts, since a part that makes no sense must close what it says, never open it. */
 const POLICY = { ...V3, schema: calico.anyPolicy } as const
 /** A kind that nothing here acts on yet. */
 const UNREAD = { ...V3, schema: calico.anySpec } as const
@@ -252,7 +252,7 @@ export const kinds = {
     printed: [['ID', '.spec.handleID', 'string']],
   },
   BGPFilter: {
-    ...UNREAD,
+    ...POLICY,
     plural: 'bgpfilters',
     singular: 'bgpfilter',
     shortNames: [],

@@ -47,11 +47,6 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'nothing: a session that should have a password must not come up without it',
   },
   {
-    ...{ kind: 'BGPPeer', field: 'filters', effect: 'closed' },
-    instead: 'the peer gets no session',
-    comesWith: 'BGPFilter',
-  },
-  {
     ...{ kind: 'FelixConfiguration', field: 'interfacePrefix', effect: 'ignored' },
     instead: "the pods' interfaces are called cali followed by 11 hex digits",
     comesWith: 'nothing yet',
@@ -165,11 +160,6 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: "nothing: Node's inspector does it",
   },
   ...policyRows(),
-  {
-    ...{ kind: 'BGPFilter', field: '*', effect: 'ignored' },
-    instead: 'a BGPPeer with `filters` gets no session',
-    comesWith: 'BGPFilter',
-  },
   {
     ...{ kind: 'IPAMHandle', field: '*', effect: 'ignored' },
     instead: 'the handle of an address stands in its IPAMBlock',

@@ -34,6 +34,7 @@ export function ribPeerOf(
     localAddress,
     remoteAddress,
     interface: zone,
+    leadsOut: shared ? link : undefined,
     nextHops: {
       ipv4: global('ipv4'),
       ipv6: mapped ?? global('ipv6'),

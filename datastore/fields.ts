@@ -104,6 +104,7 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
   StagedNetworkPolicy: SPEC_ALONE,
   StagedGlobalNetworkPolicy: SPEC_ALONE,
   Tier: SPEC_ALONE,
+  BGPFilter: SPEC_ALONE,
 }
 
 /** Kinds that a server may be without: a CRD that nobody applied, a group of Kubernetes that margay-api lacks, an older Calico's resources. */
@@ -117,6 +118,7 @@ export const MAY_BE_ABSENT: ReadonlySet<Kind> = new Set<Kind>([
     'Tier',
   ] as const),
   ...(['StagedNetworkPolicy', 'StagedGlobalNetworkPolicy', 'StagedKubernetesNetworkPolicy'] as const),
+  'BGPFilter',
 ])
 
 /** The fields of a kind that a cache keeps. Never the resourceVersion, which changes with every heartbeat. */

@@ -47,6 +47,7 @@ export const RIGHTS = {
     of('IPAMConfiguration', READ),
     of('BGPConfiguration', READ),
     of('BGPPeer', READ),
+    of('BGPFilter', READ),
     of('FelixConfiguration', READ),
     of('ClusterInformation', READ),
     of('CalicoNodeStatus', READ),

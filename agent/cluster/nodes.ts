@@ -213,3 +213,8 @@ function unreadableAnnotations(name: string, all: readonly Unreadable[]): Condit
 function short(text: string): string {
   return text.length > 100 ? `${text.slice(0, 100)}…` : text
 }
+
+/** Of a node, without those of its tunnels. */
+export function addressesOf(facts: NodeFacts | undefined): string[] {
+  return [facts?.address, facts?.ipv6Address].filter(address => address !== undefined)
+}

@@ -9,11 +9,21 @@ import { BGP_PORT } from '../../bgp/config.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import { type AskedBfd, badBfd } from './bfd.ts'
 import { closedCause } from './fields.ts'
-import type { NodeFacts } from './nodes.ts'
+import { type FilterRules, Filters } from './filters.ts'
+import { addressesOf, type NodeFacts } from './nodes.ts'
 import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
 import { badAddress, NO_AS_NUMBER, nodeConditions, noPeers, sharesFamily } from './peer-conditions.ts'
-import { type PeerChange, RANK, type SessionRequest, SessionRequests } from './session-requests.ts'
 import {
+  type Guard,
+  guarded,
+  originOf,
+  type PeerChange,
+  RANK,
+  type SessionRequest,
+  SessionRequests,
+} from './session-requests.ts'
+import {
+  type Asked,
   type FarEnd,
   meshSession,
   namedBack,
@@ -35,15 +45,14 @@ export type PeersOf = {
 }
 
 type BgpPeer = Resource<'BGPPeer'>
-/** `target`: the address that it names. `secret`: where its password is, where it names one. */
+/** `target`: the address that it names. `closed`: why it must have no session. `secret`: where its password is, where it names one. */
 type KnownPeer = {
   object: BgpPeer
   closed: ConditionCause | undefined
   target: string | undefined
   secret: SecretKey | undefined
+  filters: FilterRules | undefined
 }
-/** What a session must have, or why there is none. */
-type Guard = { password?: string; closed?: ConditionCause; isPending?: true }
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
 
@@ -52,6 +61,7 @@ export class Peers {
   /** The ports of nodes that do not listen on that of the cluster. */
   readonly #listenPorts = new Map<string, number>()
   readonly #bgpPeers = new Map<string, KnownPeer>()
+  readonly #filters = new Filters()
   /** The nodes that have each address. */
   readonly #nodesAt = new Map<string, Set<string>>()
   #of: PeersOf
@@ -66,7 +76,7 @@ export class Peers {
 
   constructor(of: PeersOf) {
     this.#of = of
-    this.#meshClosed = meshClosed(of.config)
+    this.#meshClosed = closedCause('BGPConfiguration', { metadata: { name: 'default' }, spec: of.config })
   }
 
   /** This node's AS number: its own, or the cluster's. */
@@ -84,7 +94,7 @@ export class Peers {
     const of = { ...this.#of, ...change }
     if (isDeepStrictEqual(of, this.#of)) return
     this.#of = of
-    this.#meshClosed = meshClosed(of.config)
+    this.#meshClosed = closedCause('BGPConfiguration', { metadata: { name: 'default' }, spec: of.config })
     this.#all()
   }
 
@@ -125,9 +135,19 @@ export class Peers {
       const { peerSelector, peerIP = '' } = object.spec
       const target = peerSelector === undefined ? parseSocketAddress(peerIP, BGP_PORT)?.address : undefined
       const secret = passwordOf(object.spec.password)
-      this.#bgpPeers.set(name, { object, closed: closedCause('BGPPeer', object), target, secret })
+      this.#bgpPeers.set(name, { object, target, secret, ...this.#guards(object) })
     }
     this.#bgpPeer(name)
+  }
+
+  /** A BGPFilter changed, appeared, or went: the BGPPeers that name it follow. */
+  filter(name: string, object: Resource<'BGPFilter'> | undefined): void {
+    this.#filters.set(name, object)
+    for (const [peerName, known] of this.#bgpPeers) {
+      if (known.object.spec.filters?.includes(name) !== true) continue
+      Object.assign(known, this.#guards(known.object))
+      this.#bgpPeer(peerName)
+    }
   }
 
   /** What is known of a password; undefined: it is being read, and nothing that needs it comes up. */
@@ -139,6 +159,11 @@ export class Peers {
     for (const [name, known] of this.#bgpPeers) if (sameKey(known.secret, secret)) this.#bgpPeer(name)
     if (!sameKey(this.#meshSecret, secret)) return
     for (const facts of this.#nodes.values()) this.#mesh(facts.name, facts)
+  }
+
+  #guards(object: BgpPeer): Pick<KnownPeer, 'closed' | 'filters'> {
+    const { filters, closed } = this.#filters.of(object.spec.filters ?? [])
+    return { filters, closed: closedCause('BGPPeer', object) ?? closed }
   }
 
   /** The passwords that sessions of this node need. */
@@ -217,21 +242,17 @@ export class Peers {
     this.#problems.delete(name)
     this.#requests.set(by, undefined)
     if (known === undefined || known.object.spec.peerSelector !== undefined) return
-    const { object } = known
-    const rank = this.#rankAt(object, this.#of.nodeName)
+    const rank = this.#rankAt(known.object, this.#of.nodeName)
     if (rank === undefined) return
-    const named = this.#namedPeer(object, originOf(rank))
+    const named = this.#namedPeer({ ...known.object, filters: known.filters }, originOf(rank))
     if (named === undefined) return
     if ('reason' in named) this.#problems.set(name, broken('PeersConfigured', { ...named, object: by }))
     else this.#requests.set(by, guarded({ rank, by, origin: originOf(rank), ...named }, this.#guardOf(known)))
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
-  #namedPeer(
-    { metadata, spec }: BgpPeer,
-    origin: PeerOrigin,
-  ): Pick<SessionRequest, 'peer' | 'isMain'> | ConditionCause | undefined {
-    const { peerIP = '' } = spec
+  #namedPeer(asked: Asked, origin: PeerOrigin): Pick<SessionRequest, 'peer' | 'isMain'> | ConditionCause | undefined {
+    const { peerIP = '', asNumber, reversePeering } = asked.spec
     const { address } = parseSocketAddress(peerIP, BGP_PORT) ?? {}
     if (address === undefined) return badAddress(peerIP)
     if ([this.#of.address, this.#of.ipv6Address].includes(address)) return undefined
@@ -239,12 +260,12 @@ export class Peers {
     // without a port it is that at which the machine listens: a node's own, which may be another one than BGP's
     const mainPort = node === undefined ? BGP_PORT : this.#portOf(node.name)
     const { port } = parseSocketAddress(peerIP, mainPort)!
-    const asn = spec.asNumber ?? (node && this.#asnOf(node))
+    const asn = asNumber ?? (node && this.#asnOf(node))
     if (asn === undefined) return NO_AS_NUMBER
     const isMain = port === mainPort
-    const comesBack = node !== undefined && isMain && asn === this.#asnOf(node) && spec.reversePeering !== 'Manual'
+    const comesBack = node !== undefined && isMain && asn === this.#asnOf(node) && reversePeering !== 'Manual'
     const far = { address, port, asn, clusterId: node?.clusterId, isNode: node !== undefined, comesBack }
-    return { peer: namedSession(origin, this.#ownEnd(), far, { metadata, spec }), isMain }
+    return { peer: namedSession(origin, this.#ownEnd(), far, asked), isMain }
   }
 
   /** Works out the sessions that a BGPPeer asks for with one node that it selects, or that is for it where it selects or names this one. */
@@ -254,26 +275,24 @@ export class Peers {
     const far = this.#nodes.get(nodeName)
     for (const family of FAMILIES) {
       const address = known === undefined || far === undefined ? undefined : this.#farAddress(far, family)
-      const asked = address === undefined ? undefined : this.#between(known!.object, far!, address)
+      const asked = address === undefined ? undefined : this.#between(known!, far!, address)
       const request = asked && guarded({ ...asked, by, far, isMain: true }, this.#guardOf(known!))
       this.#requests.set(by, request, `for Node ${nodeName} ${family}`)
     }
   }
 
   #between(
-    object: BgpPeer,
+    { object, filters }: KnownPeer,
     far: NodeFacts,
     address: string,
   ): Pick<SessionRequest, 'rank' | 'origin' | 'peer' | 'isReverse'> | undefined {
-    const [own, end] = [this.#ownEnd(), this.#farEnd(far, address)]
+    const [own, end, asked] = [this.#ownEnd(), this.#farEnd(far, address), { ...object, filters }]
     if (object.spec.peerSelector !== undefined) {
       const { rank, origin } = this.#selects(object, far) ?? {}
-      return rank === undefined
-        ? undefined
-        : { rank, origin: origin!, peer: selectedSession(origin!, own, end, object) }
+      return rank === undefined ? undefined : { rank, origin: origin!, peer: selectedSession(origin!, own, end, asked) }
     }
     const rank = this.#namesThis(object, familyOf(address)) ? this.#rankAt(object, far.name) : undefined
-    return rank === undefined ? undefined : { rank, origin: 'node', isReverse: true, peer: namedBack(own, end, object) }
+    return rank === undefined ? undefined : { rank, origin: 'node', isReverse: true, peer: namedBack(own, end, asked) }
   }
 
   /** Whether a BGPPeer names this node as what it is to its peers: the nodes that it is for then have sessions with this one. */
@@ -378,22 +397,4 @@ export class Peers {
     if (!others) return []
     return [broken('PeersConfigured', { ...noPeers(this.clusterId), object: { kind: 'Node', name: nodeName } })]
   }
-}
-
-function guarded(request: Omit<SessionRequest, 'closed'>, { password, closed, isPending }: Guard): SessionRequest {
-  const peer = password === undefined ? request.peer : { ...request.peer, password }
-  return { ...request, peer, closed: closed !== undefined, ...(isPending && { isPending }) }
-}
-
-function meshClosed(spec: PeersOf['config']): ConditionCause | undefined {
-  return closedCause('BGPConfiguration', { metadata: { name: 'default' }, spec })
-}
-
-function addressesOf(facts: NodeFacts | undefined): string[] {
-  return [facts?.address, facts?.ipv6Address].filter(address => address !== undefined)
-}
-
-function originOf(rank: number): PeerOrigin {
-  if (rank === RANK.mesh) return 'mesh'
-  return rank === RANK.global ? 'global' : 'node'
 }

@@ -1,7 +1,7 @@
 // What objects ask for of this node's sessions, and who has each. Pure. A session is known by the address and the port at its far
 // end, and keeps that key whoever asks for it: what it is called, and by which object, changes without an end of it.
 import { isDeepStrictEqual } from 'node:util'
-import { type Condition, formatRef, type ObjectRef } from '../../api/status.ts'
+import { type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
 import type { NodeFacts } from './nodes.ts'
 import { clash } from './peer-conditions.ts'
 import type { PeerOrigin, Session } from './sessions.ts'
@@ -31,6 +31,9 @@ export type PeerChange = { key: string; peer?: Session; origin?: PeerOrigin }
 
 /** A BGPPeer for one node beats one for a group of nodes, which beats one for all; any of them beats the mesh. */
 export const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
+
+/** What a session must have, or why there is none. */
+export type Guard = { password?: string; closed?: ConditionCause; isPending?: true }
 
 type Wanted = { peer: Session; origin: PeerOrigin }
 
@@ -157,4 +160,19 @@ function byRank(a: SessionRequest, b: SessionRequest): number {
     return by.kind === 'Node' ? node : `${formatRef(by)} ${node}`
   }
   return a.rank - b.rank || Number(a.isReverse ?? false) - Number(b.isReverse ?? false) || (key(a) < key(b) ? -1 : 1)
+}
+
+/** What an object asks for, with what its session must have. */
+export function guarded(
+  request: Omit<SessionRequest, 'closed'>,
+  { password, closed, isPending }: Guard,
+): SessionRequest {
+  const peer = password === undefined ? request.peer : { ...request.peer, password }
+  return { ...request, peer, closed: closed !== undefined, ...(isPending && { isPending }) }
+}
+
+/** Where the session of an object of this rank comes from. */
+export function originOf(rank: number): PeerOrigin {
+  if (rank === RANK.mesh) return 'mesh'
+  return rank === RANK.global ? 'global' : 'node'
 }

@@ -4,15 +4,26 @@ import { durationSeconds } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
 import { FAMILIES, unicastFamily } from '../../bgp/family.ts'
+import type { PolicyRule } from '../../bgp/policy.ts'
 import { familyOf } from '../../lib/ip.ts'
 import { type AskedBfd, askedBfd } from './bfd.ts'
+import type { FilterRules } from './filters.ts'
 import type { BgpSettings } from './settings.ts'
 import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
 
 /** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
 export type PeerOrigin = 'mesh' | 'node' | 'global'
 
-export type Session = PeerConfig & { name: string; address: string; port: number }
+/** `importFilters`: of an outside peer the rules that come after what belongs to nodes, and before the default (trust.ts). */
+export type Session = PeerConfig & {
+  name: string
+  address: string
+  port: number
+  importFilters?: readonly PolicyRule[]
+}
+
+/** What a BGPPeer asks for, with the rules of its filters. */
+export type Asked = Resource<'BGPPeer'> & { filters?: FilterRules }
 
 /** This node as the end of a session. */
 export type SessionEnd = {
@@ -46,11 +57,11 @@ export function meshSession(
 }
 
 /** A session with another node that a BGPPeer selects. Both ends dial. */
-export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, object: BgpPeer): Session {
+export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, object: Asked): Session {
   const { spec } = object
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
   const session = nodeSession(origin, mine, far, spec.maxRestartTime)
-  return { ...session, ...options(object, mine.asn, far) }
+  return { ...session, ...options(object, mine.asn, far), ...filtered(object.filters) }
 }
 
 /**
@@ -61,23 +72,27 @@ export function namedSession(
   origin: PeerOrigin,
   own: SessionEnd,
   { isNode, comesBack, ...far }: FarEnd & { isNode: boolean; comesBack: boolean },
-  object: BgpPeer,
+  object: Asked,
 ): Session {
   const { spec } = object
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
   if (!isNode)
-    return outside({ ...base(origin, mine, far, spec.maxRestartTime, false), ...options(object, mine.asn, far) }, own)
+    return outside(
+      { ...base(origin, mine, far, spec.maxRestartTime, false), ...options(object, mine.asn, far) },
+      own,
+      object.filters,
+    )
   const session = nodeSession(origin, mine, far, spec.maxRestartTime)
   // Calico's rule: a node that all others name waits for those of them with smaller addresses
   const passive = origin === 'global' && comesBack && waits(session)
-  return { ...session, passive, ...options(object, mine.asn, far) }
+  return { ...session, passive, ...options(object, mine.asn, far), ...filtered(object.filters) }
 }
 
 /** The same session at the node whose address the BGPPeer names. */
-export function namedBack(own: SessionEnd, far: FarEnd, { metadata, spec }: BgpPeer): Session {
+export function namedBack(own: SessionEnd, far: FarEnd, { metadata, spec, filters }: Asked): Session {
   const { localASNumber: asn = far.asn, ...others } = spec
   const session = nodeSession('node', own, { ...far, asn }, spec.maxRestartTime)
-  return { ...session, ...options({ metadata, spec: others }, own.asn, { ...far, asn }) }
+  return { ...session, ...options({ metadata, spec: others }, own.asn, { ...far, asn }), ...filtered(filters) }
 }
 
 function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Session {
@@ -98,12 +113,24 @@ function overIpv4(address: string): Pick<PeerConfig, 'families' | 'mappedNextHop
   return familyOf(address) === 'ipv4' ? { families: FAMILIES, mappedNextHop: true } : undefined
 }
 
-function outside(session: Session, { clusterId }: SessionEnd): Session {
+/** Between nodes everything passes that no filter stops. */
+function filtered(filters: FilterRules | undefined): Pick<PeerConfig, 'import' | 'export'> | undefined {
+  if (filters === undefined) return undefined
+  const withDefault = (rules: readonly PolicyRule[]) =>
+    rules.length === 0 ? 'accept' : [...rules, { action: 'accept' as const, note: 'no filter decides' }]
+  return { import: withDefault(filters.import), export: withDefault(filters.export) }
+}
+
+function outside(session: Session, { clusterId }: SessionEnd, filters: FilterRules | undefined): Session {
   return {
     ...session,
     group: PEER_GROUP.outside,
     import: 'reject',
-    export: outsideExport({ forCluster: clusterId !== undefined || session.nextHop === 'keep' }),
+    ...(filters !== undefined && filters.import.length > 0 && { importFilters: filters.import }),
+    export: outsideExport({
+      forCluster: clusterId !== undefined || session.nextHop === 'keep',
+      filters: filters?.export ?? [],
+    }),
     prefixLimit: OUTSIDE_LIMIT,
     // it gets the routes of the clients, and theirs alone; those of other outside peers are not reflected to it
     reflectorClient: false,

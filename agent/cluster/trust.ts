@@ -1,9 +1,11 @@
 // What a node takes from BGP peers that are no nodes of the cluster, and what it tells them. Pure.
+// First on the way in: what belongs to this node is refused, whatever a filter says. Then the BGPFilters of the BGPPeer in their order,
+// of which one that accepts may let in what lies outside the pools; then the default, as follows.
 // In: prefixes inside the IPPools that are exchanged over BGP; never what belongs to this node, and so no default route and
 // no connected network; never a block of another node or a part of one. A prefix that holds blocks is taken: blocks are longer.
 // Out: what this node originates; what other nodes originate only where this node is a route reflector or the BGPPeer asks for
-// original next hops; never what an outside peer told this node or another one (no transit). The other nodes are told, and
-// know it by a community.
+// original next hops, or a filter accepts it; never what an outside peer told this node or another one (no transit), whatever a filter
+// says. The other nodes are told, and know it by a community.
 // Hazard: import must decide, not the kernel: what a node's kernel refuses would still be passed on to the other nodes.
 import type { Resource } from '../../api/kinds.ts'
 import { poolsInEffect } from '../../api/pools.ts'
@@ -43,30 +45,43 @@ export function trustedPools(pools: readonly Resource<'IPPool'>[]): string[] {
   return poolsInEffect(pools).flatMap(({ spec }) => (spec.disableBGPExport ? [] : [spec.cidr]))
 }
 
-export function outsideImport({ own, pools }: Trust): PolicyRule[] {
+const MARK = { do: 'add-community', value: TAKEN_FROM_OUTSIDE } as const
+
+/** `filters`: the rules of the peer's BGPFilters. */
+export function outsideImport({ own, pools }: Trust, filters: readonly PolicyRule[] = []): PolicyRule[] {
   const within = (cidr: string): PolicyRule['match'] => ({ operator: 'In', cidr })
   return [
+    ...own.map(cidr => ({ action: 'reject' as const, match: within(cidr), note: `${cidr} belongs to this node` })),
+    ...filters.map(rule =>
+      rule.action === 'reject' ? rule : { ...rule, operations: [...(rule.operations ?? []), MARK] },
+    ),
     // a pool over everything asks for no default route
     ...DEFAULT_ROUTES.map(cidr => ({
       action: 'reject' as const,
       match: { operator: 'Equal' as const, cidr },
       note: 'a default route',
     })),
-    ...own.map(cidr => ({ action: 'reject' as const, match: within(cidr), note: `${cidr} belongs to this node` })),
     ...pools.map(cidr => ({
       action: 'accept' as const,
       match: within(cidr),
-      operations: [{ do: 'add-community' as const, value: TAKEN_FROM_OUTSIDE }],
+      operations: [MARK],
       note: `inside the IPPool ${cidr}`,
     })),
     { action: 'reject', note: 'inside no IPPool that is exchanged over BGP' },
   ]
 }
 
-/** `forCluster`: also what other nodes originate. */
-export function outsideExport({ forCluster }: { forCluster: boolean }): PolicyRule[] {
+/** `forCluster`: also what other nodes originate. `filters`: the rules of the peer's BGPFilters. */
+export function outsideExport({
+  forCluster,
+  filters,
+}: {
+  forCluster: boolean
+  filters: readonly PolicyRule[]
+}): PolicyRule[] {
   return [
     { action: 'reject', communities: [TAKEN_FROM_OUTSIDE], note: 'taken from outside, and nodes give no transit' },
+    ...filters,
     ...(forCluster
       ? [{ action: 'accept' as const, group: PEER_GROUP.cluster, note: 'from a node of the cluster' }]
       : []),

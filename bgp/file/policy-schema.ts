@@ -48,6 +48,7 @@ const operation = z.discriminatedUnion(
 const rule = z
   .strictObject({
     action: z.enum(['accept', 'reject'], 'write accept or reject'),
+    family: z.enum(['ipv4', 'ipv6'], 'write ipv4 or ipv6').optional(),
     match: match.optional(),
     source: z.literal('RemotePeers', 'the only source is RemotePeers').optional(),
     group: label(200).optional(),

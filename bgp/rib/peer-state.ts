@@ -80,7 +80,7 @@ export class RibPeerState {
   }
 }
 
-function sourceOf({ peerType, config, routerId, remoteAddress, interface: leadsOut }: RibPeer): ExportSource {
+function sourceOf({ peerType, config, routerId, remoteAddress, leadsOut }: RibPeer): ExportSource {
   const client = config.reflectorClient ?? false
   const address = parseAddress(remoteAddress) === undefined ? undefined : addressBytes(remoteAddress)
   return { local: false, peerType, client, group: config.group, routerId, address, interface: leadsOut }

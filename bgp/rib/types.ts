@@ -23,6 +23,8 @@ export type RibPeer = {
   remoteAddress: string
   /** Interface of a link-local session. */
   interface?: string
+  /** Interface that is shared with this peer: what rules of a policy know for where its routes lead. Absent: none is. */
+  leadsOut?: string
   /**
    * Our own addresses that this peer can use as next hops. Default: `localAddress` for its family. `linkLocal` is
    * appended to a global IPv6 next hop (RFC 2545 §3): give it only when the peer shares the link.

@@ -1,14 +1,19 @@
 // Routing works on several kinds at once: what is true of all of them, and what one alone can hold back.
 import test from 'ava'
 import { ClusterView } from '../../agent/cluster-view.ts'
-import type { Kind } from '../../api/kinds.ts'
+import type { Kind, Resource } from '../../api/kinds.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import type { Cache } from '../../datastore/kind-cache.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { aNode, aPool } from '../datastore/objects.ts'
+import { aNode, aPool, aResource } from '../datastore/objects.ts'
+
+const FILTERED = aResource('BGPPeer', {
+  metadata: { name: 'a' },
+  spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'] },
+})
 
 type State = { synced: boolean; connected: boolean }
 
@@ -25,17 +30,19 @@ class StateCaches {
     return this.#cache(`Node ${name}`)
   }
 
+  readonly peers: Resource<'BGPPeer'>[] = []
+
   of<K extends Kind>(kind: K): Cache<K> {
-    return this.#cache(kind)
+    return this.#cache(kind, kind === 'BGPPeer' ? this.peers : [])
   }
 
-  #cache<K extends Kind>(name: string): Cache<K> {
+  #cache<K extends Kind>(name: string, objects: readonly object[] = []): Cache<K> {
     const state = this.states.get(name) ?? { synced: false, connected: false }
     this.states.set(name, state)
     return {
       ...{
         get: () => undefined,
-        all: () => [],
+        all: () => objects as readonly Resource<K>[],
         size: 0,
         version: undefined,
         refused: [],
@@ -66,6 +73,7 @@ const turns = async () => {
 for (const what of ['synced', 'connected'] as const)
   test(`the view is ${what} when every kind is, and one kind that is not is enough to tell`, t => {
     const caches = new StateCaches()
+    caches.peers.push(FILTERED)
     const view = new ClusterView(caches, 'n1')
     const states = [...caches.states.values()]
     t.true(states.length > 1)
@@ -78,6 +86,17 @@ for (const what of ['synced', 'connected'] as const)
       state[what] = true
     }
   })
+
+test('filters that nobody asks for keep no agent from starting, as after an upgrade while the API server is away', t => {
+  const caches = new StateCaches()
+  const view = new ClusterView(caches, 'n1')
+  for (const [kind, state] of caches.states) state.synced = kind !== 'BGPFilter'
+  t.true(view.synced)
+  caches.peers.push(FILTERED)
+  t.false(view.synced)
+  caches.states.get('BGPFilter')!.synced = true
+  t.true(view.synced)
+})
 
 async function aCluster() {
   const store = createFakeStore()

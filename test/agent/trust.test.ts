@@ -1,10 +1,11 @@
 // What a node takes from BGP peers outside the cluster, what it passes on to other nodes, and what it tells outside.
 import test, { type ExecutionContext } from 'ava'
 import { meshSession, namedSession } from '../../agent/cluster/sessions.ts'
-import { OUTSIDE_LIMIT, trustedPools } from '../../agent/cluster/trust.ts'
+import { OUTSIDE_LIMIT, outsideExport, trustedPools } from '../../agent/cluster/trust.ts'
 import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
+import type { PolicyRule } from '../../bgp/policy.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { parseCommunity } from '../../bgp/wire/communities.ts'
 import { ManualClock } from '../../lib/clock.ts'
@@ -92,7 +93,17 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
     }
   }
   const held = (address: string) => [...others.get(address)!.held].sort()
-  return { routing, learned, trust, pass, held, speaker: (address: string) => others.get(address)!.speaker }
+  const filter = (importFilters: readonly PolicyRule[], exports: readonly PolicyRule[] = []) => {
+    const [peer] = outside
+    const session = {
+      ...peer!,
+      ...families,
+      importFilters,
+      export: outsideExport({ forCluster: false, filters: exports }),
+    }
+    routing.change([{ key: peer!.address, peer: session, origin: 'global' }])
+  }
+  return { routing, learned, trust, filter, pass, held, speaker: (address: string) => others.get(address)!.speaker }
 }
 
 test('an outside peer hears what this node announces, and nothing of other nodes or of other outside peers', async t => {
@@ -172,6 +183,29 @@ test('a block that this node claims is taken away from whoever announces it from
   trust({ pools: [] })
   await settle(40)
   t.deepEqual([...learned.keys()], ['10.244.2.0/26'])
+})
+
+test('filters that change are applied to the routes that are there, both ways, without an end of the session', async t => {
+  const { routing, learned, held, filter, speaker, trust } = await aCluster(t)
+  for (const prefix of ['10.244.9.0/26', '203.0.113.0/24', '10.244.1.7/32']) speaker(OUTSIDE[0]).announce({ prefix })
+  await settle(40)
+  const sessions = () => routing.peers().map(({ name, state, sinceMs, flaps }) => [name, state, sinceMs, flaps])
+  const before = sessions()
+  const from = () => [...learned.keys()].filter(prefix => prefix !== '10.244.2.0/26').sort()
+  t.deepEqual([from(), held(OUTSIDE[0])], [['10.244.9.0/26'], ['10.244.1.0/26']])
+  filter([{ action: 'accept' }], [{ action: 'accept', group: 'cluster' }, { action: 'reject' }])
+  await settle(40)
+  t.deepEqual([from(), held(OUTSIDE[0])], [['10.244.9.0/26', '203.0.113.0/24'], ['10.244.2.0/26']])
+  t.deepEqual(held(OUTSIDE[1]), ['10.244.1.0/26'], 'no transit')
+  filter([{ action: 'reject', match: { operator: 'In', cidr: '10.244.9.0/24' } }])
+  await settle(40)
+  t.deepEqual([from(), held(OUTSIDE[0])], [[], ['10.244.1.0/26']])
+  trust({ pools: [] })
+  await settle(40)
+  filter([])
+  await settle(40)
+  t.deepEqual(from(), [])
+  t.deepEqual(sessions(), before)
 })
 
 /** A session over IPv4 gives no next hop for IPv6. */

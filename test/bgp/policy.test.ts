@@ -28,6 +28,11 @@ const prefixCases: readonly [Match, prefix: string, holds: boolean][] = [
   [{ operator: 'In', cidr: '10.0.0.0/8', lengths: { min: 16, max: 24 } }, '10.1.1.0/25', false],
   [{ operator: 'NotIn', cidr: '10.0.0.0/8', lengths: { min: 16, max: 24 } }, '10.1.1.0/25', true],
   [{ operator: 'NotIn', cidr: '10.0.0.0/8' }, '11.0.0.0/8', true],
+  [{ operator: 'In', cidr: '10.1.0.0/16', lengths: { min: 8, max: 24 } }, '10.0.0.0/8', true],
+  [{ operator: 'In', cidr: '10.1.0.0/16', lengths: { min: 8, max: 24 } }, '10.0.0.0/12', true],
+  [{ operator: 'In', cidr: '10.1.0.0/16', lengths: { min: 8, max: 24 } }, '11.0.0.0/8', false],
+  [{ operator: 'In', cidr: '10.1.0.0/16', lengths: { min: 8 } }, '10.0.0.0/7', false],
+  [{ operator: 'Equal', cidr: '10.1.0.0/16', lengths: { min: 8 } }, '10.0.0.0/8', false],
   [{ operator: 'In', cidr: '0.0.0.0/0' }, '0.0.0.0/0', true],
   [{ operator: 'In', cidr: '2001:db8::/33' }, '2001:db8:7fff::/48', true],
   [{ operator: 'In', cidr: '2001:db8::/33' }, '2001:db8:8000::/48', false],
@@ -52,6 +57,31 @@ test('source, peer type and interface are compared as they are', t => {
   t.false(matches({ interface: 'eth0' }, route('10.0.0.0/8')))
 })
 
+test('a rule of one family matches no route of the other, whatever else it says', t => {
+  t.true(matches({ family: 'ipv4' }, route('10.0.0.0/8')))
+  t.false(matches({ family: 'ipv4' }, route('2001:db8::/32')))
+  t.true(matches({ family: 'ipv6' }, route('2001:db8::/32')))
+  t.false(matches({ family: 'ipv6' }, route('10.0.0.0/8')))
+  t.true(new Policy([{ action: 'accept', family: 'ipv4' }], { external: true }).dependsOnPrefix)
+})
+
+const PATTERNS: readonly [pattern: string, yes: readonly string[], no: readonly string[]][] = [
+  ['eth*', ['eth', 'eth0', 'eth0.5'], ['et', 'xeth0']],
+  ['*.calico', ['vxlan.calico', '.calico'], ['vxlanxcalico', 'vxlan.calico0', 'calico']],
+  ['a*a', ['aa', 'aba'], ['a', 'ab']],
+  ['e*h*0', ['eth0', 'eh0', 'e-h-h-00'], ['e0h', 'he0']],
+  ['*', ['eth0'], []],
+  ['eth.', ['eth.'], ['eth0']],
+]
+
+test('* in the name of an interface stands for any characters, and nothing else does', t => {
+  for (const [pattern, yes, no] of PATTERNS) {
+    for (const name of yes) t.true(matches({ interface: pattern }, route('10.0.0.0/8', { interface: name })), name)
+    for (const name of no) t.false(matches({ interface: pattern }, route('10.0.0.0/8', { interface: name })), name)
+    t.false(matches({ interface: pattern }, route('10.0.0.0/8')))
+  }
+})
+
 test('a route must carry all communities of a rule: standard, well-known and large ones', t => {
   const large = [{ global: 4200000000, local1: 1, local2: 2 }]
   const subject = route('10.0.0.0/8', {}, { communities: [0xfde80064, 0xffffff01], largeCommunities: large })
@@ -73,9 +103,10 @@ test('an AS path prefix is compared across segments and stops at a set', t => {
   t.false(matches({ asPathPrefix: [2] }, subject))
 })
 
-test('the priority of a route is 2147483647 minus its LOCAL_PREF', t => {
+test('the priority of a route is 2147483647 minus its LOCAL_PREF, and one without LOCAL_PREF has none', t => {
   t.true(matches({ priority: 512 }, route('10.0.0.0/8', {}, { localPref: PRIORITY_BASE - 512 })))
-  t.true(matches({ priority: PRIORITY_BASE - 100 }, route('10.0.0.0/8')))
+  t.false(matches({ priority: 513 }, route('10.0.0.0/8', {}, { localPref: PRIORITY_BASE - 512 })))
+  t.false(matches({ priority: PRIORITY_BASE - 100 }, route('10.0.0.0/8')))
 })
 
 test('the first rule that matches decides, and says which it was', t => {

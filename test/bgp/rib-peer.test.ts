@@ -44,6 +44,13 @@ test('the subnet decides, not the number of hops that a session may have', async
   t.is(await nextHopAtThird('10.0.0.1/32'), '10.0.0.1')
 })
 
+test('rules about an interface know that of the subnet shared with the peer, and none of a peer in no subnet', async t => {
+  const by = (name: string) => ({ multihop: 255, import: [{ action: 'accept' as const, interface: name }] })
+  t.is(await nextHopAtThird('10.0.0.0/24', by('eth*')), '10.0.0.2')
+  t.is(await nextHopAtThird('10.0.0.0/24', by('eth1')), undefined)
+  t.is(await nextHopAtThird('10.0.0.1/32', by('*')), undefined)
+})
+
 test('with nextHop self the next hop is our address on a shared subnet, too', async t => {
   t.is(await nextHopAtThird('10.0.0.0/24', { nextHop: 'self' }), '10.0.0.1')
 })

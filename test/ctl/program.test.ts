@@ -64,11 +64,14 @@ test('a BGPPeer with a guard that does not work yet is written, and a warning sa
   const peer = `apiVersion: projectcalico.org/v3
 kind: BGPPeer
 metadata: {name: tor}
-spec: {peerIP: 192.0.2.1, asNumber: 65001, filters: [deny-all]}
+spec: {peerIP: 192.0.2.1, asNumber: 65001, reachableBy: 192.0.2.9}
 `
   const { code, out, err } = await ctl(['apply', '-f', '-'], peer)
   t.like({ code, out }, { code: 0, out: 'bgppeer.projectcalico.org/tor created\n' })
-  t.regex(err, /^margayctl: BGPPeer tor: filters is not supported: the peer gets no session/)
+  t.regex(
+    err,
+    /^margayctl: BGPPeer tor: reachableBy is not supported: nothing in this version acts on it, and the peer gets no session/,
+  )
 })
 
 test('policies and host endpoints are written without a warning', async t => {

@@ -245,6 +245,6 @@ const NO_FAULTS: readonly UpdateFault[] = []
 const NO_PREFIX = new Uint8Array(0)
 
 function subject({ attributes }: RouteAttributes, { peer }: RibPeerState, octets: Uint8Array, length: number) {
-  const { peerType, interface: link, config } = peer
-  return { octets, length, attributes, learned: true, group: config.group, peerType, interface: link }
+  const { peerType, leadsOut, config } = peer
+  return { octets, length, attributes, learned: true, group: config.group, peerType, interface: leadsOut }
 }

@@ -3,6 +3,7 @@
 
 import type { Announced } from '../../../agent/cluster/pools.ts'
 import type { PeerChange } from '../../../agent/cluster/session-requests.ts'
+import type { Session } from '../../../agent/cluster/sessions.ts'
 import { ClusterFeed } from '../../../agent/cluster-feed.ts'
 import type { Watched } from '../../../agent/cluster-view.ts'
 import type { SpeakerIdentity } from '../../../agent/routing.ts'
@@ -10,8 +11,9 @@ import { fromCalicoNode } from '../../../api/calico-node.ts'
 import type { Resource } from '../../../api/kinds.ts'
 import type { Condition } from '../../../api/status.ts'
 import { validate } from '../../../api/validate.ts'
-import { BGP_PORT, type PeerConfig } from '../../../bgp/config.ts'
+import { BGP_PORT } from '../../../bgp/config.ts'
 import { contains, type Family, familyOf } from '../../../lib/ip.ts'
+import { filterDifferences } from './bird-filter.ts'
 
 type CalicoPeer = {
   name: string
@@ -29,13 +31,15 @@ type CalicoPeer = {
   nextHop?: 'self' | 'keep'
   localAs?: string
   allowLocalAs?: string
-  importFilters: readonly unknown[]
-  exportFilters: readonly unknown[]
+  /** Names of `filters`, and what each is called with. */
+  importFilters: readonly (readonly [name: string, argument: string])[]
+  exportFilters: readonly (readonly [name: string, argument: string])[]
 }
 
 /** Of one family. `exported` are statements of BIRD's, `own` its static routes: `blackhole`, or `via` a gateway. */
 type CalicoBird = {
   peers: readonly CalicoPeer[]
+  filters: Readonly<Record<string, readonly string[]>>
   exported: readonly string[]
   own: readonly (readonly [cidr: string, how: string])[]
   confirmed: readonly string[]
@@ -45,7 +49,7 @@ type CalicoBird = {
 }
 
 /** What sessions and announcements are made of. */
-const READ: readonly string[] = ['Node', 'BGPPeer', 'BGPConfiguration', 'IPPool'] satisfies Watched[]
+const READ: readonly string[] = ['Node', 'BGPFilter', 'BGPPeer', 'BGPConfiguration', 'IPPool'] satisfies Watched[]
 
 type Given = { kind: string; metadata: { name: string; labels?: Record<string, unknown> }; spec?: unknown }
 
@@ -72,7 +76,7 @@ export async function differences(scenario: Scenario): Promise<Difference[]> {
     const compared = { localAs: calico.localAs ?? identity.asn, routerId: calico.routerId, port: portOf(calico) }
     found.push(
       ...unlike(family, compared, { localAs: identity.asn, routerId: identity.routerId, port: identity.port }),
-      ...calico.peers.flatMap(peer => peerDifferences(peer, mine, calico.localAs ?? identity.asn)),
+      ...calico.peers.flatMap(peer => peerDifferences(peer, mine, calico.localAs ?? identity.asn, calico.filters)),
       ...mine.flatMap(({ name = '', address, port = BGP_PORT }) => {
         const isCalicos = calico.peers.some(each => each.neighbor === address && (each.port ?? BGP_PORT) === port)
         return isCalicos ? [] : [{ kind: 'more peers', text: name }]
@@ -88,7 +92,12 @@ function portOf({ listen = '' }: CalicoBird): number {
   return Number(/ port (\d+)$/.exec(listen)?.[1] ?? BGP_PORT)
 }
 
-function peerDifferences(calico: CalicoPeer, mine: readonly PeerConfig[], localAs: number): Difference[] {
+function peerDifferences(
+  calico: CalicoPeer,
+  mine: readonly Session[],
+  localAs: number,
+  filters: CalicoBird['filters'],
+): Difference[] {
   const { name, neighbor, port = BGP_PORT, importFilters, exportFilters } = calico
   const peer = mine.find(each => each.address === neighbor && (each.port ?? BGP_PORT) === port)
   if (peer === undefined) return [{ kind: 'peers', text: `${name} is missing` }]
@@ -102,9 +111,13 @@ function peerDifferences(calico: CalicoPeer, mine: readonly PeerConfig[], localA
     nextHop: calico.nextHop ?? 'auto',
     localAs: Number(calico.localAs ?? localAs),
     ownAsAllowed: calico.allowLocalAs === undefined ? undefined : Number(calico.allowLocalAs),
-    filters: importFilters.length + exportFilters.length,
   }
-  return unlike(name, wanted, {
+  const textOf = (names: CalicoPeer['importFilters']) => names.map(([each]) => filters[each] ?? [])
+  const filtered = [
+    ...filterDifferences(peer, 'import', textOf(importFilters)),
+    ...filterDifferences(peer, 'export', textOf(exportFilters)),
+  ].map(text => ({ kind: 'filters', text: `${name}: ${text}` }))
+  const got = {
     name: peer.name,
     as: peer.asn,
     source: peer.source,
@@ -114,9 +127,8 @@ function peerDifferences(calico: CalicoPeer, mine: readonly PeerConfig[], localA
     nextHop: peer.nextHop,
     localAs: peer.localAs ?? localAs,
     ownAsAllowed: peer.allowAsIn,
-    // nothing here reads a BGPFilter
-    filters: 0,
-  })
+  }
+  return [...unlike(name, wanted, got), ...filtered]
 }
 
 function routeDifferences({ confirmed, exported, own }: CalicoBird, announced: readonly Announced[]): Difference[] {

@@ -28,6 +28,8 @@ export const aNode6 = (name: string, ipv6Address: string, address?: string) =>
     },
   })
 
+export const aFilter = (name: string, spec: object) => aResource('BGPFilter', { metadata: { name }, spec })
+
 export const aPeer = (name: string, spec: Record<string, unknown>) => aResource('BGPPeer', { metadata: { name }, spec })
 
 export const settings = (spec: object = {}) =>
@@ -43,6 +45,7 @@ export type World = {
   ports?: ReadonlyMap<string, number>
   nodes: readonly Resource<'Node'>[]
   peers: readonly Resource<'BGPPeer'>[]
+  filters?: readonly Resource<'BGPFilter'>[]
 }
 
 export const world = (change: Partial<World> = {}): World => ({
@@ -56,9 +59,10 @@ export const world = (change: Partial<World> = {}): World => ({
 
 /** Tells everything at once. */
 export function all(change: Partial<World> = {}) {
-  const { nodes, peers: objects, ports = [], ...of } = world(change)
+  const { nodes, peers: objects, filters = [], ports = [], ...of } = world(change)
   const peers = new Peers(of)
   for (const node of nodes) peers.node(node.metadata.name, nodeFacts(node).facts)
+  for (const object of filters) peers.filter(object.metadata.name, object)
   for (const object of objects) peers.bgpPeer(object.metadata.name, object)
   for (const [node, port] of ports) peers.listenPort(node, port)
   const wanted = peers.take().flatMap(({ peer }) => (peer === undefined ? [] : [peer]))

@@ -2,11 +2,8 @@ import test from 'ava'
 import fc from 'fast-check'
 import { nodeFacts, routerIdOf } from '../../../agent/cluster/nodes.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
-import type { PeerChange } from '../../../agent/cluster/session-requests.ts'
 import { bgpSettings } from '../../../agent/cluster/settings.ts'
-import type { Resource } from '../../../api/kinds.ts'
 import { validate } from '../../../api/validate.ts'
-import type { PeerConfig } from '../../../bgp/config.ts'
 import { Speaker } from '../../../bgp/speaker.ts'
 import { MemoryNetwork, settle } from '../../bgp/memory-transport.ts'
 import { all, aNode, aNode6, aPeer, settings, type World, world } from './peer-world.ts'
@@ -214,97 +211,6 @@ test('a change of one node changes its session alone', t => {
   )
   peers.node('n3', undefined)
   t.deepEqual(peers.take(), [{ key: '192.168.20.11' }])
-})
-
-// Few names and addresses, so that changes meet: nodes that move, clash, become reflectors; selectors that change sides.
-const nodeName = fc.constantFrom('n1', 'n2', 'n3')
-const address = fc.constantFrom('192.168.10.9', '192.168.10.10', '192.168.20.11', '10.0.0.1')
-const aChange = fc.oneof(
-  fc.record({
-    kind: fc.constant('Node' as const),
-    name: nodeName,
-    object: fc.option(
-      fc.tuple(address, fc.boolean(), fc.constantFrom('a', 'b'), fc.option(fc.constantFrom('65010', 'none'))),
-    ),
-  }),
-  fc.record({
-    kind: fc.constant('BGPPeer' as const),
-    name: fc.constantFrom('a', 'b', 'c'),
-    object: fc.option(
-      fc.record({
-        scope: fc.constantFrom(
-          ...[{}, { node: 'n1' }, { node: 'n2' }, { nodeSelector: "rack == 'a'" }, { nodeSelector: "rack == 'b'" }],
-          ...[{ filters: ['f'] }, { node: 'n1', filters: ['f'] }],
-        ),
-        target: fc.oneof(
-          address.map(peerIP => ({ peerIP, asNumber: 65001 })),
-          address.map(peerIP => ({ peerIP: `${peerIP}:1179` })),
-          address.map(peerIP => ({ peerIP, reversePeering: 'Manual' })),
-          fc.constantFrom({ peerSelector: "rack == 'b'" }, { peerSelector: 'all()' }, { peerIP: '10.0.0.1' }, {}),
-        ),
-      }),
-    ),
-  }),
-  fc.record({
-    kind: fc.constant('port' as const),
-    name: fc.constantFrom('n1', 'n2', 'n3'),
-    port: fc.option(fc.constantFrom(1179, 1180), { nil: undefined }),
-  }),
-  fc.record({ kind: fc.constant('BGPConfiguration' as const), mesh: fc.boolean(), asNumber: fc.constantFrom(1, 2) }),
-)
-
-test('whatever the order of changes, sessions and refusals are those of the last state', t => {
-  fc.assert(
-    fc.property(fc.array(aChange, { maxLength: 12 }), changes => {
-      const { nodeName, address, config } = world()
-      const peers = new Peers({ nodeName, address, config })
-      const nodes = new Map<string, Resource<'Node'>>()
-      const objects = new Map<string, Resource<'BGPPeer'>>()
-      const sessions = new Map<string, PeerConfig>()
-      const ports = new Map<string, number>()
-      let last = config
-      const follow = (change: PeerChange) => {
-        if (change.peer === undefined) t.true(sessions.delete(change.key), 'only what is there ends')
-        else sessions.set(change.key, change.peer)
-      }
-      for (const change of changes) {
-        if (change.kind === 'BGPConfiguration') {
-          last = settings({ nodeToNodeMeshEnabled: change.mesh, asNumber: change.asNumber })
-          peers.configure({ config: last })
-        } else if (change.kind === 'port') {
-          if (change.port === undefined) ports.delete(change.name)
-          else ports.set(change.name, change.port)
-          peers.listenPort(change.name, change.port)
-        } else if (change.kind === 'Node') {
-          nodes.delete(change.name)
-          if (change.object !== null) {
-            const [at, reflector, rack, asn] = change.object
-            const extra = {
-              ...(reflector && { 'projectcalico.org/RouteReflectorClusterID': '1.0.0.1' }),
-              ...(asn !== null && { 'projectcalico.org/ASNumber': asn }),
-            }
-            nodes.set(change.name, aNode(change.name, at, extra, { rack }))
-          }
-          const node = nodes.get(change.name)
-          peers.node(change.name, node && nodeFacts(node).facts)
-        } else {
-          objects.delete(change.name)
-          if (change.object !== null)
-            objects.set(change.name, aPeer(change.name, { ...change.object.scope, ...change.object.target }))
-          peers.bgpPeer(change.name, objects.get(change.name))
-        }
-        for (const each of peers.take()) follow(each)
-      }
-      const whole = all({ config: last, ports, nodes: [...nodes.values()], peers: [...objects.values()] })
-      t.deepEqual(
-        [...sessions.values()].sort((a, b) => (a.name! < b.name! ? -1 : 1)),
-        whole.wanted.sort((a, b) => (a.name! < b.name! ? -1 : 1)),
-      )
-      const words = (refused: typeof whole.refused) => refused.map(({ message }) => message).sort()
-      t.deepEqual(words(peers.refused()), words(whole.refused))
-    }),
-    { numRuns: 500 },
-  )
 })
 
 test('a session over IPv6 is not bound to the IPv4 address of the node', t => {

@@ -45,6 +45,7 @@ const rules = fc.array(
   fc.record(
     {
       action: fc.constantFrom('accept', 'accept', 'reject'),
+      family: fc.constantFrom('ipv4', 'ipv6'),
       match: fc.record({ operator: fc.constantFrom('Equal', 'NotEqual', 'In', 'NotIn'), cidr }),
       peerType: fc.constantFrom('eBGP', 'iBGP'),
       communities: fc.array(community, { maxLength: 2 }),

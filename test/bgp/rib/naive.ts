@@ -94,7 +94,7 @@ export class NaiveRib {
           attributes,
           learned: true,
           peerType: peer.peerType,
-          interface: peer.interface,
+          interface: peer.leadsOut,
         }
         const verdict = policy.evaluate(subject)
         if (verdict.action === 'reject') continue
@@ -144,7 +144,7 @@ export class NaiveRib {
 function sourceOf(from: RibPeer | undefined): ExportSource {
   if (from === undefined) return { local: true, peerType: 'ibgp', client: false, routerId: 0 }
   const { peerType, routerId, config } = from
-  return { local: false, peerType, client: config.reflectorClient ?? false, routerId, interface: from.interface }
+  return { local: false, peerType, client: config.reflectorClient ?? false, routerId, interface: from.leadsOut }
 }
 
 /** RFC 4271 §9.1.2.2 read aloud, with a filter per step. */
