@@ -8,7 +8,6 @@ import type { PolicyRule } from '../../bgp/policy.ts'
 import { familyOf } from '../../lib/ip.ts'
 import { type AskedBfd, askedBfd } from './bfd.ts'
 import type { FilterRules } from './filters.ts'
-import type { BgpSettings } from './settings.ts'
 import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
 
 /** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
@@ -50,7 +49,10 @@ const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 
 export function meshSession(
   own: SessionEnd,
   far: FarEnd,
-  { config, bfd: { bfd } = {} }: { config?: Pick<BgpSettings, 'nodeMeshMaxRestartTime'>; bfd?: AskedBfd } = {},
+  {
+    config,
+    bfd: { bfd } = {},
+  }: { config?: Pick<Resource<'BGPConfiguration'>['spec'], 'nodeMeshMaxRestartTime'>; bfd?: AskedBfd } = {},
 ): Session {
   const session = nodeSession('mesh', own, far, config?.nodeMeshMaxRestartTime)
   return { ...session, passive: waits(session), ...(bfd !== undefined && { bfd }) }
