@@ -11,6 +11,7 @@ import type { BgpSecrets } from './bgp-secrets.ts'
 import { type AskedBfd, askedBfd } from './cluster/bfd.ts'
 import { fieldsCondition } from './cluster/fields.ts'
 import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
+import { PeerWays } from './cluster/peer-ways.ts'
 import { Peers } from './cluster/peers.ts'
 import { announcedBlocks, felixPools } from './cluster/pools.ts'
 import { type BgpSettings, bgpSettings, felixSettings } from './cluster/settings.ts'
@@ -41,6 +42,7 @@ export class ClusterFeed {
   readonly #fields = new Map<string, Condition>()
   #pools: ReadonlyMap<string, Pool> = new Map()
   #peers: Peers | undefined
+  readonly #ways = new PeerWays()
   /** What `tell` passes on. */
   readonly #waiting = new Set<'pools' | 'settings' | 'fields'>()
   #own: OwnAddresses | undefined
@@ -115,7 +117,7 @@ export class ClusterFeed {
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
     this.tell()
-    const { view, secrets, report } = this.#deps
+    const { view, felix, secrets, report } = this.#deps
     const peers = this.#peers
     const at = this.#own
     if (peers === undefined || at === undefined) return
@@ -131,7 +133,9 @@ export class ClusterFeed {
     secrets.want(peers.secrets())
     const drains = this.#nodes.get(this.#deps.nodeName)?.drains ?? false
     routing.drain(drains)
-    routing.change(peers.take())
+    const changes = peers.take()
+    for (const [cidr, way] of this.#ways.take(changes)) felix.set('peerWay', cidr, way)
+    routing.change(changes)
     routing.announce(announcedBlocks(blocks, view.all('IPPool'), settings))
     report('peers', [...peers.refused(), ...(drains ? [draining(this.#deps.nodeName)] : [])])
   }

@@ -177,6 +177,7 @@ export const bgpPeer = z.looseObject({
       keepaliveTime: durationField.optional(),
       numAllowedLocalASNumbers: z.int().min(0).optional(),
       ttlSecurity: z.int().min(1).max(255).optional(),
+      reachableBy: z.union([z.literal(''), addressField]).optional(),
       /** Manual: the nodes that are selected or named have the session by another object. Absent: Auto. */
       reversePeering: z.enum(['Auto', 'Manual']).optional(),
       filters: z.array(z.string()).optional(),

@@ -62,6 +62,8 @@ export type LearnedRoute = LearnedPath & {
   prefix: string
   /** Where two or more are used: all of them, the best first. No next hop is there twice. */
   paths?: readonly LearnedPath[]
+  /** Nobody announced it: it is the way to a BGP peer that this BGPPeer names. */
+  bgpPeer?: string
 }
 
 export type LearnedPath = {
@@ -71,6 +73,9 @@ export type LearnedPath = {
   /** Its share of the flows in relation to the others, 1-255; absent: 1. */
   weight?: number
 }
+
+/** The router by which a BGP peer is reached, and the BGPPeer that says so. It comes before what is announced. */
+export type PeerWay = { gateway: string; bgpPeer: string }
 
 /** This node as the others see it. */
 export type ThisNode = {
@@ -165,6 +170,8 @@ export type Inputs = {
   floating: FloatingAddress
   /** Key: the prefix, a canonical CIDR. */
   learned: LearnedRoute
+  /** Key: the peer's address, a canonical CIDR. */
+  peerWay: PeerWay
   /** Key: the node's name. */
   remote: RemoteNode
   /** A block that this node owns. Key: its CIDR. */

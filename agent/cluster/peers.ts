@@ -10,6 +10,7 @@ import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import { type AskedBfd, badBfd } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { type FilterRules, Filters } from './filters.ts'
+import { KnownNodes } from './known-nodes.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
 import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
 import { badAddress, NO_AS_NUMBER, nodeConditions, noPeers, sharesFamily } from './peer-conditions.ts'
@@ -57,13 +58,11 @@ type KnownPeer = {
 const FAMILIES = ['ipv4', 'ipv6'] as const
 
 export class Peers {
-  readonly #nodes = new Map<string, NodeFacts>()
+  readonly #nodes = new KnownNodes()
   /** The ports of nodes that do not listen on that of the cluster. */
   readonly #listenPorts = new Map<string, number>()
   readonly #bgpPeers = new Map<string, KnownPeer>()
   readonly #filters = new Filters()
-  /** The nodes that have each address. */
-  readonly #nodesAt = new Map<string, Set<string>>()
   #of: PeersOf
   /** Why the mesh has no sessions, whatever its password. */
   #meshClosed: ConditionCause | undefined
@@ -102,20 +101,12 @@ export class Peers {
   node(name: string, facts: NodeFacts | undefined): void {
     const before = this.#nodes.get(name)
     if (isDeepStrictEqual(facts, before)) return
-    if (facts === undefined) this.#nodes.delete(name)
-    else this.#nodes.set(name, facts)
+    const addresses = this.#nodes.set(name, facts)
     if (name === this.#of.nodeName) this.#all()
     // the node may be gone: what it asked for goes too
     this.#node(name)
     // a peer that is named by its address may now be a node, or no longer, or another one
-    const [were, are] = [addressesOf(before), addressesOf(facts)]
-    for (const address of were) {
-      const there = this.#nodesAt.get(address)
-      there?.delete(name)
-      if (there?.size === 0) this.#nodesAt.delete(address)
-    }
-    for (const address of are) this.#nodesAt.set(address, (this.#nodesAt.get(address) ?? new Set()).add(name))
-    this.#namedAt([...were, ...are])
+    this.#namedAt(addresses)
   }
 
   /** A node has a port of its own; undefined: it has that of the cluster. */
@@ -158,7 +149,7 @@ export class Peers {
     else this.#passwords.set(key, password)
     for (const [name, known] of this.#bgpPeers) if (sameKey(known.secret, secret)) this.#bgpPeer(name)
     if (!sameKey(this.#meshSecret, secret)) return
-    for (const facts of this.#nodes.values()) this.#mesh(facts.name, facts)
+    for (const facts of this.#nodes.all()) this.#mesh(facts.name, facts)
   }
 
   #guards(object: BgpPeer): Pick<KnownPeer, 'closed' | 'filters'> {
@@ -203,7 +194,7 @@ export class Peers {
   }
 
   #all(): void {
-    for (const name of this.#nodes.keys()) this.#node(name)
+    for (const name of this.#nodes.names()) this.#node(name)
     for (const name of this.#bgpPeers.keys()) this.#bgpPeer(name)
   }
 
@@ -224,7 +215,7 @@ export class Peers {
   }
 
   #bgpPeer(name: string): void {
-    for (const node of this.#nodes.keys()) this.#joined(name, node)
+    for (const node of this.#nodes.names()) this.#joined(name, node)
     this.#named(name)
   }
 
@@ -251,12 +242,15 @@ export class Peers {
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
-  #namedPeer(asked: Asked, origin: PeerOrigin): Pick<SessionRequest, 'peer' | 'isMain'> | ConditionCause | undefined {
-    const { peerIP = '', asNumber, reversePeering } = asked.spec
+  #namedPeer(
+    asked: Asked,
+    origin: PeerOrigin,
+  ): Pick<SessionRequest, 'peer' | 'isMain' | 'way'> | ConditionCause | undefined {
+    const { peerIP = '', asNumber, reversePeering, reachableBy } = asked.spec
     const { address } = parseSocketAddress(peerIP, BGP_PORT) ?? {}
     if (address === undefined) return badAddress(peerIP)
     if ([this.#of.address, this.#of.ipv6Address].includes(address)) return undefined
-    const node = this.#nodeAt(address)
+    const node = this.#nodes.at(address)
     // without a port it is that at which the machine listens: a node's own, which may be another one than BGP's
     const mainPort = node === undefined ? BGP_PORT : this.#portOf(node.name)
     const { port } = parseSocketAddress(peerIP, mainPort)!
@@ -265,7 +259,8 @@ export class Peers {
     const isMain = port === mainPort
     const comesBack = node !== undefined && isMain && asn === this.#asnOf(node) && reversePeering !== 'Manual'
     const far = { address, port, asn, clusterId: node?.clusterId, isNode: node !== undefined, comesBack }
-    return { peer: namedSession(origin, this.#ownEnd(), far, asked), isMain }
+    const way = reachableBy ? { gateway: reachableBy, bgpPeer: asked.metadata.name } : undefined
+    return { peer: namedSession(origin, this.#ownEnd(), far, asked), isMain, way }
   }
 
   /** Works out the sessions that a BGPPeer asks for with one node that it selects, or that is for it where it selects or names this one. */
@@ -379,12 +374,6 @@ export class Peers {
     return this.#listenPorts.get(nodeName) ?? this.#of.config.listenPort
   }
 
-  /** The node that has an address; of several the one that has it first. */
-  #nodeAt(address: string): NodeFacts | undefined {
-    const all = [...(this.#nodesAt.get(address) ?? [])].map(name => this.#nodes.get(name)!)
-    return all.sort((a, b) => (`${a.precedence} ${a.name}` < `${b.precedence} ${b.name}` ? -1 : 1))[0]
-  }
-
   /** Why this node has no session at all, where there are other nodes. */
   #alone(): Condition[] {
     const { nodeName } = this.#of
@@ -393,7 +382,7 @@ export class Peers {
     if (closed !== undefined && !isPending) return [broken('PeersConfigured', { ...closed, object })]
     if (this.#requests.size > 0 || this.#problems.size > 0) return []
     // one that has no family in common has a condition of its own
-    const others = this.#nodes.values().some(facts => facts.name !== nodeName && sharesFamily(facts, this.#of))
+    const others = this.#nodes.all().some(facts => facts.name !== nodeName && sharesFamily(facts, this.#of))
     if (!others) return []
     return [broken('PeersConfigured', { ...noPeers(this.clusterId), object: { kind: 'Node', name: nodeName } })]
   }

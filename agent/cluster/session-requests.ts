@@ -2,6 +2,7 @@
 // end, and keeps that key whoever asks for it: what it is called, and by which object, changes without an end of it.
 import { isDeepStrictEqual } from 'node:util'
 import { type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
+import type { PeerWay } from '../../felix/input.ts'
 import type { NodeFacts } from './nodes.ts'
 import { clash } from './peer-conditions.ts'
 import type { PeerOrigin, Session } from './sessions.ts'
@@ -18,6 +19,8 @@ export type SessionRequest = {
   /** The far end, where it is another node: of several with one address the first by precedence and name has it. */
   far?: NodeFacts
   peer: Session
+  /** How the far end is reached, where the object says it. */
+  way?: PeerWay | undefined
   /** The port is that at which the machine with this address listens for BGP: what it dials itself is this session. */
   isMain: boolean
   /** It must not come up, and no other one for this address and port either. */
@@ -27,7 +30,7 @@ export type SessionRequest = {
 }
 
 /** The session to set under its key, by which speakers know it, with its origin; or only the key of one that ends. Those that end come first. */
-export type PeerChange = { key: string; peer?: Session; origin?: PeerOrigin }
+export type PeerChange = { key: string } & Partial<Wanted>
 
 /** A BGPPeer for one node beats one for a group of nodes, which beats one for all; any of them beats the mesh. */
 export const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
@@ -35,7 +38,7 @@ export const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
 /** What a session must have, or why there is none. */
 export type Guard = { password?: string; closed?: ConditionCause; isPending?: true }
 
-type Wanted = { peer: Session; origin: PeerOrigin }
+type Wanted = Pick<SessionRequest, 'peer' | 'origin' | 'way'>
 
 export class SessionRequests {
   /** By address, then by who asks. */
@@ -130,10 +133,9 @@ export class SessionRequests {
       winners.flatMap(([key, winner]) => {
         const up = winner.isPending ? before?.get(key) : undefined
         if (winner.closed) return up === undefined ? [] : [[key, up] as const]
-        const { peer, origin } = winner
-        return [
-          [key, { peer: winner === first![1] ? peer : { ...peer, passive: false, dialOnly: true }, origin }] as const,
-        ]
+        const { origin, way } = winner
+        const peer = winner === first![1] ? winner.peer : { ...winner.peer, passive: false, dialOnly: true }
+        return [[key, { peer, origin, ...(way !== undefined && { way }) }] as const]
       }),
     )
   }

@@ -10,6 +10,7 @@
 //          └─> learned inside the pool          │
 //   learned ──┬─> learned route ────────────────┘
 //             └─> condition of the prefix or of the far node
+//   peerWay ──> learned with this prefix
 //   remote ──┬─> VTEP ──> neighbour, fdb of a VXLAN device; condition of the node
 //            ├─> learned with this next hop
 //            └─> address of a node in the pod filter and in the tables of NAT
@@ -38,6 +39,7 @@ import {
   type Endpoint,
   type InputKind,
   type Inputs,
+  type LearnedRoute,
   type RemoteNode,
   type Settings,
   type ThisNode,
@@ -80,6 +82,7 @@ export class Calculator {
     sources: new Map(),
     floating: new Map(),
     learned: new Map(),
+    peerWay: new Map(),
     remote: new Map(),
     ownBlock: new Map(),
     lent: new Map(),
@@ -90,6 +93,7 @@ export class Calculator {
     sources: new Set(),
     floating: new Set(),
     learned: new Set(),
+    peerWay: new Set(),
     remote: new Set(),
     ownBlock: new Set(),
     lent: new Set(),
@@ -321,7 +325,8 @@ export class Calculator {
     for (const cidr of this.#told.ownBlock) this.#blocks.update(cidr, this.#items.ownBlock.get(cidr))
     const vteps = this.#updateVteps(before.node?.name, node?.name)
     this.#updateNodeAddresses(before.node?.name)
-    for (const prefix of this.#told.learned) this.#learned.update(prefix, this.#items.learned.get(prefix))
+    for (const prefix of [...this.#told.learned, ...this.#told.peerWay])
+      this.#learned.update(prefix, this.#wayTo(prefix))
     const needed = this.#needs({ someLackIpip: this.#learned.someLackIpip, someLackIpv4: this.#vteps.someLackIpv4 })
     this.#updateHere(before, needed)
     this.#learned.recalculate()
@@ -350,6 +355,13 @@ export class Calculator {
     this.#updateOtherUplinks(before)
     this.#updateHostSysctls()
     for (const keys of Object.values(this.#told)) keys.clear()
+  }
+
+  /** What is said of the way to a peer comes before what others announce. */
+  #wayTo(prefix: string): LearnedRoute | undefined {
+    const way = this.#items.peerWay.get(prefix)
+    if (way === undefined) return this.#items.learned.get(prefix)
+    return { prefix, nextHop: way.gateway, encapsulations: [], bgpPeer: way.bgpPeer }
   }
 
   /** This node is never remote to itself, whatever the cluster says. */

@@ -17,8 +17,8 @@ export type Here = OwnPrefixes & {
   own: Capabilities & { vxlanAddress: boolean }
 }
 
-/** What is announced, as the CIDR was told and as a number. */
-type Announced = { dst: string; prefix: Prefix; pool: Pool | undefined }
+/** What is announced, as the CIDR was told and as a number; `bgpPeer`: it is the way to a peer instead. */
+type Announced = { dst: string; prefix: Prefix; pool: Pool | undefined; bgpPeer: string | undefined }
 
 /** `condition` beside a way: it is not the one that was asked for. */
 export type PathWay =
@@ -29,7 +29,7 @@ export type PathWay =
 export function wayOf(
   path: LearnedPath,
   hop: Prefix,
-  { dst, prefix, pool }: Announced,
+  { dst, prefix, pool, bgpPeer }: Announced,
   { here, connected, vtep }: { here: Here; connected: Connected; vtep: Vtep | undefined },
 ): PathWay {
   const { nextHop } = path
@@ -52,7 +52,7 @@ export function wayOf(
     ...{ family: prefix.family, pool, onLink, announced, own: here.own, farVtep },
     ...(beside !== undefined && { beside: beside.isUp ? 'up' : 'down' }),
   })
-  if (way.way === 'none') return lacking(dst, path, { pool, through: beside?.interfaceName }, way, vtep)
+  if (way.way === 'none') return lacking(dst, path, { pool, bgpPeer, through: beside?.interfaceName }, way, vtep)
   const through = path.interface ?? beside?.interfaceName ?? uplinkTo(nextHop, here.node)
   const found = { way: way.way, hop: hopOf(prefix, way.way, { nextHop, through }, here.node, vtep) }
   if (way.way !== 'vxlan' || way.instead === undefined) return found
@@ -93,7 +93,7 @@ function standIn({ nextHop }: LearnedPath, lacking: 'here' | 'there', vtep: Vtep
 function lacking(
   dst: string,
   { nextHop }: LearnedPath,
-  { pool, through }: { pool: Pool | undefined; through: string | undefined },
+  { pool, bgpPeer, through }: Pick<Announced, 'pool' | 'bgpPeer'> & { through: string | undefined },
   { reason, missing }: Extract<Way, { way: 'none' }>,
   vtep: Vtep | undefined,
 ): PathWay {
@@ -102,20 +102,25 @@ function lacking(
   const overIpv4 = familyOf(dst) === 'ipv6' && familyOf(nextHop) === 'ipv4'
   const texts: Record<NoWay, readonly [message: string, remedy: string]> = {
     NextHopNotOnLink:
-      pool === undefined
+      bgpPeer !== undefined
         ? [
-            `next hop ${nextHop} is in no subnet of this node, and ${dst} lies in no IPPool, which could ask for a tunnel`,
-            'create the IPPool that it lies in, or peer with the router between',
+            `BGPPeer ${bgpPeer} says that it is reached by ${nextHop}, which is in no subnet of this node`,
+            'name a router in a subnet of this node in reachableBy',
           ]
-        : overIpv4
+        : pool === undefined
           ? [
-              `node ${far} announces it over IPv4 alone, and pool ${pool.cidr} asks for no VXLAN, which could carry IPv6 there`,
-              'set vxlanMode of the pool, or give both nodes IPv6 addresses that reach each other',
+              `next hop ${nextHop} is in no subnet of this node, and ${dst} lies in no IPPool, which could ask for a tunnel`,
+              'create the IPPool that it lies in, or peer with the router between',
             ]
-          : [
-              `next hop ${nextHop} is in no subnet of this node and no tunnel is asked for`,
-              'set the pool to CrossSubnet, or peer with the router between',
-            ],
+          : overIpv4
+            ? [
+                `node ${far} announces it over IPv4 alone, and pool ${pool.cidr} asks for no VXLAN, which could carry IPv6 there`,
+                'set vxlanMode of the pool, or give both nodes IPv6 addresses that reach each other',
+              ]
+            : [
+                `next hop ${nextHop} is in no subnet of this node and no tunnel is asked for`,
+                'set the pool to CrossSubnet, or peer with the router between',
+              ],
     NextHopLinkDown: [
       `next hop ${nextHop} is on ${through}, which is down or has no carrier, and no tunnel is asked for`,
       `take ${through} up, and look at the cable and at the port of the switch`,

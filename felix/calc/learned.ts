@@ -192,7 +192,9 @@ export class LearnedGroup {
   }
 
   #findPool(state: State): void {
-    state.pool = state.prefix === undefined ? undefined : this.#context.poolOf(state.prefix)
+    // no pool has a say in the way to a peer
+    const isAnnounced = state.prefix !== undefined && state.learned.bgpPeer === undefined
+    state.pool = isAnnounced ? this.#context.poolOf(state.prefix!) : undefined
     const lacksIpip =
       state.pool !== undefined &&
       poolEncapsulation(state.pool) === 'ipip' &&
@@ -238,7 +240,15 @@ export class LearnedGroup {
       )
     const isElsewhere = borrower !== undefined || this.#floating.has(dst)
     const block = isElsewhere ? undefined : this.#ownBlocks.match(prefix)
-    if (here.addresses.match(prefix) ?? block ?? here.subnetNames.has(dst))
+    const isOwn = here.addresses.match(prefix) ?? block ?? here.subnetNames.has(dst)
+    if (isOwn && learned.bgpPeer !== undefined)
+      return noRoute(
+        dst,
+        'OwnPrefix',
+        `BGPPeer ${learned.bgpPeer} says how it is reached, and it belongs to this node`,
+        `correct peerIP of the BGPPeer`,
+      )
+    if (isOwn)
       return noRoute(
         dst,
         'OwnPrefix',
@@ -253,7 +263,7 @@ export class LearnedGroup {
         'stop announcing it there, or set disableBGPExport of the pool to false',
       )
     if (learned.paths !== undefined) return this.#shared(state, learned.paths, prefix, borrower, here)
-    const way = this.#wayOf(learned, hop, { dst, prefix, pool }, here)
+    const way = this.#wayOf(learned, hop, { dst, prefix, pool, bgpPeer: learned.bgpPeer }, here)
     if (way.way === 'none') return way
     return { route: { ...this.#common(dst), ...way.hop }, condition: way.condition }
   }
@@ -272,7 +282,7 @@ export class LearnedGroup {
     for (const [i, path] of paths.entries()) {
       const hop = hops[i]!.prefix
       if (hop === undefined || (borrower !== undefined && !this.#isOf(borrower, path))) continue
-      const found = this.#wayOf(path, hop, { dst, prefix, pool }, here)
+      const found = this.#wayOf(path, hop, { dst, prefix, pool, bgpPeer: undefined }, here)
       // why the best one does not go, until one goes
       if (nextHops.length === 0) condition = found.way === 'none' ? (condition ?? found.condition) : found.condition
       if (found.way === 'none' || (kind !== undefined && found.way !== kind)) continue

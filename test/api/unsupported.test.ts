@@ -92,11 +92,11 @@ test('a field is told when it is set to something else than its default', t => {
   t.deepEqual(ineffectiveFields('IPPool', aPool('a', { natOutgoing: true })), [])
   const peer = aResource('BGPPeer', {
     metadata: { name: 'a' },
-    spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'], reachableBy: '192.0.2.9', keepaliveTime: '30s' },
+    spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'], localWorkloadSelector: 'all()', keepaliveTime: '30s' },
   })
   t.deepEqual(
     ineffectiveFields('BGPPeer', peer).map(({ field }) => field),
-    ['reachableBy'],
+    ['localWorkloadSelector'],
   )
 })
 
@@ -152,7 +152,7 @@ test('a field that limits what a peer can do, and one of a BGPPeer that nobody k
   for (const spec of [password(), password(false)]) t.deepEqual(effects(spec), [])
   t.deepEqual(effects(password(true)), ['password.secretKeyRef.optional ignored'])
   t.deepEqual(effects({ filters: ['deny-all'] }), [])
-  t.deepEqual(effects({ reachableBy: '192.0.2.9' }), ['reachableBy closed'])
+  t.deepEqual(effects({ reachableBy: '192.0.2.9' }), [])
   t.deepEqual(effects({ keepaliveTime: '30s', maxRestartTime: '90s' }), [])
 })
 

@@ -127,6 +127,11 @@ const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
 export const call: fc.Arbitrary<Call> = fc.oneof(
   fc.record({ kind: fc.constant('learned' as const), key: prefix, value: orGone(route) }),
   fc.record({
+    kind: fc.constant('peerWay' as const),
+    key: prefix,
+    value: orGone(fc.record({ gateway: nodeAddress, bgpPeer: fc.constantFrom('tor', 'rr') })),
+  }),
+  fc.record({
     kind: fc.constant('remote' as const),
     key: fc.constantFrom('n1', 'n2', 'n3', 'n4'),
     value: orGone(remote),

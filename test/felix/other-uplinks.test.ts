@@ -15,6 +15,7 @@ import {
   IPIP_POOL,
   IPV6_ALONE,
   learned,
+  N2,
   TWO_UPLINKS,
   tell,
   type World,
@@ -198,4 +199,43 @@ test('an interface that other nodes are behind forwards; no uplink drops what co
   t.deepEqual(settings({ ...TWO_UPLINKS, remotes: [] }), both, 'their next hops are there')
   const strange: ConnectedSubnet = { cidr: '172.17.0.1/16', interfaceName: 'docker0', isUp: true }
   t.deepEqual(settings(connected(LAN1, strange)), one)
+})
+
+test('the way to a BGP peer goes by the router that is named, on whichever uplink, and before what others announce of the peer', t => {
+  const world = { ...TWO_UPLINKS, learned: [learned('198.51.100.7/32', N2.address!)] }
+  const calculator = calculated(world)
+  const routes = () =>
+    [...calculator.wanted().route.values()].filter(({ dst }) => dst === '198.51.100.7/32').map(({ gateway }) => gateway)
+  const conditions = () => [...calculator.wanted().condition.values()].filter(({ type }) => type === 'BlocksReachable')
+  const before = conditions().length
+  const say = (gateway: string | undefined) => {
+    calculator.set('peerWay', '198.51.100.7/32', gateway === undefined ? undefined : { gateway, bgpPeer: 'rr' })
+    calculator.step()
+  }
+  t.deepEqual(routes(), [N2.address])
+  say('192.168.20.1')
+  t.deepEqual(routes(), ['192.168.20.1'])
+  say('203.0.113.1')
+  t.deepEqual(routes(), [], 'what is announced is not what was asked for')
+  t.regex(
+    conditions().find(({ reason }) => reason === 'NextHopNotOnLink')!.message,
+    /BGPPeer rr .* by 203\.0\.113\.1, which is in no subnet of this node/,
+  )
+  say(undefined)
+  t.deepEqual(routes(), [N2.address])
+  t.is(conditions().length, before)
+})
+
+test('no pool has a say in the way to a peer, and what belongs to this node is reached by no router', t => {
+  const calculator = calculated(TWO_UPLINKS)
+  const say = (cidr: string) => {
+    calculator.set('peerWay', cidr, { gateway: '192.168.20.1', bgpPeer: 'rr' })
+    calculator.step()
+    const { gateway, interfaceName } = calculator.wanted().route.get(cidr) ?? {}
+    return `${gateway} ${interfaceName}`
+  }
+  t.is(say('10.244.200.7/32'), '192.168.20.1 eth1')
+  t.is(say('192.168.10.11/32'), 'undefined undefined')
+  const own = [...calculator.wanted().condition.values()].find(({ reason }) => reason === 'OwnPrefix')
+  t.like(own, { object: { kind: 'Route', name: '192.168.10.11/32' }, remedy: 'correct peerIP of the BGPPeer' })
 })

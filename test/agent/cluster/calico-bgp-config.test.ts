@@ -12,7 +12,7 @@ const DIFFER: Readonly<Record<string, readonly [kinds: string, why: string]>> = 
   ],
   'mesh/static-routes': ['services', 'addresses of Services'],
   'next_hop_mode/route_reflectors': ['object, peers', GROUP],
-  'reachable_by/route_reflectors': ['object, peers, static routes', `reachableBy; ${GROUP}`],
+  'reachable_by/route_reflectors': ['object, peers, static routes', GROUP],
 }
 
 testRows<Scenario>(

@@ -12,6 +12,7 @@ import type { Resource } from '../../../api/kinds.ts'
 import type { Condition } from '../../../api/status.ts'
 import { validate } from '../../../api/validate.ts'
 import { BGP_PORT } from '../../../bgp/config.ts'
+import type { PeerWay } from '../../../felix/input.ts'
 import { contains, type Family, familyOf } from '../../../lib/ip.ts'
 import { filterDifferences } from './bird-filter.ts'
 
@@ -68,7 +69,7 @@ const FAMILIES = ['ipv4', 'ipv6'] as const satisfies readonly Family[]
 
 /** Everything in which this node's sessions and announcements are not Calico's. */
 export async function differences(scenario: Scenario): Promise<Difference[]> {
-  const { peers, identity, announced, invalid } = await played(scenario)
+  const { peers, identity, announced, ways, invalid } = await played(scenario)
   const found: Difference[] = invalid.map(text => ({ kind: 'object', text }))
   for (const family of FAMILIES) {
     const calico = scenario[family]
@@ -81,7 +82,7 @@ export async function differences(scenario: Scenario): Promise<Difference[]> {
         const isCalicos = calico.peers.some(each => each.neighbor === address && (each.port ?? BGP_PORT) === port)
         return isCalicos ? [] : [{ kind: 'more peers', text: name }]
       }),
-      ...routeDifferences(calico, announced),
+      ...routeDifferences(calico, announced, ways),
       ...preferenceDifferences(calico, announced),
     )
   }
@@ -131,10 +132,15 @@ function peerDifferences(
   return [...unlike(name, wanted, got), ...filtered]
 }
 
-function routeDifferences({ confirmed, exported, own }: CalicoBird, announced: readonly Announced[]): Difference[] {
+function routeDifferences(
+  { confirmed, exported, own }: CalicoBird,
+  announced: readonly Announced[],
+  ways: ReadonlyMap<string, string>,
+): Difference[] {
   const found: Difference[] = []
   for (const [cidr, how] of own)
-    if (how !== 'blackhole') found.push({ kind: 'static routes', text: `${cidr} ${how}` })
+    if (how.startsWith('via '))
+      found.push(...unlike(cidr, { 'static routes': how.slice(4) }, { 'static routes': ways.get(cidr) }))
     else if (!confirmed.includes(cidr) && !announced.some(({ prefix }) => prefix === cidr))
       found.push({ kind: 'services', text: `${cidr} is not announced` })
   const kept = exported.flatMap(text => /net ~ (\S+?)\s?\) then \{ reject/.exec(text)?.[1] ?? [])
@@ -173,6 +179,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
   const all = <K extends Watched>(kind: K) =>
     [...objects].flatMap(([key, object]) => (key.startsWith(`${kind}/`) ? [object as Resource<K>] : []))
   const listeners: (() => void)[] = []
+  const ways = new Map<string, string>()
   const feed: ClusterFeed = new ClusterFeed({
     nodeName,
     view: {
@@ -183,7 +190,12 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
           for (const after of all(kind)) listen({ key: after.metadata.name, after })
         }),
     },
-    felix: { set: () => undefined, configure: () => undefined },
+    felix: {
+      set: (kind, key, value) => {
+        if (kind === 'peerWay' && value !== undefined) ways.set(key, (value as PeerWay).gateway)
+      },
+      configure: () => undefined,
+    },
     secrets: { want: () => undefined, onChange: () => undefined },
     report: (_source: string, _conditions: readonly Condition[]) => undefined,
     changed: () => undefined,
@@ -211,7 +223,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
   }
   await feed.flush(routing, { blocks: [...ipv4.confirmed, ...ipv6.confirmed], own: [] })
   const peers = told.peers.flatMap(({ peer }) => (peer === undefined ? [] : [peer]))
-  return { peers, identity: told.identity!, announced: told.announced, invalid }
+  return { peers, identity: told.identity!, announced: told.announced, ways, invalid }
 }
 
 /**
