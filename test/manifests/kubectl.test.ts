@@ -1,8 +1,13 @@
 // kubectl and a real API server take what is in manifests/, and give it back again.
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { isDeepStrictEqual } from 'node:util'
 import { parseAllDocuments } from 'yaml'
+import { BgpSecrets } from '../../agent/bgp-secrets.ts'
+import type { Password } from '../../agent/cluster/passwords.ts'
 import { NodePublisher } from '../../agent/node-publisher.ts'
 import { NodeStatuses } from '../../agent/node-statuses.ts'
 import { PolicyReceipts } from '../../agent/policy-receipts.ts'
@@ -11,6 +16,7 @@ import { NODE_ANNOTATION } from '../../api/core.ts'
 import { revisionOf } from '../../api/policy-receipts.ts'
 import { FirstObjects } from '../../controllers/first-objects.ts'
 import { PolicyStatuses } from '../../controllers/policy-statuses.ts'
+import { Refused } from '../../datastore/port.ts'
 import { ManualClock, systemClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { runHere } from '../ctl/run.ts'
@@ -19,6 +25,7 @@ import { helmProblem, runHelm } from './helm-program.ts'
 
 const at = (name: string) => fileURLToPath(new URL(`../../manifests/${name}`, import.meta.url))
 const MARGAY = at('margay.yaml')
+const BGP_DOCS = fileURLToPath(new URL('../../docs/bgp.md', import.meta.url))
 const check = apiServerChecks()
 
 check(
@@ -272,6 +279,50 @@ check(
     await ctl(['datastore', 'unlock'])
     await ctl(['get', 'ippool', 'p2'], '', 1)
     await must(['delete', 'ippool/p1', 'clusterinformation/default', 'node/n1'])
+  },
+)
+
+check(
+  'an agent reads a Secret with the commands that its condition has, another with the manifests of docs/bgp.md, and none without',
+  async (t, { api, must, storeOf }) => {
+    await must([...SERVER_SIDE, '-f', MARGAY])
+    await must(['wait', '--for=condition=Established', 'crd', '--all', '--timeout=30s'])
+    await must(['-n', 'kube-system', 'create', 'secret', 'generic', 'mesh', '--from-literal=k=of the mesh'])
+    const dataDir = mkdtempSync(join(tmpdir(), 'margay-kubectl-'))
+    t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
+    const secrets = new BgpSecrets({
+      ...{ store: await storeOf('margay-node'), namespace: 'kube-system', dataDir, clock: systemClock, log: silentLog },
+      ...{ isBelieved: () => true, check: () => undefined, report: () => undefined },
+    })
+    t.teardown(() => secrets.close())
+    const known = new Map<string, Password | undefined>()
+    secrets.onChange(({ name }, password) => known.set(name, password))
+    const mesh = { name: 'mesh', key: 'k' }
+    const rack = { name: 'bgp', key: 'rack' }
+    secrets.want([mesh, rack])
+    const causeOf = (name: string) => {
+      const password = known.get(name)
+      return password !== undefined && 'missing' in password ? password.missing : undefined
+    }
+    const until = async (what: string, holds: () => boolean) => {
+      for (let i = 0; i < 300 && !holds(); i++) await pause(100)
+      t.true(holds(), what)
+    }
+    await until('both are refused', () => [mesh, rack].every(({ name }) => causeOf(name)?.reason === 'Forbidden'))
+    const commands = causeOf('mesh')!.remedy.split(': ').slice(1).join(': ').split(' && ')
+    t.is(commands.length, 2)
+    for (const command of commands) await must(command.split(' ').slice(1))
+    await until('the mesh has its password', () => isDeepStrictEqual(known.get('mesh'), { text: 'of the mesh' }))
+    t.is(causeOf('bgp')?.reason, 'Forbidden')
+    const [, manifests] = /```yaml\n(apiVersion: v1\nkind: Secret\n[^`]*)```/.exec(readFileSync(BGP_DOCS, 'utf8'))!
+    await must(['apply', '-f', '-'], manifests)
+    await until('the peer has its password', () => isDeepStrictEqual(known.get('bgp'), { text: 'change me' }))
+    await must(['-n', 'kube-system', 'delete', 'secret', 'mesh'])
+    await until('it is told', () => causeOf('mesh')?.reason === 'NoSecret')
+    const store = await storeOf('margay-node')
+    await t.throwsAsync(store.list('Secret', { namespace: 'kube-system' }), { instanceOf: Refused })
+    await must(['delete', 'bgppeer', 'rack'])
+    await api.kubectl(['-n', 'kube-system', 'delete', 'secret', 'bgp'])
   },
 )
 
