@@ -8,23 +8,27 @@ import { configurationOf, NODE_CONFIGURATION_KINDS, nodeOfConfiguration } from '
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
+import { advertised } from './cluster/advertised.ts'
 import { type AskedBfd, askedBfd } from './cluster/bfd.ts'
 import { fieldsCondition } from './cluster/fields.ts'
 import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { PeerWays } from './cluster/peer-ways.ts'
 import { Peers } from './cluster/peers.ts'
-import { announcedBlocks, felixPools } from './cluster/pools.ts'
+import { felixPools } from './cluster/pools.ts'
+import { allRanges, isExcluded, serviceRanges } from './cluster/services.ts'
 import { type BgpSettings, bgpSettings, felixSettings } from './cluster/settings.ts'
 import { trustedPools } from './cluster/trust.ts'
 import type { ClusterView, Watched } from './cluster-view.ts'
 import { draining } from './drained.ts'
 import type { Routing } from './routing.ts'
+import type { ServiceFeed } from './service-feed.ts'
 
 export type ClusterFeedDeps = {
   nodeName: string
   view: Pick<ClusterView, 'onChange' | 'all' | 'get'>
   felix: Pick<Felix, 'set' | 'configure'>
   secrets: Pick<BgpSecrets, 'want' | 'onChange'>
+  services: Pick<ServiceFeed, 'setRanges' | 'setExcluded' | 'take'>
   report: (source: string, conditions: readonly Condition[]) => void
   /** Something changed that `tell` and `flush` have to pass on. */
   changed: () => void
@@ -117,17 +121,23 @@ export class ClusterFeed {
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
     this.tell()
-    const { view, felix, secrets, report } = this.#deps
+    const { view, felix, secrets, services, report } = this.#deps
     const peers = this.#peers
     const at = this.#own
     if (peers === undefined || at === undefined) return
     const { asn, clusterId } = peers
-    // first: no peer may be heard under old rules
-    routing.trust({ own: [...blocks, ...own], pools: trustedPools(view.all('IPPool')) })
     const settings = bgpSettings(
       view.get('BGPConfiguration', 'default'),
       view.get('BGPConfiguration', configurationOf(this.#deps.nodeName)),
     )
+    const pools = view.all('IPPool')
+    const ranges = serviceRanges(settings, pools)
+    // first: no peer may be heard under old rules
+    routing.trust({
+      ...{ own: [...blocks, ...own], pools: trustedPools(pools) },
+      services: { ranges: allRanges(ranges), pods: ranges.pods },
+    })
+    services.setRanges(ranges)
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
     await routing.identify({ asn, clusterId, routerId, port: settings.listenPort, ...at })
     secrets.want(peers.secrets())
@@ -136,8 +146,14 @@ export class ClusterFeed {
     const changes = peers.take()
     for (const [cidr, way] of this.#ways.take(changes)) felix.set('peerWay', cidr, way)
     routing.change(changes)
-    routing.announce(announcedBlocks(blocks, view.all('IPPool'), settings))
+    routing.announce(advertised({ blocks, services: this.#ofServices() }, pools, settings))
     report('peers', [...peers.refused(), ...(drains ? [draining(this.#deps.nodeName)] : [])])
+  }
+
+  /** Whatever a Service says, the address of a node is not announced as its own: sessions and the API server are reached by it. */
+  #ofServices(): ReturnType<ServiceFeed['take']> {
+    const prefixes = this.#deps.services.take()
+    return new Map([...prefixes].filter(([prefix]) => this.nodeWith(prefix.split('/')[0]!) === undefined))
   }
 
   /** Another Node that has an address or MAC which this node has, and comes before this node's own object. */
@@ -174,7 +190,8 @@ export class ClusterFeed {
   }
 
   #node(name: string, object: Resource<'Node'> | undefined): void {
-    const { nodeName, felix, changed } = this.#deps
+    const { nodeName, felix, services, changed } = this.#deps
+    if (name === nodeName) services.setExcluded(isExcluded(object?.metadata.labels))
     const { facts, refused } =
       object === undefined ? { facts: undefined, refused: [] } : nodeFacts(object, this.#nodes.get(name))
     const same = isDeepStrictEqual(facts, this.#nodes.get(name))

@@ -19,15 +19,17 @@ const WATCHED = [
 ] as const satisfies readonly Kind[]
 export type Watched = (typeof WATCHED)[number]
 
+type ClusterCaches = Pick<Caches, 'of' | 'ownNode' | 'endpointReadiness' | 'connection' | 'doubt' | 'retryNow'>
+
 export class ClusterView {
-  readonly #caches: Pick<Caches, 'of' | 'connection' | 'doubt' | 'retryNow'>
+  readonly #caches: Pick<Caches, 'of' | 'endpointReadiness' | 'connection' | 'doubt' | 'retryNow'>
   readonly #own: Cache<'Node'>
   readonly #nodeName: string
   readonly #followed: readonly Cache<Kind>[]
   readonly #cancels: Cancel[] = []
 
   /** Asks for the cache of each kind at once: what is asked for before the caches start has the last run's objects. */
-  constructor(caches: Pick<Caches, 'of' | 'ownNode' | 'connection' | 'doubt' | 'retryNow'>, nodeName: string) {
+  constructor(caches: ClusterCaches, nodeName: string) {
     this.#caches = caches
     this.#nodeName = nodeName
     this.#own = caches.ownNode(nodeName)
@@ -111,6 +113,16 @@ export class ClusterView {
 
   get<K extends Watched>(kind: K, name: string): Resource<K> | undefined {
     return this.#caches.of(kind).get(name)
+  }
+
+  /** Watched from the first call on, as `endpointReadiness` is: nothing else waits for them. */
+  services(): Cache<'Service'> {
+    return this.#caches.of('Service')
+  }
+
+  /** EndpointSlices with which endpoints are ready, and on which nodes. */
+  endpointReadiness(): Cache<'EndpointSlice'> {
+    return this.#caches.endpointReadiness()
   }
 
   close(): void {

@@ -13,7 +13,7 @@ import type { NodeAllocator } from '../ipam/allocator.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Clock } from '../lib/clock.ts'
-import { addressBits, contains, familyOf } from '../lib/ip.ts'
+import { contains, familyOf, hostPrefix } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { BfdOnDemand } from './bfd-on-demand.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
@@ -26,6 +26,7 @@ import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
 import { NodeTunnels } from './node-tunnels.ts'
 import { Routing } from './routing.ts'
+import { ServiceFeed } from './service-feed.ts'
 import type { NetworkCondition } from './serving.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import { disconnected } from './status/api-server.ts'
@@ -78,6 +79,7 @@ function lacksNode(name: string): Condition {
 export class NodeNetwork {
   readonly #deps: NodeNetworkDeps
   readonly #feed: ClusterFeed
+  readonly #services: ServiceFeed
   readonly #own: OwnAddress
   readonly #defaultRoutes: DefaultRoutes
   readonly #tunnels: NodeTunnels
@@ -108,14 +110,15 @@ export class NodeNetwork {
     const changed = () => this.changed()
     this.#deps = deps
     this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
-    const reached = (cidr: string) => this.reached(cidr)
-    this.#tunnels = new NodeTunnels({ nodeName, allocator, clock, log, reached, changed })
+    this.#tunnels = new NodeTunnels({ nodeName, allocator, clock, log, reached: cidr => this.reached(cidr), changed })
     this.#sessions = new SessionLog({ clock, log: bgpLog, record })
     this.#publisher = new NodePublisher(nodeName, { store, clock, log })
     const interfacePrefix = INTERFACE_PREFIX
     this.#kernelReady = new KernelReady({ felix, clock, interfacePrefix, changed: () => this.report() })
     const report = (source: string, conditions: readonly Condition[]) => status.report(source, conditions)
-    this.#feed = new ClusterFeed({ nodeName, view, felix, secrets, changed, report })
+    const services = new ServiceFeed({ nodeName, view, clock, changed })
+    this.#services = services
+    this.#feed = new ClusterFeed({ nodeName, view, felix, secrets, services, changed, report })
     this.#defaultRoutes = new DefaultRoutes({
       ...{ kernel, clock, report: conditions => report('default routes', conditions) },
       came: () => view.retryNow(),
@@ -264,6 +267,7 @@ export class NodeNetwork {
     this.#defaultRoutes.close()
     this.#kernelReady.close()
     this.#tunnels.close()
+    this.#services.close()
     await this.#passes
     await this.#routing?.close()
   }
@@ -393,8 +397,4 @@ export class NodeNetwork {
     this.#lent = lent
     this.changed()
   }
-}
-
-function hostPrefix(address: string): string {
-  return `${address}/${addressBits(familyOf(address))}`
 }

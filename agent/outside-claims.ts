@@ -5,7 +5,7 @@ import type { ExplainedPath } from '../bgp/rib/explain.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import type { Clock } from '../lib/clock.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
-import type { Trust } from './cluster/trust.ts'
+import { NO_TRUST, type Trust } from './cluster/trust.ts'
 
 /** How long one look at all refused paths of a peer counts: every change in the cluster asks for their conditions. */
 const CLAIMS_MS = 10_000
@@ -24,7 +24,7 @@ export class OutsideClaims {
   readonly #clock: Clock
   /** By the key of the peer. */
   readonly #claims = new Map<string, ClaimsAt>()
-  #trust: Trust = { own: [], pools: [] }
+  #trust = NO_TRUST
   /** What stands in `#trust`. */
   #trusted = { own: new PrefixIndex<string>(), pools: new PrefixIndex<string>() }
 

@@ -8,40 +8,38 @@ import { BGP_ANNOTATION } from '../api/core.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { Multipath, PeerBfdStatus, PeerConfig, PeerStatus } from '../bgp/config.ts'
 import { unicastFamily } from '../bgp/family.ts'
-import type { BfdPort, RouteSink, SelectedPath, SelectedRoute, Transport } from '../bgp/port.ts'
+import type { BfdPort, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
-import type { LearnedPath, LearnedRoute } from '../felix/input.ts'
+import type { LearnedRoute } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
-import type { Cancel, Clock } from '../lib/clock.ts'
-import { familyOf, mappedIpv4, type SocketAddress } from '../lib/ip.ts'
+import type { Cancel } from '../lib/clock.ts'
+import { familyOf, type SocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { BfdOnDemand } from './bfd-on-demand.ts'
 import { BgpListener } from './bgp-listener.ts'
 import { BlockSpread } from './block-spread.ts'
-import type { Announced } from './cluster/pools.ts'
+import type { Announced } from './cluster/advertised.ts'
 import type { PeerChange } from './cluster/session-requests.ts'
 import type { PeerOrigin, Session } from './cluster/sessions.ts'
-import { OWN_OF_NODES, outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
+import { NO_TRUST, OWN_OF_NODES, ofServices, outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
 import { whenConverged } from './convergence.ts'
 import { isAlone, whoHeard } from './drained.ts'
+import { LearnedRoutes, type LearnedRoutesDeps } from './learned-routes.ts'
 import { OutsideClaims } from './outside-claims.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
 
-export type RoutingDeps = {
+export type RoutingDeps = LearnedRoutesDeps & {
   transport: Transport
   /** Absent: no peer may ask for BFD. */
   bfd?: BfdPort & Pick<BfdOnDemand, 'condition'>
-  clock: Clock
   log: Log
   nodeName: string
   capabilities: Capabilities
   /** An earlier run left routes in the kernel, so peers may be keeping ours: graceful restart (RFC 4724 §4.1). */
   restarting: boolean
-  /** A route was learned or changed; undefined: nobody announces the prefix any more. */
-  learned: (prefix: string, route: LearnedRoute | undefined) => void
   /** The first tables of all peers are in, or will not come: other routes of an earlier run can be removed. */
   converged: () => void
   /** Resolves once what was learned so far is in the kernel, as far as that takes it. */
@@ -67,15 +65,11 @@ type Identity = Pick<SpeakerIdentity, 'asn' | 'routerId'>
 
 /** BFD needs a second or two after a session came up. */
 const WATCHED_AFTER_MS = 10_000
-/** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
-const HANDOVER_MS = 10_000
 /** A fault may be cured at the other end alone, of which nothing tells this one: it must not wait long after many faults. */
 const MOST_IDLE_HOLD_SECONDS = 5
 export class Routing {
   readonly #deps: RoutingDeps
-  readonly #learned = new Map<string, LearnedRoute>()
-  /** Prefixes of the last speaker that this one has not selected yet. */
-  readonly #handedOver = new Set<string>()
+  readonly #learned: LearnedRoutes
   /** By key, as all others here. */
   readonly #peers = new Map<string, { session: Session; origin: PeerOrigin | undefined }>()
   /** The keys of sessions by their names. */
@@ -87,7 +81,7 @@ export class Routing {
   /** Outside peers that announced more prefixes than they may. */
   readonly #overLimit = new Map<string, string>()
   readonly #claims: OutsideClaims
-  #trust: Trust = { own: [], pools: [] }
+  #trust = NO_TRUST
   #drains = false
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Identity | undefined
@@ -99,12 +93,12 @@ export class Routing {
   #spread: BlockSpread | undefined
   #restarting: boolean
   #cancelConvergence: Cancel = () => undefined
-  #cancelHandover: Cancel = () => undefined
 
   constructor(deps: RoutingDeps) {
     this.#deps = deps
     this.#restarting = deps.restarting
     this.#claims = new OutsideClaims(deps.clock)
+    this.#learned = new LearnedRoutes(deps)
   }
 
   /**
@@ -129,7 +123,7 @@ export class Routing {
     await this.#listen('ipv6', undefined)
     // peers that know the next speaker for the same one keep the routes of this node until it has told them again
     await this.#speaker?.close({ graceful: before?.asn === identity.asn })
-    this.#handOver()
+    this.#learned.handOver()
     const speaker = this.#start({ ...identity, ...(clusterId !== undefined && { clusterId }) })
     this.#speaker = speaker
     speaker.setDraining(this.#drains)
@@ -187,8 +181,10 @@ export class Routing {
   /** Sets what may come from peers outside the cluster; routes that are there are judged again. Before it, nothing may. */
   trust(trust: Trust): void {
     if (isDeepStrictEqual(trust, this.#trust)) return
+    const others = !isDeepStrictEqual(trust.services, this.#trust.services)
     this.#trust = trust
     this.#claims.trust(trust)
+    if (others) this.#learned.keepBack(ofServices(trust))
     for (const key of this.#outside) this.#speaker?.setPeer(this.#inEffect(key, this.#peers.get(key)!.session))
   }
 
@@ -248,7 +244,7 @@ export class Routing {
   }
 
   learned(): LearnedRoute[] {
-    return [...this.#learned.values()]
+    return this.#learned.all()
   }
 
   /** Every candidate for a canonical prefix, with the step that decided. */
@@ -282,7 +278,7 @@ export class Routing {
   /** Stops; peers with graceful restart keep this node's routes until it is back. */
   async close(): Promise<void> {
     this.#cancelConvergence()
-    this.#cancelHandover()
+    this.#learned.close()
     this.#listeners.ipv4?.listener.close()
     this.#listeners.ipv6?.listener.close()
     await this.#speaker?.close({ graceful: true })
@@ -294,7 +290,7 @@ export class Routing {
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
     const config = { ...identity, owners: OWN_OF_NODES, multipath: MULTIPATH }
     const { settled, bfd } = this.#deps
-    const speaker = new Speaker(config, { transport, clock, log, restarting, settled, bfd, sink: this.#sink() })
+    const speaker = new Speaker(config, { transport, clock, log, restarting, settled, bfd, sink: this.#learned })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
     this.#spread = spread
     this.#cancelConvergence()
@@ -321,51 +317,16 @@ export class Routing {
     return { ...config, name: key, timers, ...outside }
   }
 
-  /** A closed speaker withdraws nothing: what it had selected stays until the next one had time to select it again. */
-  #handOver(): void {
-    for (const prefix of this.#learned.keys()) this.#handedOver.add(prefix)
-    this.#cancelHandover()
-    if (this.#handedOver.size === 0) return
-    this.#cancelHandover = this.#deps.clock.after(HANDOVER_MS, () => {
-      for (const prefix of this.#handedOver) this.#forget(prefix)
-      this.#handedOver.clear()
-    })
-  }
-
   #announce(speaker: Speaker, { prefix, communities: texts, localPref }: Announced): void {
     const { ipip, vxlan } = this.#deps.capabilities
     const encapsulations = [...(ipip ? [TUNNEL_TYPE.ipip] : []), ...(vxlan ? [TUNNEL_TYPE.vxlan] : [])]
     const communities = texts.map(parseCommunity).filter(community => community !== undefined)
     speaker.announce({ prefix, encapsulations, communities, localPref })
   }
-
-  #sink(): RouteSink {
-    return {
-      selected: ({ prefix, paths, ...best }: SelectedRoute) => {
-        this.#handedOver.delete(prefix)
-        const route: LearnedRoute = { prefix, ...learnedPath(best), ...(paths && { paths: paths.map(learnedPath) }) }
-        this.#learned.set(prefix, route)
-        this.#deps.learned(prefix, route)
-      },
-      withdrawn: prefix => this.#forget(prefix),
-    }
-  }
-
-  #forget(prefix: string): void {
-    if (this.#learned.delete(prefix)) this.#deps.learned(prefix, undefined)
-  }
 }
 
 /** As Calico's BIRD has it (`merge paths on`, with its limit of 16). */
 const MULTIPATH: Multipath = { paths: 16, of: 'either' }
-
-/** An IPv4 next hop inside of IPv6 is how a node announces IPv6 blocks over IPv4 (RFC 4798). */
-function learnedPath({ nextHop, interface: name, encapsulations, weight }: SelectedPath): LearnedPath {
-  const path: LearnedPath = { nextHop: mappedIpv4(nextHop) ?? nextHop, encapsulations }
-  if (name !== undefined) path.interface = name
-  if (weight !== undefined) path.weight = weight
-  return path
-}
 
 function notWatched(name: string, address: string, { hops, fault }: PeerBfdStatus): Condition {
   const [kind, port] = hops === 'single' ? ['for one link', 3784] : ['for several hops', 4784]

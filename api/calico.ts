@@ -129,6 +129,9 @@ const secretKeyRef = z.looseObject({
 
 const community = z.string().refine(isCommunity, 'must be a community such as 65001:100 or 65001:1:2')
 
+/** Texts of any form: what makes no sense must not refuse the AS number beside it. */
+const serviceRanges = z.array(z.looseObject({ cidr: z.string().optional() })).optional()
+
 export const bgpConfiguration = z.looseObject({
   metadata: objectMeta,
   spec: z
@@ -144,6 +147,12 @@ export const bgpConfiguration = z.looseObject({
       communities: z.array(z.looseObject({ name: z.string().min(1), value: community })).optional(),
       /** The communities, by name or as they are, of announced prefixes inside a CIDR. */
       prefixAdvertisements: z.array(z.looseObject({ cidr: cidrField, communities: z.array(z.string()) })).optional(),
+      /** Where Services have addresses that are announced: CIDRs, or single addresses. */
+      serviceClusterIPs: serviceRanges,
+      serviceExternalIPs: serviceRanges,
+      serviceLoadBalancerIPs: serviceRanges,
+      /** Whether ranges of LoadBalancers are announced as they are, and not address by address. */
+      serviceLoadBalancerAggregation: z.enum(['Enabled', 'Disabled']).default('Enabled'),
     })
     .superRefine(({ communities = [], prefixAdvertisements = [] }, context) => {
       const names = new Set(communities.map(({ name }) => name))

@@ -97,7 +97,6 @@ export const UNREAD: readonly UnreadGroup[] = [
     'it has no meaning in this program',
     OTHER_PROGRAM,
   ),
-  bgp('service*', 'no addresses of Services are announced', 'addresses of Services'),
   bgp('localWorkloadPeering*', 'pods are no BGP peers', 'peers in pods'),
   bgp(
     'bindMode',

@@ -55,8 +55,9 @@ function started() {
     trust: () => undefined,
     drain: () => undefined,
   }
+  const services = { setRanges: () => undefined, setExcluded: () => undefined, take: () => new Map() }
   const feed = new ClusterFeed({
-    ...{ nodeName: 'n0', view, felix, report: () => undefined, changed: () => undefined },
+    ...{ nodeName: 'n0', view, felix, services, report: () => undefined, changed: () => undefined },
     secrets: { want: () => undefined, onChange: () => undefined },
   })
   feed.open({ address: address(0) })

@@ -9,7 +9,7 @@ import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { type Database, DatabaseError } from '../lib/database.ts'
 import type { Log } from '../lib/log.ts'
-import { cachedFields, MAY_BE_ABSENT, OWN_NODE } from './fields.ts'
+import { cachedFields, ENDPOINT_READINESS, MAY_BE_ABSENT, OWN_NODE } from './fields.ts'
 import { type Cache, KindCache } from './kind-cache.ts'
 import { isStoreError, NotFound, Refused, type Store } from './port.ts'
 import { type Origin, Snapshot } from './snapshot.ts'
@@ -131,6 +131,11 @@ export class Caches {
     return this.#cache({
       ...{ kind: 'Node', name: `Node ${name}`, fields: OWN_NODE, fieldSelector: `metadata.name=${name}` },
     })
+  }
+
+  /** EndpointSlices with which endpoints are ready, and on which nodes, in place of addresses and ports. */
+  endpointReadiness(): Cache<'EndpointSlice'> {
+    return this.#cache({ kind: 'EndpointSlice', name: 'EndpointSlice readiness', fields: ENDPOINT_READINESS })
   }
 
   #cache<K extends Kind>(part: ConstructorParameters<typeof KindCache<K>>[0]): Cache<K> {

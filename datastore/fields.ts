@@ -59,6 +59,16 @@ const NAMESPACE_ANNOTATIONS = named([
   ...ADDRESSES.filter(({ namespace }) => namespace).map(({ annotation }) => annotation),
 ])
 
+/**
+ * Of EndpointSlices, beside their addresses: which endpoints are ready, and where they are. That changes often, so who asks for it has
+ * a watch of its own.
+ */
+export const ENDPOINT_READINESS: Fields = {
+  metadata: LABELLED,
+  addressType: true,
+  endpoints: { conditions: { ready: true, serving: true, terminating: true }, nodeName: true },
+}
+
 const OF_BGP: Fields = {
   ...OTHERS,
   metadata: { ...OTHERS.metadata, annotations: named(Object.values(BGP_ANNOTATION)) },

@@ -99,6 +99,11 @@ export function addressBits(family: Family): 32 | 128 {
 }
 
 /** A text that is no address, no CIDR, or not of the family that is needed here. */
+/** The CIDR of one address. */
+export function hostPrefix(address: string): string {
+  return `${address}/${addressBits(familyOf(address))}`
+}
+
 export class AddressError extends Error {
   override readonly name = 'AddressError'
   readonly code = 'bad-address'

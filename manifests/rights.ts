@@ -48,6 +48,7 @@ export const RIGHTS = {
     of('BGPConfiguration', READ),
     of('BGPPeer', READ),
     of('BGPFilter', READ),
+    of('Service', READ),
     of('FelixConfiguration', READ),
     of('ClusterInformation', READ),
     of('CalicoNodeStatus', READ),

@@ -1,5 +1,5 @@
 // What a node takes from BGP peers that are no nodes of the cluster, and what it tells them. Pure.
-// First on the way in: what belongs to this node is refused, whatever a filter says. Then the BGPFilters of the BGPPeer in their order,
+// First on the way in: what belongs to this node, and addresses of Services, are refused, whatever a filter says. Then the BGPFilters of the BGPPeer in their order,
 // of which one that accepts may let in what lies outside the pools; then the default, as follows.
 // In: prefixes inside the IPPools that are exchanged over BGP; never what belongs to this node, and so no default route and
 // no connected network; never a block of another node or a part of one. A prefix that holds blocks is taken: blocks are longer.
@@ -11,6 +11,7 @@ import type { Resource } from '../../api/kinds.ts'
 import { poolsInEffect } from '../../api/pools.ts'
 import type { PrefixLimit } from '../../bgp/config.ts'
 import type { PolicyRule } from '../../bgp/policy.ts'
+import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 
 /** The peers of a node by where they are; rules know them by it. */
 export const PEER_GROUP = { cluster: 'cluster', outside: 'outside' } as const
@@ -33,6 +34,30 @@ export type Trust = {
   own: readonly string[]
   /** Where outside peers may announce something. */
   pools: readonly string[]
+  /** Where Services have addresses, and what of that belongs to pods all the same. */
+  services: { ranges: readonly string[]; pods: readonly string[] }
+}
+
+/** Of a cluster of which nothing is known. */
+export const NO_TRUST: Trust = { own: [], pools: [], services: { ranges: [], pods: [] } }
+
+/**
+ * Tells whether a prefix is of Services: a range, or a part of one that no IPPool gives pods. kube-proxy of each node answers for all
+ * of them, so what others announce of them is no way for packets of this node.
+ */
+export function ofServices({ services }: Trust): (prefix: string) => boolean {
+  if (services.ranges.length === 0) return () => false
+  const [ranges, pods] = [indexOf(services.ranges), indexOf(services.pods)]
+  return text => {
+    const prefix = parsePrefix(text)!
+    return ranges.get(prefix) === true || (ranges.match(prefix) === true && pods.match(prefix) === undefined)
+  }
+}
+
+function indexOf(cidrs: readonly string[]): PrefixIndex<true> {
+  const index = new PrefixIndex<true>()
+  for (const each of cidrs) index.set(parsePrefix(each)!, true)
+  return index
 }
 
 /** Enough for the blocks of the largest cluster; a whole table of the Internet is none of a node's business. */
@@ -48,10 +73,14 @@ export function trustedPools(pools: readonly Resource<'IPPool'>[]): string[] {
 const MARK = { do: 'add-community', value: TAKEN_FROM_OUTSIDE } as const
 
 /** `filters`: the rules of the peer's BGPFilters. */
-export function outsideImport({ own, pools }: Trust, filters: readonly PolicyRule[] = []): PolicyRule[] {
+export function outsideImport({ own, pools, services }: Trust, filters: readonly PolicyRule[] = []): PolicyRule[] {
   const within = (cidr: string): PolicyRule['match'] => ({ operator: 'In', cidr })
   return [
     ...own.map(cidr => ({ action: 'reject' as const, match: within(cidr), note: `${cidr} belongs to this node` })),
+    ...services.ranges.map(cidr => ({
+      ...{ action: 'reject' as const, match: within(cidr) },
+      note: `inside ${cidr}, where the cluster has its Services`,
+    })),
     ...filters.map(rule =>
       rule.action === 'reject' ? rule : { ...rule, operations: [...(rule.operations ?? []), MARK] },
     ),

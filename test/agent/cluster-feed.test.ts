@@ -3,6 +3,7 @@ import test from 'ava'
 import { ClusterFeed } from '../../agent/cluster-feed.ts'
 import { ClusterView } from '../../agent/cluster-view.ts'
 import { Routing } from '../../agent/routing.ts'
+import { ServiceFeed } from '../../agent/service-feed.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Condition } from '../../api/status.ts'
@@ -32,24 +33,26 @@ async function aFeed() {
   const clock = new ManualClock()
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock, log: silentLog })
   const view = new ClusterView(caches, 'n1')
+  const changed = () => {
+    changes++
+    setImmediate(() => feed.tell())
+  }
   const feed: ClusterFeed = new ClusterFeed({
     nodeName: 'n1',
     view,
     secrets: { want: () => undefined, onChange: () => undefined },
+    services: new ServiceFeed({ nodeName: 'n1', view, clock, changed }),
     felix: {
       set: (kind, key, value) => void heard.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
       configure: ({ config }) => void heard.push(`config ${config?.vxlanMtu}`),
     },
     report: (source, conditions) => void reports.set(source, conditions),
-    changed: () => {
-      changes++
-      setImmediate(() => feed.tell())
-    },
+    changed,
   })
   caches.start()
   await turns()
   const take = () => heard.splice(0)
-  return { store, feed, view, take, reports, changes: () => changes }
+  return { store, feed, view, clock, take, reports, changes: () => changes }
 }
 
 test('felix hears of each pool and each other node once', async t => {
@@ -181,6 +184,7 @@ test('pools and settings of many objects are passed on once after a burst, not o
       },
     },
     secrets: { want: () => undefined, onChange: () => undefined },
+    services: { setRanges: () => undefined, setExcluded: () => undefined, take: () => new Map() },
     felix: {
       set: kind => void (kind === 'pool' && pools++),
       configure: ({ config }) => {

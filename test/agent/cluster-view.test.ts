@@ -32,6 +32,10 @@ class StateCaches {
 
   readonly peers: Resource<'BGPPeer'>[] = []
 
+  endpointReadiness(): Cache<'EndpointSlice'> {
+    return this.#cache('EndpointSlice readiness')
+  }
+
   of<K extends Kind>(kind: K): Cache<K> {
     return this.#cache(kind, kind === 'BGPPeer' ? this.peers : [])
   }

@@ -78,8 +78,11 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
     address: N1,
     ...(clusterId !== undefined && { clusterId }),
   })
-  const trust = (change: { own?: string[]; pools?: string[] } = {}) =>
-    routing.trust({ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], ...change })
+  const trust = (change: { own?: string[]; pools?: string[]; services?: { ranges: string[]; pods: string[] } } = {}) =>
+    routing.trust({
+      ...{ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], services: { ranges: [], pods: [POOL] } },
+      ...change,
+    })
   trust()
   routing.announce([{ prefix: '10.244.1.0/26', communities: [], localPref: 2147482623 }])
   routing.change(
@@ -355,4 +358,43 @@ test('thousands of refused prefixes of an outside peer, and hundreds of addresse
   t.true(routing.peers().some(({ prefixes: { received, accepted } }) => received === 5000 && accepted === 0))
   const tookMs = processorMs(() => t.deepEqual(routing.refused(), []))
   t.true(tookMs < 500, `${tookMs} ms`)
+})
+
+const RANGES = { ranges: ['10.96.0.0/12', '192.0.2.200/32', POOL], pods: [POOL] }
+test('nobody outside announces an address of Services, also inside a pool', async t => {
+  const { trust, learned, held, speaker } = await aCluster(t)
+  trust({ pools: [POOL, '10.96.0.0/12'], services: RANGES })
+  const router = speaker(OUTSIDE[0])
+  for (const prefix of ['10.96.0.0/12', '10.96.0.1/32', '192.0.2.200/32', '10.244.9.0/26']) router.announce({ prefix })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26'])
+  t.deepEqual(held(N2), ['10.244.1.0/26'])
+  trust({ pools: [POOL, '10.96.0.0/12'] })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '10.244.9.0/26', '10.96.0.0/12', '10.96.0.1/32'])
+})
+
+test('what other nodes announce of Services never is a route here, and what an IPPool gives pods always is', async t => {
+  const { routing, trust, learned, held, speaker } = await aCluster(t)
+  const n2 = speaker(N2)
+  const ofServices = ['10.96.0.0/12', '10.96.0.1/32', '192.0.2.200/32', POOL]
+  for (const prefix of [...ofServices, '10.244.2.7/32']) n2.announce({ prefix })
+  await settle(40)
+  t.deepEqual([...learned.keys()].sort(), [...ofServices, '10.244.2.0/26', '10.244.2.7/32'].sort())
+  trust({ services: RANGES })
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '10.244.2.7/32'])
+  n2.announce({ prefix: '10.96.0.2/32' })
+  n2.withdraw('10.96.0.1/32')
+  routing.announce([{ prefix: '10.96.0.0/12', communities: [], localPref: 100 }])
+  await settle(40)
+  t.deepEqual(held(OUTSIDE[0]), ['10.96.0.0/12'])
+  t.is(n2.explain('10.96.0.0/12')!.candidates.length, 2)
+  t.deepEqual(routing.refused(), [])
+  t.deepEqual([...learned.keys()].sort(), ['10.244.2.0/26', '10.244.2.7/32'])
+  trust({ services: { ranges: [], pods: [] } })
+  await settle(40)
+  t.deepEqual(
+    [...learned.keys()].sort(),
+    ['10.244.2.0/26', '10.244.2.7/32', '10.96.0.2/32', '192.0.2.200/32', POOL].sort(),
+  )
 })

@@ -10,7 +10,6 @@ const DIFFER: Readonly<Record<string, readonly [kinds: string, why: string]>> = 
     'passive',
     'AS 64517 is not that of the node, which so has no session by this object and would not dial',
   ],
-  'mesh/static-routes': ['services', 'addresses of Services'],
   'next_hop_mode/route_reflectors': ['object, peers', GROUP],
   'reachable_by/route_reflectors': ['object, peers, static routes', GROUP],
 }

@@ -1,18 +1,20 @@
 // A scenario of Calico's confd, played to the part of an agent that makes sessions and announcements of the cluster's objects,
 // and what comes of it beside what Calico tells BIRD.
 
-import type { Announced } from '../../../agent/cluster/pools.ts'
+import type { Announced } from '../../../agent/cluster/advertised.ts'
 import type { PeerChange } from '../../../agent/cluster/session-requests.ts'
 import type { Session } from '../../../agent/cluster/sessions.ts'
 import { ClusterFeed } from '../../../agent/cluster-feed.ts'
 import type { Watched } from '../../../agent/cluster-view.ts'
 import type { SpeakerIdentity } from '../../../agent/routing.ts'
+import { ServiceFeed } from '../../../agent/service-feed.ts'
 import { fromCalicoNode } from '../../../api/calico-node.ts'
-import type { Resource } from '../../../api/kinds.ts'
+import type { Kind, Resource } from '../../../api/kinds.ts'
 import type { Condition } from '../../../api/status.ts'
 import { validate } from '../../../api/validate.ts'
 import { BGP_PORT } from '../../../bgp/config.ts'
 import type { PeerWay } from '../../../felix/input.ts'
+import { ManualClock } from '../../../lib/clock.ts'
 import { contains, type Family, familyOf } from '../../../lib/ip.ts'
 import { filterDifferences } from './bird-filter.ts'
 
@@ -50,7 +52,15 @@ type CalicoBird = {
 }
 
 /** What sessions and announcements are made of. */
-const READ: readonly string[] = ['Node', 'BGPFilter', 'BGPPeer', 'BGPConfiguration', 'IPPool'] satisfies Watched[]
+const READ: readonly string[] = [
+  'Node',
+  'BGPFilter',
+  'BGPPeer',
+  'BGPConfiguration',
+  'IPPool',
+  'Service',
+  'EndpointSlice',
+] satisfies (Watched | 'Service' | 'EndpointSlice')[]
 
 type Given = { kind: string; metadata: { name: string; labels?: Record<string, unknown> }; spec?: unknown }
 
@@ -82,7 +92,7 @@ export async function differences(scenario: Scenario): Promise<Difference[]> {
         const isCalicos = calico.peers.some(each => each.neighbor === address && (each.port ?? BGP_PORT) === port)
         return isCalicos ? [] : [{ kind: 'more peers', text: name }]
       }),
-      ...routeDifferences(calico, announced, ways),
+      ...routeDifferences(family, calico, announced, ways),
       ...preferenceDifferences(calico, announced),
     )
   }
@@ -133,6 +143,7 @@ function peerDifferences(
 }
 
 function routeDifferences(
+  family: Family,
   { confirmed, exported, own }: CalicoBird,
   announced: readonly Announced[],
   ways: ReadonlyMap<string, string>,
@@ -143,6 +154,9 @@ function routeDifferences(
       found.push(...unlike(cidr, { 'static routes': how.slice(4) }, { 'static routes': ways.get(cidr) }))
     else if (!confirmed.includes(cidr) && !announced.some(({ prefix }) => prefix === cidr))
       found.push({ kind: 'services', text: `${cidr} is not announced` })
+  for (const { prefix } of announced)
+    if (familyOf(prefix) === family && !confirmed.includes(prefix) && !own.some(([cidr]) => cidr === prefix))
+      found.push({ kind: 'services', text: `${prefix} is announced` })
   const kept = exported.flatMap(text => /net ~ (\S+?)\s?\) then \{ reject/.exec(text)?.[1] ?? [])
   for (const block of confirmed) {
     const isCalicos = !kept.some(cidr => familyOf(cidr) === familyOf(block) && contains(cidr, block))
@@ -172,14 +186,22 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
   for (const given of resources) {
     const { kind, object } = asHere(given)
     if (!READ.includes(kind)) continue
-    const valid = validate(kind as Watched, object)
+    const valid = validate(kind as Kind, object)
     if (Array.isArray(valid)) invalid.push(`${kind} ${given.metadata.name}: ${JSON.stringify(valid)}`)
     else objects.set(`${kind}/${given.metadata.name}`, valid)
   }
-  const all = <K extends Watched>(kind: K) =>
+  const all = <K extends Kind>(kind: K) =>
     [...objects].flatMap(([key, object]) => (key.startsWith(`${kind}/`) ? [object as Resource<K>] : []))
   const listeners: (() => void)[] = []
   const ways = new Map<string, string>()
+  const cacheOf = <K extends Kind>(kind: K) => ({
+    ...{ all: () => all(kind), get: () => undefined, size: 0, refused: [], version: undefined, cause: undefined },
+    ...{ synced: true, known: true, connected: true, onChange: () => () => undefined, onState: () => () => undefined },
+  })
+  const services = new ServiceFeed({
+    ...{ nodeName, clock: new ManualClock(), changed: () => undefined },
+    view: { services: () => cacheOf('Service'), endpointReadiness: () => cacheOf('EndpointSlice') },
+  })
   const feed: ClusterFeed = new ClusterFeed({
     nodeName,
     view: {
@@ -196,6 +218,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
       },
       configure: () => undefined,
     },
+    services,
     secrets: { want: () => undefined, onChange: () => undefined },
     report: (_source: string, _conditions: readonly Condition[]) => undefined,
     changed: () => undefined,
@@ -231,6 +254,8 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
  * the number of seconds in as many minutes.
  */
 function asHere({ kind, ...given }: Given): { kind: string; object: unknown } {
+  if (kind === 'Service' || kind === 'EndpointSlice')
+    return { kind, object: { ...given, metadata: { namespace: 'default', ...given.metadata } } }
   if (kind !== 'Node') return { kind, object: JSON.parse(JSON.stringify(given).replaceAll('339792', '"5663:12"')) }
   const labels = Object.entries(given.metadata.labels ?? {}).map(([name, value]) => [name, String(value)])
   const { apiVersion: _calicos, ...node } = fromCalicoNode({

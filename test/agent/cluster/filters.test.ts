@@ -241,7 +241,10 @@ test('from outside a filter lets in what the default would not, but nothing of t
   })
   if ('reason' in found) return t.fail(found.message)
   const own = ['10.244.1.0/26', '192.0.2.11/24']
-  const policy = new Policy(outsideImport({ own, pools: ['10.244.0.0/16'] }, found.import), { external: true })
+  const policy = new Policy(
+    outsideImport({ own, pools: ['10.244.0.0/16'], services: { ranges: [], pods: [] } }, found.import),
+    { external: true },
+  )
   const of = (prefix: string) => policy.evaluate(route(prefix))
   for (const prefix of ['0.0.0.0/0', '10.244.9.0/26', '203.0.113.0/24']) {
     t.is(of(prefix).reason, 'BGPFilter f importV4[1] accepts')
