@@ -191,6 +191,21 @@ export function claim(test: TestFn, skipped: () => string | undefined, { observe
     }
   })
 
+  about(
+    'with BFD on the mesh, over links and over routers, a killed agent is missed by it, and no ping for that',
+    (t, { restart }) => {
+      if (restart.watched === undefined) {
+        t.log('the emulated machine is too slow for BFD: test/lab/lab.netns.test.ts shows it')
+        t.pass()
+        return
+      }
+      const { hops, losses, up } = restart.watched
+      t.deepEqual(hops.toSorted(), ['multi', 'single'])
+      t.true(losses.every(count => count >= 1))
+      t.true(up)
+    },
+  )
+
   about('no route disappears while an agent is killed and starts again', (t, { restart }) => {
     t.deepEqual(restart.deleted, [])
   })

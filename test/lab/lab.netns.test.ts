@@ -33,6 +33,9 @@ async function tunnelKind(): Promise<'ipip' | 'vxlan'> {
 /** It is healed when an event tells of it: nothing looks by itself as often. A busy machine stops for a second. */
 const HEAL_MS = 5000
 
+/** A machine that stands still for less than five seconds loses none. */
+const MESH_BFD = '1s x 5'
+
 test.before(async t => {
   if (!root) return
   t.timeout(150_000)
@@ -40,7 +43,7 @@ test.before(async t => {
   await using lab = new Lab(testLabOptions({ patience: 3 }))
   await lab.start()
   await lab.routesKnown()
-  seen = await observe(lab, { patience: 3, onLan: ['macvlan', 'ipvlan'], say: () => {} })
+  seen = await observe(lab, { patience: 3, onLan: ['macvlan', 'ipvlan'], bfd: MESH_BFD, say: () => {} })
 })
 
 claim(test, () => 'needs root, for network namespaces', { observed: () => seen, tunnel, healMs: () => HEAL_MS })

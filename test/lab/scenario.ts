@@ -2,6 +2,7 @@
 // `kill -9`) run in its namespaces, their words kept as they came. The claims about it are in `claims.ts`. The same
 // scenario runs on this machine's kernel and inside of the virtual machine, where everything is slower by `patience`.
 import { askAgent } from '../../lab/ask.ts'
+import type { ClusterObject } from '../../lab/cluster.ts'
 import type { Lab, PeerRow } from '../../lab/lab.ts'
 import type { PairRow } from '../../lab/measure.ts'
 import { runProgram, until } from '../../lab/program.ts'
@@ -37,7 +38,8 @@ export type Observations = {
   vrf: InVrf | undefined
   /** Undefined where the kernel has no flowtables. */
   offload: Offload | undefined
-  restart: { pings: RestartPings[]; deleted: string[] }
+  /** `watched`: with BFD on the mesh, its sessions with that node at the others; undefined without. */
+  restart: { pings: RestartPings[]; deleted: string[]; watched: WatchedMesh | undefined }
   /** After DEL of the first pod: its node's routes, what is left in its namespace, and a ping to its neighbour. */
   removed: { address: string; routes: string[]; links: string; neighbour: string }
   /** A node's address is changed by hand: how long until the routes of the others lead to the new one, and pings to its pod. */
@@ -49,8 +51,14 @@ export type Observations = {
 /** Numbers of requests: the last one answered when the agent was killed, when it was ready, and of all; and all that nothing answered. */
 export type RestartPings = { between: string; killed: number; ready: number; last: number; unanswered: number[] }
 
-/** `onLan`: the plugins whose containers are on the LAN. `say` is told what begins. */
-export type ScenarioOptions = { patience: number; onLan: readonly string[]; say: (text: string) => void }
+/** Whether each session is over one link or over routers, how often each was lost, and whether all were up again in the end. */
+export type WatchedMesh = { hops: string[]; losses: number[]; up: boolean }
+
+/**
+ * `onLan`: the plugins whose containers are on the LAN. `bfd`: what the mesh has of it while an agent is killed. `say` is told what
+ * begins.
+ */
+export type ScenarioOptions = { patience: number; onLan: readonly string[]; bfd?: string; say: (text: string) => void }
 
 /** Pings over a restart go on for so many after the agent is ready. */
 const PINGS_AFTER = 100
@@ -239,7 +247,8 @@ async function breakThings(lab: Lab, { patience }: ScenarioOptions): Promise<Obs
 }
 
 /** Kills the first node's agent in the middle of pings at 100 a second, starts it again, and watches every route. */
-async function killAndRestart(lab: Lab, { patience }: ScenarioOptions): Promise<Observations['restart']> {
+async function killAndRestart(lab: Lab, { patience, bfd }: ScenarioOptions): Promise<Observations['restart']> {
+  await using mesh = bfd === undefined ? undefined : await watchMesh(lab, bfd, patience)
   const [first, ...others] = lab.plan.nodes.map(({ name }) => lab.pods.find(at => at.node.name === name)!)
   const monitors = lab.plan.nodes.map(({ netns }) => new Listener(netns, ['ip', '-o', '-4', 'monitor', 'route']))
   const ends = others.flatMap(other => [[first!, other] as const, [other, first!] as const])
@@ -267,6 +276,35 @@ async function killAndRestart(lab: Lab, { patience }: ScenarioOptions): Promise<
       return { between: `${from.pod.name} to ${to.pod.name}`, ...numbers, unanswered: unanswered(each) }
     }),
     deleted: monitors.flatMap(each => each.lines.filter(line => line.startsWith('Deleted'))),
+    watched: await mesh?.watched(),
+  }
+}
+
+/** Asks for BFD on the mesh, and waits until all of its sessions are up; in the end it is asked for no more. */
+async function watchMesh(lab: Lab, bfd: string, patience: number) {
+  const { nodes } = lab.plan
+  const [first, ...others] = nodes
+  type Peer = { address: string; bfd?: { hops: string; state: string; losses: number } }
+  const peersOf = async (name: string) =>
+    ((await askAgent(lab.agentSocket(name), '/status', 5000 * patience)) as { peers?: Peer[] } | undefined)?.peers ?? []
+  const areUp = async () => {
+    const all = await Promise.all(nodes.map(({ name }) => peersOf(name)))
+    return all.flat().length > 0 && all.flat().every(peer => peer.bfd?.state === 'Up')
+  }
+  const metadata = { name: 'default', annotations: { 'margay.io/BFD': bfd } }
+  const configuration: ClusterObject = { kind: 'BGPConfiguration', object: { metadata, spec: {} } }
+  // one that is there stays as it is; the lab's says what counts without it
+  await lab.removeObjects([configuration])
+  await lab.putObjects([configuration])
+  if (!(await until(areUp, 20_000 * patience, 50))) throw new Error('BFD of the mesh did not come up')
+  return {
+    async watched(): Promise<WatchedMesh> {
+      const up = await until(areUp, 20_000 * patience, 50)
+      const peers = (await Promise.all(others.map(({ name }) => peersOf(name)))).flat()
+      const watching = peers.flatMap(peer => (peer.address === first!.address && peer.bfd ? [peer.bfd] : []))
+      return { hops: watching.map(({ hops }) => hops), losses: watching.map(({ losses }) => losses), up }
+    },
+    [Symbol.asyncDispose]: () => lab.removeObjects([configuration]),
   }
 }
 
