@@ -4,6 +4,7 @@
 import type { RouteSink, SelectedPath, SelectedRoute } from '../bgp/port.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
+import type { Resilient } from '../kernel/port/next-hops.ts'
 import { type NextHop, ROUTE_PROTOCOL, ROUTE_SCOPE } from '../kernel/port/routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import type { NamedNextHop, NamedRoute } from '../kernel/reconcile/objects.ts'
@@ -15,8 +16,8 @@ import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { sharedWays } from './shared-ways.ts'
 
-/** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179. */
-export type KernelTarget = { table: number; metric?: number; protocol?: number }
+/** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179; `resilient`: as of `RouteTable`. */
+export type KernelTarget = { table: number; metric?: number; protocol?: number; resilient?: Resilient }
 
 /** The ways that packets to a next hop take; none: nowhere, or only over a route that BGP itself made. */
 type Hop = { nextHop: string; ways: readonly NamedNextHop[] }
@@ -57,7 +58,7 @@ export class KernelSink implements RouteSink {
     this.#protocol = target.protocol ?? ROUTE_PROTOCOL.margayBgp
     this.#links = new LinkView(kernel)
     const ownership = new Ownership({ table: target.table, protocol: this.#protocol })
-    this.#routes = new RouteTable(kernel, this.#links, ownership, { confirm: false })
+    this.#routes = new RouteTable(kernel, this.#links, ownership, { confirm: false, resilient: target.resilient })
     this.#monitor = kernel.monitor(event => this.#observe(event))
   }
 

@@ -2,8 +2,8 @@
 // the same one. Pure.
 import type { NamedNextHop } from '../kernel/reconcile/objects.ts'
 
-/** Largest weight of a next hop in the kernel (rtnh_hops of linux/rtnetlink.h, and one). */
-const MOST_WEIGHT = 256
+/** Largest weight of a next hop that every kernel takes: nh_check_attr_group of net/ipv4/nexthop.c. */
+const MOST_WEIGHT = 255
 
 /** Each path shares its weight (absent: 1) out to its ways by theirs. Weights are the smallest that say so, up to what the kernel takes. */
 export function sharedWays(

@@ -12,6 +12,7 @@ type LocalKind =
   | 'Rule'
   | 'Neighbour'
   | 'FdbEntry'
+  | 'NextHop'
   | 'Sysctl'
   | 'Qdisc'
   | 'NftTable'

@@ -252,6 +252,8 @@ export class Applier {
         return this.#addressChanged(event)
       case 'route':
       case 'route-gone':
+      case 'next-hop':
+      case 'next-hop-gone':
         return this.#routes.observe(event)
       case 'neighbour':
       case 'neighbour-gone': {

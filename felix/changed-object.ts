@@ -18,6 +18,9 @@ export function changedObject(event: KernelEvent): string {
     case 'rule':
     case 'rule-gone':
       return `rule ${event.rule.priority}`
+    case 'next-hop':
+    case 'next-hop-gone':
+      return `next hop object ${event.object.id}`
     case 'neighbour':
     case 'neighbour-gone':
       return `neighbour ${event.neighbour.address}`

@@ -17,6 +17,7 @@ const KINDS: Record<ObjectKind, ObjectRef['kind']> = {
   neighbour: 'Neighbour',
   fdb: 'FdbEntry',
   route: 'Route',
+  nextHop: 'NextHop',
   shaping: 'Qdisc',
   nftTable: 'NftTable',
   nftSet: 'NftSet',

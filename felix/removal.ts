@@ -6,6 +6,7 @@ import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { ForwardChain, NftFamily } from '../kernel/port/nftables.ts'
 import type { Route } from '../kernel/port/routes.ts'
+import { NextHopIds } from '../kernel/reconcile/next-hop-ids.ts'
 import { lacksNftables } from '../kernel/reconcile/nft-lacks.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { namedRoute } from '../kernel/reconcile/route-writes.ts'
@@ -21,6 +22,8 @@ type RemovalKernel = Pick<
   | 'deleteAddress'
   | 'routes'
   | 'changeRoutes'
+  | 'nextHopObjects'
+  | 'changeNextHopObjects'
   | 'nftables'
   | 'changeNftables'
   | 'forwardChains'
@@ -64,6 +67,7 @@ export async function removeFromKernel(
     }
   }
   for (const route of await removeRoutes(kernel, routes)) removed.push(route)
+  for (const object of await removeNextHops(kernel, marks)) removed.push(object)
   const tables = FAMILIES.map(family => ({ family, name: marks.nftTable }))
   for (const found of await foreignChains(kernel)) {
     const changes = acceptRemovals(found)
@@ -83,6 +87,16 @@ export async function removeFromKernel(
     removed.push(`table ${family} ${name}`)
   }
   return removed
+}
+
+/** Groups first: one goes with its last member. */
+async function removeNextHops(kernel: RemovalKernel, marks: Marks): Promise<string[]> {
+  const ids = new NextHopIds(marks)
+  const own = ((await kernel.nextHopObjects()) ?? []).filter(object => ids.owns(object))
+  const objects = own.toSorted((a, b) => Number(b.group !== undefined) - Number(a.group !== undefined))
+  const refused = await kernel.changeNextHopObjects(objects.map(object => ({ verb: 'delete', object })))
+  for (const error of refused) if (error !== undefined) throw error
+  return objects.map(({ id }) => `next hop object ${id}`)
 }
 
 function isOurs({ name, kind }: Link, ownership: Ownership): boolean {

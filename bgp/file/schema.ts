@@ -103,6 +103,13 @@ const kernel = z.union(
       // the kernel takes 0 for "no metric" and makes 1024 of it for IPv6
       metric: between(1, 4294967295, "1-4294967295; leave it out for the kernel's own").optional(),
       protocol: between(5, 255, 'a number that no other routing program of this host uses, 5-255').optional(),
+      resilient: z
+        .strictObject({
+          // at least one for each path that there can be
+          buckets: between(64, 65535, 'how many parts the flows fall into, 64-65535'),
+          idleSeconds: between(0, 86400, 'seconds, 0-86400').default(120),
+        })
+        .optional(),
     }),
   ],
   'write none, or table: 254',

@@ -8,7 +8,15 @@ export type ConfigFile = {
   listen: readonly SocketAddress[]
   /** Path of the control socket; absent: none. */
   control?: string
-  kernel: 'none' | { table: number; metric?: number; protocol?: number }
+  kernel:
+    | 'none'
+    | {
+        table: number
+        metric?: number
+        protocol?: number
+        /** Flows of several paths stay on theirs while it is there (next hop groups of type resilient). */
+        resilient?: { buckets: number; idleSeconds: number }
+      }
   peers: readonly PeerConfig[]
   networks: readonly Network[]
   /** What is announced says that this speaker will go soon. */

@@ -1,7 +1,7 @@
 // What one network namespace of the fake holds and how it hangs together: links pull addresses, routes, neighbours and
 // sysctls along when they go down or away, as Linux does it. Refusals are thrown as `KernelError`. What it does not
 // have: IPv6 link-local addresses, duplicate address detection, multicast and broadcast routes.
-import { addressBits, contains, type Family, familyOf, isLinkLocal, maskAddress } from '../../lib/ip.ts'
+import { contains, familyOf, isLinkLocal } from '../../lib/ip.ts'
 import type { Address } from '../port/addresses.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { KernelEvent } from '../port/kernel.ts'
@@ -10,11 +10,9 @@ import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NflogOptions } from '../port/nflog.ts'
 import type { NftNews } from '../port/nftables.ts'
 import {
-  defaultMetric,
   drops,
   interfacesOf,
   type NextHop,
-  ROUTE_PROTOCOL,
   ROUTE_SCOPE,
   ROUTE_TABLE,
   type Route,
@@ -23,7 +21,9 @@ import {
 } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
 import { FakeConntrack } from './conntrack.ts'
+import { FakeNextHops, ledBy } from './next-hops.ts'
 import { FakeNftables } from './nftables.ts'
+import { addressRoutes, canonical, describes, isIpv4 } from './routes.ts'
 import { FakeShaping } from './shaping.ts'
 
 /** Settings whose changes are told. */
@@ -47,6 +47,12 @@ export class FakeNetns {
     () => this.links.keys(),
     ifindex => this.tell({ type: 'shaping', ifindex }),
   )
+  readonly nextHops = new FakeNextHops({
+    links: this.links,
+    reach: hop => this.#reach({ dst: '0.0.0.0/0', scope: 0 }, hop, refusal('add next hop object', hop.gateway ?? '')),
+    leads: (id, ways) => this.#lead(id, ways),
+    tell: event => this.tell(event),
+  })
   addresses: Address[] = []
   routes = new Map<string, Route>()
   neighbours: Neighbour[] = []
@@ -80,6 +86,7 @@ export class FakeNetns {
   /** Takes a link out with all that hangs on it; its peer is the caller's business. */
   remove(link: Link): void {
     if (link.up) this.setUp(link, false)
+    this.nextHops.flush(link.index)
     for (const [key, route] of this.routes)
       if (interfacesOf(route).includes(link.index)) this.#takeHops(key, route, link)
     for (const address of this.addresses.filter(a => a.ifindex === link.index)) this.deleteAddress(address)
@@ -223,6 +230,7 @@ export class FakeNetns {
     const running = link.up && (link.kind !== 'veth' || other?.up === true)
     if (!isTold && running === link.running) return
     link.running = running
+    if (!running) this.nextHops.flush(link.index)
     this.tell({ type: 'link', link: { ...link } })
   }
 
@@ -240,8 +248,17 @@ export class FakeNetns {
 
   /** Whether a route leads over this interface, and over no other one that is up. */
   #isLast(route: Route, ifindex: number): boolean {
-    const interfaces = interfacesOf(route)
+    const interfaces = route.nextHopId === undefined ? interfacesOf(route) : []
     return interfaces.includes(ifindex) && !interfaces.some(each => each !== ifindex && this.links.get(each)?.up)
+  }
+
+  #lead(id: number, ways: readonly NextHop[] | undefined): void {
+    for (const [key, route] of [...this.routes]) {
+      if (route.nextHopId !== id) continue
+      if (ways !== undefined) this.#putRoute(ledBy(route, ways))
+      else if (isIpv4(route.dst)) this.routes.delete(key)
+      else this.#dropRoute(route)
+    }
   }
 
   /** What a link that goes away leaves of a route with several next hops: of IPv4 nothing, and nobody is told (fib_sync_down_dev). */
@@ -285,9 +302,14 @@ export class FakeNetns {
 
   /** The route as the kernel would tell it, if its next hop holds. */
   #resolve(route: Route, operation: string): Route {
-    const refuse = (errno: number, detail: string) => new KernelError(errno, operation, route.dst, detail)
+    const refuse = refusal(operation, route.dst)
     const out = canonical(route)
     if (drops(route.type)) return out
+    if (out.nextHopId !== undefined) {
+      const ways = this.nextHops.waysOf(out.nextHopId)
+      if (ways === undefined) throw refuse(ERRNO.EINVAL, 'no such next hop object')
+      return ledBy(out, ways)
+    }
     if (out.nextHops !== undefined) {
       // rt6_qualify_for_ecmp
       if (!isIpv4(route.dst) && out.nextHops.some(({ gateway }) => gateway === undefined))
@@ -301,7 +323,7 @@ export class FakeNetns {
 
   /** The interface of a next hop that holds; undefined where none is named and none needed. */
   #reach(
-    { dst, scope }: Route,
+    { dst, scope }: Pick<Route, 'dst' | 'scope'>,
     { gateway, ifindex, onlink }: Partial<NextHop>,
     refuse: (errno: number, detail: string) => KernelError,
   ): number | undefined {
@@ -320,65 +342,8 @@ export class FakeNetns {
   }
 }
 
-/** A route with the fields that the kernel tells, and no others. */
-function canonical({ ...route }: Route): Route {
-  const [first, second] = route.nextHops ?? []
-  if (first !== undefined && second === undefined) {
-    const { weight: _, ...only } = first
-    Object.assign(route, only, { nextHops: undefined })
-  }
-  if (route.metric === defaultMetric(route.dst)) delete route.metric
-  if (!isIpv4(route.dst)) route.scope = ROUTE_SCOPE.universe
-  if (!route.onlink) delete route.onlink
-  if (drops(route.type)) delete route.ifindex
-  for (const [field, value] of Object.entries(route)) if (value === undefined) delete route[field as keyof Route]
-  return route
-}
-
-function sameNextHops(some: readonly NextHop[], others: readonly NextHop[]): boolean {
-  const texts = (hops: readonly NextHop[]) =>
-    hops
-      .map(hop => `${hop.gateway} ${hop.ifindex}`)
-      .toSorted()
-      .join()
-  return texts(some) === texts(others)
-}
-
-function describes(wanted: Route, found: Route): boolean {
-  return (
-    wanted.type === found.type &&
-    wanted.protocol === found.protocol &&
-    (wanted.scope === found.scope || !isIpv4(found.dst)) &&
-    (wanted.gateway === undefined || wanted.gateway === found.gateway) &&
-    (wanted.ifindex === undefined || drops(found.type) || wanted.ifindex === found.ifindex) &&
-    (wanted.nextHops === undefined || !isIpv4(found.dst) || sameNextHops(wanted.nextHops, found.nextHops ?? []))
-  )
-}
-
-/** What an address brings along: itself in the local table, and its subnet in the main one. */
-function addressRoutes({ ifindex, address, length }: Address): Route[] {
-  const family: Family = familyOf(address)
-  const bits = addressBits(family)
-  const common = { protocol: ROUTE_PROTOCOL.kernel, ifindex }
-  const v4 = family === 'ipv4'
-  const own: Route = {
-    ...common,
-    dst: `${address}/${bits}`,
-    table: ROUTE_TABLE.local,
-    type: 'local',
-    scope: v4 ? ROUTE_SCOPE.host : ROUTE_SCOPE.universe,
-    ...(v4 ? { source: address } : { metric: 0 }),
-  }
-  if (v4 && length === bits) return [own]
-  const subnet: Route = {
-    ...common,
-    dst: `${maskAddress(address, length)}/${length}`,
-    table: ROUTE_TABLE.main,
-    type: 'unicast',
-    scope: v4 ? ROUTE_SCOPE.link : ROUTE_SCOPE.universe,
-    ...(v4 ? { source: address } : { metric: 256 }),
-  }
-  return [own, subnet]
+function refusal(operation: string, object: string) {
+  return (errno: number, detail: string) => new KernelError(errno, operation, object, detail)
 }
 
 function sameAddress(a: Address, b: Address): boolean {
@@ -387,8 +352,4 @@ function sameAddress(a: Address, b: Address): boolean {
 
 function sameNeighbour(a: Neighbour, b: Neighbour): boolean {
   return a.ifindex === b.ifindex && a.address === b.address && (a.proxy ?? false) === (b.proxy ?? false)
-}
-
-function isIpv4(text: string): boolean {
-  return familyOf(text) === 'ipv4'
 }

@@ -10,6 +10,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Author, Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NextHopChange, NextHopObject } from '../port/next-hops.ts'
 import type { NflogOptions, NflogPacket } from '../port/nflog.ts'
 import type {
   ForwardChain,
@@ -39,21 +40,24 @@ const DROP_ERRNO: Partial<Record<Route['type'], number>> = {
 }
 
 /**
- * Namespaces by path, and which link kinds this machine has, and whether it has nftables. The host's own namespace has no path, and
+ * Namespaces by path, and which link kinds this machine has, and whether it has nftables and next hop objects. The host's own namespace has no path, and
  * its `lo` is up, as every init leaves it.
  */
 export class FakeWorld {
   readonly kinds: ReadonlySet<LinkSpec['kind']>
   readonly hasNftables: boolean
+  readonly hasNextHops: boolean
   readonly #host = new FakeNetns({ loopbackUp: true })
   readonly #named = new Map<string, FakeNetns>()
 
   constructor({
     kinds = ALL_KINDS,
     nftables = true,
-  }: { kinds?: readonly LinkSpec['kind'][]; nftables?: boolean } = {}) {
+    nextHops = true,
+  }: { kinds?: readonly LinkSpec['kind'][]; nftables?: boolean; nextHops?: boolean } = {}) {
     this.kinds = new Set(kinds)
     this.hasNftables = nftables
+    this.hasNextHops = nextHops
   }
 
   /** A kernel of the host's namespace. */
@@ -226,6 +230,23 @@ class FakeKernel implements Kernel {
     const errno = route === undefined ? ERRNO.ENETUNREACH : DROP_ERRNO[route.type]
     if (route === undefined || errno !== undefined) throw new KernelError(errno!, 'look up route', dst)
     return structuredClone(route)
+  }
+
+  async nextHopObjects(): Promise<NextHopObject[] | undefined> {
+    return this.#world.hasNextHops ? this.#open().nextHops.list() : undefined
+  }
+
+  async changeNextHopObjects(changes: readonly NextHopChange[]): Promise<(KernelError | undefined)[]> {
+    const { nextHops } = this.#open()
+    return changes.map(change => {
+      try {
+        nextHops.change(change)
+        return undefined
+      } catch (error) {
+        if (error instanceof KernelError) return error
+        throw error
+      }
+    })
   }
 
   /** Those that every kernel begins with; nobody writes others here. */

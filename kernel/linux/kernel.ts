@@ -23,6 +23,7 @@ import {
   parseFdb,
   parseNeighbour,
 } from '../netlink/route/neighbour.ts'
+import { emitNextHopDump, emitNextHopObject, parseNextHopObject } from '../netlink/route/next-hop.ts'
 import { IFLA, RTM } from '../netlink/route/numbers.ts'
 import { emitRoute, emitRouteDump, emitRouteLookup, isAbout, parseRoute, parseWay } from '../netlink/route/route.ts'
 import { emitRuleDump, parseRule } from '../netlink/route/rule.ts'
@@ -44,6 +45,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Author, Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
+import type { NextHopChange, NextHopObject } from '../port/next-hops.ts'
 import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
 import { interfacesOf, type LookedUp, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
@@ -72,6 +74,8 @@ const SYSCTL_FOLDER = '/proc/sys/net'
 const NETFILTER_BUFFER = 8 << 20
 /** As large as the kernel makes the messages of a dump; netfilter has no larger ones. */
 const NETFILTER_MESSAGE = 1 << 15
+/** Unlike that of a route, a replacement that may create would take the id of another program. */
+const NEXT_HOP_FLAGS = { replace: NLM_F.replace, add: NLM_F.create | NLM_F.excl, delete: 0 } as const
 const ROUTE_FLAGS = { replace: NLM_F.create | NLM_F.replace, add: NLM_F.create | NLM_F.excl, delete: 0 } as const
 
 /**
@@ -193,6 +197,28 @@ class LinuxKernel implements Kernel {
     const route = reply && parseWay(reply)
     if (route !== undefined) return route
     throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
+  }
+
+  async nextHopObjects(): Promise<NextHopObject[] | undefined> {
+    const request: Request = { type: RTM.getNexthop, body: emitNextHopDump }
+    const { answer, objects } = await this.#requests.dump(request, parseNextHopObject)
+    if (answer.errno === ERRNO.EOPNOTSUPP) return undefined
+    check(answer, 'list', 'next hop objects')
+    return objects
+  }
+
+  async changeNextHopObjects(changes: readonly NextHopChange[]): Promise<(KernelError | undefined)[]> {
+    const requests = changes.map(({ verb, object }) => ({
+      type: verb === 'delete' ? RTM.delNexthop : RTM.newNexthop,
+      flags: NEXT_HOP_FLAGS[verb],
+      body: (w: NlWriter) => emitNextHopObject(w, object, { forDelete: verb === 'delete' }),
+    }))
+    const answers = await this.#requests.change(requests)
+    return answers.map(({ errno, detail }, i) => {
+      const { verb, object } = changes[i]!
+      if (errno === 0 || (verb === 'delete' && ABSENT.includes(errno))) return undefined
+      return new KernelError(errno, `${verb} next hop object`, `${object.id}`, detail)
+    })
   }
 
   async rules(): Promise<RoutingRule[]> {

@@ -5,6 +5,7 @@ import type { Address, AddressPort } from './addresses.ts'
 import type { ConntrackPort } from './conntrack.ts'
 import type { Link, LinkPort } from './links.ts'
 import type { FdbEntry, Neighbour, NeighbourPort } from './neighbours.ts'
+import type { NextHopObject, NextHopPort } from './next-hops.ts'
 import type { NflogPort } from './nflog.ts'
 import type { NftablesPort } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
@@ -28,6 +29,7 @@ type Change =
   | { type: 'link-gone'; link: Link }
   | { type: 'address' | 'address-gone'; address: Address }
   | { type: 'route' | 'route-gone'; route: Route }
+  | { type: 'next-hop' | 'next-hop-gone'; object: NextHopObject }
   | { type: 'rule' | 'rule-gone'; rule: RoutingRule }
   | { type: 'neighbour' | 'neighbour-gone'; neighbour: Neighbour }
   | { type: 'fdb' | 'fdb-gone'; entry: FdbEntry }
@@ -59,6 +61,7 @@ export type KernelMonitor = { close(): void }
 export type Kernel = LinkPort &
   AddressPort &
   RoutePort &
+  NextHopPort &
   RulePort &
   NeighbourPort &
   ShapingPort &
@@ -67,7 +70,7 @@ export type Kernel = LinkPort &
   NflogPort &
   ConntrackPort & {
     /**
-     * Calls `listen` for every change of links, addresses, routes, rules, neighbours, forwarding entries and some settings from
+     * Calls `listen` for every change of links, addresses, routes, next hop objects, rules, neighbours, forwarding entries and some settings from
      * now on, one's own included. The
      * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
      */

@@ -9,6 +9,7 @@ export type ObjectKind =
   | 'neighbour'
   | 'fdb'
   | 'route'
+  | 'nextHop'
   | 'shaping'
   | 'nftTable'
   | 'nftSet'

@@ -4,6 +4,7 @@
 import { familyOf } from '../../lib/ip.ts'
 import { drops, type NextHop, ROUTE_SCOPE, type Route, type RouteChange, type RoutePort } from '../port/routes.ts'
 import type { LinkView } from './link-view.ts'
+import type { NextHopGroups } from './next-hops.ts'
 import type { NamedNextHop, NamedRoute } from './objects.ts'
 import { failureOf, noInterface, type WriteFailure } from './outcome.ts'
 import type { Write } from './table.ts'
@@ -12,6 +13,7 @@ import type { Write } from './table.ts'
 export async function writeRoutes(
   kernel: Pick<RoutePort, 'changeRoutes'>,
   links: LinkView,
+  groups: NextHopGroups,
   writes: readonly Write<NamedRoute>[],
 ): Promise<(WriteFailure | undefined)[]> {
   const failures: (WriteFailure | undefined)[] = writes.map(() => undefined)
@@ -19,7 +21,8 @@ export async function writeRoutes(
   const indirect: { i: number; change: RouteChange }[] = []
   for (const [i, write] of writes.entries()) {
     const { verb, value } = write
-    const shown = value.nextHops === undefined || verb === 'delete' ? value : withLiveHops(value, value.nextHops, links)
+    const shown =
+      value.nextHops === undefined || verb === 'delete' ? value : asShown(value, value.nextHops, links, groups)
     // what was written counts as the wanted route only while the links are as they are now: never the same object
     if (value.nextHops !== undefined) write.shown = shown
     const { interfaceName } = shown
@@ -40,7 +43,8 @@ export async function writeRoutes(
       }
       route.nextHops = found.hops
     }
-    const list = route.gateway === undefined && route.nextHops === undefined ? direct : indirect
+    const isDirect = route.gateway === undefined && route.nextHops === undefined && route.nextHopId === undefined
+    const list = isDirect ? direct : indirect
     list.push({ i, change: { verb, route } })
   }
   const sent = [...direct, ...indirect]
@@ -70,16 +74,21 @@ function wayText({ gateway, interfaceName }: { gateway?: string | undefined; int
 }
 
 /** Whether the kernel's route is the wanted one. A wanted route without an interface takes whichever the gateway is on. */
-export function sameRoute(wanted: NamedRoute, seen: NamedRoute, links: LinkView): boolean {
+export function sameRoute(wanted: NamedRoute, seen: NamedRoute, links: LinkView, groups: NextHopGroups): boolean {
   return (
     wanted.type === seen.type &&
     wanted.protocol === seen.protocol &&
     wanted.source === seen.source &&
     wanted.mtu === seen.mtu &&
-    wanted.nextHopId === seen.nextHopId &&
     (wanted.scope === seen.scope || familyOf(seen.dst) === 'ipv6') &&
-    (wanted.nextHops === undefined ? sameWay(wanted, seen) : sameNextHops(wanted.nextHops, seen, links))
+    leadsAsWanted(wanted, seen, links, groups)
   )
+}
+
+function leadsAsWanted(wanted: NamedRoute, seen: NamedRoute, links: LinkView, groups: NextHopGroups): boolean {
+  if (seen.nextHopId !== undefined) return groups.leads(seen.nextHopId, wanted)
+  if (wanted.nextHops === undefined) return sameWay(wanted, seen)
+  return groups.idOf(wanted.nextHops) === undefined && sameNextHops(wanted.nextHops, seen, links)
 }
 
 function sameWay(wanted: NamedRoute, seen: NamedRoute): boolean {
@@ -125,12 +134,19 @@ function liveHops(hops: readonly NamedNextHop[], links: LinkView): readonly Name
   return up.length > 0 ? up : hops
 }
 
-/** The route that packets can take now. */
-function withLiveHops(value: NamedRoute, nextHops: readonly NamedNextHop[], links: LinkView): NamedRoute {
+/** The route by its group, or with the next hops that packets can take now. */
+function asShown(
+  value: NamedRoute,
+  nextHops: readonly NamedNextHop[],
+  links: LinkView,
+  groups: NextHopGroups,
+): NamedRoute {
+  const { nextHops: _, ...rest } = value
+  const nextHopId = groups.idToWrite(nextHops)
+  if (nextHopId !== undefined) return { ...rest, nextHopId }
   const live = liveHops(nextHops, links)
   const [first, second] = live
   if (second !== undefined) return { ...value, nextHops: live }
-  const { nextHops: _, ...rest } = value
   const { weight: __, ...only } = first!
   return { ...rest, ...only }
 }

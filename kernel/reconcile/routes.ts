@@ -1,9 +1,11 @@
 // Routes of one table, told apart by destination and metric. Hazards: IPv4 routes vanish without a word with their link
 // or last address; NLM_F_REPLACE overwrites whoever holds the key, so it is used only for routes that were read.
 import type { Author, Kernel, KernelEvent } from '../port/kernel.ts'
+import type { Resilient } from '../port/next-hops.ts'
 import { interfacesOf, ROUTE_PROTOCOL, type Route } from '../port/routes.ts'
 import type { ForeignRoutes } from './foreign-routes.ts'
 import type { LinkView } from './link-view.ts'
+import { NextHopGroups } from './next-hops.ts'
 import { type NamedRoute, routeKeyOf } from './objects.ts'
 import type { Outcome } from './outcome.ts'
 import type { Ownership } from './ownership.ts'
@@ -11,7 +13,7 @@ import { lookUpEach, type RouteReads } from './route-lookups.ts'
 import { namedRoute, sameRoute, writeRoutes } from './route-writes.ts'
 import { KernelTable, type MayRemove, type TableDriver } from './table.ts'
 
-type RouteKernel = RouteReads & Pick<Kernel, 'changeRoutes'>
+type RouteKernel = RouteReads & Pick<Kernel, 'changeRoutes' | 'nextHopObjects' | 'changeNextHopObjects'>
 
 export class RouteTable {
   readonly #links: LinkView
@@ -20,18 +22,24 @@ export class RouteTable {
   /** The key that is wanted of each destination: a new metric is a new key, and the old one has to go. */
   readonly #keys = new Map<string, string>()
   readonly #foreign: ForeignRoutes | undefined
+  readonly #groups: NextHopGroups
 
-  /** `confirm`: read back what was written before it counts as done. `foreign` takes in what others have among our destinations. */
+  /**
+   * `confirm`: read back what was written before it counts as done. `foreign` takes in what others have among our destinations.
+   * `resilient`: how groups of next hops keep their flows where they are; absent: flows may move when a group changes.
+   */
   constructor(
     kernel: RouteKernel,
     links: LinkView,
     ownership: Ownership,
-    { confirm, foreign }: { confirm: boolean; foreign?: ForeignRoutes },
+    { confirm, foreign, resilient }: { confirm: boolean; foreign?: ForeignRoutes; resilient?: Resilient | undefined },
   ) {
     this.#foreign = foreign
     this.#links = links
     this.#ownership = ownership
-    this.#table = new KernelTable(routeDriver(kernel, links, ownership, foreign), { confirm })
+    const routes = { seen: () => this.#table.seen(), wanted: () => this.#table.wanted() }
+    this.#groups = new NextHopGroups(kernel, links, ownership.marks, routes, resilient)
+    this.#table = new KernelTable(routeDriver(kernel, links, ownership, this.#groups, foreign), { confirm })
   }
 
   /** Wants exactly this route to `dst`, or none. Throws for a route that we would not know as ours. */
@@ -41,11 +49,21 @@ export class RouteTable {
     if (route !== undefined && !this.#ownership.ownsRoute(route))
       throw new Error(`a route to ${dst} of protocol ${route.protocol} would not be known as ours`)
     const key = route && routeKeyOf(route)
-    if (key !== undefined) this.#table.want(key, route)
-    if (old !== undefined && old !== key) this.#table.want(old)
+    if (key !== undefined) this.#want(key, route)
+    if (old !== undefined && old !== key) this.#want(old)
     if (key === undefined) this.#keys.delete(dst)
     else this.#keys.set(dst, key)
     this.#foreign?.want(dst, route)
+  }
+
+  #want(key: string, route?: NamedRoute): void {
+    const before = this.#table.wanted().get(key)
+    if (before === route) return
+    const nextHops = route?.nextHops && this.#groups.take(route.nextHops)
+    const id = this.#table.seen().get(key)?.nextHopId
+    if (id !== undefined) this.#groups.left(id, key)
+    this.#table.want(key, route && nextHops ? { ...route, nextHops } : route)
+    this.#groups.release(before?.nextHops)
   }
 
   /** By key, as `routeKeyOf` makes it. */
@@ -55,7 +73,7 @@ export class RouteTable {
 
   /** Whether the next `apply` has to read the kernel. */
   get isStale(): boolean {
-    return this.#table.isStale
+    return this.#table.isStale || this.#groups.isStale
   }
 
   concerns(interfaceName: string): boolean {
@@ -63,6 +81,7 @@ export class RouteTable {
   }
 
   invalidate(): void {
+    this.#groups.invalidate()
     this.#table.invalidate()
   }
 
@@ -74,6 +93,7 @@ export class RouteTable {
 
   /** As `KernelTable.lostEvents`. */
   lostEvents(): void {
+    this.#groups.invalidate()
     this.#table.lostEvents()
   }
 
@@ -85,8 +105,15 @@ export class RouteTable {
     this.#table.forgetInterface(interfaceName)
   }
 
-  apply(mayRemove: MayRemove<NamedRoute>): Promise<Outcome> {
-    return this.#table.apply(mayRemove)
+  async apply(mayRemove: MayRemove<NamedRoute>): Promise<Outcome> {
+    const { refused, changed, lost } = await this.#groups.apply()
+    for (const key of changed) this.#table.checkAgain(key)
+    // IPv4 routes went with their group without a word
+    if (lost.size > 0) this.#table.invalidateWhere(({ nextHopId }) => nextHopId !== undefined && lost.has(nextHopId))
+    const outcome = await this.#table.apply(mayRemove)
+    if (outcome.refused.length === 0) await this.#groups.clean()
+    for (const refusal of refused) outcome.refused.push(refusal)
+    return outcome
   }
 
   /** Takes what the kernel tells of routes, addresses and links, the latter once the view has them; returns whether that needs an `apply`. */
@@ -100,10 +127,11 @@ export class RouteTable {
       this.#table.invalidateWhere(seen => seen.source === address, by)
       return this.#table.isStale
     }
-    if (event.type === 'link') return this.#table.linkChanged(event.link.name)
-    if (event.type !== 'route' && event.type !== 'route-gone') return false
+    const groupsChanged = this.#groups.observe(event)
+    if (event.type === 'link') return this.#table.linkChanged(event.link.name) || groupsChanged
+    if (event.type !== 'route' && event.type !== 'route-gone') return groupsChanged
     if (event.route.table !== this.#ownership.marks.table) return false
-    const route = namedRoute(event.route, ifindex => this.#links.nameOf(ifindex))
+    const route = shownRoute(event.route, this.#links, this.#groups)
     const key = routeKeyOf(route)
     const isKept = event.type === 'route' && isForeign(route, this.#ownership)
     const isNews = isKept ? this.#foreign?.saw(route, by) : this.#foreign?.gone(key)
@@ -122,10 +150,11 @@ function routeDriver(
   kernel: RouteKernel,
   links: LinkView,
   ownership: Ownership,
+  groups: NextHopGroups,
   foreign: ForeignRoutes | undefined,
 ): TableDriver<NamedRoute> {
   const { table } = ownership.marks
-  const named = (route: Route) => namedRoute(route, ifindex => links.nameOf(ifindex))
+  const named = (route: Route) => shownRoute(route, links, groups)
   const withNames = async (route: Route): Promise<NamedRoute> => {
     // tables are long: only a name that is not known is worth a turn of its own
     for (const ifindex of interfacesOf(route)) if (links.nameOf(ifindex) === undefined) await links.findName(ifindex)
@@ -150,7 +179,7 @@ function routeDriver(
   }
   return {
     kind: 'route',
-    same: (wanted, seen) => sameRoute(wanted, seen, links),
+    same: (wanted, seen) => sameRoute(wanted, seen, links, groups),
     interfaceOf: ({ interfaceName }) => interfaceName,
     interfacesOf: ({ nextHops }) => nextHops?.map(hop => hop.interfaceName),
     owns: route => ownership.ownsRoute(route),
@@ -173,6 +202,14 @@ function routeDriver(
       const found = await lookUpEach(kernel, table, objects)
       return Promise.all(found.map(async ([key, route]) => [key, route && (await withNames(route))] as const))
     },
-    write: writes => writeRoutes(kernel, links, writes),
+    write: writes => writeRoutes(kernel, links, groups, writes),
   }
+}
+
+/** A kernel's route, without the next hops of a group of ours: those may change, and the route stays as it is. */
+function shownRoute(route: Route, links: LinkView, groups: NextHopGroups): NamedRoute {
+  const { nextHopId } = route
+  if (nextHopId === undefined || !groups.isOwn(nextHopId)) return namedRoute(route, ifindex => links.nameOf(ifindex))
+  const { gateway: _, ifindex: __, onlink: ___, nextHops: ____, ...rest } = route
+  return rest
 }

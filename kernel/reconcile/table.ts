@@ -106,6 +106,16 @@ export class KernelTable<V> {
     return this.#delta.wanted()
   }
 
+  /** As of the last reading, and what was told and written since. */
+  seen(): ReadonlyMap<string, V> {
+    return this.#delta.seen()
+  }
+
+  /** What counts as the wanted object under a key may be another thing than it was. */
+  checkAgain(key: string): void {
+    this.#delta.checkAgain(key)
+  }
+
   /** Whether anything on an interface is wanted or was seen. */
   concerns(interfaceName: string): boolean {
     return this.#onInterface.of(interfaceName) !== undefined

@@ -164,9 +164,14 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       ] as const)
         felix.set('floating', address, { at: 'here', endpoint: to === '10.244.1.5' ? 'a' : 'b', to })
       felix.completeFloating()
+      const paths = ['192.168.10.1', '192.168.10.2'].map(nextHop => ({ nextHop, encapsulations: [] }))
+      felix.set('learned', '198.51.101.0/24', { prefix: '198.51.101.0/24', ...paths[0]!, paths })
       await felix.inSync()
+      t.is((await it.otherProgram.nextHopObjects())?.length, 3, 'two next hops and their group')
       await felix.close()
       const { index: ifindex } = (await it.otherProgram.link('eth0'))!
+      const hop = { id: 7, protocol: 80, hop: { gateway: '192.168.10.9', ifindex } }
+      t.deepEqual(await it.otherProgram.changeNextHopObjects([{ verb: 'add', object: hop }]), [undefined])
       const foreign = { dst: '198.51.100.0/24', table: 254, type: 'unicast', protocol: 4, scope: 253, ifindex } as const
       t.deepEqual(await it.otherProgram.changeRoutes([{ verb: 'add', route: foreign }]), [undefined])
       for (const name of ['mgbwa', 'ifb-of-another']) await it.otherProgram.createLink({ kind: 'ifb', name })
@@ -188,6 +193,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         [],
       )
       t.deepEqual(await it.otherProgram.routes({ protocol: 80 }), [])
+      t.deepEqual(await it.otherProgram.nextHopObjects(), [hop], 'that of another program stays')
       t.deepEqual(await removeFromKernel(it.spy.kernel, { marks: MARKS, pools: destinations }), [])
       // a kernel without nftables: with netfilter's sockets, and without
       for (const errno of [ERRNO.EINVAL, ERRNO.EPROTONOSUPPORT]) {

@@ -4,6 +4,7 @@ import { formatMac, macBytes } from '../../kernel/netlink/mac.ts'
 import { type Message, NlWriter, parseAcknowledgement, parseMessages } from '../../kernel/netlink/message.ts'
 import { emitNewLink, parseLink } from '../../kernel/netlink/route/link.ts'
 import { emitFdb, emitNeighbour, parseFdb, parseNeighbour } from '../../kernel/netlink/route/neighbour.ts'
+import { emitNextHopObject, parseNextHopObject } from '../../kernel/netlink/route/next-hop.ts'
 import { emitRoute, parseRoute } from '../../kernel/netlink/route/route.ts'
 import {
   emitBucket,
@@ -12,6 +13,7 @@ import {
   parseQdisc,
   shapingIfindex,
 } from '../../kernel/netlink/route/shaping.ts'
+import type { NextHopObject } from '../../kernel/port/next-hops.ts'
 import type { NextHop, Route } from '../../kernel/port/routes.ts'
 import { type Bucket, sameBucket } from '../../kernel/port/shaping.ts'
 import { fromHex, toHex } from '../../lib/bytes.ts'
@@ -124,6 +126,61 @@ test('a route by a next hop object names that and nothing that it has', t => {
   const message = written(w => emitRoute(w, { ...route, gateway: '10.9.0.2', ifindex: 3, onlink: true }))
   t.is(toHex(message.body), '02180000fe50000100000000' + '080001000a330000' + '08001e0007000000')
   t.deepEqual(parseRoute(message), route)
+})
+
+const nextHopObjects = fc
+  .record({
+    id: fc.integer({ min: 1, max: 2 ** 32 - 1 }),
+    protocol: octet,
+    way: fc.oneof(
+      fc.record({ gateway: gateways, ifindex: ifindexes }).map(hop => ({ hop })),
+      fc.record({ gateway: gateways, ifindex: ifindexes }).map(hop => ({ hop: { ...hop, onlink: true } })),
+      fc.uniqueArray(fc.integer({ min: 1, max: 2 ** 32 - 1 }), { minLength: 1, maxLength: 64 }).map(ids => ({
+        group: ids.sort((a, b) => a - b).map((id, i) => (i % 2 === 0 ? { id } : { id, weight: 2 + (id % 255) })),
+      })),
+    ),
+    resilient: fc.option(fc.record({ buckets: fc.integer({ min: 1, max: 65535 }), idleSeconds: fc.nat(1_000_000) })),
+  })
+  .map(
+    ({ way, resilient, ...common }): NextHopObject => ({
+      ...common,
+      ...way,
+      ...('group' in way && resilient !== null && { resilient }),
+    }),
+  )
+
+test('what is written of a next hop object reads back the same', t => {
+  fc.assert(
+    fc.property(nextHopObjects, object => {
+      t.deepEqual(parseNextHopObject(written(w => emitNextHopObject(w, object))), object)
+    }),
+  )
+})
+
+test('a resilient group is the message that iproute2 sends, and a deletion has the id alone', t => {
+  const object: NextHopObject = {
+    ...{ id: 14, protocol: 80, resilient: { buckets: 32, idleSeconds: 7 } },
+    group: [
+      { id: 1, weight: 3 },
+      { id: 2, weight: 5 },
+    ],
+  }
+  // ip nexthop add id 14 group 1,3/2,5 type resilient buckets 32 idle_timer 7 proto 80
+  const members = `14000200${'0100000002000000'}${'0200000004000000'}`
+  const buckets = `14000c80${'0600010020000000'}${'08000200bc020000'}`
+  const message = written(w => emitNextHopObject(w, object))
+  t.is(toHex(message.body), `0000500000000000${'080001000e000000'}${members}${buckets}${'0600030001000000'}`)
+  t.is(toHex(written(w => emitNextHopObject(w, object, { forDelete: true })).body), `${'00'.repeat(8)}080001000e000000`)
+})
+
+test('a next hop object that is cut short is read as far as it goes', t => {
+  fc.assert(
+    fc.property(nextHopObjects, fc.nat(), (object, cut) => {
+      const message = written(w => emitNextHopObject(w, object))
+      const found = parseNextHopObject({ ...message, body: message.body.subarray(0, cut % message.body.length) })
+      t.true(found === undefined || found.id === object.id)
+    }),
+  )
 })
 
 test('every message of a datagram is found, and one that is cut short is not', t => {

@@ -2,6 +2,7 @@ import test from 'ava'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { kernelContract, type World } from './contract.ts'
 import { multipathSuite } from './multipath-suite.ts'
+import { nextHopGroupsSuite } from './next-hop-groups-suite.ts'
 import { nextHopsContract } from './next-hops-contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
@@ -12,6 +13,7 @@ nextHopsContract(test, open)
 nftablesContract(test, open)
 routeTableSuite(test, open)
 multipathSuite(test, open)
+nextHopGroupsSuite(test, open)
 shapingContract(test, open)
 
 function open(): World {

@@ -6,6 +6,7 @@ import type { LinkSpec } from '../../kernel/port/links.ts'
 import { eventually } from '../felix/node-kernel.ts'
 import { kernelContract, type World } from './contract.ts'
 import { multipathSuite } from './multipath-suite.ts'
+import { nextHopGroupsSuite } from './next-hop-groups-suite.ts'
 import { nextHopsContract } from './next-hops-contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
 import { routeTableSuite } from './route-table-suite.ts'
@@ -32,6 +33,7 @@ if (isRoot) {
   nftablesContract(test, open)
   routeTableSuite(test, open)
   multipathSuite(test, open)
+  nextHopGroupsSuite(test, open)
   shapingContract(test, open)
 
   test('the settings of an interface that comes are told as new, in each family, and those that are written later are not', async t => {

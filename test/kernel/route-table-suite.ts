@@ -2,6 +2,7 @@
 import type { ExecutionContext, TestFn } from 'ava'
 import { ERRNO } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { NextHopChange, Resilient } from '../../kernel/port/next-hops.ts'
 import {
   ROUTE_PROTOCOL,
   ROUTE_SCOPE,
@@ -20,11 +21,14 @@ import type { World } from './contract.ts'
 
 const OURS: Marks = { table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks, interfacePrefix: 'cali' }
 
+type Options = { inline?: boolean; resilient?: Resilient }
+
 export type Setting = {
   kernel: Kernel
   cali: number
   eth: number
   sent: RouteChange[]
+  objectsSent: NextHopChange[]
   reads: RouteFilter[]
   table: RouteTable
   links: LinkView
@@ -32,6 +36,7 @@ export type Setting = {
   /** Wants a kernel's route, by the name of its interface. */
   want(route: Route): void
   apply(mayRemove?: boolean): Promise<Outcome>
+  again(): Promise<Setting>
 }
 
 export function routeTableSuite(test: TestFn, open: () => World): void {
@@ -304,19 +309,31 @@ export function routeTableSuite(test: TestFn, open: () => World): void {
   })
 }
 
-export async function setting(kernel: Kernel): Promise<Setting> {
+export async function setting(kernel: Kernel, options: Options = {}): Promise<Setting> {
   const cali = await veth(kernel, 'cali0', 'p0')
   const eth = await veth(kernel, 'eth0', 'p1')
   for (const name of ['lo', 'cali0', 'p0', 'eth0', 'p1']) await kernel.setLink(name, { up: true })
   await kernel.addAddress({ ifindex: eth, address: '198.51.100.1', length: 24, scope: 0 })
+  return begun(kernel, { cali, eth }, options)
+}
+
+/** A process that begins, over what an earlier one left. */
+async function begun(kernel: Kernel, { cali, eth }: { cali: number; eth: number }, options: Options): Promise<Setting> {
+  const { inline = false, resilient } = options
   const sent: RouteChange[] = []
   const reads: RouteFilter[] = []
+  const objectsSent: NextHopChange[] = []
   const spy = {
     routes: (filter: RouteFilter = {}) => {
       reads.push(filter)
       return kernel.routes(filter)
     },
     lookupRoute: (dst: string) => kernel.lookupRoute(dst),
+    nextHopObjects: async () => (inline ? undefined : kernel.nextHopObjects()),
+    changeNextHopObjects: (changes: readonly NextHopChange[]) => {
+      objectsSent.push(...changes)
+      return kernel.changeNextHopObjects(changes)
+    },
     changeRoutes: (changes: readonly RouteChange[]) => {
       sent.push(...changes)
       return kernel.changeRoutes(changes)
@@ -325,14 +342,15 @@ export async function setting(kernel: Kernel): Promise<Setting> {
   const links = new LinkView(kernel)
   await links.refresh()
   const ownership = new Ownership(OURS)
-  const table = new RouteTable(spy, links, ownership, { confirm: false })
+  const table = new RouteTable(spy, links, ownership, { confirm: false, resilient })
   const want = (route: Route) =>
     table.want(
       route.dst,
       namedRoute(route, index => links.nameOf(index)),
     )
   const apply = (mayRemove = true) => table.apply(() => mayRemove)
-  return { kernel, cali, eth, sent, reads, table, links, ownership, want, apply }
+  const again = () => begun(kernel, { cali, eth }, options)
+  return { kernel, cali, eth, sent, objectsSent, reads, table, links, ownership, want, apply, again }
 }
 
 /** One route of every shape that Margay writes. */
@@ -368,7 +386,7 @@ export function selfHealing({ kernel, table, links, apply }: Setting) {
 }
 
 /** Numbers in [0, 1) that are the same in every run (mulberry32). */
-function seeded(seed: number): () => number {
+export function seeded(seed: number): () => number {
   return () => {
     seed = (seed + 0x6d2b79f5) | 0
     let x = Math.imul(seed ^ (seed >>> 15), 1 | seed)

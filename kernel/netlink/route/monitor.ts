@@ -1,4 +1,4 @@
-// What the kernel multicasts about links, addresses, routes, rules, neighbours, forwarding entries, shaping and settings.
+// What the kernel multicasts about links, addresses, routes, next hop objects, rules, neighbours, forwarding entries, shaping and settings.
 import type { KernelEvent, KernelMonitor } from '../../port/kernel.ts'
 import type { Message } from '../message.ts'
 import { NETLINK } from '../numbers.ts'
@@ -7,6 +7,7 @@ import { parseAddressMessage } from './address.ts'
 import { isNewLink, parseLink } from './link.ts'
 import { parseFdb, parseNeighbour } from './neighbour.ts'
 import { parseNetconf } from './netconf.ts'
+import { parseNextHopObject } from './next-hop.ts'
 import { GROUP, RTM } from './numbers.ts'
 import { parseRoute } from './route.ts'
 import { parseRule } from './rule.ts'
@@ -63,6 +64,11 @@ function parseEvent(message: Message): KernelEvent | undefined {
     case RTM.delRoute: {
       const route = parseRoute(message)
       return route && { type: message.type === RTM.newRoute ? 'route' : 'route-gone', route }
+    }
+    case RTM.newNexthop:
+    case RTM.delNexthop: {
+      const object = parseNextHopObject(message)
+      return object && { type: message.type === RTM.newNexthop ? 'next-hop' : 'next-hop-gone', object }
     }
     case RTM.newRule:
     case RTM.delRule: {

@@ -1,6 +1,6 @@
 // The registry of rtnetlink: every number of the kernel's headers that the codecs of this folder use, under the kernel's
 // own words. Sources: linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h, linux/neighbour.h,
-// linux/netconf.h, linux/fib_rules.h, linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h.
+// linux/netconf.h, linux/nexthop.h, linux/fib_rules.h, linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h.
 
 export const RTM = {
   newLink: 16,
@@ -26,6 +26,9 @@ export const RTM = {
   delTfilter: 45,
   getTfilter: 46,
   newNetconf: 80,
+  newNexthop: 104,
+  delNexthop: 105,
+  getNexthop: 106,
 } as const
 
 /** Multicast groups (RTNLGRP_*). */
@@ -41,6 +44,7 @@ export const GROUP = {
   ipv6Rule: 19,
   ipv4Netconf: 24,
   ipv6Netconf: 25,
+  nexthop: 32,
 } as const
 
 export const IFF = { up: 0x1, lowerUp: 0x10000 } as const
@@ -87,6 +91,10 @@ export const RTA = {
 export const RTAX = { mtu: 2 } as const
 export const RTM_F = { cloned: 0x200, lookupTable: 0x1000, fibMatch: 0x2000 } as const
 export const RTNH_F = { onlink: 0x4 } as const
+
+export const NHA = { id: 1, group: 2, groupType: 3, oif: 5, gateway: 6, resGroup: 12 } as const
+export const NHA_RES_GROUP = { buckets: 1, idleTimer: 2 } as const
+export const NEXTHOP_GRP_TYPE = { resilient: 1 } as const
 
 /** FRA_*; those of `mark` and `mask` are FRA_FWMARK and FRA_FWMASK, of `users` FRA_UID_RANGE, of `protocol` FRA_IP_PROTO. */
 export const FRA = {

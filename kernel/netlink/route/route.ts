@@ -100,6 +100,16 @@ function parseNextHops(value: Buffer): NextHop[] {
   return hops
 }
 
+/** An IPv6 route by a group of one has a list of one. */
+function setNextHops(route: Route, hops: NextHop[]): void {
+  const [first, second] = hops
+  if (second !== undefined) route.nextHops = hops
+  else if (first !== undefined) {
+    const { weight: _, ...way } = first
+    Object.assign(route, way)
+  }
+}
+
 /** RTM_GETROUTE for the way to one address, of such packets. */
 export function emitRouteLookup(w: NlWriter, dst: string, packet: LookedUp): void {
   const { source, ifindex, mark, tos, protocol, sourcePort, destinationPort } = packet
@@ -179,7 +189,7 @@ export function parseWay({ body }: Message): Route | undefined {
     else if (attribute === RTA.oif) route.ifindex = value.readUInt32LE(0)
     else if (attribute === RTA.gateway) route.gateway = formatAddress(value)
     else if (attribute === RTA.via) route.gateway = formatAddress(value.subarray(2))
-    else if (attribute === RTA.multipath) route.nextHops = parseNextHops(value)
+    else if (attribute === RTA.multipath) setNextHops(route, parseNextHops(value))
     else if (attribute === RTA.nhId) route.nextHopId = value.readUInt32LE(0)
     else if (attribute === RTA.priority) route.metric = value.readUInt32LE(0)
     else if (attribute === RTA.prefsrc) route.source = formatAddress(value)
