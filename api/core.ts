@@ -201,6 +201,6 @@ export const FELIX_ANNOTATION = {
 
 /** Annotations of BGPPeer, and of BGPConfiguration for the mesh: settings that Calico has no field for. */
 export const BGP_ANNOTATION = {
-  /** BFD beside the sessions, such as `300ms x 3`, with the word `multihop` after it. */
+  /** BFD beside the sessions, such as `300ms x 3`, with the words `multihop` and `secret=NAME/KEY` after it. */
   bfd: 'margay.io/BFD',
 } as const

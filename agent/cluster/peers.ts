@@ -7,7 +7,7 @@ import { matchesSelector } from '../../api/selector.ts'
 import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
-import { type AskedBfd, badBfd } from './bfd.ts'
+import { type AskedBfd, askedBfd, badBfd, withKey } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { type FilterRules, Filters } from './filters.ts'
 import { KnownNodes } from './known-nodes.ts'
@@ -52,6 +52,7 @@ type KnownPeer = {
   closed: ConditionCause | undefined
   target: string | undefined
   secret: SecretKey | undefined
+  bfd: AskedBfd
   filters: FilterRules | undefined
 }
 
@@ -126,7 +127,8 @@ export class Peers {
       const { peerSelector, peerIP = '' } = object.spec
       const target = peerSelector === undefined ? parseSocketAddress(peerIP, BGP_PORT)?.address : undefined
       const secret = passwordOf(object.spec.password)
-      this.#bgpPeers.set(name, { object, target, secret, ...this.#guards(object) })
+      const bfd = askedBfd(object.metadata)
+      this.#bgpPeers.set(name, { object, target, secret, bfd, ...this.#guards(object) })
     }
     this.#bgpPeer(name)
   }
@@ -147,8 +149,9 @@ export class Peers {
     if (isDeepStrictEqual(password, this.#passwords.get(key))) return
     if (password === undefined) this.#passwords.delete(key)
     else this.#passwords.set(key, password)
-    for (const [name, known] of this.#bgpPeers) if (sameKey(known.secret, secret)) this.#bgpPeer(name)
-    if (!sameKey(this.#meshSecret, secret)) return
+    const isOf = (...all: (SecretKey | undefined)[]) => all.some(each => sameKey(each, secret))
+    for (const [name, { secret: own, bfd }] of this.#bgpPeers) if (isOf(own, bfd.secret)) this.#bgpPeer(name)
+    if (!isOf(this.#meshSecret, this.#of.bfd?.secret)) return
     for (const facts of this.#nodes.all()) this.#mesh(facts.name, facts)
   }
 
@@ -159,11 +162,11 @@ export class Peers {
 
   /** The passwords that sessions of this node need. */
   secrets(): SecretKey[] {
-    const named = [...this.#bgpPeers].flatMap(([name, { secret }]) =>
-      secret !== undefined && this.#requests.asks({ kind: 'BGPPeer', name }) ? [secret] : [],
+    const named = [...this.#bgpPeers].flatMap(([name, { secret, bfd }]) =>
+      this.#requests.asks({ kind: 'BGPPeer', name }) ? [secret, bfd.secret] : [],
     )
-    const mesh = this.#meshes ? this.#meshSecret : undefined
-    return mesh === undefined ? named : [...named, mesh]
+    const ofMesh = this.#meshes ? [this.#meshSecret, this.#of.bfd?.secret] : []
+    return [...named, ...ofMesh].filter(secret => secret !== undefined)
   }
 
   /** The sessions that changed since the last call. */
@@ -176,7 +179,9 @@ export class Peers {
     return [
       ...this.#problems.values(),
       ...this.#closed(),
-      ...badBfd(this.#of.bfd ?? {}, this.#bgpPeers, peer => this.#requests.asks(peer)),
+      ...badBfd({ mesh: this.#of.bfd, peers: this.#bgpPeers, keys: this.#passwords }, peer =>
+        this.#requests.asks(peer),
+      ),
       ...this.#requests.clashes(),
       ...[...this.#ofNodes.values()].flat(),
       ...this.#alone(),
@@ -235,7 +240,7 @@ export class Peers {
     if (known === undefined || known.object.spec.peerSelector !== undefined) return
     const rank = this.#rankAt(known.object, this.#of.nodeName)
     if (rank === undefined) return
-    const named = this.#namedPeer({ ...known.object, filters: known.filters }, originOf(rank))
+    const named = this.#namedPeer(this.#asked(known), originOf(rank))
     if (named === undefined) return
     if ('reason' in named) this.#problems.set(name, broken('PeersConfigured', { ...named, object: by }))
     else this.#requests.set(by, guarded({ rank, by, origin: originOf(rank), ...named }, this.#guardOf(known)))
@@ -276,12 +281,17 @@ export class Peers {
     }
   }
 
+  #asked({ object, filters, bfd }: KnownPeer): Asked {
+    return { ...object, filters, bfd: withKey(bfd, this.#passwords).bfd }
+  }
+
   #between(
-    { object, filters }: KnownPeer,
+    known: KnownPeer,
     far: NodeFacts,
     address: string,
   ): Pick<SessionRequest, 'rank' | 'origin' | 'peer' | 'isReverse'> | undefined {
-    const [own, end, asked] = [this.#ownEnd(), this.#farEnd(far, address), { ...object, filters }]
+    const { object } = known
+    const [own, end, asked] = [this.#ownEnd(), this.#farEnd(far, address), this.#asked(known)]
     if (object.spec.peerSelector !== undefined) {
       const { rank, origin } = this.#selects(object, far) ?? {}
       return rank === undefined ? undefined : { rank, origin: origin!, peer: selectedSession(origin!, own, end, asked) }
@@ -304,7 +314,8 @@ export class Peers {
     if (!this.#meshes || far.clusterId !== undefined) return undefined
     const address = this.#farAddress(far, family)
     if (address === undefined) return undefined
-    const peer = meshSession(this.#ownEnd(), this.#farEnd(far, address), this.#of)
+    const { config, bfd = {} } = this.#of
+    const peer = meshSession(this.#ownEnd(), this.#farEnd(far, address), { config, ...withKey(bfd, this.#passwords) })
     const request = { rank: RANK.mesh, by: { kind: 'Node', name: far.name }, origin: 'mesh', far, peer } as const
     return guarded({ ...request, isMain: true }, this.#meshGuard)
   }

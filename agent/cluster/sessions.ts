@@ -2,11 +2,10 @@
 // a BGPPeer names. Pure. Names of sessions follow Calico (`Mesh_`, `Node_`, `Global_`).
 import { durationSeconds } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
-import { BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
+import { type BfdConfig, BGP_PORT, type PeerConfig } from '../../bgp/config.ts'
 import { FAMILIES, unicastFamily } from '../../bgp/family.ts'
 import type { PolicyRule } from '../../bgp/policy.ts'
 import { familyOf } from '../../lib/ip.ts'
-import { type AskedBfd, askedBfd } from './bfd.ts'
 import type { FilterRules } from './filters.ts'
 import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
 
@@ -22,7 +21,7 @@ export type Session = PeerConfig & {
 }
 
 /** What a BGPPeer asks for, with the rules of its filters. */
-export type Asked = Resource<'BGPPeer'> & { filters?: FilterRules }
+export type Asked = Resource<'BGPPeer'> & { filters?: FilterRules; bfd?: BfdConfig }
 
 /** This node as the end of a session. */
 export type SessionEnd = {
@@ -51,8 +50,8 @@ export function meshSession(
   far: FarEnd,
   {
     config,
-    bfd: { bfd } = {},
-  }: { config?: Pick<Resource<'BGPConfiguration'>['spec'], 'nodeMeshMaxRestartTime'>; bfd?: AskedBfd } = {},
+    bfd,
+  }: { config?: Pick<Resource<'BGPConfiguration'>['spec'], 'nodeMeshMaxRestartTime'>; bfd?: BfdConfig } = {},
 ): Session {
   const session = nodeSession('mesh', own, far, config?.nodeMeshMaxRestartTime)
   return { ...session, passive: waits(session), ...(bfd !== undefined && { bfd }) }
@@ -91,10 +90,10 @@ export function namedSession(
 }
 
 /** The same session at the node whose address the BGPPeer names. */
-export function namedBack(own: SessionEnd, far: FarEnd, { metadata, spec, filters }: Asked): Session {
+export function namedBack(own: SessionEnd, far: FarEnd, { metadata, spec, filters, bfd }: Asked): Session {
   const { localASNumber: asn = far.asn, ...others } = spec
   const session = nodeSession('node', own, { ...far, asn }, spec.maxRestartTime)
-  return { ...session, ...options({ metadata, spec: others }, own.asn, { ...far, asn }), ...filtered(filters) }
+  return { ...session, ...options({ metadata, spec: others, bfd }, own.asn, { ...far, asn }), ...filtered(filters) }
 }
 
 function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Session {
@@ -184,8 +183,7 @@ function addressOf({ ipv4, ipv6 }: SessionEnd, far: string): string | undefined 
   return familyOf(far) === 'ipv4' ? ipv4 : ipv6
 }
 
-function options({ metadata, spec }: BgpPeer, localAs: number, { asn }: FarEnd): Partial<PeerConfig> {
-  const { bfd } = askedBfd(metadata)
+function options({ spec, bfd }: Asked, localAs: number, { asn }: FarEnd): Partial<PeerConfig> {
   const keepaliveSeconds = spec.keepaliveTime === undefined ? undefined : Math.ceil(durationSeconds(spec.keepaliveTime))
   return {
     ...(spec.localASNumber !== undefined && { localAs: spec.localASNumber }),

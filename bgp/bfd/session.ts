@@ -9,6 +9,9 @@ import { type FsmState, initialState } from './state.ts'
 import { type FsmAction, type FsmEvent, step } from './step.ts'
 import { detectionDueMs, detectionTimeMs, nextDueMs, remoteDetectionTimeMs, transmitIntervalMs } from './timers.ts'
 
+/** The neighbour reads the same change later, or earlier: from the same object at the API server, by hand, or from a file. */
+const SIGNS_MS = 10_000
+
 export type SessionDeps = {
   clock: Clock
   /** A whole number of 0-4294967295, each as likely as any other and foreseen by nobody. */
@@ -32,8 +35,8 @@ export class Session {
   #sequence: number
   /** bfd.RcvAuthSeq, and when it came. */
   #heard: { sequence: number; atMs: number } | undefined
-  /** What the neighbour signs with until it has the new keys, too. */
-  #former: { authentication: Authentication; untilMs: number } | undefined
+  /** What the neighbour knows until it has the new keys, too. */
+  #former: { authentication: Authentication; atMs: number } | undefined
   #sent = 0
   #received = 0
   #ups = 0
@@ -61,14 +64,14 @@ export class Session {
     this.#do({ type: 'due' })
   }
 
-  /** Other intervals, keys or TTL for the same path. The session stays as it is, and takes the former keys for a detection time. */
+  /**
+   * Other intervals, keys or TTL for the same path. The session stays as it is: it signs with the former keys for `SIGNS_MS` more and
+   * takes them as long again, so that it lives where the neighbour changes its own within that time.
+   */
   configure(config: BfdSessionConfig): void {
     const { authentication } = this.#config
     if (authentication !== undefined && !isDeepStrictEqual(authentication, config.authentication))
-      this.#former = {
-        authentication,
-        untilMs: this.#deps.clock.monotonicMs() + detectionTimeMs(this.#state),
-      }
+      this.#former = { authentication, atMs: this.#deps.clock.monotonicMs() }
     // the numbers of one type of authentication say nothing about those of another
     if (config.authentication?.type !== this.#config.authentication?.type) this.#heard = undefined
     this.#config = config
@@ -92,7 +95,7 @@ export class Session {
   receive(packet: ControlPacket, bytes: Uint8Array): void {
     const sequence = this.#lastSequence()
     let fault = authenticationFault(packet, bytes, this.#config.authentication, sequence)
-    const former = this.#formerAuthentication()
+    const former = this.#formerKeys(2 * SIGNS_MS)
     if (fault !== undefined && former !== undefined) fault = authenticationFault(packet, bytes, former, sequence)
     if (fault !== undefined) {
       this.drop(fault)
@@ -143,9 +146,11 @@ export class Session {
     return this.#deps.clock.monotonicMs() - atMs < 2 * detectionTimeMs(this.#state) ? sequence : undefined
   }
 
-  #formerAuthentication(): Authentication | undefined {
-    if (this.#former !== undefined && this.#former.untilMs < this.#deps.clock.monotonicMs()) this.#former = undefined
-    return this.#former?.authentication
+  /** Those before the last change, where that is less than `ms` ago. */
+  #formerKeys(ms: number): Authentication | undefined {
+    if (this.#former === undefined) return undefined
+    const { authentication, atMs } = this.#former
+    return this.#deps.clock.monotonicMs() - atMs < ms ? authentication : undefined
   }
 
   #wake(): void {
@@ -179,7 +184,7 @@ export class Session {
   /** A packet that cannot be sent is lost; the socket is opened again for the next one. */
   #send(packet: ControlPacket): void {
     this.#sequence = (this.#sequence + 1) >>> 0
-    const bytes = emitSigned(packet, this.#config.authentication, this.#sequence)
+    const bytes = emitSigned(packet, this.#formerKeys(SIGNS_MS) ?? this.#config.authentication, this.#sequence)
     try {
       this.#sender ??= this.#deps.sender()
       this.#sender.send(bytes)

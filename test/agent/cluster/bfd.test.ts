@@ -80,3 +80,54 @@ test('a session whose annotation makes no sense comes up without BFD, and its ob
     ['PeersConfigured BadBFD BGPConfiguration default', 'PeersConfigured BadBFD BGPPeer tor'],
   )
 })
+
+const key = { name: 'bfd', key: 'rack' }
+
+test('a key is named once, and has to be named whole', t => {
+  t.deepEqual(asked('300ms x 3 secret=bfd/rack multihop'), {
+    ...{ bfd: { intervalMs: 300, multiplier: 3, multihop: true }, secret: key },
+  })
+  for (const text of ['secret=bfd', 'secret=/rack', 'secret=a/b secret=c/d', 'secret=a/b/c'])
+    t.regex(asked(`300ms x 3 ${text}`).fault?.message ?? '', /nothing is known of the word secret=/, text)
+})
+
+test('a session with a key has BFD once the key is known, and never without it', t => {
+  const signed = (secret: string) => ({
+    ...{ intervalMs: 300, multiplier: 3, authentication: { type: 'meticulous-sha1', keys: [{ id: 1, secret }] } },
+  })
+  const tor = withBfd('tor', '300ms x 3 secret=bfd/rack', { peerIP: '10.1.0.1', asNumber: 65000 })
+  for (const [what, of, address] of [
+    ['a BGPPeer', { peers: [tor] }, '10.1.0.1'],
+    ['the mesh', { bfd: asked('300ms x 3 secret=bfd/rack') }, '192.168.10.10'],
+  ] as const) {
+    const { peers, wanted, refused } = all(of)
+    const sessionIn = (all: readonly PeerConfig[]) => all.find(each => each.address === address)
+    const changed = () => sessionIn(peers.take().flatMap(({ peer }) => peer ?? []))
+    const why = () => peers.refused().filter(({ type }) => type === 'PeersConfigured')
+    t.deepEqual(peers.secrets(), [key], what)
+    t.is(sessionIn(wanted)?.bfd, undefined, `${what}: it is being read`)
+    t.true(sessionIn(wanted) !== undefined, 'the session does not wait')
+    t.deepEqual(
+      refused.filter(({ type }) => type === 'PeersConfigured'),
+      [],
+    )
+    peers.password(key, { text: 'one' })
+    t.like(changed()?.bfd, signed('one'), what)
+    peers.password(key, { text: 'two' })
+    t.like(changed()?.bfd, signed('two'), what)
+    peers.password(key, { missing: { reason: 'NoSecret', message: 'no Secret; there is no session', remedy: 'r' } })
+    t.is(changed()?.bfd, undefined, what)
+    t.deepEqual(
+      why().map(({ reason, message }) => `${reason} ${message}`),
+      ['NoSecret of BFD: no Secret; the sessions have no BFD'],
+    )
+    peers.password(key, { text: 'x'.repeat(21) })
+    t.deepEqual(
+      why().map(({ reason }) => reason),
+      ['LongKey'],
+    )
+    t.false(why()[0]!.message.includes('xxx'))
+    peers.password(key, { text: 'x'.repeat(20) })
+    t.deepEqual(why(), [])
+  }
+})
