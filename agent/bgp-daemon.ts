@@ -8,8 +8,12 @@ import { nameOf } from '../bgp/config.ts'
 import { parseConfigFile } from '../bgp/file/config-file.ts'
 import type { ConfigFile } from '../bgp/file/types.ts'
 import { loadMrt, MrtError } from '../bgp/mrt/load.ts'
-import type { Discover, Listener, Transport } from '../bgp/port.ts'
+import type { Discover, Listener, RouteSink, Transport } from '../bgp/port.ts'
+import type { Explanation } from '../bgp/rib/explain.ts'
+import { formatNextHop, octetsOf } from '../bgp/rib/next-hop.ts'
 import { Speaker } from '../bgp/speaker.ts'
+import type { Kernel } from '../kernel/port/kernel.ts'
+import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { formatSocketAddress, type SocketAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
@@ -18,14 +22,15 @@ import { BadRequest, controlRoutes } from './bgp-control.ts'
 import { BgpMonitors } from './bgp-monitors.ts'
 import { type Reloaded, reloadPlan } from './bgp-reload.ts'
 import { whenConverged } from './convergence.ts'
-import type { KernelSink, KernelTarget } from './kernel-sink.ts'
+import { KernelSink } from './kernel-sink.ts'
+import { NextHopTracker } from './next-hop-tracker.ts'
 import { type AgentSocket, serveSocket } from './socket/server.ts'
 import { SessionLog } from './status/session-log.ts'
 
-/** `openSink` is asked for a kernel sink when the file wants one. */
+/** `openKernel` is called where the file has routes written, or next hops looked up. */
 export type DaemonDeps = {
   transport: Transport
-  openSink(target: KernelTarget): KernelSink
+  openKernel(): Kernel
   /** Finds unnumbered neighbours. */
   discover: Discover
   bfd: BfdOnDemand
@@ -44,6 +49,7 @@ export class BgpDaemon {
   readonly #sessions: SessionLog
   readonly #listeners = new Map<string, Listener>()
   readonly #sink: KernelSink | undefined
+  readonly #tracker: NextHopTracker | undefined
   readonly #monitors: BgpMonitors
   readonly #stopping = new AbortController()
   #socket: AgentSocket | undefined
@@ -53,16 +59,31 @@ export class BgpDaemon {
     this.#path = path
     this.#deps = deps
     this.#file = parseConfigFile(readFileSync(path, 'utf8'))
-    const { transport, openSink, discover, bfd, log, clock = systemClock } = deps
-    const { speaker, kernel } = this.#file
-    this.#sink = kernel === 'none' ? undefined : openSink(kernel)
+    const { transport, openKernel, discover, bfd, log, clock = systemClock } = deps
+    const { speaker, kernel, nextHops } = this.#file
+    const nextHopsTracked = nextHops !== 'none'
+    const sink = kernel === 'none' ? undefined : new KernelSink(openKernel(), kernel, log, { clock, nextHopsTracked })
+    const protocol = kernel === 'none' ? undefined : kernel.protocol
+    this.#sink = sink
+    this.#tracker = nextHopsTracked
+      ? new NextHopTracker({
+          ...{ kernel: openKernel(), protocol: protocol ?? ROUTE_PROTOCOL.margayBgp, ...nextHops, log, clock },
+          selectedRoute: prefix => sink?.selectedRoute(prefix),
+          announced: prefix => nextHopsOf(this.#speaker.explain(prefix)),
+          moved: (nextHop, link) => sink?.nextHopMoved(nextHop, link),
+        })
+      : undefined
+    const tracker = this.#tracker
     const restarting = this.#wasRunning()
-    this.#speaker = new Speaker(speaker, { transport, sink: this.#sink, discover, bfd, log, restarting })
+    this.#speaker = new Speaker(speaker, {
+      ...{ transport, discover, bfd, log, restarting },
+      sink: sink && tracker ? watched(sink, tracker) : sink,
+      nextHops: tracker,
+    })
     this.#speaker.setDraining(this.#file.drain)
     this.#monitors = new BgpMonitors({ speaker: this.#speaker, transport, log })
     this.#sessions = new SessionLog({ clock, log })
     this.#speaker.onChange(status => this.#sessions.note(status))
-    const sink = this.#sink
     if (sink !== undefined) whenConverged(this.#speaker, { clock, restarting }, () => sink.allowDeletes())
   }
 
@@ -102,11 +123,11 @@ export class BgpDaemon {
     const old = this.#file
     // of the speaker's own this one can change while it runs
     const { multipath } = next.speaker
-    const fixed = ({ speaker, control, kernel, mrt }: ConfigFile) => {
+    const fixed = ({ speaker, control, kernel, nextHops, mrt }: ConfigFile) => {
       const { multipath: _, ...others } = speaker
-      return { speaker: others, control, kernel, mrt }
+      return { speaker: others, control, kernel, nextHops, mrt }
     }
-    for (const field of ['speaker', 'control', 'kernel', 'mrt'] as const)
+    for (const field of ['speaker', 'control', 'kernel', 'nextHops', 'mrt'] as const)
       if (!isDeepStrictEqual(fixed(old)[field], fixed(next)[field]))
         throw new BadRequest(
           `${field === 'speaker' ? 'asn, routerId and their like' : field} cannot change while the program runs: restart it`,
@@ -148,6 +169,7 @@ export class BgpDaemon {
     const graceful = this.#file.peers.some(peer => peer.gracefulRestart)
     const speaker = this.#speaker.close({ graceful: true })
     this.#monitors.close()
+    this.#tracker?.close()
     if (!graceful) this.#unmark()
     await Promise.all([
       // what it asked of BFD is asked by now
@@ -204,4 +226,27 @@ export class BgpDaemon {
     const marker = this.#marker()
     if (marker !== undefined) rmSync(marker, { force: true })
   }
+}
+
+/** A sink whose changes the tracker hears too: next hops may be reached over what is selected. */
+function watched(sink: RouteSink, tracker: NextHopTracker): RouteSink {
+  return {
+    selected: route => {
+      sink.selected(route)
+      tracker.selected(route.prefix)
+    },
+    withdrawn: prefix => {
+      sink.withdrawn(prefix)
+      tracker.selected(prefix)
+    },
+  }
+}
+
+/** The next hops of the paths that import accepted. */
+function nextHopsOf(explanation: Explanation | undefined): string[] {
+  const candidates = explanation?.candidates.filter(candidate => candidate.import.accepted) ?? []
+  return candidates.flatMap(({ attributes: { attributes, mpNextHop } }) => {
+    const octets = mpNextHop ?? (attributes.nextHop === undefined ? undefined : octetsOf(attributes.nextHop))
+    return octets === undefined ? [] : [formatNextHop(octets)]
+  })
 }

@@ -19,7 +19,12 @@ import { sharedWays } from './shared-ways.ts'
 /** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179; `resilient`: as of `RouteTable`. */
 export type KernelTarget = { table: number; metric?: number; protocol?: number; resilient?: Resilient }
 
-/** The ways that packets to a next hop take; none: nowhere, or only over a route that BGP itself made. */
+/** `nextHopsTracked`: what is selected has next hops that can be reached, also over other routes of this sink. */
+type SinkOptions = { clock?: Clock; nextHopsTracked?: boolean }
+
+/**
+ * The ways that packets to a next hop can take; none: nowhere, or only over a route that BGP itself made where nobody looks for loops.
+ */
 type Hop = { nextHop: string; ways: readonly NamedNextHop[] }
 
 /** Changes are gathered this long: a table that comes in is written in batches. */
@@ -34,6 +39,7 @@ export class KernelSink implements RouteSink {
   readonly #log: Log
   readonly #target: KernelTarget
   readonly #protocol: number
+  readonly #tracked: boolean
   readonly #links: LinkView
   readonly #routes: RouteTable
   readonly #monitor: KernelMonitor
@@ -41,7 +47,7 @@ export class KernelSink implements RouteSink {
   readonly #hops = new Map<string, Hop>()
   readonly #dirty = new Set<string>()
   readonly #clock: Clock
-  #timer: Cancel | undefined
+  #timer: { atMs: number; cancel: Cancel } | undefined
   #running = false
   #writing: Promise<void> = Promise.resolve()
   /** Something changed while a write was running, perhaps too late for it. */
@@ -50,8 +56,14 @@ export class KernelSink implements RouteSink {
   #mayDelete = false
   #reported = ''
 
-  constructor(kernel: Kernel, target: KernelTarget, log: Log, clock: Clock = systemClock) {
+  constructor(
+    kernel: Kernel,
+    target: KernelTarget,
+    log: Log,
+    { clock = systemClock, nextHopsTracked = false }: SinkOptions = {},
+  ) {
     this.#kernel = kernel
+    this.#tracked = nextHopsTracked
     this.#clock = clock
     this.#log = log
     this.#target = target
@@ -86,7 +98,7 @@ export class KernelSink implements RouteSink {
    */
   async close(): Promise<void> {
     this.#closed = true
-    this.#timer?.()
+    this.#timer?.cancel()
     this.#monitor.close()
     await this.#writing
   }
@@ -98,7 +110,20 @@ export class KernelSink implements RouteSink {
     }
     for (const name of this.#links.observe(event)) this.#routes.invalidateInterface(name)
     if (this.#routes.observe(event)) this.#schedule(GATHER_MS)
-    const moved = this.#movedHops(event)
+    this.#lookAgain(this.#movedHops(event))
+  }
+
+  /** What is selected for a prefix. */
+  selectedRoute(prefix: string): SelectedRoute | undefined {
+    return this.#selected.get(prefix)
+  }
+
+  /** Packets to a next hop may go another way now. */
+  nextHopMoved(nextHop: string, link: string | undefined): void {
+    this.#lookAgain(new Set([hopKey({ nextHop, interface: link })]))
+  }
+
+  #lookAgain(moved: ReadonlySet<string>): void {
     if (moved.size === 0) return
     for (const key of moved) this.#hops.delete(key)
     for (const [prefix, route] of this.#selected)
@@ -145,11 +170,17 @@ export class KernelSink implements RouteSink {
 
   #schedule(delayMs: number): void {
     if (this.#running) this.#again = true
-    if (this.#closed || this.#running || this.#timer !== undefined) return
-    this.#timer = this.#clock.after(delayMs, () => {
+    if (this.#closed || this.#running) return
+    const atMs = this.#clock.monotonicMs() + delayMs
+    if (this.#timer !== undefined) {
+      if (this.#timer.atMs <= atMs) return
+      this.#timer.cancel()
+    }
+    const cancel = this.#clock.after(delayMs, () => {
       this.#timer = undefined
       this.#writing = this.#write()
     })
+    this.#timer = { atMs, cancel }
   }
 
   async #write(): Promise<void> {
@@ -188,7 +219,9 @@ export class KernelSink implements RouteSink {
         ways: await this.#lookUp(path.nextHop, path.interface),
       }
       this.#hops.set(key, hop)
-      paths.push({ weight: path.weight, ways: hop.ways })
+      // the kernel keeps a way whose link has no carrier, and takes no new route over it
+      const alive = hop.ways.filter(({ interfaceName }) => this.#links.byName(interfaceName)?.running)
+      paths.push({ weight: path.weight, ways: alive.length > 0 ? alive : hop.ways })
     }
     const nextHops = sharedWays(paths)
     const [first, second] = nextHops
@@ -208,8 +241,8 @@ export class KernelSink implements RouteSink {
         return found === undefined ? [] : [{ gateway: nextHop, interfaceName: found.name }]
       }
       const way = await this.#kernel.lookupRoute(nextHop)
-      // a next hop that is reached over another route of BGP is rejected
-      if (way.type !== 'unicast' || way.protocol === this.#protocol) return []
+      // a next hop that is reached over another route of BGP is rejected where nobody looks for loops
+      if (way.type !== 'unicast' || (way.protocol === this.#protocol && !this.#tracked)) return []
       const ways: NamedNextHop[] = []
       const hops: readonly Partial<NextHop>[] = way.nextHops ?? [way]
       for (const { gateway, ifindex, weight } of hops) {

@@ -15,14 +15,13 @@ import { createLog, type LogLevel } from '../lib/log.ts'
 import { programFile } from '../lib/package-files.ts'
 import { BfdOnDemand } from './bfd-on-demand.ts'
 import { BgpDaemon } from './bgp-daemon.ts'
-import { KernelSink } from './kernel-sink.ts'
 
 async function main(): Promise<void> {
   const { config, level } = usage()
   const log = createLog('margay-bgp', level)
   const daemon = new BgpDaemon(config, {
     transport: new TcpTransport({ ...sockets, portHolder }),
-    openSink: target => new KernelSink(openKernel(), target, log),
+    openKernel,
     discover: discoverNeighbour,
     bfd: new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker'))),
     log,

@@ -10,8 +10,32 @@ import type { ConfigFile } from './types.ts'
 
 /** Reads the text of a configuration file. Throws `ConfigError` with every fault at once. */
 export function parseConfigFile(text: string): ConfigFile {
-  const { listen, control, kernel, neighbors, networks, drain, bmp, mrt, ...speaker } = checked(fromYaml(text))
-  const config = { speaker, listen, control, kernel, peers: neighbors.map(peerConfig), networks, drain, bmp, mrt }
+  const {
+    listen,
+    control,
+    kernel,
+    nextHops: tracked,
+    neighbors,
+    networks,
+    drain,
+    bmp,
+    mrt,
+    ...speaker
+  } = checked(fromYaml(text))
+  // without routes in the kernel it is not asked for ways either, unless told so: a reflector need not reach what it passes on
+  const nextHops = tracked ?? (kernel === 'none' ? 'none' : { defaultRoute: false })
+  const config = {
+    speaker,
+    listen,
+    control,
+    kernel,
+    nextHops,
+    peers: neighbors.map(peerConfig),
+    networks,
+    drain,
+    bmp,
+    mrt,
+  }
   const faults = contradictions(config)
   if (faults.length > 0) throw new ConfigError(faults.map(faultLine))
   return config

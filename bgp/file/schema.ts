@@ -115,6 +115,11 @@ const kernel = z.union(
   'write none, or table: 254',
 )
 
+const nextHops = z.union(
+  [z.literal('none'), z.strictObject({ defaultRoute: z.boolean('write true or false').default(false) })],
+  'write none, or defaultRoute: true',
+)
+
 export const file = z.strictObject({
   asn,
   routerId: identifier,
@@ -126,6 +131,7 @@ export const file = z.strictObject({
   listen: z.array(listenEndpoint).default([]),
   control: path(SOCKET_PATH_OCTETS).optional(),
   kernel: kernel.default('none'),
+  nextHops: nextHops.optional(),
   neighbors: z.array(neighbor).default([]),
   networks: z.array(network).default([]),
   bmp: z.array(collector).default([]),

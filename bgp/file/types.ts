@@ -17,6 +17,8 @@ export type ConfigFile = {
         /** Flows of several paths stay on theirs while it is there (next hop groups of type resilient). */
         resilient?: { buckets: number; idleSeconds: number }
       }
+  /** Whether next hops are looked up in the kernel, and whether the default route leads to them. */
+  nextHops: 'none' | { defaultRoute: boolean }
   peers: readonly PeerConfig[]
   networks: readonly Network[]
   /** What is announced says that this speaker will go soon. */

@@ -38,7 +38,7 @@ async function daemon(config: string, files: Readonly<Record<string, Uint8Array>
   )
   const it = new BgpDaemon(path, {
     transport: new TcpTransport(),
-    openSink: () => {
+    openKernel: () => {
       throw new Error('no kernel here')
     },
     discover: () => () => undefined,

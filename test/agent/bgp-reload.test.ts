@@ -6,7 +6,17 @@ import type { ConfigFile } from '../../bgp/file/types.ts'
 
 function aFile(part: Partial<ConfigFile>): ConfigFile {
   const speaker = { asn: 65001, routerId: '192.0.2.1' }
-  return { speaker, listen: [], kernel: 'none', peers: [], networks: [], drain: false, bmp: [], ...part }
+  return {
+    speaker,
+    listen: [],
+    kernel: 'none',
+    nextHops: 'none',
+    peers: [],
+    networks: [],
+    drain: false,
+    bmp: [],
+    ...part,
+  }
 }
 
 const peer = (name: string, port = 179): PeerConfig => ({

@@ -18,7 +18,7 @@ async function aHost(wrap: (kernel: Kernel) => Kernel = kernel => kernel) {
   await kernel.setLink('eth0', { up: true })
   await kernel.addAddress({ ifindex: index, address: '192.0.2.1', length: 24, scope: ROUTE_SCOPE.universe })
   const clock = new ManualClock()
-  const sink = new KernelSink(wrap(world.kernel()), { table: MAIN }, silentLog, clock)
+  const sink = new KernelSink(wrap(world.kernel()), { table: MAIN }, silentLog, { clock })
   const pass = async (ms: number) => {
     clock.advance(ms)
     for (let i = 0; i < 50; i++) await new Promise(setImmediate)

@@ -67,10 +67,10 @@ test('the password of a BGP session is in no log, no answer of the socket and no
   const { log, lines } = aLog()
   const transport = new TcpTransport()
   const bfd = new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker')))
-  const openSink = () => {
+  const openKernel = () => {
     throw new Error('no kernel here')
   }
-  const daemon = new BgpDaemon(path, { transport, openSink, discover: () => () => undefined, bfd, log })
+  const daemon = new BgpDaemon(path, { transport, openKernel, discover: () => () => undefined, bfd, log })
   await daemon.start()
   const told: string[] = []
   for (const question of ['/healthz', '/peers', '/bfd', '/route?prefix=10.0.0.0/8', '/bmp', '/dump'])

@@ -17,7 +17,7 @@ const faults = (text: string): readonly string[] => {
 test('the smallest file has an AS number and a router id', t => {
   const file = parseConfigFile(minimal)
   t.deepEqual(file.speaker, { asn: 65001, routerId: '10.0.0.1' })
-  t.deepEqual([file.peers, file.networks, file.listen, file.kernel], [[], [], [], 'none'])
+  t.deepEqual([file.peers, file.networks, file.listen, file.kernel, file.nextHops], [[], [], [], 'none', 'none'])
 })
 
 test('fields are read into their places', t => {
@@ -49,6 +49,13 @@ networks: [203.0.113.0/24, {prefix: "2001:db8::/32", communities: ["65001:2"]}]
   t.is(peer?.nextHop, 'self')
   t.deepEqual(peer?.gracefulRestart, { restartSeconds: 120, longLivedSeconds: undefined, notification: undefined })
   t.like(peer?.prefixLimit, { max: 10, restartSeconds: 60 })
+})
+
+test('next hops are looked up where routes are written, or where that is asked for', t => {
+  const read = (lines: string) => parseConfigFile(`${minimal}${lines}\n`).nextHops
+  t.deepEqual(read('kernel: {table: 254}'), { defaultRoute: false })
+  t.is(read('kernel: {table: 254}\nnextHops: none'), 'none')
+  t.deepEqual(read('nextHops: {defaultRoute: true}'), { defaultRoute: true })
 })
 
 test('the example file in DESIGN.md is accepted', t => {

@@ -64,6 +64,9 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     file({ control: 'a\0b' }, /^control: a path has no NUL/),
     file({ kernel: { table: 255 } }, /^kernel\.table: table 255 is the one of the host's own addresses.*says 255/),
     file({ kernel: { table: 254, metric: 0 } }, /^kernel\.metric: too small.*leave it out/),
+    file({ nextHops: 'all' }, /^nextHops: write none, or defaultRoute: true/),
+    file({ multipath: { paths: 65, of: 'ebgp' } }, /^multipath\.paths: too large: a number of paths, 1-64/),
+    file({ multipath: { paths: 2, of: 'all' } }, /^multipath\.of: write ebgp, ibgp, either or merge/),
   ],
   'the address of a neighbor': [
     neighbor({ address: '0.0.0.0' }, /^neighbors\[0\]\.address: not the address of one host.*says 0\.0\.0\.0/),
