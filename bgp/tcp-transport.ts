@@ -96,6 +96,7 @@ export class TcpTransport implements Transport {
     const server = createServer({ highWaterMark: WRITE_BUFFER, noDelay: true, pauseOnConnect: true })
     const fd = this.#listening(options)
     const peers = new Map<string, SocketOptions>()
+    const early = new EarlyConnections()
     server.on('connection', socket => {
       const connection = new TcpConnection(socket, this.#sockets, this.#lingering)
       if (connection.remoteAddress === '') {
@@ -103,10 +104,14 @@ export class TcpTransport implements Transport {
         connection.destroy()
         return
       }
+      if (early.mayBe(connection.remoteAddress)) {
+        connection.destroy()
+        return
+      }
       const wanted = mostSpecific(peers, connection.remoteAddress)
       try {
-        // the kernel checked the key already and the new socket has it
-        if (wanted !== undefined) connection.configure({ ...wanted, password: undefined })
+        // the key too, which the new socket has already, but for one that came before the listening socket had it
+        if (wanted !== undefined) connection.configure(wanted)
       } catch {
         connection.destroy()
         return
@@ -131,7 +136,10 @@ export class TcpTransport implements Transport {
         if (!open || familyOf(peer) !== family) return
         if (fd !== undefined && this.#sockets !== undefined) {
           const had = peers.get(peer)?.password
-          if (wanted?.password !== had) coding(() => this.#sockets?.setMd5(fd, family, peer, wanted?.password))
+          if (wanted?.password !== had) {
+            coding(() => this.#sockets?.setMd5(fd, family, peer, wanted?.password))
+            if (wanted?.password !== undefined) early.mark(peer)
+          }
         } else refuse(wanted ?? {})
         if (wanted === undefined) peers.delete(peer)
         else peers.set(peer, wanted)
@@ -213,6 +221,25 @@ export class TcpTransport implements Transport {
         throw error
       }
     })
+  }
+}
+
+/**
+ * Connections that waited to be accepted when their peer got a key: the kernel took what is in them without one. They are accepted in
+ * the next turn of the event loop, at the end of which there is none left.
+ */
+class EarlyConnections {
+  readonly #peers = new Set<{ peer: string }>()
+
+  mark(peer: string): void {
+    const mark = { peer }
+    this.#peers.add(mark)
+    // the first ends the turn that goes on now, in which the listening socket may have been looked at already
+    setImmediate(() => setImmediate(() => this.#peers.delete(mark)))
+  }
+
+  mayBe(address: string): boolean {
+    return this.#peers.values().some(({ peer }) => (peer.includes('/') ? contains(peer, address) : peer === address))
   }
 }
 
