@@ -3,8 +3,10 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
+import { BfdThread } from '../../bgp/bfd/thread.ts'
 import { thisMachine } from '../../cni/compile.ts'
 import { bundlePrograms } from '../../image/bundle.ts'
 import { margayFiles } from '../../image/margay.ts'
@@ -52,4 +54,8 @@ test('the bundled programs run without node_modules, and know nothing of the fol
   t.deepEqual(readFileSync(join(installed, 'margay')), readFileSync(join(folder, plugin)))
   const { stdout } = await run(process.execPath, [program('margayctl'), 'version'], { cwd: folder, env: {} })
   t.true(stdout.includes(version), stdout)
+  // the thread of BFD, which a bug in it would end with this process
+  const bfd = new BfdThread(pathToFileURL(program('agent/bfd-worker')))
+  t.deepEqual((await bfd.status()).sessions, [])
+  await bfd.close()
 })
