@@ -241,6 +241,8 @@ export const felixConfiguration = z.looseObject({
     /** Anything but Any, and absent: Disabled, or that of the cluster. */
     workloadSourceSpoofing: z.string().optional(),
     floatingIPs: z.string().optional(),
+    /** Absent or empty: Drop. */
+    serviceLoopPrevention: z.string().optional(),
     /** Absent: Disabled. */
     nftablesFlowTableOffload: z.enum(['All', 'Disabled']).optional(),
     /** A regular expression. */

@@ -139,6 +139,11 @@ export const CONDITION_TYPES = {
     promise:
       'every floating address that a pod of this node asks for (`cni.projectcalico.org/floatingIPs`) leads to it alone',
   },
+  ServiceLoopsPrevented: {
+    vital: false,
+    promise:
+      'packets to addresses in the announced ranges of Services that nobody has end at this node (`serviceLoopPrevention`)',
+  },
   FlowsOffloaded: {
     vital: false,
     promise: 'where FelixConfiguration wants it, connections that last are carried past the hooks of the kernel',

@@ -85,7 +85,7 @@ export const UNREAD: readonly UnreadGroup[] = [
     'nothing: there is nothing to ask for',
   ),
   felix('ipForwarding ipv6Support', 'forwarding is on, in the families that the pools have', 'nothing: pods need it'),
-  felix('serviceLoopPrevention externalNodesList', 'nothing is done for them', 'addresses of Services'),
+  felix('externalNodesList', 'nothing is done for them', 'nothing yet'),
   felix('nodeSelector', 'of the objects for some nodes only node.NAME is read', 'settings by selector'),
   felix(
     'openstackRegion metadata* awsSrcDstCheck windowsManageFirewallRules istio* sidecarAccelerationEnabled liveMigration*',

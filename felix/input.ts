@@ -123,6 +123,9 @@ export type NatSettings = {
   bgpPorts: readonly number[]
 }
 
+/** What becomes of packets that this node would forward to an address of `ranges`, CIDRs in which Services have theirs, that nobody has. */
+export type ServiceLoops = { action: 'drop' | 'reject'; ranges: readonly string[] }
+
 /** What exists once: replaced as a whole, part by part. */
 export type Settings = {
   /** Until the node is known, nothing is wanted of the kernel. */
@@ -141,6 +144,8 @@ export type Settings = {
     nat?: NatSettings
     /** How many packets of each rule with the action log are copied; absent: `LOG_LIMIT` of felix/policy. */
     logLimit?: LogLimit
+    /** Absent: they are forwarded as any other. */
+    serviceLoops?: ServiceLoops
     /** Absent: no host endpoint is enforced. */
     hosts?: HostSettings
     /** Established connections that policies deny now are kept; absent: they are cut. */

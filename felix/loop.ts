@@ -28,7 +28,15 @@ import { FlowOffload } from './flow-offload.ts'
 import type { PodTraffic } from './foreign-chains.ts'
 import { shadowConditions } from './foreign-routes.ts'
 import { type InputKind, type Inputs, type Settings, type ThisNode, uplinksOf } from './input.ts'
-import { bandwidthMarks, floatingTableName, offloadMarks, podFilterMarks, policyMarks, qosTableName } from './marks.ts'
+import {
+  bandwidthMarks,
+  floatingTableName,
+  offloadMarks,
+  podFilterMarks,
+  policyMarks,
+  qosTableName,
+  servicesTableName,
+} from './marks.ts'
 import { PassNumbers } from './pass-numbers.ts'
 import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInputs, Resolvers } from './policy/model.ts'
 import type { NamePatterns } from './policy/name-patterns.ts'
@@ -145,6 +153,7 @@ export class Felix {
       routeProtocol: deps.marks.protocol,
       podFilter: podFilterMarks(deps.marks),
       floatingTable: floatingTableName(deps.marks),
+      servicesTable: servicesTableName(deps.marks),
     })
     this.#needed = this.#calculator.tunnelsNeeded()
     const policy = policyMarks(deps.marks)

@@ -13,6 +13,7 @@ const POLICY_END = '-policy'
 const QOS_END = '-qos'
 const OFFLOAD_END = '-offload'
 const FLOATING_END = '-floating'
+const SERVICES_END = '-services'
 /** What the names of links begin with over which the packets of pods are led: as long as the prefix of pods' interfaces. */
 const SHAPED_PREFIX = 'mgbw'
 
@@ -38,9 +39,10 @@ export function nodeMarks({
 }
 
 /** Which of our tables this is, by its name. */
-export function tableRole(name: string): 'policy' | 'qos' | 'floating' | undefined {
+export function tableRole(name: string): 'policy' | 'qos' | 'floating' | 'services' | undefined {
   if (name.endsWith(QOS_END)) return 'qos'
   if (name.endsWith(FLOATING_END)) return 'floating'
+  if (name.endsWith(SERVICES_END)) return 'services'
   return name.endsWith(POLICY_END) ? 'policy' : undefined
 }
 
@@ -52,6 +54,11 @@ export function qosTableName({ nftTable }: Marks): string | undefined {
 /** The name of the tables for floating addresses; undefined where the marks say of none. */
 export function floatingTableName({ nftTable }: Marks): string | undefined {
   return nftTable === undefined ? undefined : `${nftTable}${FLOATING_END}`
+}
+
+/** The name of the table for addresses of Services that nobody has; undefined where the marks say of none. */
+export function servicesTableName({ nftTable }: Marks): string | undefined {
+  return nftTable === undefined ? undefined : `${nftTable}${SERVICES_END}`
 }
 
 /** What limits of bandwidth are known by; undefined where the marks say of no pods. */

@@ -81,6 +81,15 @@ const WITHOUT_TABLE = {
       remedy: 'load the modules nft_chain_nat and nft_nat, or use a kernel that has them',
     },
   },
+  services: {
+    type: 'ServiceLoopsPrevented',
+    means:
+      'until it is there packets to addresses of Services that nobody has may go between routers and nodes until their TTL ends',
+    lacking: {
+      reason: 'NoNftables',
+      remedy: 'load the modules nf_tables and nft_reject_inet, or use a kernel that has nftables with the family inet',
+    },
+  },
   nat: {
     type: 'OutgoingMasqueraded',
     means: 'until it is there packets leave the pools with the address of their pod',

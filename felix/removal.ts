@@ -11,7 +11,14 @@ import { lacksNftables } from '../kernel/reconcile/nft-lacks.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { namedRoute } from '../kernel/reconcile/route-writes.ts'
 import { acceptRemovals } from './foreign-accepts.ts'
-import { bandwidthMarks, floatingTableName, offloadMarks, policyMarks, qosTableName } from './marks.ts'
+import {
+  bandwidthMarks,
+  floatingTableName,
+  offloadMarks,
+  policyMarks,
+  qosTableName,
+  servicesTableName,
+} from './marks.ts'
 
 type RemovalKernel = Pick<
   Kernel,
@@ -77,9 +84,8 @@ export async function removeFromKernel(
     if (changes.length > 0) removed.push(`rules in chain ${family} ${table} ${name}`)
   }
   const floating = (['ip', 'ip6'] as const).map(family => ({ family, name: floatingTableName(marks) }))
-  const beside = [policyMarks(marks)?.table, qosTableName(marks), offloadMarks(marks)?.table].map(
-    name => ({ family: 'inet', name }) as const,
-  )
+  const ours = [policyMarks(marks)?.table, qosTableName(marks), offloadMarks(marks)?.table, servicesTableName(marks)]
+  const beside = ours.map(name => ({ family: 'inet', name }) as const)
   for (const { family, name } of [...beside, ...floating, ...tables]) {
     if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue
     const [refusal] = await kernel.changeNftables([{ verb: 'delete', object: { kind: 'table', family, name } }])

@@ -20,3 +20,29 @@ export function formatRange({ first, last }: AddressRange, family: Family): stri
   const isPrefix = size === 1n << BigInt(hostBits) && first % size === 0n
   return isPrefix ? `${from}/${addressBits(family) - hostBits}` : `${from}-${fromBig(last, family)}`
 }
+
+/** The addresses of `ranges` that are in none of `holes`: sorted ranges that do not touch. */
+export function subtracted(ranges: readonly AddressRange[], holes: readonly AddressRange[]): AddressRange[] {
+  const gaps = united(holes)
+  return united(ranges).flatMap(({ first, last }) => {
+    const left: AddressRange[] = []
+    let from = first
+    for (const gap of gaps) {
+      if (gap.last < from) continue
+      if (gap.first > last) break
+      if (gap.first > from) left.push({ first: from, last: gap.first - 1n })
+      from = gap.last + 1n
+    }
+    return from > last ? left : [...left, { first: from, last }]
+  })
+}
+
+function united(ranges: readonly AddressRange[]): AddressRange[] {
+  const all: { first: bigint; last: bigint }[] = []
+  for (const { first, last } of [...ranges].sort((a, b) => (a.first < b.first ? -1 : 1))) {
+    const before = all.at(-1)
+    if (before === undefined || before.last + 1n < first) all.push({ first, last })
+    else if (before.last < last) before.last = last
+  }
+  return all
+}

@@ -10,6 +10,7 @@ import { BGP_PORT } from '../../bgp/config.ts'
 import type { Settings } from '../../felix/input.ts'
 import type { HostSettings, LogLimit, OpenPort } from '../../felix/policy/model.ts'
 import type { MetricsAddress } from '../../lib/metrics-server.ts'
+import { allRanges, serviceRanges } from './services.ts'
 
 export type BgpSettings = Resource<'BGPConfiguration'>['spec'] & { listenPort: number }
 
@@ -49,6 +50,7 @@ export function felixSettings(
     vxlanOverIpv6Mtu: mine?.vxlanMTUV6 ?? spec.vxlanMTUV6 ?? 0,
     logLimit: logLimit(spec),
     ...(keepsConnections(object, own) && { keepConnections: true as const }),
+    ...serviceLoops(spec, bgp),
     ...(spec.nftablesFlowTableOffload === 'All' && {
       offload: { devicePattern: spec.nftablesFlowTableDataIfacePattern ?? '' },
     }),
@@ -64,6 +66,18 @@ export function felixSettings(
       bgpPorts: [...new Set([BGP_PORT, ...listenPorts])].sort((a, b) => a - b),
     },
   }
+}
+
+/** Where Services have addresses the object of the cluster says alone. */
+function serviceLoops(
+  { serviceLoopPrevention = '' }: FelixSpec,
+  bgp: readonly Resource<'BGPConfiguration'>[],
+): Pick<Settings['config'], 'serviceLoops'> {
+  const action = serviceLoopPrevention.toLowerCase()
+  const cluster = bgp.find(({ metadata }) => metadata.name === 'default')
+  const ranges = cluster === undefined ? [] : allRanges(serviceRanges(cluster.spec, []))
+  if (ranges.length === 0 || action === 'disabled') return {}
+  return { serviceLoops: { action: action === 'reject' ? 'reject' : 'drop', ranges } }
 }
 
 /** Whether established connections that policies deny now stay, as in Calico. */

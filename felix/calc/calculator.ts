@@ -6,7 +6,7 @@
 //   floating address ──> tables of NAT; pod route, or learned inside an own block
 //   ownBlock ──┬─> block route ─────────────────┤
 //        lent ─┴─> learned inside the block     ├─> one for each CIDR ──> route, condition
-//   pool ──┬─> destination, tables of NAT       │
+//   pool ──┬─> destination, tables of NAT, unused addresses of Services
 //          └─> learned inside the pool          │
 //   learned ──┬─> learned route ────────────────┘
 //             └─> condition of the prefix or of the far node
@@ -15,9 +15,9 @@
 //            ├─> learned with this next hop
 //            └─> address of a node in the pod filter and in the tables of NAT
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
-//   node, config, uplinkMtu ──> tables of the pod filter and of NAT, link, address, sysctl of the host, route to the pods' gateway, all learned
+//   node, config, uplinkMtu ──> tables of the pod filter, of NAT and of Services, link, address, sysctl of the host, route to the pods' gateway, all learned
 //   heedsRouters ──> sysctl of uplinks
-//   connected ──> all learned; with remote and learned: sysctl and condition of other uplinks
+//   connected ──> all learned, unused addresses of Services; with remote and learned: sysctl and condition of other uplinks
 //
 // Work is proportional to what changed and to what depends on it, except that another node, another capability or another need for VXLAN looks at
 // all learned routes again. Nothing here remembers how a state was reached: any order of events, a restart or a replay ends in the same place.
@@ -62,6 +62,7 @@ import { Output } from './output.ts'
 import type { PodFilterMarks, TunnelFacts } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
+import { ServiceLoopGroup } from './service-loops.ts'
 import { IPIP_DEVICE, ownAddresses, TUNNEL_DEVICES, tunnelDevices, VXLAN_DEVICE, VXLAN_DEVICE_V6 } from './tunnels.ts'
 import { VtepEntries } from './vtep-entries.ts'
 import { nodeAddresses, type VtepChange, VtepGroup } from './vteps.ts'
@@ -132,6 +133,7 @@ export class Calculator {
   readonly #nodeAddresses = new NodeAddresses()
   readonly #filter: FilterGroup
   readonly #masquerade: MasqueradeGroup
+  readonly #serviceLoops: ServiceLoopGroup
   readonly #floating: FloatingGroup
   readonly #hostSysctls = new HostSysctls(this.#outputs.sysctl)
   readonly #pools = new PoolGroup(this.#outputs.destination)
@@ -143,16 +145,19 @@ export class Calculator {
 
   /**
    * `routeProtocol`: the rtm_protocol of the routes to blocks, own and learned, and to the pods' gateway. `podFilter`: what
-   * is ours in nftables; without it nothing is wanted there. `floatingTable`: the name of the tables for floating addresses.
+   * is ours in nftables; without it nothing is wanted there. `floatingTable` and `servicesTable`: the names of the tables for floating
+   * addresses, and for addresses of Services that nobody has.
    */
   constructor({
     routeProtocol,
     podFilter,
     floatingTable,
+    servicesTable,
   }: {
     routeProtocol: number
     podFilter?: PodFilterMarks
     floatingTable?: string
+    servicesTable?: string
   }) {
     const context = {
       poolOf: (prefix: Prefix) => this.#pools.match(prefix),
@@ -167,6 +172,7 @@ export class Calculator {
     const groups = { endpoints: this.#endpoints, learned: this.#learned }
     this.#floating = new FloatingGroup(floatingTable, groups, this.#outputs.nftTable)
     this.#filter = new FilterGroup(podFilter, this.#nodeAddresses, this.#outputs)
+    this.#serviceLoops = new ServiceLoopGroup(servicesTable, this.#nodeAddresses, this.#outputs.nftTable)
     this.#masquerade = new MasqueradeGroup(podFilter?.table, this.#nodeAddresses, this.#outputs)
   }
 
@@ -317,6 +323,7 @@ export class Calculator {
       const pool = this.#items.pool.get(name)
       for (const cidr of this.#pools.update(name, pool)) this.#learned.poolChanged(cidr)
       this.#masquerade.updatePool(name, pool)
+      this.#serviceLoops.poolsChanged()
     }
     for (const address of this.#told.floating)
       this.#floating.update(address, this.#items.floating.get(address), config.workloadRouteProtocol)
@@ -346,7 +353,10 @@ export class Calculator {
     // a tunnel that may come with the next learned block has its rules before it is there
     const possible = this.#needs(ANY)
     this.#filter.updateHere(node, possible, config.vxlanPort)
-    if (node !== undefined && this.#learnedUsable) this.#masquerade.update({ nat: config.nat, tunnels: possible })
+    if (node !== undefined && this.#learnedUsable) {
+      this.#masquerade.update({ nat: config.nat, tunnels: possible })
+      this.#serviceLoops.update(config.serviceLoops, this.#settings.connected, this.#items.pool.values())
+    }
     this.#needed = needed
     const links = this.#outputs.link.wanted()
     const devices = [VXLAN_DEVICE, VXLAN_DEVICE_V6].filter(name => links.has(name))
@@ -389,6 +399,7 @@ export class Calculator {
       for (const address of this.#nodeAddresses.update(each, all)) {
         this.#filter.addressChanged(address)
         this.#masquerade.addressChanged(address)
+        this.#serviceLoops.addressChanged(address)
       }
     }
   }

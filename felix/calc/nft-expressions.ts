@@ -34,6 +34,9 @@ const TRANSLATED = '20000000'
 /** NFPROTO_*. */
 const NFPROTO: Record<Family, string> = { ipv4: '02', ipv6: '0a' }
 
+/** NFT_REJECT_ICMPX_PORT_UNREACH. */
+const ICMPX_PORT_UNREACHABLE = 1
+
 /** `iifname "PREFIX*"`. */
 export function fromInterfaces(prefix: string): Steps {
   return [
@@ -268,6 +271,12 @@ export function sourceIsLinkLocal(): Steps {
 
 /** `counter drop`. */
 export const COUNTED_DROP: Steps = [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'drop' } }]
+
+/** `counter reject`: the sender hears that the port is not reachable. */
+export const COUNTED_REJECT: Steps = [
+  { type: 'counter' },
+  { type: 'reject', with: 'icmpx', code: ICMPX_PORT_UNREACHABLE },
+]
 
 /** `counter accept`. */
 export const COUNTED_ACCEPT: Steps = [{ type: 'counter' }, { type: 'immediate', load: 0, data: { verdict: 'accept' } }]

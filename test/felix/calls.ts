@@ -105,6 +105,10 @@ const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
         workloadRouteProtocol: fc.constantFrom(3, 80),
         nat,
         allowSources: fc.constant(true as const),
+        serviceLoops: fc.record({
+          action: fc.constantFrom('drop' as const, 'reject' as const),
+          ranges: fc.subarray(['10.96.0.0/16', '192.168.0.0/16', 'fd00::/16', '10.244.1.0/24']),
+        }),
       },
       { requiredKeys: ['vxlanPort', 'vxlanVni', 'ipipMtu', 'vxlanMtu', 'workloadRouteProtocol', 'nat'] },
     ),

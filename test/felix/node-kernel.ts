@@ -175,6 +175,7 @@ const NFT_TABLES = [
   { family: 'ip6', name: 'margay' },
   { family: 'ip', name: 'margay-floating' },
   { family: 'ip6', name: 'margay-floating' },
+  { family: 'inet', name: 'margay-services' },
 ] as const
 
 /** Everything in a table, in short sorted lines; counters and the kernel's numbers left out. */

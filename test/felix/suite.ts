@@ -177,7 +177,10 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       for (const name of ['mgbwa', 'ifb-of-another']) await it.otherProgram.createLink({ kind: 'ifb', name })
       const destinations = full.pools.map(({ cidr }) => cidr)
       const removed = await removeFromKernel(it.spy.kernel, { marks: MARKS, pools: destinations })
-      const tables = ['table inet margay', 'table ip margay-floating', 'table ip6 margay-floating']
+      const tables = [
+        ...['table inet margay', 'table inet margay-services'],
+        ...['table ip margay-floating', 'table ip6 margay-floating'],
+      ]
       t.true(['link calia', 'link mgbwa', ...tables].every(each => removed.includes(each)))
       await it.otherProgram.deleteLink('ifb-of-another')
       const { routes, neighbours, links, addresses, nftables } = await kernelState(it.otherProgram)

@@ -36,6 +36,7 @@ export type Told = {
 export const CALCULATOR = {
   ...{ routeProtocol: 80, podFilter: { table: 'margay', interfacePrefix: 'cali' } },
   floatingTable: 'margay-floating',
+  servicesTable: 'margay-services',
 }
 
 /** A calculator that was told a whole world and has worked it out. */
@@ -153,6 +154,10 @@ export const LEARNED: readonly LearnedRoute[] = [
 /** Everything there is, in one input. */
 export const FULL: World = {
   ...EMPTY,
+  config: {
+    ...EMPTY.config,
+    serviceLoops: { action: 'reject', ranges: ['10.96.0.0/16', '192.168.20.0/24', 'fd00:96::/112', '10.244.0.0/15'] },
+  },
   pools: [IPIP_POOL, VXLAN_POOL, BARE_POOL],
   remotes: [N2, N3, N4],
   ownBlocks: ['10.244.1.0/26', '10.245.1.0/26'],

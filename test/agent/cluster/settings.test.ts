@@ -165,3 +165,21 @@ test('ports of hosts stay open as Calico has them, or as somebody says, for all 
   const own = config('node.n1', { failsafeInboundHostPorts: [], defaultEndpointToHostAction: 'Return' })
   t.deepEqual(felixSettings(cluster, own).hosts, { inbound: [], outbound: [], podsToHost: 'accept' })
 })
+
+test('addresses of Services that nobody has end here where the cluster announces ranges, in the way that Felix is told', t => {
+  const ranges = { serviceClusterIPs: [{ cidr: '10.96.0.0/12' }], serviceExternalIPs: [{ cidr: '192.0.2.1' }, {}] }
+  const bgp = (name: string, spec: object) => aResource('BGPConfiguration', { metadata: { name }, spec })
+  const loops = (serviceLoopPrevention: string | undefined, ...objects: ReturnType<typeof bgp>[]) =>
+    felixSettings(
+      aResource('FelixConfiguration', { metadata: { name: 'default' }, spec: { serviceLoopPrevention } }),
+      undefined,
+      objects,
+    ).serviceLoops
+  const all = { ranges: ['10.96.0.0/12', '192.0.2.1/32'] }
+  t.deepEqual(loops(undefined, bgp('node.n1', {}), bgp('default', ranges)), { action: 'drop', ...all })
+  t.deepEqual(loops('', bgp('default', ranges)), { action: 'drop', ...all })
+  t.deepEqual(loops('REJECT', bgp('default', ranges)), { action: 'reject', ...all })
+  t.is(loops('Disabled', bgp('default', ranges)), undefined)
+  t.is(loops('Drop', bgp('default', {}), bgp('node.n1', ranges)), undefined)
+  t.is(loops('Drop'), undefined)
+})
