@@ -6,6 +6,7 @@ import { Command, Option } from 'commander'
 import { BfdThread } from '../bgp/bfd/thread.ts'
 import { ConfigError } from '../bgp/file/faults.ts'
 import { TcpTransport } from '../bgp/tcp-transport.ts'
+import { returnFreedMemory } from '../kernel/libc.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { portHolder } from '../kernel/port-holder.ts'
 import { discoverNeighbour } from '../kernel/router-advertisement.ts'
@@ -15,9 +16,12 @@ import { createLog, type LogLevel } from '../lib/log.ts'
 import { programFile } from '../lib/package-files.ts'
 import { BfdOnDemand } from './bfd-on-demand.ts'
 import { BgpDaemon } from './bgp-daemon.ts'
+import { limitYoungGeneration } from './heap.ts'
 
 async function main(): Promise<void> {
   const { config, level } = usage()
+  returnFreedMemory()
+  limitYoungGeneration()
   const log = createLog('margay-bgp', level)
   const daemon = new BgpDaemon(config, {
     transport: new TcpTransport({ ...sockets, portHolder }),

@@ -9,6 +9,7 @@ import { answerCni } from '../cni/http.ts'
 import { namespaceOf } from '../datastore/credentials.ts'
 import { openStore } from '../datastore/kube.ts'
 import type { Store } from '../datastore/port.ts'
+import { returnFreedMemory } from '../kernel/libc.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { portHolder } from '../kernel/port-holder.ts'
@@ -51,6 +52,7 @@ const SAYS_ALL = [FileInUse, ForeignJournal, AccessMissing]
 
 /** Runs the agent until a signal; ends the process with 3 when it cannot go on. */
 export async function run(flags: Flags): Promise<void> {
+  returnFreedMemory()
   const log = createLog('margay-node', flags.logLevel)
   const levels = agentLevels(log)
   const die = (error: unknown) => {

@@ -24,6 +24,9 @@ const ENOBUFS = 105
 const FROM_OCTETS = 32
 const CONTROL_OCTETS = 256
 const IFNAMSIZ = 16
+/** malloc.h. */
+const M_MMAP_THRESHOLD = -3
+const MMAP_OCTETS = 128 * 1024
 /** XATTR_SIZE_MAX (linux/limits.h). */
 const LONGEST_XATTR = 65536
 
@@ -70,6 +73,7 @@ const nativeReadXattr = libc.func(
 const nativeWriteXattr = libc.func(
   'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
 )
+const nativeMallopt = libc.func('int mallopt(int parameter, int value)')
 const nativeIndex = libc.func('uint32_t if_nametoindex(const char *name)')
 const nativeName = libc.func('const char *if_indextoname(uint32_t index, _Out_ uint8_t *name)')
 
@@ -77,7 +81,16 @@ const nativeName = libc.func('const char *if_indextoname(uint32_t index, _Out_ u
 const memory = Buffer.alloc(4 * (SK_MEMINFO_DROPS + 1))
 const memoryLength = [memory.length]
 
-/** Moves this thread into the network namespace that `fd` is open on. */
+/**
+ * From now on pieces of memory of 128 KiB and more go back to the kernel when they are freed (mallopt(3), M_MMAP_THRESHOLD).
+ * By itself glibc raises that size to that of the largest piece that was freed, up to 32 MiB, and keeps the smaller ones: a
+ * table that doubles leaves its former copies resident.
+ */
+export function returnFreedMemory(): void {
+  // another C library answers 0, and goes on as it does
+  nativeMallopt(M_MMAP_THRESHOLD, MMAP_OCTETS)
+}
+
 export function setNetns(fd: number): void {
   check(nativeSetns(fd, CLONE_NEWNET), 'setns', `fd ${fd}`)
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { ENV } from '../../image/bundle.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { addNetns, listNetns, netnsPath, removeNetns, spawnInNetns } from '../../kernel/netns.ts'
 import { systemProgram } from '../../lib/system-program.ts'
@@ -30,14 +31,16 @@ export async function runScenario(
   scenario: ScenarioName,
   sizes: Sizes,
   until: AbortSignal,
+  bundle?: string,
 ): Promise<TesterReport> {
   const places = SCENARIOS[scenario].places(sizes)
   await using stack = new AsyncDisposableStack()
   const arena = await buildArena(stack, places)
-  const command = DAEMONS[daemon].prepare(arena.folder, places)
+  const command = DAEMONS[daemon].prepare(arena.folder, places, bundle)
   if (daemon === 'frr') execFileSync(systemProgram('chown'), ['-R', 'frr', arena.folder])
   const [program = '', ...args] = command
-  const running = spawnInNetns(arena.daemon, program, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  const env = { ...process.env, ...(daemon === 'margay' && bundle !== undefined && ENV) }
+  const running = spawnInNetns(arena.daemon, program, args, { stdio: ['ignore', 'ignore', 'pipe'], env })
   stack.defer(() => end(running))
   let said = ''
   running.stderr?.on('data', chunk => {

@@ -7,18 +7,27 @@ import { DAEMON, type TestPlace } from './places.ts'
 
 const PROGRAM = 'agent/margay-bgp.ts'
 const MARGAY = fileURLToPath(new URL(`../../${PROGRAM}`, import.meta.url))
+/** Its name in a folder that `writeBundle` filled. */
+const BUNDLED = 'margay-bgp.js'
 /** The same program in another checkout, with its node_modules, to compare with. */
 const BEFORE = join(process.env['BENCH_BEFORE'] ?? '/nonexistent', PROGRAM)
 
 export type Daemon = {
   /** The daemon's program; without it the daemon is left out of the table. */
   program: string
-  /** Writes its configuration into `folder`; answers its command line. The process must stay in the foreground. */
-  prepare(folder: string, neighbours: readonly TestPlace[]): readonly string[]
+  /**
+   * Writes its configuration into `folder`; answers its command line. The process must stay in the foreground. `bundle`:
+   * the folder with the programs of this checkout as the image has them; without it they run from their sources.
+   */
+  prepare(folder: string, neighbours: readonly TestPlace[], bundle?: string): readonly string[]
 }
 
 export const DAEMONS = {
-  margay: { program: MARGAY, prepare: (folder, neighbours) => margay(MARGAY, folder, neighbours) },
+  margay: {
+    program: MARGAY,
+    prepare: (folder, neighbours, bundle) =>
+      margay(bundle === undefined ? MARGAY : join(bundle, BUNDLED), folder, neighbours),
+  },
   before: { program: BEFORE, prepare: (folder, neighbours) => margay(BEFORE, folder, neighbours) },
   bird: {
     program: '/usr/sbin/bird',

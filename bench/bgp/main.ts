@@ -1,9 +1,13 @@
 // `npm run bench:bgp`: margay-bgp beside BIRD, FRR and GoBGP, each in a namespace of its own and one after the other,
 // under the same load. `--quick` is a look with a tenth of the routes and without GoBGP; `--only NAME` (again and again)
-// keeps the named scenarios and daemons; `--json` prints every row as JSON. `BENCH_BEFORE=DIR` adds the margay-bgp of
-// another checkout as a column; with `--rounds N` everything runs N times in turn and the medians are shown, since one run
+// keeps the named scenarios and daemons; `--json` prints every row as JSON. `--bundled` measures margay-bgp as the container
+// image has it. `BENCH_BEFORE=DIR` adds the margay-bgp of another checkout as a column, from its sources; with `--rounds N` everything runs N times in turn and the medians are shown, since one run
 // says little about a few per cent. Needs root.
+import { mkdtempDisposableSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { writeBundle } from '../scale/programs.ts'
 import { fromArguments, HELP_OPTION, WrongUsage } from '../usage.ts'
 import { runAlone, runScenario, ScenarioFailed } from './arena.ts'
 import { DAEMONS, type DaemonName, isInstalled } from './daemons.ts'
@@ -22,14 +26,15 @@ const QUICK: Sizes = { routes: 100_000, peers: 20, each: 2000, shared: 1800, idl
 /** Of one scenario against one daemon. */
 const LIMIT_MS = { quick: 30_000, full: 300_000 }
 
-const HELP = `Usage: npm run bench:bgp [-- [--quick] [--json] [--only NAME]... [--rounds N]]
+const HELP = `Usage: npm run bench:bgp [-- [--quick] [--json] [--bundled] [--only NAME]... [--rounds N]]
 
 Measures margay-bgp beside BIRD, FRR and GoBGP under the same load. Needs root. BENCH_BEFORE=DIR adds the margay-bgp of
-another checkout.
+another checkout, from its sources.
 
   --quick      a tenth of the routes, and without GoBGP
   --only NAME  only the named scenarios and daemons: any of ${[...Object.keys(SCENARIOS), ...Object.keys(DAEMONS)].join(' ')}
   --rounds N   everything N times in turn, of which medians are shown (default 1)
+  --bundled    margay-bgp as the container image has it (npm run bench:bgp gives it)
   --json       every row as JSON, instead of a table
   --help       this text
 
@@ -37,8 +42,10 @@ Exit codes: 0 measured, 1 it could not be, 2 wrong usage.
 `
 
 async function main(): Promise<void> {
-  const { quick, only, json, rounds } = usage()
+  const { quick, only, json, rounds, bundled } = usage()
   if (process.getuid?.() !== 0) throw new Error('network namespaces need root')
+  using bundle = bundled ? mkdtempDisposableSync(join(tmpdir(), 'margay-bundle-')) : undefined
+  if (bundle !== undefined) await writeBundle(bundle.path)
   const sizes = quick ? QUICK : FULL
   const wanted = <T extends string>(all: readonly T[]): T[] => {
     const named = all.filter(name => only.includes(name))
@@ -59,7 +66,7 @@ async function main(): Promise<void> {
     for (const scenario of scenarios) {
       if (process.stderr.isTTY) process.stderr.write(`${daemon}: ${scenario}\n`)
       try {
-        const { measured, testerCpu } = await runScenario(daemon, scenario, sizes, limit())
+        const { measured, testerCpu } = await runScenario(daemon, scenario, sizes, limit(), bundle?.path)
         runs[daemon] = [...(runs[daemon] ?? []), measured]
         notes.push(`${daemon}, ${scenario}: the tester used ${testerCpu.toFixed(2)} CPU s, start and encoding included`)
       } catch (error) {
@@ -85,7 +92,7 @@ function medians(runs: readonly Measured[]): Measured {
   )
 }
 
-function usage(): { quick: boolean; only: string[]; json: boolean; rounds: number } {
+function usage(): { quick: boolean; only: string[]; json: boolean; bundled: boolean; rounds: number } {
   const names = [...Object.keys(SCENARIOS), ...Object.keys(DAEMONS)]
   return fromArguments(HELP, () => {
     const { values } = parseArgs({
@@ -93,6 +100,7 @@ function usage(): { quick: boolean; only: string[]; json: boolean; rounds: numbe
         quick: { type: 'boolean', default: false },
         only: { type: 'string', multiple: true, default: [] },
         json: { type: 'boolean', default: false },
+        bundled: { type: 'boolean', default: false },
         rounds: { type: 'string', default: '1' },
         ...HELP_OPTION,
       },

@@ -29,6 +29,8 @@ export type Sizes = {
   soakSeconds: number
   /** How long the agent's use without events is measured, before and after each measure. */
   idleSeconds: number
+  /** How long the sessions of the mesh are watched while nothing but keepalives comes. */
+  meshIdleSeconds: number
   /** How often a pod is added. */
   pods: number
   /** How many lists of all Nodes at once. */
@@ -46,6 +48,8 @@ export const ROWS = {
   'restart: ready': { unit: 's', target: 0.7 },
   'restart: received': { unit: 'MB', target: 1 },
   'mesh: all that answer are up': { unit: 's' },
+  'mesh, idle: memory': { unit: 'MiB' },
+  'mesh, idle: agent CPU': { unit: 's/min' },
   'Node heartbeat, peers and VTEPs: agent CPU': { unit: 'ms', target: 0.1 },
   'VTEP of one node changes: agent CPU': { unit: 'ms', target: 'flat in N' },
   'ADD, VTEPs on every node, idle: median': { unit: 'ms', target: 10 },
@@ -131,6 +135,10 @@ export async function runScenario(checkout: Checkout, sizes: Sizes, note: (text:
   await sessionsUp(peers)
   figures['mesh: all that answer are up'] = (performance.now() - meshMs) / 1000
   await settled(agent, sizes)
+  const idleFrom = cpuNanoseconds(agent.pid)
+  await sleep(sizes.meshIdleSeconds * 1000)
+  figures['mesh, idle: memory'] = memoryMib(agent.pid, 'VmRSS')
+  figures['mesh, idle: agent CPU'] = ((cpuNanoseconds(agent.pid) - idleFrom) * 60) / 1e9 / sizes.meshIdleSeconds
   figures['Node heartbeat, peers and VTEPs: agent CPU'] = await cpuPerEvent(agent, sizes, beat)
   const vtep = (n: number): Promise<void> => {
     const [node, changes] = [1 + (n % (sizes.nodes - 1)), 1 + Math.floor(n / (sizes.nodes - 1))]
