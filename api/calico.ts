@@ -361,7 +361,9 @@ export const kubeControllersConfiguration = z.looseObject({
         workloadEndpoint: period.optional(),
         serviceAccount: period.optional(),
         namespace: period.optional(),
-        loadBalancer: z.looseObject({}).optional(),
+        loadBalancer: z
+          .looseObject({ assignIPs: z.enum(['AllServices', 'RequestedServicesOnly']).default('AllServices') })
+          .optional(),
         migration: z.looseObject({}).optional(),
       })
       .default({}),

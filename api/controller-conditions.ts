@@ -22,10 +22,14 @@ export const CONTROLLER_CONDITION_TYPES = {
     vital: false,
     promise: 'of every IPPool that gives addresses to pods, the nodes that it selects can get a block more',
   },
-  PoolsReleased: { vital: false, promise: 'no deleted pool waits for its last pods' },
+  PoolsReleased: { vital: false, promise: 'no deleted pool waits for its last pods or Services' },
   HostEndpointsMade: {
     vital: false,
     promise: 'every HostEndpoint that KubeControllersConfiguration asks for is there, as it should be',
+  },
+  ServicesServed: {
+    vital: false,
+    promise: 'every Service of type LoadBalancer that asks margay-controllers for addresses has them',
   },
   AddressesRested: {
     vital: false,

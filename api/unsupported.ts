@@ -135,11 +135,6 @@ export const UNSUPPORTED: readonly Unsupported[] = [
     comesWith: 'nothing: the Kubernetes API is the only datastore',
   },
   {
-    ...{ kind: 'KubeControllersConfiguration', field: 'controllers.loadBalancer', effect: 'ignored' },
-    instead: 'no Service gets an address from an IPPool',
-    comesWith: 'addresses of Services',
-  },
-  {
     ...{ kind: 'KubeControllersConfiguration', field: 'controllers.migration', effect: 'ignored' },
     instead: 'there are no old names of policies to change',
     comesWith: 'nothing: names are read in both forms',

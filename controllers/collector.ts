@@ -13,6 +13,7 @@ import { Conflict, NotFound, Refused, type Store, type StoreError } from '../dat
 import { ownerAsked } from '../ipam/block.ts'
 import { askOwners, borrowersOf, ownerOf, ownersOf, returnLent } from '../ipam/block-owners.ts'
 import type { ClaimedBlock } from '../ipam/forecast.ts'
+import { isLoadBalancerBlock, LOAD_BALANCER_NODE } from '../ipam/load-balancer.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { Census, type CensusRow } from './census.ts'
@@ -128,6 +129,10 @@ export class Collector {
         const { name, uid } = item.metadata
         if (names.has(name)) continue // it changed while the pages were read
         names.add(name)
+        if (isLoadBalancerBlock(item)) {
+          census.add(item, LOAD_BALANCER_NODE, false)
+          continue // Services have it, and another chore frees what they leave
+        }
         const owners = ownersOf(item)
         const owner = ownerOf(item)
         const isGone = (node: string) => nodes.goneMs(node) !== undefined

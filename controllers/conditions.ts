@@ -10,6 +10,7 @@ import type { Waiting } from './collector.ts'
 import type { Hold } from './datastore-lock.ts'
 import type { UnknownObject } from './default-object.ts'
 import type { UnmadeHostEndpoint } from './host-endpoints.ts'
+import type { Unassigned } from './load-balancer.ts'
 
 export type Parts = {
   leaseFailure: StoreError | undefined
@@ -23,6 +24,8 @@ export type Parts = {
   pools: readonly { pool: string; block: string }[]
   forecasts: readonly PoolForecast[]
   unmade: readonly UnmadeHostEndpoint[]
+  /** Services without an address that they ask for. */
+  unassigned: readonly Unassigned[]
   /** Nodes that have not heard of the end of pods. */
   behind: readonly string[]
   configurations: readonly Resource<'KubeControllersConfiguration'>[]
@@ -31,6 +34,8 @@ export type Parts = {
 /** One rule can refuse those of all nodes. */
 const MOST_UNMADE = 20
 const MOST_BEHIND = 10
+/** One pool can be missing for all. */
+const MOST_UNASSIGNED = 20
 
 export function controllerConditions(parts: Parts): ControllerCondition[] {
   return [
@@ -44,6 +49,9 @@ export function controllerConditions(parts: Parts): ControllerCondition[] {
     ...parts.pools.map(poolWaits),
     ...parts.forecasts.flatMap(noBlockLeft),
     ...parts.unmade.slice(0, MOST_UNMADE).map(each => hostEndpointUnmade(each, parts.unmade.length - MOST_UNMADE)),
+    ...parts.unassigned
+      .slice(0, MOST_UNASSIGNED)
+      .map(each => unserved(each, parts.unassigned.length - MOST_UNASSIGNED)),
     ...nodesBehind(parts.behind),
     ...parts.configurations.flatMap(fieldsIdle),
     ...(parts.metricsFailure === undefined ? [] : [metricsUnserved(parts.metricsFailure)]),
@@ -144,8 +152,9 @@ function unclear({ block, why }: { block: string; why: string }): ControllerCond
 function poolWaits({ pool, block }: { pool: string; block: string }): ControllerCondition {
   return broken('PoolsReleased', {
     ...{ object: { kind: 'IPPool', name: pool } as const, reason: 'InUse' },
-    message: `it was deleted, and pods still have addresses of ${block}`,
-    remedy: "delete or restart these pods: 'margayctl ipam show --show-blocks' shows the blocks",
+    message: `it was deleted, and pods or Services still have addresses of ${block}`,
+    remedy:
+      "delete or restart these pods, and let these Services ask for another pool: 'margayctl ipam show --show-blocks' shows the blocks",
   })
 }
 
@@ -188,6 +197,17 @@ function hostEndpointUnmade({ name, node, because, error }: UnmadeHostEndpoint, 
   return broken('HostEndpointsMade', {
     ...{ object: { kind: 'HostEndpoint', name } as const, reason, remedy },
     message: `the Node ${node} does not have the HostEndpoint ${name} as it should be: ${cause}${others}`,
+  })
+}
+
+/** `more`: how many others are not told. */
+function unserved({ service, refused, error }: Unassigned, more: number): ControllerCondition {
+  const [namespace = '', name = ''] = service.split('/')
+  const others = more > 0 ? `; ${more} other Services have one too` : ''
+  return broken('ServicesServed', {
+    ...{ object: { kind: 'Service', name, namespace } as const, reason: refused?.reason ?? 'Refused' },
+    message: `${refused?.message ?? `the API server refuses its status: ${error?.message ?? ''}`}${others}`,
+    remedy: refused?.remedy ?? 'correct what it refuses; margay-controllers need the right patch on services/status',
   })
 }
 

@@ -19,13 +19,14 @@ import { DeletedPools } from './deleted-pools.ts'
 import { FirstObjects } from './first-objects.ts'
 import { HostEndpoints } from './host-endpoints.ts'
 import { Lease } from './lease.ts'
+import { LoadBalancer } from './load-balancer.ts'
 import { metricsText, type Numbers } from './metrics.ts'
 import { Nodes } from './nodes.ts'
 import { PolicyStatuses } from './policy-statuses.ts'
 import { PoolConditions } from './pool-conditions.ts'
 import { PoolForecasts } from './pool-forecasts.ts'
 import { ReusedAddresses } from './reused-addresses.ts'
-import { hostEndpointSettings, logLevelOf, settingsOf } from './settings.ts'
+import { assignIPsOf, hostEndpointSettings, logLevelOf, settingsOf } from './settings.ts'
 
 export type ControllersOptions = {
   /** Of this run of the program alone. */
@@ -50,12 +51,14 @@ type Look = Pick<Collector, 'waiting' | 'unclear' | 'census'> & {
   pools: DeletedPools['waiting']
   forecasts: PoolForecasts['found']
   unmade: HostEndpoints['unmade']
+  unassigned: LoadBalancer['unassigned']
   behind: ReusedAddresses['behind']
   failures: ReturnType<Chores['failures']>
 }
 
 const NO_LOOK: Look = {
-  ...{ waiting: [], unclear: [], census: [], pools: [], forecasts: [], unmade: [], behind: [], failures: [] },
+  ...{ waiting: [], unclear: [], census: [], pools: [], forecasts: [], unmade: [], unassigned: [] },
+  ...{ behind: [], failures: [] },
 }
 
 const LEASE_NAME = 'margay-controllers'
@@ -69,6 +72,7 @@ export class Controllers {
   readonly #pools: DeletedPools
   readonly #forecasts: PoolForecasts
   readonly #hostEndpoints: HostEndpoints
+  readonly #loadBalancer: LoadBalancer
   readonly #policyStatuses: PolicyStatuses
   readonly #reusedAddresses: ReusedAddresses
   readonly #policyConditions: ClusterPolicyConditions
@@ -111,8 +115,7 @@ export class Controllers {
       ...{ store: led, log },
       deleted: () => this.#chores.hurry('pools'),
       changed: () => {
-        this.#chores.hurry('pool conditions')
-        this.#chores.hurry('pool forecasts')
+        for (const chore of ['pool conditions', 'pool forecasts', 'service addresses']) this.#chores.hurry(chore)
       },
     })
     const poolConditions = new PoolConditions({ store: led, clock, pools: () => this.#pools.all() })
@@ -128,6 +131,13 @@ export class Controllers {
         return unknown === undefined && current !== undefined ? hostEndpointSettings(current) : undefined
       },
       changed: () => this.#chores.hurry('host endpoints'),
+    })
+    this.#loadBalancer = new LoadBalancer({
+      ...{ store: led, clock, log },
+      assignIPs: () =>
+        this.#configuration.unknown === undefined ? assignIPsOf(this.#configuration.current) : undefined,
+      pools: () => (this.#pools.synced ? this.#pools.all() : undefined),
+      changed: () => this.#chores.hurry('service addresses'),
     })
     this.#policyStatuses = new PolicyStatuses({
       ...{ store: led, clock },
@@ -145,7 +155,7 @@ export class Controllers {
     })
     const chores: readonly Chore[] = [
       ...[first, this.#collector, this.#forecasts, this.#pools, poolConditions, this.#hostEndpoints],
-      ...[this.#policyStatuses, this.#policyConditions, this.#reusedAddresses],
+      ...[this.#loadBalancer, this.#policyStatuses, this.#policyConditions, this.#reusedAddresses],
     ]
     this.#chores = new Chores(chores, { clock, log })
     this.#metrics = new MetricsServer({
@@ -175,6 +185,7 @@ export class Controllers {
     this.#nodes.close()
     this.#pools.close()
     this.#hostEndpoints.close()
+    this.#loadBalancer.close()
     this.#policyStatuses.close()
     this.#policyConditions.close()
     this.#configuration.close()
@@ -226,6 +237,7 @@ export class Controllers {
   #configured(): void {
     this.#chores.hurry('blocks')
     this.#chores.hurry('host endpoints')
+    this.#chores.hurry('service addresses')
     const { unknown, current } = this.#configuration
     if (unknown !== undefined || this.#closed) return // what held before holds
     const { prometheusMetricsPort: port = 0 } = current?.spec ?? {}
@@ -238,8 +250,9 @@ export class Controllers {
     if (!this.#lease.leads) return NO_LOOK
     const { waiting, unclear, census } = this.#collector
     const { unmade } = this.#hostEndpoints
+    const { unassigned } = this.#loadBalancer
     const { behind } = this.#reusedAddresses
     const [pools, forecasts] = [this.#pools.waiting, this.#forecasts.found]
-    return { waiting, unclear, census, pools, forecasts, unmade, behind, failures: this.#chores.failures() }
+    return { waiting, unclear, census, pools, forecasts, unmade, unassigned, behind, failures: this.#chores.failures() }
   }
 }

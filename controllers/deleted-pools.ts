@@ -1,4 +1,4 @@
-// Lets deleted pools go when no pod has an address of them any more. The nodes do the same; here it happens also when no node
+// Lets deleted pools go when no pod or Service has an address of them any more. The nodes do the same; here it happens also when no node
 // is left that would look, and soon after the blocks of a gone node were freed.
 import type { IpPool } from '../api/pools.ts'
 import type { Store, Watch, WatchEvent } from '../datastore/port.ts'
@@ -25,6 +25,7 @@ export class DeletedPools {
   readonly restMs = REST_MS
   readonly #deps: DeletedPoolsDeps
   readonly #all = new Map<string, IpPool>()
+  #synced = false
   #waiting: readonly { pool: string; block: string }[] = []
   #watch: Watch | undefined
 
@@ -37,6 +38,7 @@ export class DeletedPools {
     const follow = (event: WatchEvent<'IPPool'>): void => {
       const items: readonly IpPool[] = event.type === 'sync' ? event.items : event.type === 'set' ? [event.item] : []
       if (event.type === 'sync') this.#all.clear()
+      this.#synced = true
       if (event.type === 'gone') this.#all.delete(event.item.metadata.name)
       for (const item of items) this.#all.set(item.metadata.name, item)
       if (items.some(isHeld)) deleted()
@@ -49,12 +51,17 @@ export class DeletedPools {
     this.#watch?.close()
   }
 
+  /** Whether the pools were listed. */
+  get synced(): boolean {
+    return this.#synced
+  }
+
   /** Every IPPool, as the watch told it last. */
   all(): IpPool[] {
     return [...this.#all.values()]
   }
 
-  /** Pools that wait for their last pods, each with a block that is in use. */
+  /** Pools that wait for their last pods or Services, each with a block that is in use. */
   get waiting(): readonly { pool: string; block: string }[] {
     return this.#waiting
   }

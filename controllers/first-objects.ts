@@ -52,7 +52,9 @@ export class FirstObjects implements Chore {
       for (const pool of wanted)
         if (await made(store.create('IPPool', pool)))
           log.info({ pool: pool.metadata.name, cidr: pool.spec.cidr }, 'the first pool is made')
-    const controllers = { metadata: { name: NAME }, spec: { controllers: {} } }
+    // as Calico's; of no effect without a pool for Services
+    const spec = { controllers: { loadBalancer: { assignIPs: 'AllServices' } } }
+    const controllers = { metadata: { name: NAME }, spec }
     if (!this.#configured)
       await made(store.create('KubeControllersConfiguration', controllers as Resource<'KubeControllersConfiguration'>))
     this.#configured = true
@@ -61,8 +63,8 @@ export class FirstObjects implements Chore {
       this.#warn('there is no IPPool, and neither --first-pools nor kubeadm say which: create one')
       return LOOK_MS
     }
-    const spec = { clusterGUID: randomUUID().replaceAll('-', ''), clusterType: 'k8s,margay', datastoreReady: true }
-    await made(store.create('ClusterInformation', { metadata: { name: NAME }, spec }))
+    const cluster = { clusterGUID: randomUUID().replaceAll('-', ''), clusterType: 'k8s,margay', datastoreReady: true }
+    await made(store.create('ClusterInformation', { metadata: { name: NAME }, spec: cluster }))
     return DONE_MS
   }
 

@@ -2,7 +2,7 @@
 // ippools` shows. Conditions of others stay. Hazard: another program may write the same condition (calico-kube-controllers does),
 // so what is said of a pool is written again after ten minutes at the earliest, and words of a message alone never.
 import { conditionList, type ObjectCondition } from '../api/meta.ts'
-import type { IpPool } from '../api/pools.ts'
+import { type IpPool, usesOf } from '../api/pools.ts'
 import { Conflict, NotFound, Refused, type Store } from '../datastore/port.ts'
 import { overlappingPools } from '../ipam/pick.ts'
 import { type Clock, formatSeconds } from '../lib/clock.ts'
@@ -82,10 +82,14 @@ export class PoolConditions {
 function saidOf({ metadata, spec }: IpPool, overlaps: string | undefined): Said {
   const no = (reason: string, message: string): Said => ({ status: 'False', reason, message })
   if (metadata.deletionTimestamp !== undefined)
-    return no('Terminating', 'it was deleted: no pod gets an address of it, and it goes with the last pod that has one')
-  if (spec.disabled) return no('PoolDisabled', 'spec.disabled: no pod gets an address of it, and pods keep theirs')
+    return no('Terminating', 'it was deleted: nobody gets an address of it, and it goes with the last one who has one')
+  if (spec.disabled) return no('PoolDisabled', 'spec.disabled: nobody gets an address of it, and who has one keeps it')
   if (overlaps !== undefined) return no('CIDROverlap', `it overlaps the older IPPool ${overlaps} and is not used`)
-  return { status: 'True', reason: 'OK', message: 'nodes that it selects take blocks of it' }
+  const isForServices = usesOf(spec).includes('LoadBalancer')
+  const message = isForServices
+    ? 'Services of type LoadBalancer get addresses of it'
+    : 'nodes that it selects take blocks of it'
+  return { status: 'True', reason: 'OK', message }
 }
 
 function conditionsOf({ status }: IpPool): readonly ObjectCondition[] {

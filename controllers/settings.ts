@@ -4,6 +4,7 @@ import type { Resource } from '../api/kinds.ts'
 import { levelBesideDefault } from '../api/log-settings.ts'
 import type { LogLevel } from '../lib/log.ts'
 import type { HostEndpointSettings } from './auto-host-endpoints.ts'
+import type { AssignIPs } from './load-balancer-wish.ts'
 
 export type Settings = {
   /** How long a Node must be gone before the owner of its blocks is asked; undefined: blocks are never freed. */
@@ -33,6 +34,11 @@ export function settingsOf(object: Resource<'KubeControllersConfiguration'> | un
 export function hostEndpointSettings(object: Resource<'KubeControllersConfiguration'>): HostEndpointSettings {
   const { hostEndpoint } = object.spec.controllers.node ?? {}
   return hostEndpoint ?? { autoCreate: 'Disabled', createDefaultHostEndpoint: 'Enabled', templates: [] }
+}
+
+/** Which Services without a class get addresses: where the object says nothing of it, those that ask by an annotation. */
+export function assignIPsOf(object: Resource<'KubeControllersConfiguration'> | undefined): AssignIPs {
+  return object?.spec.controllers.loadBalancer?.assignIPs ?? 'RequestedServicesOnly'
 }
 
 /** What the log should say, where the object says more or less than Info: its schema fills that in. */

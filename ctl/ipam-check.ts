@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { NotFound } from '../datastore/port.ts'
+import { isLoadBalancerBlock } from '../ipam/load-balancer.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import type { Context, Options } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
@@ -9,6 +10,7 @@ import { type Allocation, allocationsOf, type Difference, differences, type Node
 import { type Fault, ipamFaults } from './ipam-faults.ts'
 import { askHere, askNodes } from './ipam-nodes.ts'
 import { clusterOf, type Report } from './ipam-report.ts'
+import { serviceFaults, servicesByHandle } from './ipam-services.ts'
 import { renderChecked } from './ipam-view.ts'
 import { FORMATS, type Format, renderValue, show } from './render.ts'
 import { visible } from './visible.ts'
@@ -49,6 +51,8 @@ async function checkedCluster(words: readonly string[], options: Options, contex
     all(context, 'Node'),
     all(context, 'ClusterInformation'),
   ])
+  // after the blocks; a user who may not list Services needs that only where Services have addresses
+  const services = blocks.some(isLoadBalancerBlock) ? await all(context, 'Service') : []
   const names = nodes.map(({ metadata }) => metadata.name)
   const nobody = { answers: new Map<string, NodeAnswer>(), unasked: [] }
   const { answers, unasked } =
@@ -63,9 +67,14 @@ async function checkedCluster(words: readonly string[], options: Options, contex
     asked: [...answers.keys()].toSorted(),
     unasked: [...unasked, ...silent.map(node => ({ node, why: 'it has no pod of margay-node' }))],
     ...ofAnswers(answers),
-    faults: [...ipamFaults({ pools, blocks, nodes: names, nowMs: Date.now() }), ...other, ...findingsOf(answers)],
+    faults: [
+      ...ipamFaults({ pools, blocks, nodes: names, nowMs: Date.now() }),
+      ...serviceFaults(blocks, services, pools),
+      ...other,
+      ...findingsOf(answers),
+    ],
     allocations: Object.groupBy(
-      allocationsOf(blocks, new Set(names), answers),
+      allocationsOf(blocks, new Set(names), answers, servicesByHandle(services)),
       ({ ip }) => ip,
     ) as Report['allocations'],
   }

@@ -4,7 +4,9 @@
 import type { AddressFindingAnswer, HeldAddress } from '../api/answers.ts'
 import type { Resource } from '../api/kinds.ts'
 import { blockName } from '../api/names.ts'
+import type { Holder } from '../ipam/block.ts'
 import { ownerOf } from '../ipam/block-owners.ts'
+import { isLoadBalancerBlock, serviceHolders } from '../ipam/load-balancer.ts'
 import { addressAt } from '../lib/ip.ts'
 import type { Fault } from './ipam-faults.ts'
 
@@ -37,11 +39,15 @@ export type Allocation = {
   owners: string[]
 }
 
-/** Every address that the blocks give away. `answers`: of the nodes that were asked. */
+/**
+ * Every address that the blocks give away. `answers`: of the nodes that were asked. `services`: all that there are, by the handles of
+ * their addresses.
+ */
 export function allocationsOf(
   blocks: readonly BlockObject[],
   nodes: ReadonlySet<string>,
   answers: ReadonlyMap<string, NodeAnswer>,
+  services: ReadonlyMap<string, unknown>,
 ): Allocation[] {
   const held = new Map(
     [...answers].map(([node, { addresses }]) => [node, new Map(addresses.map(each => [each.address, each]))]),
@@ -58,15 +64,17 @@ export function allocationsOf(
           ip,
           ...defined({ handle, pod, namespace, node, type, creationTimestamp: timestamp }),
           ...defined({ sequenceNumber: block.spec.sequenceNumberForAllocation?.[ordinal] }),
-          ...use({
-            node,
-            owner,
-            handle,
-            held: held.get(owner ?? '')?.get(ip),
-            nodes,
-            answer: answers.get(owner ?? ''),
-            block,
-          }),
+          ...(isLoadBalancerBlock(block)
+            ? useByServices({ handle: handle ?? '', secondary }, services)
+            : use({
+                node,
+                owner,
+                handle,
+                held: held.get(owner ?? '')?.get(ip),
+                nodes,
+                answer: answers.get(owner ?? ''),
+                block,
+              })),
           ...(node !== owner && { borrowed: true as const }),
         },
       ]
@@ -95,6 +103,15 @@ function use({ node, owner, handle, held, nodes, answer, block }: Asked): Pick<A
   if (held !== undefined) return { inUse: held.handle !== handle, owners: [] }
   const isPublished = answer.blocks.get(block.spec.cidr) === sequenceOf(block)
   return isPublished ? { inUse: false, owners: [] } : { inUse: true, owners: [`Node(${owner}): not published yet`] }
+}
+
+function useByServices(holder: Holder, services: ReadonlyMap<string, unknown>): Pick<Allocation, 'inUse' | 'owners'> {
+  const holders = serviceHolders(holder)
+  if (holders.length === 0) return { inUse: true, owners: ['unknown: it names no Service'] }
+  const owners = holders
+    .filter(({ handle }) => services.has(handle))
+    .map(({ namespace, name }) => `Service(${namespace}/${name})`)
+  return { inUse: owners.length > 0, owners }
 }
 
 function defined<T extends Record<string, unknown>>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {

@@ -4,8 +4,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isLocked } from '../api/datastore-lock.ts'
 import type { Resource } from '../api/kinds.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
-import { askCollect, emitBlock, isCollectAsked, parseBlock } from '../ipam/block.ts'
+import { askCollect, blockSpec, freeAt, isCollectAsked, parseBlock } from '../ipam/block.ts'
 import { askOwners, borrowersOf, ownerOf, ownersOf } from '../ipam/block-owners.ts'
+import { isLoadBalancerBlock } from '../ipam/load-balancer.ts'
 import { addressAt, contains, indexOf } from '../lib/ip.ts'
 import { inTurns } from './each.ts'
 import {
@@ -20,6 +21,7 @@ import {
 } from './ipam-asking.ts'
 import { borrowerOf, type Lent, releaseLent } from './ipam-release-lent.ts'
 import type { Leak } from './ipam-report.ts'
+import { releaseServiceAddress } from './ipam-services.ts'
 
 type BlockObject = Resource<'IPAMBlock'>
 
@@ -62,15 +64,20 @@ export async function releaseAddress(store: Store, address: string, options: Rel
   }
   const names: string[] = []
   const lent: Lent[] = []
+  const services: Released[] = []
   for await (const page of store.pages('IPAMBlock'))
     for (const item of page) {
       if (ordinalIn(item) === undefined) continue
       const { name } = item.metadata
+      if (isLoadBalancerBlock(item)) {
+        services.push(await releaseServiceAddress(store, name, address, options))
+        continue
+      }
       const node = borrowerOf(item, address)
       if (node === undefined || !(await hasNode(store, ownerOf(item)!))) names.push(name)
       else lent.push({ block: name, node, addresses: [address] })
     }
-  if (names.length + lent.length === 0)
+  if (names.length + lent.length + services.length === 0)
     return [{ what, freed: [], refused: 'it is not in use', remedy: 'nothing needs to be done' }]
   const free = async (item: BlockObject): Promise<readonly string[]> => {
     const ordinal = ordinalIn(item)
@@ -78,7 +85,8 @@ export async function releaseAddress(store: Store, address: string, options: Rel
     await store.update('IPAMBlock', withoutSlot(item, ordinal))
     return [address]
   }
-  return [...(await releaseEach(store, names, options, free)), ...(await releaseLent(store, lent, options))]
+  const ofNodes = await releaseEach(store, names, options, free)
+  return [...services, ...ofNodes, ...(await releaseLent(store, lent, options))]
 }
 
 /**
@@ -100,6 +108,10 @@ export async function releaseLeaks(store: Store, leaks: readonly Leak[], options
   const living: [BlockObject, Leak[]][] = []
   const lent: Lent[] = []
   for (const [block, its] of ofBlocks) {
+    if (isLoadBalancerBlock(block)) {
+      for (const { ip } of its) done.push(await releaseServiceAddress(store, block.metadata.name, ip, { force: false }))
+      continue
+    }
     const { nodes, unclear } = ownersOf(block)
     const owner = ownerOf(block)
     const lives = owner !== undefined && (await hasNode(store, owner))
@@ -287,13 +299,6 @@ async function inUse(store: Store, item: BlockObject): Promise<Refusal | undefin
 }
 
 function withoutSlot(item: BlockObject, ordinal: number): BlockObject {
-  const block = parseBlock(item)
-  const freed = {
-    ...block,
-    slots: block.slots.with(ordinal, null),
-    free: [...block.free, ordinal],
-    sequence: block.sequence + 1n,
-  }
-  const { spec } = emitBlock(freed, { node: '', epoch: '' }, item)
-  return { ...item, spec: { ...spec, affinity: item.spec.affinity } }
+  const freed = freeAt(parseBlock(item), ordinal)
+  return { ...item, spec: blockSpec(freed, item.spec.affinity, item.spec) }
 }

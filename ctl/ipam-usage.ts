@@ -4,6 +4,7 @@ import type { Resource } from '../api/kinds.ts'
 import { poolOf } from '../api/pools.ts'
 import { ownerOf } from '../ipam/block-owners.ts'
 import type { forecast } from '../ipam/forecast.ts'
+import { isLoadBalancerBlock, LOAD_BALANCER_NODE } from '../ipam/load-balancer.ts'
 import { reservedBy, reservedIn } from '../ipam/pick.ts'
 import { addressAt, addressBits, addressBytes, cidr, contains, familyOf, indexOf } from '../lib/ip.ts'
 
@@ -16,7 +17,7 @@ type BlockObject = Resource<'IPAMBlock'>
  */
 export type Counts = { total: number | bigint; used: number; reserved: number | bigint; free: number | bigint }
 
-/** `node` is absent when nobody owns the block. */
+/** `node` is absent when nobody owns the block, and Calico's `load-balancer` of one with addresses of Services. */
 export type BlockUsage = Counts & { cidr: string; node?: string }
 
 export type PoolUsage = Counts & { name: string; cidr: string; blocks: BlockUsage[] }
@@ -35,7 +36,7 @@ export function usage(pools: readonly Pool[], blocks: readonly BlockObject[], re
     homes.set(home, [...(homes.get(home) ?? []), block])
   }
   const blockUsage = (block: BlockObject): BlockUsage => ({
-    ...{ cidr: block.spec.cidr, node: ownerOf(block) },
+    ...{ cidr: block.spec.cidr, node: isLoadBalancerBlock(block) ? LOAD_BALANCER_NODE : ownerOf(block) },
     ...counts(block.spec.cidr, heldIn(block), reserved),
   })
   return {
@@ -99,7 +100,9 @@ export function borrowedAddresses(blocks: readonly BlockObject[]): {
 } {
   const borrowed: BorrowedAddress[] = []
   let unclassified = 0
-  for (const block of [...blocks].sort((a, b) => byCidr(a.spec, b.spec))) {
+  // no node has those of Services
+  const ofNodes = blocks.filter(block => !isLoadBalancerBlock(block))
+  for (const block of ofNodes.sort((a, b) => byCidr(a.spec, b.spec))) {
     const { cidr, allocations, attributes, affinity } = block.spec
     const owner = ownerOf(block) ?? affinity
     for (const [ordinal, index] of allocations.entries()) {

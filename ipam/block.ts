@@ -182,6 +182,25 @@ export function parseBlock({ spec }: Resource<'IPAMBlock'>): Block {
 
 /** Writes a block as the IPAMBlock of its owner, keeping what `base` (the object as read) has beyond our own fields. */
 export function emitBlock(block: Block, owner: Owner, base?: Resource<'IPAMBlock'>): Resource<'IPAMBlock'> {
+  const nodes = new Set(block.slots.map(slot => slot?.secondary['node']))
+  const kept = base && keepBorrowersAsked(answerAsked(base), node => nodes.has(node)).metadata
+  return {
+    ...base,
+    metadata: {
+      ...kept,
+      name: blockName(block.cidr),
+      annotations: { ...kept?.annotations, [EPOCH_ANNOTATION]: owner.epoch },
+    },
+    spec: blockSpec(block, affinityOf(owner.node), base?.spec),
+  }
+}
+
+/** The spec of the IPAMBlock of a block with this affinity, or none; keeps what `base` has beyond our own fields. */
+export function blockSpec(
+  block: Block,
+  affinity: string | undefined,
+  base?: Resource<'IPAMBlock'>['spec'],
+): Resource<'IPAMBlock'>['spec'] {
   const attributes: { handle_id: string; secondary: Record<string, string> }[] = []
   const seen = new Map<string, number>()
   const allocations = block.slots.map(slot => {
@@ -193,27 +212,17 @@ export function emitBlock(block: Block, owner: Owner, base?: Resource<'IPAMBlock
     return attributes.push({ handle_id: slot.handle, secondary: { ...slot.secondary } }) - 1
   })
   const since = block.slots.flatMap((slot, ordinal) => (slot === null ? [] : [[String(ordinal), slot.since] as const]))
-  const nodes = new Set(block.slots.map(slot => slot?.secondary['node']))
-  const kept = base && keepBorrowersAsked(answerAsked(base), node => nodes.has(node)).metadata
   return {
     ...base,
-    metadata: {
-      ...kept,
-      name: blockName(block.cidr),
-      annotations: { ...kept?.annotations, [EPOCH_ANNOTATION]: owner.epoch },
-    },
-    spec: {
-      ...base?.spec,
-      cidr: block.cidr,
-      affinity: affinityOf(owner.node),
-      strictAffinity: base?.spec.strictAffinity ?? false,
-      allocations,
-      unallocated: [...block.free],
-      attributes,
-      sequenceNumber: block.sequence,
-      sequenceNumberForAllocation: Object.fromEntries(since),
-      deleted: false,
-    },
+    cidr: block.cidr,
+    affinity,
+    strictAffinity: base?.strictAffinity ?? false,
+    allocations,
+    unallocated: [...block.free],
+    attributes,
+    sequenceNumber: block.sequence,
+    sequenceNumberForAllocation: Object.fromEntries(since),
+    deleted: false,
   }
 }
 

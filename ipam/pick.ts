@@ -11,7 +11,9 @@ import { namespaceUnknown } from './refusals.ts'
 type Range = { family: Family; first: bigint; last: bigint }
 
 /** What a request asks for of one family. `pools`: names or CIDRs. `address`: one that is asked for by name. */
-export type Choice = Pick<AssignRequest, 'use' | 'tunnel'> & {
+export type Choice = Pick<AssignRequest, 'tunnel'> & {
+  /** Of a Service: no node asks. */
+  use: AssignRequest['use'] | 'LoadBalancer'
   family: Family
   pools?: readonly string[]
   namespace?: string
@@ -51,7 +53,7 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
     return address === undefined ? allowed : holding(address, allowed, use)
   }
   if (address !== undefined) return holding(address, usable.filter(forUse), use)
-  // assignmentMode and namespaceSelector are about pods
+  // assignmentMode and namespaceSelector are about pods and Services
   const mayChoose = ({ spec }: IpPool): boolean => use === 'Tunnel' || spec.assignmentMode === 'Automatic'
   const ofNode = usable.filter(pool => forUse(pool) && mayChoose(pool) && selects.node(pool.spec.nodeSelector))
   const isOfNamespace = (pool: IpPool) => use === 'Tunnel' || selectsNamespace(pool, choice.namespace, selects)
@@ -59,7 +61,8 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
   const unclear = ofNode.find(pool => isOfNamespace(pool) === undefined)
   if (unclear !== undefined) return namespaceUnknown(choice.namespace!, unclear.metadata.name)
   const picked = ofNode.filter(isOfNamespace)
-  if (picked.length === 0) return noPool(`no IPPool serves ${family} for ${use} on this node`, HOW_TO_SERVE)
+  if (picked.length === 0)
+    return noPool(`no IPPool serves ${family} for ${use}${use === 'LoadBalancer' ? '' : ' on this node'}`, HOW_TO_SERVE)
   // a pool that names the namespace, or has the encapsulation of the tunnel, is meant for it: the others do not stand in for it
   const meant = picked.filter(pool => (use === 'Tunnel' ? carries(pool, tunnel) : namesNamespaces(pool)))
   if (meant.length === 0 && family === 'ipv6' && tunnel !== undefined)

@@ -7,7 +7,7 @@ import type { Cancel, Clock } from '../lib/clock.ts'
 import { contains, overlaps } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
-import { changeFinalizers, isHeld, releaseEmptyPool } from './pool-release.ts'
+import { holdPool, isHeld, lacksFinalizer, releaseEmptyPool } from './pool-release.ts'
 
 /** Nodes without a block in a deleted pool look within this time whether it is empty; the first one that finds out ends it. */
 const SPREAD_MS = 5_000
@@ -56,9 +56,7 @@ export class PoolHold {
     if (finalizers?.includes(POOL_FINALIZER)) return
     const { store, log } = this.#deps
     try {
-      await changeFinalizers(store, name, now =>
-        lacksFinalizer(now) ? [...(now.metadata.finalizers ?? []), POOL_FINALIZER] : undefined,
-      )
+      await holdPool(store, name)
     } catch (error) {
       if (!(error instanceof Refused)) throw error
       log.warn({ err: error, pool: name }, 'this node may not hold a pool: deleted while in use, it is gone at once')
@@ -200,10 +198,6 @@ export class PoolHold {
 }
 
 /** Whether our finalizer is missing in a pool that is not being deleted. */
-function lacksFinalizer({ metadata: { deletionTimestamp, finalizers } }: IpPool): boolean {
-  return deletionTimestamp === undefined && !finalizers?.includes(POOL_FINALIZER)
-}
-
 /**
  * The pools that blocks belong to, as `poolOf` says, but by an index: this is asked at each ADD. A pool that overlaps an older
  * one has no block, and would never go if it were held for those of the older one.

@@ -1,10 +1,11 @@
-// The finalizer that keeps a deleted pool until nothing lies in it: set before the first claim, and taken away after a list
-// that was made after the deletion shows no block with a pod's address. Anybody may take it away, several at once too: who
-// claims reads the pool once more after the claim.
+// The finalizer that keeps a deleted pool until nothing lies in it: set before the first claim, and taken away after a list that
+// was made after the deletion shows no block with an address of a pod or a Service. Anybody may take it away, several at once
+// too: who claims reads the pool once more after the claim.
 import { type IpPool, POOL_FINALIZER } from '../api/pools.ts'
 import { Conflict, NotFound, type Store } from '../datastore/port.ts'
 import { overlaps } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { isServices } from './load-balancer.ts'
 import { isPods } from './subnet.ts'
 
 const ATTEMPTS = 5
@@ -15,7 +16,7 @@ export function isHeld({ metadata }: IpPool): boolean {
 }
 
 /**
- * Takes the finalizer from a pool that is being deleted when no pod has an address of it. Returns the CIDR of a block that
+ * Takes the finalizer from a pool that is being deleted when no pod or Service has an address of it. Returns the CIDR of a block that
  * is still in use, or undefined when the pool goes. Rejects as the store, with `Refused` too.
  */
 export async function releaseEmptyPool(
@@ -26,11 +27,22 @@ export async function releaseEmptyPool(
   for await (const page of store.pages('IPAMBlock'))
     for (const { spec } of page) {
       // the address of a node's tunnel stays when its pool goes
-      const used = spec.attributes.some(({ secondary }) => isPods(secondary))
+      const used = spec.attributes.some(({ secondary }) => isPods(secondary) || isServices(secondary))
       if ((used || spec.attributes.length === 0) && overlaps(spec.cidr, pool.spec.cidr)) return spec.cidr
     }
   if (await releasePool(store, name, uid)) log.info({ pool: name }, 'a deleted pool has no block any more: it goes')
   return undefined
+}
+
+/** Puts our finalizer on a pool that lacks it and is not being deleted. Whether it was put there now. Rejects as the store. */
+export function holdPool(store: Store, name: string): Promise<boolean> {
+  return changeFinalizers(store, name, now =>
+    lacksFinalizer(now) ? [...(now.metadata.finalizers ?? []), POOL_FINALIZER] : undefined,
+  )
+}
+
+export function lacksFinalizer({ metadata: { deletionTimestamp, finalizers } }: IpPool): boolean {
+  return deletionTimestamp === undefined && !finalizers?.includes(POOL_FINALIZER)
 }
 
 /** Takes our finalizer from a pool, with `uid` from that one alone. Whether it was there. Rejects as the store. */
@@ -43,7 +55,7 @@ export function releasePool(store: Store, name: string, uid?: string): Promise<b
 }
 
 /** Changes the finalizers of a pool as it is now. Whether they were changed: not those of a pool that is gone. Rejects as the store. */
-export async function changeFinalizers(
+async function changeFinalizers(
   store: Store,
   name: string,
   change: (now: IpPool) => readonly string[] | undefined,

@@ -17,7 +17,7 @@ async function answerOf(agent: NodeAgent): Promise<NodeAnswer> {
 
 async function allocations(agent: NodeAgent, store: FakeStore) {
   const blocks = await store.list('IPAMBlock')
-  return allocationsOf(blocks, new Set(['n1', 'n2']), new Map([['n1', await answerOf(agent)]]))
+  return allocationsOf(blocks, new Set(['n1', 'n2']), new Map([['n1', await answerOf(agent)]]), new Map())
 }
 
 const leak = { handle: 'net.gone.eth0', families: ['ipv4'] as const, use: 'Workload' as const }

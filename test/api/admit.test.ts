@@ -276,7 +276,8 @@ test("a server's defaults are Calico's", t => {
   t.like(admit('GlobalNetworkPolicy', { metadata: { name: 'x' }, spec: {} }), { spec: { tier: 'default' } })
   t.like(admit('StagedGlobalNetworkPolicy', { metadata: { name: 'x' }, spec: {} }), { spec: { stagedAction: 'Set' } })
   const inner = { controllers: { node: { hostEndpoint: { autoCreate: 'Enabled' } }, loadBalancer: {} } }
-  t.like(admit('KubeControllersConfiguration', { metadata: { name: 'default' }, spec: inner }), { spec: inner })
+  const filled = { controllers: { ...inner.controllers, loadBalancer: { assignIPs: 'AllServices' } } }
+  t.like(admit('KubeControllersConfiguration', { metadata: { name: 'default' }, spec: inner }), { spec: filled })
 })
 
 /** A value of a shape, but that any part of it may be anything. */

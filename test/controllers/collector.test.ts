@@ -144,7 +144,7 @@ test('what is not of a node that is gone stays: borrowed addresses, blocks of ot
   const store = await cluster()
   const of = (secondary: object) => ({ attributes: [{ handle_id: 'h', secondary }] })
   await store.create('IPAMBlock', used('10.0.0.0/31', of({ node: 'n2' })))
-  await store.create('IPAMBlock', used('10.0.0.2/31', { affinity: 'virtual:load-balancer' }))
+  await store.create('IPAMBlock', used('10.0.0.2/31', { affinity: 'virtual:other' }))
   await store.create('IPAMBlock', used('10.0.0.4/31', { affinity: undefined, ...of({}) }))
   const program = leader(store)
   await settled()
@@ -152,9 +152,24 @@ test('what is not of a node that is gone stays: borrowed addresses, blocks of ot
   await pass(1_000, program)
   t.is((await cidrsOf(store)).length, 3)
   t.deepEqual(program.collector.unclear, [
-    { block: '10-0-0-2-31', why: 'it belongs to virtual:load-balancer' },
+    { block: '10-0-0-2-31', why: 'it belongs to virtual:other' },
     { block: '10-0-0-4-31', why: 'address 0 of it names no node' },
   ])
+  await program.chores.close()
+})
+
+test("a block of Services is nobody else's business, and counted as that of load balancers", async t => {
+  const store = await cluster()
+  const secondary = { namespace: 'default', service: 'web', type: 'LoadBalancer' }
+  await store.create(
+    'IPAMBlock',
+    used('10.0.0.2/31', { affinity: 'virtual:load-balancer', attributes: [{ handle_id: 'lb-1', secondary }] }),
+  )
+  const program = leader(store)
+  await pass(1_000, program)
+  t.deepEqual(await cidrsOf(store), ['10.0.0.2/31'])
+  t.deepEqual([program.collector.unclear, program.collector.waiting], [[], []])
+  t.like(program.collector.census, [{ node: 'load-balancer', blocks: 1, used: 1, borrowed: 0, candidates: 0 }])
   await program.chores.close()
 })
 

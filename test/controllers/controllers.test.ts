@@ -32,7 +32,7 @@ test('a program that led once tells nothing of blocks and pools while another on
   const store = createFakeStore()
   for (const name of ['n1', 'n2']) await store.create('Node', aNode(name))
   const used = { allocations: [0, null], unallocated: [1], attributes: [{ handle_id: 'h', secondary: { node: 'n2' } }] }
-  await store.create('IPAMBlock', aBlock('10.0.0.0/31', { affinity: 'virtual:load-balancer' }))
+  await store.create('IPAMBlock', aBlock('10.0.0.0/31', { affinity: 'virtual:other' }))
   await store.create('IPAMBlock', aBlock('10.0.0.2/31', { affinity: 'host:n1' }))
   await store.create('IPAMBlock', aBlock('10.0.0.4/31', { affinity: 'host:n2', ...used }))
   await store.create('IPPool', aPool('p', { cidr: '10.0.0.0/24' }, { finalizers: ['margay/blocks'] }))

@@ -34,6 +34,8 @@ const held = {
   owner: 'shop/web',
 } as const
 
+const NO_SERVICES = new Map<string, unknown>()
+
 function anAnswer(part: Partial<NodeAnswer> = {}): Map<string, NodeAnswer> {
   const blocks = new Map([['10.244.0.8/31', SEQUENCE]])
   return new Map([['n1', { blocks, addresses: [held], findings: [], looked: 1, unlooked: [], ...part }]])
@@ -65,7 +67,7 @@ test('a block that its node does not have, and one that somebody else wrote, are
 
 test('an address is leaked only where its node says so, or is gone; else the report says what uses it, or why nobody can tell', t => {
   const of = (answers: Map<string, NodeAnswer>, nodes = ['n1']) => {
-    const [first] = allocationsOf([half()], new Set(nodes), answers)
+    const [first] = allocationsOf([half()], new Set(nodes), answers, NO_SERVICES)
     return [first!.inUse, first!.owners]
   }
   t.deepEqual(of(anAnswer()), [true, ['Workload(shop/web)']])
@@ -81,10 +83,10 @@ test('an address is leaked only where its node says so, or is gone; else the rep
   t.deepEqual(of(anAnswer({ addresses: [] })), [false, []], 'and the block is published')
   const nobody = anAnswer({ addresses: [{ ...held, use: 'nobody', owner: '' }] })
   const lent = half({ attributes: [{ ...web, secondary: { ...web.secondary, node: 'n2' } }] })
-  const ofLent = (nodes: string[]) => allocationsOf([lent], new Set(nodes), nobody)[0]
+  const ofLent = (nodes: string[]) => allocationsOf([lent], new Set(nodes), nobody, NO_SERVICES)[0]
   t.like(ofLent(['n1', 'n2']), { inUse: true, owners: ['unknown: Node(n2) may have it, in a block of n1'] })
   t.like(ofLent(['n1']), { inUse: false, borrowed: true }, 'that node is gone')
-  const [allocation] = allocationsOf([half()], new Set(['n1']), anAnswer())
+  const [allocation] = allocationsOf([half()], new Set(['n1']), anAnswer(), NO_SERVICES)
   t.deepEqual(allocation, {
     ...{
       ip: '10.244.0.8',

@@ -29,6 +29,7 @@ const sound: CalicoObjects = {
   nodes: [aNode('n1', { annotations: { 'projectcalico.org/IPv4IPIPTunnelAddr': '10.244.0.2' } })],
   pods: [pod({ podIPs: [{ ip: '10.244.0.0' }] })],
   workloads: [],
+  services: [],
   singletons: ['KubeControllersConfiguration', 'ClusterInformation'],
 }
 

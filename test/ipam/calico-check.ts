@@ -1,8 +1,8 @@
 // What `calicoctl ipam check` counts as a problem (calicoctl/calicoctl/commands/ipam/check.go of projectcalico/calico, and
 // validateBlock beside it), over the objects of a datastore: an oracle for what our allocator writes, with nothing of `ipam/` in it.
 // One rule is ours: calicoctl asks no Node for its IPv6 tunnel address, and counts it as not in use in Calico's own clusters too.
-// Left out, since nothing here writes them: addresses of Services of type LoadBalancer, and handles that a block names and that
-// have no IPAMHandle, which calicoctl prints and does not count.
+// Left out, since nothing here writes them: handles that a block names and that have no IPAMHandle, which calicoctl prints and
+// does not count.
 // Hazard: blocks are published up to two minutes late, so some rules hold at any time and some only when all is published.
 import type { NodeAgent } from '../../agent/node-agent.ts'
 import type { Resource } from '../../api/kinds.ts'
@@ -16,6 +16,7 @@ export type CalicoObjects = {
   nodes: readonly Resource<'Node'>[]
   pods: readonly Resource<'Pod'>[]
   workloads: readonly Resource<'WorkloadEndpoint'>[]
+  services: readonly Resource<'Service'>[]
   /** Whether the KubeControllersConfiguration and the ClusterInformation `default` are there. */
   singletons: readonly ('KubeControllersConfiguration' | 'ClusterInformation')[]
 }
@@ -56,6 +57,7 @@ export async function calicoObjects(store: Pick<Store, 'list'>): Promise<CalicoO
     nodes: await store.list('Node'),
     pods: await store.list('Pod'),
     workloads: await store.list('WorkloadEndpoint'),
+    services: await store.list('Service'),
     singletons: [
       ...(isThere(controllers) ? ['KubeControllersConfiguration' as const] : []),
       ...(isThere(information) ? ['ClusterInformation' as const] : []),
@@ -98,7 +100,7 @@ export function calicoProblems(
 
 /** What is wrong with blocks at any time, in words. */
 export function blockProblems(blocks: CalicoObjects['blocks'], nowMs: number): string[] {
-  const none = { pools: [], handles: [], nodes: [], pods: [], workloads: [], singletons: [] }
+  const none = { pools: [], handles: [], nodes: [], pods: [], workloads: [], services: [], singletons: [] }
   return calicoProblems({ ...none, blocks }, ['at once'], { nowMs }).map(({ rule, about }) => `${rule}: ${about}`)
 }
 
@@ -212,8 +214,8 @@ function unallocatedRule(address: string, { pools }: CalicoObjects): Rule {
 
 const TUNNELS = ['IPv4VXLANTunnelAddr', 'IPv6VXLANTunnelAddr', 'IPv4WireguardInterfaceAddr', 'IPv4IPIPTunnelAddr']
 
-/** Whose addresses are by the objects of nodes and workloads. */
-function owners({ nodes, pods, workloads }: CalicoObjects): [address: string, owner: string][] {
+/** Whose addresses are by the objects of nodes, workloads and Services. */
+function owners({ nodes, pods, workloads, services }: CalicoObjects): [address: string, owner: string][] {
   const ofNodes = nodes.flatMap(({ metadata: { name, annotations } }) =>
     TUNNELS.flatMap(tunnel => annotations?.[`projectcalico.org/${tunnel}`] ?? []).map(text => [text, `Node ${name}`]),
   )
@@ -221,7 +223,13 @@ function owners({ nodes, pods, workloads }: CalicoObjects): [address: string, ow
   const ofWorkloads = workloads.flatMap(({ metadata, spec }) =>
     (spec.ipNetworks ?? []).map(text => [text, `WorkloadEndpoint ${metadata.name}`]),
   )
-  return [...ofNodes, ...ofPods, ...ofWorkloads].map(([text, owner]) => [bare(text!), owner!])
+  // IsCalicoManagedLoadBalancer, of those with a class
+  const ofServices = services
+    .filter(({ spec }) => ['margay', 'calico'].includes(spec.loadBalancerClass ?? ''))
+    .flatMap(({ metadata, status }) =>
+      (status?.loadBalancer?.ingress ?? []).map(({ ip }) => [ip!, `Service ${metadata.name}`]),
+    )
+  return [...ofNodes, ...ofPods, ...ofWorkloads, ...ofServices].map(([text, owner]) => [bare(text!), owner!])
 }
 
 /** The addresses of the WorkloadEndpoint that Calico makes of a Pod: none on the host's network, before it has a node, after its end. */

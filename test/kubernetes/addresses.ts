@@ -90,6 +90,7 @@ async function objectsOf(lab: Cluster['lab']): Promise<CalicoObjects> {
     handles: await list('ipamhandles'),
     nodes: await list('nodes'),
     pods: await list('pods', '-A'),
+    services: await list('services', '-A'),
     // Kubernetes has none: they are derived from Pods
     workloads: [],
     singletons: [

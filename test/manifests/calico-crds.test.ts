@@ -10,7 +10,7 @@ import { FirstObjects } from '../../controllers/first-objects.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { openObjects } from '../../datastore/objects.ts'
 import { assign, emitBlock, emptyBlock, parseBlock } from '../../ipam/block.ts'
-import { changeFinalizers } from '../../ipam/pool-release.ts'
+import { holdPool } from '../../ipam/pool-release.ts'
 import { until } from '../../lab/program.ts'
 import { silentLog } from '../../lib/log.ts'
 import { Recorded } from '../datastore/objects.ts'
@@ -90,7 +90,7 @@ async function lifeOfACluster(t: ExecutionContext, cluster: Cluster): Promise<vo
     'default',
   )
 
-  t.true(await changeFinalizers(agent, 'default-ipv4-ippool', () => ['margay/blocks']))
+  t.true(await holdPool(agent, 'default-ipv4-ippool'))
   t.deepEqual((await agent.get('IPPool', 'default-ipv4-ippool')).metadata.finalizers, ['margay/blocks'])
   const blocks = new Recorded(agent, 'IPAMBlock', { fieldSelector: 'spec.affinity=host:n1' })
   await blocks.until(each => each.events.length > 0)

@@ -64,6 +64,10 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     by: 'a Node or a pool that goes, a Node or HostEndpoint that changes, another configuration, and the leadership',
     test: ['test/controllers/chores.test.ts', 'a chore that failed is run at once when what it waits for changes'],
   },
+  'controllers/load-balancer.ts': {
+    by: 'the Service, blocks of Services, pools and the configuration; of a webhook that refuses a status no more nobody tells',
+    test: ['test/controllers/load-balancer.test.ts', 'a Service that was refused is tried at once when it changes'],
+  },
   'datastore/cache.ts': {
     by: 'a default route that comes, another address of the node',
     test: [
@@ -122,6 +126,7 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'controllers/collector.ts': 'the Node object; of an agent without one that ends nobody tells anything',
   'controllers/host-endpoints.ts':
     'the Node, the HostEndpoint in the way and the configuration (test/controllers/host-endpoints.test.ts); of a rule of the API server that goes nobody tells anything',
+  'controllers/load-balancer.ts': 'see above',
   'cni/pod-mtu.ts': 'another MTU of the node; of a pod’s own end nobody tells anything',
   'datastore/cache.ts': 'the next change that is written; that a disk has room is told by nobody',
   'datastore/credentials.ts': 'a request that fails (test/datastore/credentials.test.ts)',
