@@ -9,14 +9,14 @@ import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
 import { advertised } from './cluster/advertised.ts'
-import { type AskedBfd, askedBfd } from './cluster/bfd.ts'
+import { meshOf, peersOf } from './cluster/bgp-objects.ts'
 import { fieldsCondition } from './cluster/fields.ts'
 import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { PeerWays } from './cluster/peer-ways.ts'
-import { Peers } from './cluster/peers.ts'
+import type { Peers } from './cluster/peers.ts'
 import { felixPools } from './cluster/pools.ts'
 import { allRanges, isExcluded, serviceRanges } from './cluster/services.ts'
-import { type BgpSettings, bgpSettings, felixSettings } from './cluster/settings.ts'
+import { bgpSettings, felixSettings } from './cluster/settings.ts'
 import { trustedPools } from './cluster/trust.ts'
 import type { ClusterView, Watched } from './cluster-view.ts'
 import { draining } from './drained.ts'
@@ -70,7 +70,7 @@ export class ClusterFeed {
     view.onChange('IPPool', () => this.#wait('pools'))
     view.onChange('BGPConfiguration', ({ key, after }) => {
       const node = nodeOfConfiguration(key)
-      if (node === undefined) this.#peers?.configure(this.#bgp())
+      if (node === undefined) this.#peers?.configure(meshOf(view.get('BGPConfiguration', 'default')))
       else this.#peers?.listenPort(node, after?.spec.listenPort)
       this.#wait('settings')
     })
@@ -101,15 +101,7 @@ export class ClusterFeed {
       this.#peers.configure(own)
       return
     }
-    const peers = new Peers({ nodeName, ...own, ...this.#bgp() })
-    for (const [name, facts] of this.#nodes) peers.node(name, facts)
-    for (const object of view.all('BGPFilter')) peers.filter(object.metadata.name, object)
-    for (const object of view.all('BGPPeer')) peers.bgpPeer(object.metadata.name, object)
-    for (const { metadata, spec } of view.all('BGPConfiguration')) {
-      const node = nodeOfConfiguration(metadata.name)
-      if (node !== undefined) peers.listenPort(node, spec.listenPort)
-    }
-    this.#peers = peers
+    this.#peers = peersOf({ nodeName, ...own }, this.#nodes.values(), view)
   }
 
   /**
@@ -230,10 +222,5 @@ export class ClusterFeed {
     const own = view.get('FelixConfiguration', configurationOf(nodeName))
     const object = view.get('FelixConfiguration', 'default')
     felix.configure({ config: felixSettings(object, own, view.all('BGPConfiguration')) })
-  }
-
-  #bgp(): { config: BgpSettings; bfd: AskedBfd } {
-    const object = this.#deps.view.get('BGPConfiguration', 'default')
-    return { config: bgpSettings(object), bfd: askedBfd(object?.metadata ?? {}) }
   }
 }

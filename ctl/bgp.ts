@@ -2,6 +2,7 @@
 
 import { bfdAnswer, clearAnswer, reloadAnswer, routeAnswer, statusAnswer } from '../api/answers.ts'
 import { formatCidr, parseCidr } from '../lib/ip.ts'
+import { bgpPreviewCommand } from './bgp-preview.ts'
 import { renderBfd, renderReload, renderRoute } from './bgp-view.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { drainHere } from './drain.ts'
@@ -40,6 +41,7 @@ export const bgpCommands: readonly Command[] = [
     options: [socketOption, outputOption],
     run: bfd,
   },
+  bgpPreviewCommand,
   {
     name: 'bgp clear',
     summary: 'Reset the session with a peer of margay-bgp, or work through its routes again',

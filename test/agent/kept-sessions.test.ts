@@ -2,6 +2,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { nodeFacts } from '../../agent/cluster/nodes.ts'
 import { Peers } from '../../agent/cluster/peers.ts'
+import { type ClusterObjects, nodeBgp, nodesOf, previewOf } from '../../agent/cluster/preview.ts'
 import { bgpSettings } from '../../agent/cluster/settings.ts'
 import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
@@ -80,6 +81,18 @@ async function aCluster(t: ExecutionContext) {
     return { up: all.filter(({ state }) => state === 'Established').length, flaps, lost: lost.length }
   }
   return { node, bgpPeer, configure, listenPort, flush, names, ends, routingOf, network }
+}
+
+/** The sessions that stand, as both ends see them, and since when. */
+function standing(routingOf: (name: Name) => Routing): Map<string, number> {
+  return new Map(
+    NODES.flatMap(name =>
+      routingOf(name)
+        .peers()
+        .filter(({ state }) => state === 'Established')
+        .map(({ address, sinceMs }) => [`${addressOf(name)} ${address}`, sinceMs] as const),
+    ),
+  )
 }
 
 const ALL_UP = { up: 6, flaps: 0, lost: 0 }
@@ -168,4 +181,69 @@ test('a node that becomes a route reflector, leaves that, or gets another cluste
   await flush()
   t.is(pathOver('10.244.2.0/26'), undefined)
   t.is(ends().flaps, 0)
+})
+
+test('what a preview says of sessions is what becomes of them', async t => {
+  const { flush, node, bgpPeer, configure, routingOf } = await aCluster(t)
+  const objects = { Node: new Map<string, Resource<'Node'>>(), BGPPeer: new Map<string, Resource<'BGPPeer'>>() }
+  let configuration: object = {}
+  const annotated = (name: Name, annotations: Record<string, string> = {}) =>
+    aNode(name, { annotations: { [NODE_ANNOTATION.ipv4Address]: `${addressOf(name)}/24`, ...annotations } })
+  for (const name of NODES) objects.Node.set(name, annotated(name))
+  /** What each node would do with the objects as they are. */
+  const now = () => {
+    const all: Record<string, readonly unknown[]> = {
+      ...{ Node: [...objects.Node.values()], BGPPeer: [...objects.BGPPeer.values()] },
+      BGPConfiguration: [aResource('BGPConfiguration', { metadata: { name: 'default' }, spec: configuration })],
+    }
+    const view: ClusterObjects = { all: kind => (all[kind] ?? []) as never }
+    const nodes = nodesOf(view)
+    return new Map(NODES.map(name => [name, nodeBgp(name, nodes, view, [])]))
+  }
+  const say = (name: string, spec?: object) => {
+    if (spec === undefined) objects.BGPPeer.delete(name)
+    else objects.BGPPeer.set(name, aResource('BGPPeer', { metadata: { name }, spec }))
+    bgpPeer(name, spec)
+  }
+  const set = (spec: object) => {
+    configuration = spec
+    configure(spec)
+  }
+  const everywhere = { nodeSelector: 'all()', peerSelector: 'all()' }
+  const steps: [what: string, change: () => void, ended: number][] = [
+    ['BGPPeers for all', () => say('all', everywhere), 0],
+    ['no mesh', () => set({ nodeToNodeMeshEnabled: false }), 0],
+    ['another next hop', () => say('all', { ...everywhere, nextHopMode: 'Self' }), 0],
+    ['another restart time', () => say('all', { ...everywhere, maxRestartTime: '60s' }), 6],
+    ['one node with a name alone', () => say('n2', { node: 'n1', peerIP: '192.0.2.12' }), 2],
+    ['another AS number', () => set({ nodeToNodeMeshEnabled: false, asNumber: 64600 }), 6],
+    ['nothing for all', () => say('all'), 4],
+    ['the mesh again', () => set({ asNumber: 64600 }), 0],
+    [
+      'a reflector',
+      () => {
+        const reflector = { [NODE_ANNOTATION.routeReflectorClusterId]: '224.0.0.1' }
+        objects.Node.set('n3', annotated('n3', reflector))
+        node('n3', {}, '224.0.0.1')
+      },
+      4,
+    ],
+  ]
+  for (const [what, change, ended] of steps) {
+    const [before, stood] = [now(), standing(routingOf)]
+    change()
+    const after = now()
+    await flush()
+    const told = new Set(
+      NODES.flatMap(name =>
+        previewOf(before.get(name), after.get(name))
+          .sessions.filter(session => ['ends', 'resets'].includes(session.change))
+          .flatMap(({ address }) => [`${addressOf(name)} ${address}`, `${address} ${addressOf(name)}`]),
+      ),
+    )
+    const stand = standing(routingOf)
+    const ends = [...stood].filter(([key, since]) => stand.get(key) !== since).map(([key]) => key)
+    t.deepEqual(ends.sort(), [...stood.keys()].filter(key => told.has(key)).sort(), what)
+    t.is(ends.length, ended, what)
+  }
 })

@@ -21,7 +21,7 @@ const rules: Readonly<Record<string, Rule>> = {
     packages: ['commander'],
   },
   controllers: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml'] },
-  ctl: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml', 'zod'] },
+  ctl: { rooms: ['lib', 'api', 'datastore', 'ipam', 'agent'], packages: ['commander', 'yaml', 'zod'] },
   image: { rooms: ['lib', 'cni'], packages: ['commander', 'esbuild'] },
   manifests: { rooms: ['lib', 'api', 'cni'], packages: ['yaml'] },
   lab: { rooms: ['lib', 'api', 'datastore', 'kernel', 'image'], packages: ['esbuild'] },
@@ -93,8 +93,22 @@ const parts: readonly PartRule[] = [
   },
   {
     part: 'agent/cluster/',
-    may: ['lib/', 'api/', 'felix/input.ts', 'felix/policy/model.ts', 'bgp/family.ts', 'bgp/config.ts', 'bgp/policy.ts'],
+    may: [
+      'lib/',
+      'api/',
+      'felix/input.ts',
+      'felix/policy/model.ts',
+      'bgp/family.ts',
+      'bgp/config.ts',
+      'bgp/change.ts',
+      'bgp/policy.ts',
+    ],
     why: 'objects to wishes is pure',
+  },
+  {
+    part: 'ctl/',
+    may: ['lib/', 'api/', 'datastore/', 'ipam/', 'agent/cluster/'],
+    why: 'of the agent it knows what objects mean, which is pure',
   },
   {
     part: 'manifests/',

@@ -1,0 +1,144 @@
+// What a change of objects would do to the sessions and announcements of a node, before it is made. Pure: the agents work out the
+// same from the same objects. Passwords are taken to be there, since only agents may read them.
+import { isDeepStrictEqual } from 'node:util'
+import type { Resource } from '../../api/kinds.ts'
+import { type Condition, conditionKey } from '../../api/status.ts'
+import { configurationOf } from '../../api/unsupported.ts'
+import { resetReasons } from '../../bgp/change.ts'
+import { type Announced, advertised } from './advertised.ts'
+import { type BgpKind, peersOf } from './bgp-objects.ts'
+import { type NodeFacts, nodeFacts, routerIdOf } from './nodes.ts'
+import { keyOf } from './passwords.ts'
+import { isExcluded, Services, serviceRanges } from './services.ts'
+import type { Session } from './sessions.ts'
+import { bgpSettings } from './settings.ts'
+
+/** Every object of these kinds. */
+export type ClusterObjects = {
+  all<K extends BgpKind | 'Node' | 'IPPool'>(kind: K): readonly Resource<K>[]
+}
+
+/** What one node does with the objects of a cluster. */
+export type NodeBgp = {
+  asn: number
+  routerId: string
+  sessions: ReadonlyMap<string, Session>
+  announced: ReadonlyMap<string, Announced>
+  refused: readonly Condition[]
+}
+
+export type SessionChange = {
+  /** What people call it: after the change, of one that ends before it. */
+  name: string
+  address: string
+  change: 'new' | 'ends' | 'resets' | 'changes'
+  /** Why it is reset, or what changes. */
+  because: readonly string[]
+}
+
+export type AnnouncementChange = { prefix: string; change: 'new' | 'ends' | 'changes'; because: string }
+
+export type NodePreview = {
+  sessions: readonly SessionChange[]
+  announced: readonly AnnouncementChange[]
+  /** What would be wrong that is not now. */
+  refused: readonly Condition[]
+}
+
+/** The nodes of a cluster as agents read them, by name. */
+export function nodesOf(objects: ClusterObjects): ReadonlyMap<string, NodeFacts> {
+  return new Map(objects.all('Node').map(node => [node.metadata.name, nodeFacts(node).facts]))
+}
+
+/** `blocks` are the CIDRs of the node; of Services their ranges are known alone. Undefined where it has no address, or is no node: it has no sessions. */
+export function nodeBgp(
+  nodeName: string,
+  nodes: ReadonlyMap<string, NodeFacts>,
+  objects: ClusterObjects,
+  blocks: readonly string[],
+): NodeBgp | undefined {
+  const { address, ipv6Address } = nodes.get(nodeName) ?? {}
+  if (address === undefined && ipv6Address === undefined) return undefined
+  const peers = peersOf({ nodeName, address, ipv6Address }, nodes.values(), objects)
+  for (const secret of peers.secrets()) peers.password(secret, { text: keyOf(secret) })
+  const configurations = objects.all('BGPConfiguration')
+  const named = (name: string) => configurations.find(({ metadata }) => metadata.name === name)
+  const settings = bgpSettings(named('default'), named(configurationOf(nodeName)))
+  const pools = objects.all('IPPool')
+  const services = new Services(nodeName)
+  services.setRanges(serviceRanges(settings, pools))
+  services.setExcluded(isExcluded(nodes.get(nodeName)?.labels))
+  // what is about to be withdrawn will be gone
+  const staying = new Map([...services.prefixes()].filter(([, standing]) => standing === 'stays'))
+  const announced = advertised({ blocks, services: staying }, pools, settings)
+  return {
+    asn: peers.asn,
+    routerId: routerIdOf({ name: nodeName, address }),
+    sessions: new Map(peers.take().flatMap(({ key, peer }) => (peer === undefined ? [] : [[key, peer] as const]))),
+    announced: new Map(announced.map(each => [each.prefix, each])),
+    refused: peers.refused(),
+  }
+}
+
+/** What going from `before` to `after` does. A node that has no sessions ends all, or begins them. */
+export function previewOf(before: NodeBgp | undefined, after: NodeBgp | undefined): NodePreview {
+  const identity = before === undefined || after === undefined ? [] : identityReasons(before, after)
+  const [was, is] = [before?.sessions ?? NONE, after?.sessions ?? NONE]
+  const ended = [...was].filter(([key]) => !is.has(key)).map(([, session]) => told(session, 'ends', []))
+  const others = [...is].flatMap(([key, session]) => {
+    const old = was.get(key)
+    if (old === undefined) return [told(session, 'new', [])]
+    const reasons = [...identity, ...resetReasons(old, session)]
+    if (reasons.length > 0) return [told(session, 'resets', reasons)]
+    const fields = changedFields(old, session)
+    return fields.length === 0 ? [] : [told(session, 'changes', [fields.join(', ')])]
+  })
+  const known = new Set(before?.refused.map(conditionText))
+  return {
+    sessions: [...ended, ...others].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    announced: announcedChanges(before, after),
+    refused: (after?.refused ?? []).filter(condition => !known.has(conditionText(condition))),
+  }
+}
+
+const NONE: ReadonlyMap<string, never> = new Map<string, never>()
+
+function identityReasons(before: NodeBgp, after: NodeBgp): string[] {
+  const { asn, routerId } = after
+  return [
+    ...(asn === before.asn ? [] : [`the AS number of this node becomes ${asn}, and was ${before.asn}`]),
+    ...(routerId === before.routerId
+      ? []
+      : [`the BGP identifier of this node becomes ${routerId}, and was ${before.routerId}`]),
+  ]
+}
+
+function told({ name, address }: Session, change: SessionChange['change'], because: readonly string[]): SessionChange {
+  return { name, address, change, because }
+}
+
+/** What of a session changes that goes on; a password by its name alone. */
+function changedFields(before: Session, after: Session): string[] {
+  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Session>
+  return [...fields].filter(field => !isDeepStrictEqual(before[field], after[field])).sort()
+}
+
+function announcedChanges(before: NodeBgp | undefined, after: NodeBgp | undefined): AnnouncementChange[] {
+  const [was, is] = [before?.announced ?? NONE, after?.announced ?? NONE]
+  const communities = (each: Announced) => (each.communities.length === 0 ? 'none' : each.communities.join(', '))
+  const ended = [...was.keys()]
+    .filter(prefix => !is.has(prefix))
+    .map(prefix => ({ prefix, change: 'ends' as const, because: 'no peer hears of it any more' }))
+  const others = [...is].flatMap(([prefix, now]): AnnouncementChange[] => {
+    const old = was.get(prefix)
+    if (old === undefined) return [{ prefix, change: 'new', because: 'peers hear of it' }]
+    if (isDeepStrictEqual(old, now)) return []
+    const because = `its communities become ${communities(now)}, and were ${communities(old)}`
+    return [{ prefix, change: 'changes', because }]
+  })
+  return [...ended, ...others]
+}
+
+function conditionText(condition: Condition): string {
+  return `${conditionKey(condition)} ${condition.reason} ${condition.message}`
+}

@@ -1,0 +1,151 @@
+// `bgp preview`: what a manifest would do to the BGP sessions and announcements of all nodes, worked out from the objects of the
+// cluster as the agents do it, before anything is written. Hazard: of a mesh every node is worked out against all others.
+import { type NodeBgp, type NodePreview, nodeBgp, nodesOf, previewOf } from '../agent/cluster/preview.ts'
+import { type Kind, kinds, type Resource } from '../api/kinds.ts'
+import { mergePatch } from '../api/merge-patch.ts'
+import { formatRef } from '../api/status.ts'
+import { validate } from '../api/validate.ts'
+import { ownerOf } from '../ipam/block-owners.ts'
+import type { Command, Context, Options } from './command.ts'
+import { outputOption } from './command.ts'
+import { EXIT, type ExitCode, UsageError } from './failure.ts'
+import type { Item } from './manifest.ts'
+import { type Format, renderTable, show } from './render.ts'
+import { itemsOf, targetOptions } from './targets.ts'
+
+/** What sessions and announcements are made of. */
+const KINDS = ['Node', 'BGPPeer', 'BGPFilter', 'BGPConfiguration', 'IPPool'] as const satisfies readonly Kind[]
+type BgpKind = (typeof KINDS)[number]
+
+export const bgpPreviewCommand: Command = {
+  name: 'bgp preview',
+  summary:
+    'Say what a manifest would do to BGP sessions and announcements of all nodes, or of those that are named (of Services their ranges, not single addresses), and write nothing; exit code 1 when a session would end or be reset, or something would be refused',
+  arguments: [{ name: '[nodes...]', summary: 'default: all' }],
+  options: [
+    ...targetOptions,
+    { flags: '--delete', summary: 'what it would do to delete the objects that the manifest names' },
+    outputOption,
+  ],
+  run: preview,
+}
+
+type Preview = NodePreview & { node: string }
+
+async function preview(names: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const items = await itemsOf(options, context)
+  const others = [...new Set(items.map(({ kind }) => kind))].filter(kind => !isBgpKind(kind))
+  if (others.length > 0)
+    throw new UsageError(`${others.join(', ')}: sessions depend on ${KINDS.join(', ')} alone; give a manifest of these`)
+  const before = await objectsOf(context)
+  const after = changed(before, items, { deletes: options['delete'] === true })
+  const [were, are] = [nodesOf(before), nodesOf(after)]
+  const all = [...new Set([...were.keys(), ...are.keys()])].sort()
+  const unknown = names.filter(name => !all.includes(name))
+  if (unknown.length > 0) throw new UsageError(`there is no Node ${unknown.join(', ')}: list them with get nodes`)
+  const blocks = await blocksOf(context)
+  const of = (node: string, nodes: typeof were, objects: Objects): NodeBgp | undefined =>
+    nodeBgp(node, nodes, objects, blocks.get(node) ?? [])
+  const previews = (names.length === 0 ? all : names).flatMap((node): Preview[] => {
+    const found = previewOf(of(node, were, before), of(node, are, after))
+    return Object.values(found).every(each => each.length === 0) ? [] : [{ node, ...found }]
+  })
+  context.out(show({ nodes: previews }, options['output'] as Format, () => render(previews)))
+  const stops = previews.some(
+    ({ sessions, refused }) => refused.length > 0 || sessions.some(({ change }) => ['ends', 'resets'].includes(change)),
+  )
+  return stops ? EXIT.no : EXIT.fine
+}
+
+function isBgpKind(kind: Kind): kind is BgpKind {
+  return (KINDS as readonly Kind[]).includes(kind)
+}
+
+/** By kind, then by name. */
+class Objects {
+  readonly #byKind: ReadonlyMap<Kind, ReadonlyMap<string, Resource<Kind>>>
+
+  constructor(byKind: ReadonlyMap<Kind, ReadonlyMap<string, Resource<Kind>>>) {
+    this.#byKind = byKind
+  }
+
+  all<K extends BgpKind>(kind: K): readonly Resource<K>[] {
+    return [...this.named(kind).values()] as Resource<K>[]
+  }
+
+  named(kind: BgpKind): ReadonlyMap<string, Resource<Kind>> {
+    return this.#byKind.get(kind) ?? new Map<string, Resource<Kind>>()
+  }
+}
+
+/** The valid objects of the cluster: agents use no others. */
+async function objectsOf(context: Context): Promise<Objects> {
+  const server = await context.objects()
+  const byKind = await Promise.all(
+    KINDS.map(async kind => {
+      const found = (await server.list(kind)).map(object => validate(kind, object)).filter(each => !Array.isArray(each))
+      return [kind, new Map((found as Resource<Kind>[]).map(object => [object.metadata.name, object]))] as const
+    }),
+  )
+  return new Objects(new Map(byKind))
+}
+
+/** The objects with those of a manifest in their place, or without them. */
+function changed(before: Objects, items: readonly Item[], { deletes }: { deletes: boolean }): Objects {
+  const byKind = new Map(KINDS.map(kind => [kind as Kind, new Map(before.named(kind))]))
+  for (const { kind, object, named } of items) {
+    const objects = byKind.get(kind)!
+    const { name } = object.metadata
+    if (deletes && !objects.has(name)) throw new UsageError(`there is no ${kinds[kind].singular} ${name} to delete`)
+    if (deletes) objects.delete(name)
+    else objects.set(name, applied(kind, objects.get(name), named) ?? object)
+  }
+  return new Objects(byKind)
+}
+
+/** As `apply` leaves it: fields stay that the manifest does not name. Undefined where it is new. */
+function applied(kind: Kind, before: Resource<Kind> | undefined, named: Item['named']): Resource<Kind> | undefined {
+  if (before === undefined) return undefined
+  const after = validate(kind, mergePatch(before, named))
+  if (Array.isArray(after))
+    throw new UsageError(
+      `${kinds[kind].singular} ${before.metadata.name}: with what is there it would not be valid: ${after.map(({ path, message }) => `${path} ${message}`).join(', ')}`,
+    )
+  return after
+}
+
+/** The CIDRs of the blocks of each node. */
+async function blocksOf(context: Context): Promise<ReadonlyMap<string, string[]>> {
+  const blocks = new Map<string, string[]>()
+  for (const object of await (await context.objects()).list('IPAMBlock')) {
+    const { spec } = object as Resource<'IPAMBlock'>
+    const node = ownerOf({ spec })
+    if (node !== undefined) blocks.set(node, [...(blocks.get(node) ?? []), spec.cidr])
+  }
+  return blocks
+}
+
+/** Nothing is told of nodes for which nothing changes. Pure. */
+function render(previews: readonly Preview[]): string {
+  if (previews.length === 0) return 'Nothing would change.\n'
+  const sessions = previews.flatMap(({ node, sessions }) =>
+    sessions.map(({ name, address, change, because }) => [node, name, address, change, because.join('; ')]),
+  )
+  const announced = previews.flatMap(({ node, announced }) =>
+    announced.map(({ prefix, change, because }) => [node, prefix, change, because]),
+  )
+  const refused = previews.flatMap(({ node, refused }) =>
+    refused.map(({ object, reason, message, remedy }) => [
+      node,
+      object === undefined ? '' : formatRef(object),
+      reason,
+      message,
+      remedy,
+    ]),
+  )
+  return [
+    ...(sessions.length > 0 ? [renderTable(['NODE', 'SESSION', 'ADDRESS', 'CHANGE', 'BECAUSE'], sessions)] : []),
+    ...(announced.length > 0 ? [renderTable(['NODE', 'PREFIX', 'CHANGE', 'BECAUSE'], announced)] : []),
+    ...(refused.length > 0 ? [renderTable(['NODE', 'OBJECT', 'REASON', 'MESSAGE', 'REMEDY'], refused)] : []),
+  ].join('\n')
+}

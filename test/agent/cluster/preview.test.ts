@@ -1,0 +1,123 @@
+// What is said of a change of objects before it is made.
+import test from 'ava'
+import { type ClusterObjects, nodeBgp, nodesOf, previewOf } from '../../../agent/cluster/preview.ts'
+import type { Kind, Resource } from '../../../api/kinds.ts'
+import { aPool, aResource } from '../../datastore/objects.ts'
+import { aNode, aPeer } from './peer-world.ts'
+
+const NODES = [aNode('n1', '192.168.10.9'), aNode('n2', '192.168.10.10'), aNode('n3', '192.168.20.11')]
+const aConfiguration = (spec: object, name = 'default') => aResource('BGPConfiguration', { metadata: { name }, spec })
+
+type Objects = { [K in Kind]?: readonly Resource<K>[] }
+
+/** What `n1`, or another node, would do where these objects become those. */
+function preview(before: Objects, after: Objects, { node = 'n1', blocks = [] as string[] } = {}) {
+  const of = (objects: Objects) => {
+    const all: ClusterObjects = {
+      all: <K extends Kind>(kind: K) =>
+        (({ Node: NODES, ...objects })[kind as 'Node'] as never as readonly Resource<K>[]) ?? [],
+    }
+    return nodeBgp(node, nodesOf(all), all, blocks)
+  }
+  return previewOf(of(before), of(after))
+}
+
+const changes = (before: Objects, after: Objects, node?: string) =>
+  preview(before, after, { ...(node !== undefined && { node }) }).sessions.map(
+    ({ name, change, because }) => `${name} ${change}${because.length === 0 ? '' : `: ${because.join('; ')}`}`,
+  )
+
+const tor = (spec: object = {}) => aPeer('tor', { peerIP: '10.0.0.1', asNumber: 65001, ...spec })
+
+test('a session is new, ends, is reset with the reason, or goes on with what changes', t => {
+  t.deepEqual(changes({}, { BGPPeer: [tor()] }), ['Global_10_0_0_1 new'])
+  t.deepEqual(changes({ BGPPeer: [tor()] }, {}), ['Global_10_0_0_1 ends'])
+  t.deepEqual(changes({ BGPPeer: [tor()] }, { BGPPeer: [tor({ asNumber: 65002 })] }), [
+    'Global_10_0_0_1 resets: asn changed: the AS numbers are part of the OPEN',
+  ])
+  t.deepEqual(changes({ BGPPeer: [tor()] }, { BGPPeer: [tor({ ttlSecurity: 1 })] }), [
+    'Global_10_0_0_1 changes: multihop, ttlSecurity',
+  ])
+  t.deepEqual(changes({ BGPPeer: [tor()] }, { BGPPeer: [tor()] }), [])
+})
+
+test('from the mesh to a BGPPeer sessions change their names alone', t => {
+  const joined = aPeer('all', { nodeSelector: 'all()', peerSelector: 'all()' })
+  const mesh = aConfiguration({ nodeToNodeMeshEnabled: false })
+  const told = changes({}, { BGPPeer: [joined], BGPConfiguration: [mesh] })
+  t.deepEqual(
+    told.map(each => each.split(':')[0]),
+    ['Node_192_168_10_10 changes', 'Node_192_168_20_11 changes'],
+  )
+  for (const each of told) t.true(each.includes('name'), each)
+  t.deepEqual(changes({}, { BGPConfiguration: [mesh] }), ['Mesh_192_168_10_10 ends', 'Mesh_192_168_20_11 ends'])
+})
+
+test('another AS number of the cluster, of a node, or of another node says what is reset where', t => {
+  const why = 'the AS number of this node becomes 64600, and was 64512'
+  const own = changes({}, { BGPConfiguration: [aConfiguration({ asNumber: 64600 })] })
+  t.is(own.length, 2)
+  for (const each of own) t.true(each.includes(`resets: ${why}`), each)
+  const [first, ...rest] = NODES
+  const moved = aNode('n1', '192.168.10.9', { 'projectcalico.org/ASNumber': '64600' })
+  t.is(first!.metadata.name, 'n1')
+  t.true(changes({}, { Node: [moved, ...rest] }).every(each => each.includes(why)))
+  t.deepEqual(
+    changes({}, { Node: [moved, ...rest] }, 'n2').map(each => each.split(':')[0]),
+    ['Mesh_192_168_10_9 resets'],
+  )
+})
+
+test('a password that is named, or another Secret, changes a session and is never in the answer', t => {
+  const password = (name: string) => ({ password: { secretKeyRef: { name, key: 'k' } } })
+  const told = changes({ BGPPeer: [tor()] }, { BGPPeer: [tor(password('planted'))] })
+  t.deepEqual(told, ['Global_10_0_0_1 changes: password'])
+  const other = changes({ BGPPeer: [tor(password('planted'))] }, { BGPPeer: [tor(password('other'))] })
+  t.deepEqual(other, ['Global_10_0_0_1 changes: password'])
+})
+
+test('what would be refused is told with the remedy, and not again where it was before', t => {
+  const missing = tor({ filters: ['none'] })
+  const { refused, sessions } = preview({ BGPPeer: [tor()] }, { BGPPeer: [missing] })
+  t.deepEqual(
+    sessions.map(({ change }) => change),
+    ['ends'],
+  )
+  t.is(refused.length, 1)
+  t.like(refused[0], { type: 'PeersConfigured', object: { kind: 'BGPPeer', name: 'tor' } })
+  t.deepEqual(preview({ BGPPeer: [missing] }, { BGPPeer: [missing] }).refused, [])
+})
+
+test('blocks that are announced no more, anew, or with other communities are told', t => {
+  const blocks = ['10.244.1.0/26']
+  const pool = (disableBGPExport: boolean) => ({ IPPool: [aPool('p', { disableBGPExport })] })
+  const told = (before: Objects, after: Objects) =>
+    preview(before, after, { blocks }).announced.map(({ prefix, change }) => `${prefix} ${change}`)
+  t.deepEqual(told(pool(false), pool(true)), ['10.244.1.0/26 ends'])
+  t.deepEqual(told(pool(true), pool(false)), ['10.244.1.0/26 new'])
+  const marked = aConfiguration({ prefixAdvertisements: [{ cidr: '10.244.0.0/16', communities: ['65001:7'] }] })
+  const { announced } = preview(pool(false), { ...pool(false), BGPConfiguration: [marked] }, { blocks })
+  t.deepEqual(announced, [
+    {
+      prefix: '10.244.1.0/26',
+      change: 'changes',
+      because: 'its communities become 65001:7, and were none',
+    },
+  ])
+})
+
+test('ranges of Services are told, and the label that excludes a node', t => {
+  const ranges = { BGPConfiguration: [aConfiguration({ serviceClusterIPs: [{ cidr: '10.96.0.0/12' }] })] }
+  const told = (before: Objects, after: Objects) =>
+    preview(before, after).announced.map(({ prefix, change }) => `${prefix} ${change}`)
+  t.deepEqual(told({}, ranges), ['10.96.0.0/12 new'])
+  const label = { 'node.kubernetes.io/exclude-from-external-load-balancers': 'true' }
+  const excluded = { Node: [aNode('n1', '192.168.10.9', {}, label), ...NODES.slice(1)] }
+  t.deepEqual(told(ranges, { ...ranges, ...excluded }), ['10.96.0.0/12 ends'])
+})
+
+test('a node that goes ends its sessions, at both ends', t => {
+  const left = { Node: NODES.filter(({ metadata }) => metadata.name !== 'n2') }
+  t.deepEqual(changes({}, left, 'n2'), ['Mesh_192_168_10_9 ends', 'Mesh_192_168_20_11 ends'])
+  t.deepEqual(changes({}, left), ['Mesh_192_168_10_10 ends'])
+})

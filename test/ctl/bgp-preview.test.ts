@@ -1,0 +1,69 @@
+// `bgp preview` against an API server: nothing is written, and the exit code says whether sessions stop.
+import test from 'ava'
+import { NODE_ANNOTATION } from '../../api/core.ts'
+import { startApiServer } from '../../apiserver/server.ts'
+import { openStore } from '../../datastore/kube.ts'
+import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
+import { aBlock, aNode, aPool, aResource } from '../datastore/objects.ts'
+import { runHere } from './run.ts'
+
+const manifest = (kind: string, name: string, spec: object) =>
+  JSON.stringify({ apiVersion: 'projectcalico.org/v3', kind, metadata: { name }, spec })
+
+test('a preview tells node by node what a manifest does, merges it as apply does, and writes nothing', async t => {
+  const server = await startApiServer()
+  t.teardown(() => server.close())
+  const store = openStore({ server: server.url, token: server.token })
+  t.teardown(() => store.close())
+  for (const [i, name] of ['n1', 'n2'].entries()) {
+    const annotations = { [NODE_ANNOTATION.ipv4Address]: `192.0.2.${11 + i}/24` }
+    await store.create('Node', aNode(name, { annotations }))
+  }
+  await store.create('IPPool', aPool('p', { ipipMode: 'Always' }))
+  await store.create('IPAMBlock', aBlock('10.244.64.0/31'))
+  const tor = { peerIP: '192.0.2.1', asNumber: 65001 }
+  await store.create('BGPPeer', aResource('BGPPeer', { metadata: { name: 'tor' }, spec: { ...tor, ttlSecurity: 1 } }))
+  const config = kubeconfigFor(server)
+  const run = (text: string, ...words: string[]) =>
+    runHere(['bgp', 'preview', ...words, '-f', '-', '--kubeconfig', config], text)
+
+  const same = await run(manifest('BGPPeer', 'tor', tor))
+  t.deepEqual([same.code, same.out, same.err], [0, 'Nothing would change.\n', ''], 'ttlSecurity stays, as with apply')
+
+  const asn = await run(manifest('BGPPeer', 'tor', { asNumber: 65002, peerIP: '192.0.2.1' }), '-o', 'json')
+  t.is(asn.code, 1)
+  const { nodes } = JSON.parse(asn.out)
+  const reset = { name: 'Global_192_0_2_1', address: '192.0.2.1', change: 'resets' }
+  t.like(nodes[0], { node: 'n1', sessions: { 0: reset, length: 1 } })
+  t.is(nodes.length, 2)
+
+  const one = await run(manifest('BGPPeer', 'new', { node: 'n1', peerIP: '192.0.2.9', asNumber: 65009 }))
+  t.is(one.code, 0)
+  t.regex(one.out, /^NODE +SESSION +ADDRESS +CHANGE +BECAUSE\nn1 +Node_192_0_2_9 +192\.0\.2\.9 +new *\n$/)
+
+  const gone = await run(manifest('BGPPeer', 'tor', tor), '--delete', 'n2')
+  t.is(gone.code, 1)
+  t.regex(gone.out, /\nn2 +Global_192_0_2_1 +192\.0\.2\.1 +ends *\n$/)
+
+  const marked = manifest('BGPConfiguration', 'default', {
+    prefixAdvertisements: [{ cidr: '10.244.0.0/16', communities: ['65001:7'] }],
+  })
+  const announced = await run(marked)
+  t.is(announced.code, 0)
+  t.regex(announced.out, /n1 +10\.244\.64\.0\/31 +changes +its communities become 65001:7, and were none/)
+
+  for (const [text, words, message] of [
+    [manifest('GlobalNetworkPolicy', 'p', {}), [], /GlobalNetworkPolicy: sessions depend on Node, BGPPeer/],
+    [manifest('BGPPeer', 'none', tor), ['--delete'], /there is no bgppeer none to delete/],
+    [manifest('BGPPeer', 'tor', tor), ['n9'], /there is no Node n9/],
+  ] as const) {
+    const { code, err } = await run(text, ...words)
+    t.is(code, 2)
+    t.regex(err, message)
+  }
+  t.deepEqual(
+    (await store.list('BGPPeer')).map(({ spec }) => spec.asNumber),
+    [65001],
+  )
+  t.deepEqual(await store.list('BGPConfiguration'), [])
+})
