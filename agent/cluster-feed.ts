@@ -131,7 +131,8 @@ export class ClusterFeed {
     })
     services.setRanges(ranges)
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
-    await routing.identify({ asn, clusterId, routerId, port: settings.listenPort, ...at })
+    const { listenPort: port, bindMode } = settings
+    await routing.identify({ asn, clusterId, routerId, port, listensEverywhere: bindMode === 'None', ...at })
     secrets.want(peers.secrets())
     const drains = this.#nodes.get(this.#deps.nodeName)?.drains ?? false
     routing.drain(drains)

@@ -73,7 +73,8 @@ export class Reporting {
     const { view, nodeName, levels } = this.#deps
     const own = view.get('FelixConfiguration', configurationOf(nodeName))
     const felix = view.get('FelixConfiguration', 'default')
-    const bgp = levelBesideDefault(view.get('BGPConfiguration', 'default')?.spec.logSeverityScreen)
+    const ofBgp = [configurationOf(nodeName), 'default'].map(name => view.get('BGPConfiguration', name))
+    const [bgp] = ofBgp.flatMap(object => levelBesideDefault(object?.spec.logSeverityScreen) ?? [])
     const all = levelOfSeverity(own?.spec.logSeverityScreen ?? felix?.spec.logSeverityScreen)
     levels.configure({ ...(all !== undefined && { all }), ...(bgp !== undefined && { rooms: { bgp } }) })
   }

@@ -49,7 +49,8 @@ export type RoutingDeps = LearnedRoutesDeps & {
 
 /**
  * What a session depends on besides its own configuration. `address` and `ipv6Address` are the node's own, where it has one of the family: source of sessions, next hop of its blocks.
- * `routerId`: the BGP identifier, a dotted quad. `clusterId`: of a route reflector.
+ * `routerId`: the BGP identifier, a dotted quad. `clusterId`: of a route reflector. `listensEverywhere`: at each address of the machine, in
+ * the families that the node has; else at the node's own alone.
  */
 export type SpeakerIdentity = {
   asn: number
@@ -58,6 +59,7 @@ export type SpeakerIdentity = {
   address?: string
   ipv6Address?: string
   clusterId?: string
+  listensEverywhere?: boolean
 }
 
 /** What a speaker has for its life. */
@@ -102,15 +104,18 @@ export class Routing {
   }
 
   /**
-   * Sets who the speaker is and where it listens. Another AS number or identifier resets all sessions; another cluster id, port or IPv6
-   * address, which comes and goes with the use of IPv6, none.
+   * Sets who the speaker is and where it listens. Another AS number or identifier resets all sessions; another cluster id, port, place to listen
+   * or IPv6 address, which comes and goes with the use of IPv6, none.
    */
-  async identify({ asn, routerId, clusterId, port, address, ipv6Address }: SpeakerIdentity): Promise<void> {
+  async identify(identified: SpeakerIdentity): Promise<void> {
+    const { asn, routerId, clusterId, port, address, ipv6Address, listensEverywhere } = identified
     const identity = { asn, routerId }
     if (isDeepStrictEqual(identity, this.#identity)) this.#speaker?.setClusterId(clusterId)
     else await this.#startAnew(identity, clusterId)
-    await this.#listen('ipv4', address === undefined ? undefined : { address, port })
-    await this.#listen('ipv6', ipv6Address === undefined ? undefined : { address: ipv6Address, port })
+    const at = (own: string | undefined, any: string) =>
+      own === undefined ? undefined : { address: listensEverywhere ? any : own, port }
+    await this.#listen('ipv4', at(address, '0.0.0.0'))
+    await this.#listen('ipv6', at(ipv6Address, '::'))
   }
 
   async #startAnew(identity: Identity, clusterId: string | undefined): Promise<void> {

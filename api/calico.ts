@@ -140,6 +140,11 @@ export const bgpConfiguration = z.looseObject({
       nodeToNodeMeshEnabled: z.boolean().default(true),
       /** Absent: 179; in an object for one node: that of the cluster. */
       listenPort: z.int().min(1).max(65535).optional(),
+      /** None: at every address of the machine. Absent: NodeIP, or that of the cluster. */
+      bindMode: z.enum(['None', 'NodeIP']).optional(),
+      /** Absent: 1024. */
+      ipv4NormalRoutePriority: z.int().min(1).max(2147483646).optional(),
+      ipv6NormalRoutePriority: z.int().min(1).max(2147483646).optional(),
       logSeverityScreen: z.string().default('Info'),
       nodeMeshPassword: secretKeyRef.optional(),
       nodeMeshMaxRestartTime: durationField.optional(),

@@ -98,14 +98,9 @@ export const UNREAD: readonly UnreadGroup[] = [
     OTHER_PROGRAM,
   ),
   bgp('localWorkloadPeering*', 'pods are no BGP peers', 'peers in pods'),
-  bgp(
-    'bindMode',
-    'the port is open at the addresses of the node alone, as with NodeIP',
-    'nothing: nobody reaches a node for BGP at another address',
-  ),
   bgp('ignoredInterfaces', 'routes of interfaces are not announced', 'nothing: there is nothing to leave out'),
   bgp(
-    'programClusterRoutes ipv4NormalRoutePriority ipv6NormalRoutePriority',
+    'programClusterRoutes',
     'learned blocks are routes without a metric',
     'nothing: routes are the same on every node',
   ),

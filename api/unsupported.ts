@@ -180,9 +180,9 @@ const CONFIGURATION_KINDS: readonly Kind[] = [...NODE_CONFIGURATION_KINDS, 'Kube
  */
 export const OF_ONE_NODE: { readonly [K in Kind]?: { fields: readonly string[]; instead: string } } = {
   BGPConfiguration: {
-    fields: ['listenPort', 'communities', 'prefixAdvertisements'],
+    fields: ['listenPort', 'bindMode', 'communities', 'prefixAdvertisements', 'logSeverityScreen'],
     instead:
-      'of a BGPConfiguration for one node only listenPort, communities and prefixAdvertisements count; the AS number of a node is in its Node (projectcalico.org/ASNumber), all else is for all nodes',
+      'of a BGPConfiguration for one node only listenPort, bindMode, communities, prefixAdvertisements and logSeverityScreen count; the AS number of a node is in its Node (projectcalico.org/ASNumber), all else is for all nodes',
   },
   FelixConfiguration: {
     fields: [

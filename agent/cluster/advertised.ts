@@ -2,17 +2,23 @@
 import type { Resource } from '../../api/kinds.ts'
 import { poolOf } from '../../api/pools.ts'
 import { PRIORITY_BASE } from '../../bgp/policy.ts'
-import { contains } from '../../lib/ip.ts'
+import { contains, familyOf } from '../../lib/ip.ts'
 import type { Standing } from './services.ts'
 
 /** A prefix to announce; `communities` as text, sorted. `localPref`: what internal peers prefer it by. */
 export type Announced = { prefix: string; communities: readonly string[]; localPref: number }
 
+/** Of blocks, where nobody says another one. */
+const NORMAL_PRIORITY = 1024
+
 /**
- * LOCAL_PREF of a route with the priority 1024, as Calico announces its blocks since 3.32: its nodes make the metric of the route
- * in their kernel of it, and take what has more for a pod that moves.
+ * LOCAL_PREF of a route with a priority, as Calico announces its blocks since 3.32: its nodes make the metric of the route
+ * in their kernel of it, and take what has more for a pod that moves. Of Services it is always the normal one: several nodes
+ * announce one prefix, and those that hear of another priority later would get no packets until then, or all.
  */
-const NORMAL_LOCAL_PREF = PRIORITY_BASE - 1024
+function localPrefOf(priority: number): number {
+  return PRIORITY_BASE - priority
+}
 
 /** GRACEFUL_SHUTDOWN (RFC 8326): whoever hears it takes another path where there is one. Inside an AS the least LOCAL_PREF says so. */
 const LEAVING = { community: '65535:0', localPref: 0 } as const
@@ -31,18 +37,20 @@ export type ToAnnounce = {
 export function advertised(
   { blocks, services }: ToAnnounce,
   pools: readonly Resource<'IPPool'>[],
-  { communities = [], prefixAdvertisements = [] }: Resource<'BGPConfiguration'>['spec'],
+  settings: Resource<'BGPConfiguration'>['spec'],
 ): Announced[] {
+  const { communities = [], prefixAdvertisements = [] } = settings
+  const { ipv4NormalRoutePriority: ipv4 = NORMAL_PRIORITY, ipv6NormalRoutePriority: ipv6 = NORMAL_PRIORITY } = settings
   const values = new Map(communities.map(({ name, value }) => [name, value]))
-  const announced = (prefix: string, standing: Standing): Announced => {
+  const announced = (prefix: string, standing: Standing, priority = NORMAL_PRIORITY): Announced => {
     const matching = prefixAdvertisements.filter(({ cidr }) => contains(cidr, prefix))
     const asked = matching.flatMap(each => each.communities.map(text => values.get(text) ?? text))
-    if (standing === 'stays') return { prefix, communities: sorted(asked), localPref: NORMAL_LOCAL_PREF }
+    if (standing === 'stays') return { prefix, communities: sorted(asked), localPref: localPrefOf(priority) }
     return { prefix, communities: sorted([...asked, LEAVING.community]), localPref: LEAVING.localPref }
   }
   const exported = new Set(blocks.filter(cidr => poolOf(pools, cidr)?.spec.disableBGPExport !== true))
   return [
-    ...[...exported].map(prefix => announced(prefix, 'stays')),
+    ...[...exported].map(prefix => announced(prefix, 'stays', { ipv4, ipv6 }[familyOf(prefix)])),
     ...[...services].flatMap(([prefix, standing]) => (exported.has(prefix) ? [] : [announced(prefix, standing)])),
   ]
 }

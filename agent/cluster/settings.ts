@@ -20,10 +20,15 @@ export function bgpSettings(
   own?: Resource<'BGPConfiguration'>,
 ): BgpSettings {
   const { spec } = object ?? DEFAULT_BGP
-  const { listenPort = spec.listenPort ?? BGP_PORT, communities, prefixAdvertisements } = own?.spec ?? {}
+  const {
+    listenPort = spec.listenPort ?? BGP_PORT,
+    bindMode = spec.bindMode,
+    communities,
+    prefixAdvertisements,
+  } = own?.spec ?? {}
   // names of communities are those of the object that uses them
   const advertised = prefixAdvertisements === undefined ? {} : { communities, prefixAdvertisements }
-  return { ...spec, ...advertised, listenPort }
+  return { ...spec, ...advertised, listenPort, ...(bindMode !== undefined && { bindMode }) }
 }
 
 /**

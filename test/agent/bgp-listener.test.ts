@@ -115,6 +115,43 @@ test('another port, and the end, wait for no connection that came over the old p
   t.pass()
 })
 
+test('a node listens at its own address alone, or everywhere where it is told so, and a change of that ends no session', async t => {
+  const clock = new ManualClock()
+  const routing = new Routing({
+    ...{ transport: new TcpTransport({ ...sockets, portHolder }), clock, log: silentLog, nodeName: 'n1' },
+    ...{ sessions: new SessionLog({ clock, log: silentLog }), capabilities: { ipip: false, vxlan: true } },
+    ...{ restarting: false, learned: () => undefined, settled: async () => {}, converged: () => undefined },
+  })
+  t.teardown(() => routing.close())
+  const port = await freePort()
+  const identity = { asn: 64512, port, routerId: '127.0.0.1', address: '127.0.0.1' }
+  const answers = async (address: string) => {
+    const socket = connect(port, address)
+    t.teardown(() => socket.destroy())
+    const code = await new Promise<string>(resolve => {
+      socket.once('connect', () => resolve('connects'))
+      socket.once('error', error => resolve(String(Reflect.get(error, 'code'))))
+    })
+    return { socket, code }
+  }
+  await routing.identify(identity)
+  const peer = { name: 'p', address: '127.0.0.1', port: 179, asn: 64512, passive: true }
+  routing.change([{ key: '127.0.0.1', peer, origin: 'mesh' }])
+  const { socket } = await answers('127.0.0.1')
+  await once(socket, 'data')
+  let ended = false
+  socket.once('close', () => {
+    ended = true
+  })
+  t.is((await answers('127.0.0.2')).code, 'ECONNREFUSED')
+  for (const listensEverywhere of [true, false]) {
+    await routing.identify({ ...identity, listensEverywhere })
+    t.deepEqual(routing.refused(), [], 'the port is free for its next place')
+    t.is((await answers('127.0.0.2')).code, listensEverywhere ? 'connects' : 'ECONNREFUSED')
+  }
+  t.false(ended)
+})
+
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

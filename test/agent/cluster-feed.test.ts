@@ -163,7 +163,7 @@ test('pools and settings of many objects are passed on once after a burst, not o
   const store = createFakeStore()
   for (let i = 0; i < 100; i++) {
     await store.create('IPPool', aPool(`p${i}`, { cidr: `10.${i}.0.0/16` }))
-    const [metadata, spec] = [{ name: `node.n${i}` }, { listenPort: 1000 + i, logSeverityScreen: 'Debug' }]
+    const [metadata, spec] = [{ name: `node.n${i}` }, { listenPort: 1000 + i, nodeMeshMaxRestartTime: '1m' }]
     await store.create('BGPConfiguration', aResource('BGPConfiguration', { metadata, spec }))
   }
   const caches = openCaches(store, { database: openDatabase(':memory:'), clock: new ManualClock(), log: silentLog })

@@ -8,7 +8,7 @@ import { createLog } from '../../lib/log.ts'
 import { aResource } from '../datastore/objects.ts'
 import { someNumbers } from './status/numbers.ts'
 
-test('logSeverityScreen of FelixConfiguration is for all rooms, that of its object for this node before it, and that of BGPConfiguration for bgp', t => {
+test('logSeverityScreen of FelixConfiguration is for all rooms, that of its object for this node before it, and that of BGPConfiguration for bgp, of its object for this node before', t => {
   const levels = agentLevels(createLog('test', 'warn', { write: () => undefined }))
   const objects = new Map<string, object>()
   const listeners = new Map<string, () => void>()
@@ -36,6 +36,9 @@ test('logSeverityScreen of FelixConfiguration is for all rooms, that of its obje
   t.deepEqual([levelOf('felix'), levelOf('bgp')], ['debug', 'error'])
   set('FelixConfiguration', 'node.n1', { logSeverityScreen: 'Fatal' })
   t.deepEqual([levelOf('felix'), levelOf('bgp')], ['fatal', 'error'])
+  set('BGPConfiguration', 'node.n1', { logSeverityScreen: 'Debug' })
+  t.is(levelOf('bgp'), 'debug')
+  set('BGPConfiguration', 'node.n1', undefined)
   set('BGPConfiguration', 'default', {})
   t.is(levelOf('bgp'), 'fatal', 'its schema says Info, which says nothing')
   set('FelixConfiguration', 'node.n1', undefined)

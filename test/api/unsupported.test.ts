@@ -167,9 +167,10 @@ test('of kinds with one object that counts, another one is told with every field
   ])
 })
 
-test('of a BGPConfiguration for one node three fields count, and every other one that is set is told', t => {
+test('of a BGPConfiguration for one node five fields count, and every other one that is set is told', t => {
   const spec = {
     ...{ listenPort: 1179, prefixAdvertisements: [], communities: [{ name: 'a', value: '65001:1' }] },
+    ...{ bindMode: 'None', logSeverityScreen: 'Debug' },
     ...{ asNumber: 65001, nodeToNodeMeshEnabled: false, nodeMeshPassword: { secretKeyRef: { name: 's', key: 'k' } } },
   }
   const told = (name: string) =>
@@ -178,8 +179,11 @@ test('of a BGPConfiguration for one node three fields count, and every other one
     told('node.n1').map(({ field }) => field),
     ['asNumber', 'nodeToNodeMeshEnabled', 'nodeMeshPassword'],
   )
-  t.regex(told('node.n1')[0]!.instead, /for one node only listenPort, communities and prefixAdvertisements count/)
-  t.is(told('n1').length, 5, 'a name that is neither default nor node.NAME')
+  t.regex(
+    told('node.n1')[0]!.instead,
+    /for one node only listenPort, bindMode, communities, prefixAdvertisements and logSeverityScreen count/,
+  )
+  t.is(told('n1').length, 7, 'a name that is neither default nor node.NAME')
 })
 
 test('of a FelixConfiguration for one node MTUs, route protocol, NAT and metrics count, and every other field that is set is told', t => {

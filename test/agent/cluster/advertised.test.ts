@@ -38,6 +38,20 @@ test('a block is announced with the communities of every prefixAdvertisement tha
   ])
 })
 
+test('blocks are preferred inside by the priority of their family, and prefixes of Services by the normal one', t => {
+  const config = advertising({ ipv4NormalRoutePriority: 512, ipv6NormalRoutePriority: 2147483646 })
+  const services = new Map<string, Standing>([['10.96.0.0/12', 'stays']])
+  const announced = advertised({ blocks: ['10.0.0.0/26', 'fd00::/122'], services }, [], config)
+  t.deepEqual(
+    announced.map(({ prefix, localPref }) => [prefix, localPref]),
+    [
+      ['10.0.0.0/26', 2147483647 - 512],
+      ['fd00::/122', 1],
+      ['10.96.0.0/12', 2147483647 - 1024],
+    ],
+  )
+})
+
 test('prefixes of Services have the communities of their ranges, and one that this node leaves asks for other ways', t => {
   const config = advertising({ prefixAdvertisements: [{ cidr: '192.0.2.0/24', communities: ['65001:100'] }] })
   const services = new Map<string, Standing>([

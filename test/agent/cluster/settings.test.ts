@@ -31,6 +31,12 @@ test('what an object for one node says replaces those fields of the cluster that
   })
   t.is(bgpSettings(cluster, config('node.n1', { listenPort: 179 })).listenPort, 179)
   t.is(bgpSettings(undefined, config('node.n1', { listenPort: 1180 })).listenPort, 1180)
+  t.deepEqual(
+    ['None', 'NodeIP', undefined].map(
+      bindMode => bgpSettings(config('default', { bindMode: 'None' }), config('node.n1', { bindMode })).bindMode,
+    ),
+    ['None', 'NodeIP', 'None'],
+  )
   const own = config('node.n1', { prefixAdvertisements: [{ cidr: '10.0.0.0/8', communities: ['65001:9'] }] })
   t.like(bgpSettings(cluster, own), { communities: undefined, prefixAdvertisements: own.spec.prefixAdvertisements })
 })
