@@ -18,7 +18,7 @@ export const NO_SESSION = 'there is no session'
 /** Nobody has said yet what the Secret holds. */
 export const NOT_READ: ConditionCause = {
   reason: 'SecretNotRead',
-  message: 'the Secret with the password was not read yet, ',
+  message: `the Secret with the password was not read yet; ${NO_SESSION}`,
   remedy: 'wait for the API server, or look at the condition ApiServerConnected',
 }
 

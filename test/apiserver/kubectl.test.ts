@@ -167,7 +167,18 @@ withKubectl('kubectl creates a namespace and a Secret, explains a kind and lists
   const { kubectl } = t.context
   t.like(await kubectl('create namespace shop'), { code: 0 })
   t.like(await kubectl('create secret generic bgp -n shop --from-literal=rack=one'), { code: 0 })
-  t.is((await kubectl('get secret bgp -n shop -o jsonpath={.data.rack}')).out, 'b25l')
+  const rack = async () => (await kubectl('get secret bgp -n shop -o jsonpath={.data.rack}')).out
+  t.is(await rack(), 'b25l')
+  for (const [how, text] of [
+    ['apply --server-side --force-conflicts', 'two'],
+    ['apply --server-side', 'three'],
+    ['apply', 'five'],
+    ['replace', 'six'],
+  ]) {
+    const secret = `apiVersion: v1\nkind: Secret\nmetadata: {name: bgp, namespace: shop}\nstringData: {rack: ${text}}\n`
+    t.like(await kubectl(`${how} -f -`, secret), { code: 0 }, how)
+    t.is(await rack(), Buffer.from(text!).toString('base64'), how)
+  }
   t.regex((await kubectl('api-resources')).out, /ippools\s+projectcalico\.org\/v3\s+false\s+IPPool/)
   const { code, err } = await kubectl('explain ippool')
   // a kubectl that reads OpenAPI v2 alone (before 1.27) finds no fields there, and says so

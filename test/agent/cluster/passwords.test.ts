@@ -1,6 +1,6 @@
 // Sessions whose objects name a password: with it, or not at all; and what of a Secret is a password.
 import test from 'ava'
-import { judgePassword, type Password } from '../../../agent/cluster/passwords.ts'
+import { judgePassword, NOT_READ, type Password } from '../../../agent/cluster/passwords.ts'
 import { all, aNode, aPeer, settings } from './peer-world.ts'
 
 const secret = { name: 'bgp', key: 'rack' }
@@ -124,6 +124,7 @@ test('a value is a password as the kernel and the other end can have it: 1 to 80
     t.is(cause.reason, reason)
     t.regex(cause.message, /Secret kube-system\/bgp.*; there is no session$/)
     t.true(cause.remedy.length > 10)
+    t.regex(NOT_READ.message, /; there is no session$/)
     t.false(/from a file|aaa|üü/.test(JSON.stringify(cause)), 'nothing of the value is told')
   }
   const inherited = judgePassword({ name: 'bgp', key: 'constructor' }, {}, 'kube-system')
