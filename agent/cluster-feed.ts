@@ -11,6 +11,7 @@ import type { BgpSecrets } from './bgp-secrets.ts'
 import { advertised } from './cluster/advertised.ts'
 import { meshOf, peersOf } from './cluster/bgp-objects.ts'
 import { fieldsCondition } from './cluster/fields.ts'
+import { askedMultipath } from './cluster/multipath.ts'
 import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { PeerWays } from './cluster/peer-ways.ts'
 import type { Peers } from './cluster/peers.ts'
@@ -109,7 +110,7 @@ export class ClusterFeed {
    * this node, so that nobody outside the cluster may announce it.
    */
   async flush(
-    routing: Pick<Routing, 'trust' | 'identify' | 'drain' | 'change' | 'announce'>,
+    routing: Pick<Routing, 'trust' | 'identify' | 'share' | 'drain' | 'change' | 'announce'>,
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
     this.tell()
@@ -131,6 +132,8 @@ export class ClusterFeed {
     })
     services.setRanges(ranges)
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
+    const { multipath, fault } = askedMultipath(view.get('BGPConfiguration', 'default')?.metadata)
+    routing.share(multipath)
     const { listenPort: port, bindMode } = settings
     await routing.identify({ asn, clusterId, routerId, port, listensEverywhere: bindMode === 'None', ...at })
     secrets.want(peers.secrets())
@@ -140,7 +143,11 @@ export class ClusterFeed {
     for (const [cidr, way] of this.#ways.take(changes)) felix.set('peerWay', cidr, way)
     routing.change(changes)
     routing.announce(advertised({ blocks, services: this.#ofServices() }, pools, settings))
-    report('peers', [...peers.refused(), ...(drains ? [draining(this.#deps.nodeName)] : [])])
+    report('peers', [
+      ...peers.refused(),
+      ...(drains ? [draining(this.#deps.nodeName)] : []),
+      ...(fault === undefined ? [] : [fault]),
+    ])
   }
 
   /** Whatever a Service says, the address of a node is not announced as its own: sessions and the API server are reached by it. */

@@ -21,6 +21,7 @@ import type { BfdOnDemand } from './bfd-on-demand.ts'
 import { BgpListener } from './bgp-listener.ts'
 import { BlockSpread } from './block-spread.ts'
 import type { Announced } from './cluster/advertised.ts'
+import { USUAL_MULTIPATH } from './cluster/multipath.ts'
 import type { PeerChange } from './cluster/session-requests.ts'
 import type { PeerOrigin, Session } from './cluster/sessions.ts'
 import { NO_TRUST, OWN_OF_NODES, ofServices, outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
@@ -87,6 +88,7 @@ export class Routing {
   #drains = false
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Identity | undefined
+  #multipath: Multipath | undefined = USUAL_MULTIPATH
   readonly #listeners: {
     ipv4?: { at: SocketAddress; listener: BgpListener }
     ipv6?: { at: SocketAddress; listener: BgpListener }
@@ -199,6 +201,12 @@ export class Routing {
     this.#speaker?.setDraining(drains)
   }
 
+  /** Which equal paths are used together; undefined: one of each prefix. No session ends. */
+  share(multipath: Multipath | undefined): void {
+    this.#multipath = multipath
+    this.#speaker?.setMultipath(multipath)
+  }
+
   /** Which peers have worked through what `drain` made of the announcements, and what nobody else announces. */
   async drained(): Promise<DrainAnswer> {
     const speaker = this.#speaker
@@ -293,7 +301,7 @@ export class Routing {
     const { transport, clock, log, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    const config = { ...identity, owners: OWN_OF_NODES, multipath: MULTIPATH }
+    const config = { ...identity, owners: OWN_OF_NODES, multipath: this.#multipath }
     const { settled, bfd } = this.#deps
     const speaker = new Speaker(config, { transport, clock, log, restarting, settled, bfd, sink: this.#learned })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
@@ -329,9 +337,6 @@ export class Routing {
     speaker.announce({ prefix, encapsulations, communities, localPref })
   }
 }
-
-/** As Calico's BIRD has it (`merge paths on`, with its limit of 16). */
-const MULTIPATH: Multipath = { paths: 16, of: 'either' }
 
 function notWatched(name: string, address: string, { hops, fault }: PeerBfdStatus): Condition {
   const [kind, port] = hops === 'single' ? ['for one link', 3784] : ['for several hops', 4784]

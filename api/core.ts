@@ -203,4 +203,6 @@ export const FELIX_ANNOTATION = {
 export const BGP_ANNOTATION = {
   /** BFD beside the sessions, such as `300ms x 3`, with the words `multihop` and `secret=NAME/KEY` after it. */
   bfd: 'margay.io/BFD',
+  /** Of BGPConfiguration `default`: which equal paths nodes use together, such as `paths=8 of=merge`, or `off`. */
+  multipath: 'margay.io/Multipath',
 } as const

@@ -54,6 +54,7 @@ function started() {
     announce: () => undefined,
     trust: () => undefined,
     drain: () => undefined,
+    share: () => undefined,
   }
   const services = { setRanges: () => undefined, setExcluded: () => undefined, take: () => new Map() }
   const feed = new ClusterFeed({

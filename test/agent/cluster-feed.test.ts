@@ -5,7 +5,7 @@ import { ClusterView } from '../../agent/cluster-view.ts'
 import { Routing } from '../../agent/routing.ts'
 import { ServiceFeed } from '../../agent/service-feed.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
-import { NODE_ANNOTATION } from '../../api/core.ts'
+import { BGP_ANNOTATION, NODE_ANNOTATION } from '../../api/core.ts'
 import type { Condition } from '../../api/status.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
@@ -115,6 +115,33 @@ test('a new FelixConfiguration and its end change the settings', async t => {
   await store.delete('FelixConfiguration', 'default')
   await turns()
   t.deepEqual(take(), ['config 1300', 'config 0'])
+})
+
+test('the annotation of the BGPConfiguration says which paths are used together, and one that makes no sense is reported', async t => {
+  const { store, feed, reports } = await aFeed()
+  feed.open({ address: '192.0.2.11' })
+  const shared: unknown[] = []
+  const routing = {
+    ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined },
+    ...{ change: () => undefined, announce: () => undefined, share: (rule: unknown) => void shared.push(rule) },
+  }
+  const told = async () => {
+    await turns()
+    await feed.flush(routing, { blocks: [], own: [] })
+    const reasons = reports.get('peers')?.map(({ reason }) => reason) ?? []
+    return [shared.at(-1), reasons.includes('BadMultipath')]
+  }
+  t.deepEqual(await told(), [{ paths: 16, of: 'either' }, false])
+  const metadata = (text: string) => ({ name: 'default', annotations: { [BGP_ANNOTATION.multipath]: text } })
+  await store.create('BGPConfiguration', aResource('BGPConfiguration', { metadata: metadata('paths=4 of=ebgp') }))
+  t.deepEqual(await told(), [{ paths: 4, of: 'ebgp' }, false])
+  const put = async (text: string) => {
+    const object = await store.get('BGPConfiguration', 'default')
+    await store.update('BGPConfiguration', { ...object, metadata: { ...object.metadata, ...metadata(text) } })
+    return told()
+  }
+  t.deepEqual(await put('off'), [undefined, false])
+  t.deepEqual(await put('on'), [{ paths: 16, of: 'either' }, true])
 })
 
 test('a field without effect is reported while it is set', async t => {

@@ -55,7 +55,13 @@ async function anAgent(store: Store, { database = openDatabase(':memory:') }: { 
   let announced: readonly string[] = []
   let flushes = 0
   const routing = {
-    ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined, change: () => undefined },
+    ...{
+      trust: () => undefined,
+      identify: async () => undefined,
+      drain: () => undefined,
+      share: () => undefined,
+      change: () => undefined,
+    },
     announce: (all: readonly { prefix: string; communities: readonly string[] }[]) => {
       flushes++
       announced = all.map(({ prefix, communities }) => (communities.includes('65535:0') ? `-${prefix}` : prefix)).sort()

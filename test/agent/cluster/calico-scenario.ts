@@ -234,6 +234,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
   const routing = {
     trust: () => undefined,
     drain: () => undefined,
+    share: () => undefined,
     identify: async (identity: SpeakerIdentity) => {
       told.identity = identity
     },
