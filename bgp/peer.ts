@@ -57,6 +57,8 @@ export type ClearKind = 'hard' | 'soft-in' | 'soft-out'
 
 /** The end of a connection that is known to the kernel is known here after so many turns of the event loop at most. */
 const READ_TURNS = 4
+/** What BFD says may be heard so much later, on a busy machine. */
+const LATE_MS = 500
 const PULL_OCTETS = 64 * 1024
 /** After so many failed dials our own restart does not wait for a peer. */
 const PATIENT_DIALS = 3
@@ -82,6 +84,8 @@ export class Peer implements SessionOwner {
   #failedDials = 0
   /** What BFD said, while the session ends for it. */
   #lostPath: string | undefined
+  /** When a session ended while BFD may have been up, which it has been since; on the monotonic clock. */
+  #endedMs: number | undefined
   #updatesOut = 0
   readonly #pull = () => this.#push()
 
@@ -330,6 +334,7 @@ export class Peer implements SessionOwner {
     if (this.#up !== session || session.negotiated === undefined) return
     const down = retention(end, session.negotiated)
     this.#up = undefined
+    this.#endedMs = this.#deps.clock.monotonicMs()
     this.#withheld = NOTHING_WITHHELD
     this.#history.down()
     this.#deps.workQueue.cancel(this.#pull)
@@ -431,13 +436,19 @@ export class Peer implements SessionOwner {
   }
 
   #pathChanged(change: BfdChange): void {
+    if (change.to === 'Up') this.#endedMs = undefined
     if (change.from === 'Up' && change.to === 'Down') afterTurns(READ_TURNS, () => this.#pathLost(change))
     this.#deps.changed(this)
   }
 
-  /** RFC 5882 §4.2 and §4.3: a peer that restarts gracefully has ended its connection before, and its routes stay. */
+  /**
+   * RFC 5882 §4.2 and §4.3: a peer that restarts gracefully has ended its connection before, and its routes stay. It may have a new
+   * session before its BFD of the old one is missed, which is a detection time after that ended at the latest.
+   */
   #pathLost(change: BfdChange): void {
-    if (!this.#started || !isPathFailure(change, { restarting: this.#up === undefined })) return
+    const excusedMs = (this.#endedMs ?? Number.NEGATIVE_INFINITY) + change.detectionTimeMs + LATE_MS
+    const restarting = this.#up === undefined || this.#deps.clock.monotonicMs() <= excusedMs
+    if (!this.#started || !isPathFailure(change, { restarting })) return
     if (this.#up === undefined) {
       this.#deps.rib.peerDown(this.name, { retain: false })
       return

@@ -93,6 +93,10 @@ export type BfdChange = {
   /** Why it went down last. */
   diagnostic: Diagnostic
   remote: RemoteStatus
+  /** It was Up, and the neighbour has begun another session since: it, or its BFD, has started anew. */
+  neighborRestarted: boolean
+  /** How long nothing may come from the neighbour before it is given up, as agreed until now. */
+  detectionTimeMs: number
 }
 
 const LEAST_MS = 50

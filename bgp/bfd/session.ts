@@ -41,6 +41,8 @@ export class Session {
   #received = 0
   #ups = 0
   #losses = 0
+  /** The neighbour's discriminator when the session came Up. */
+  #upWith = 0
   readonly #dropped: Partial<Record<DropReason, number>> = {}
 
   constructor(name: string, config: BfdSessionConfig, discriminator: number, deps: SessionDeps) {
@@ -175,10 +177,19 @@ export class Session {
       return
     }
     const { from, to } = action
-    if (to === 'Up') this.#ups++
+    const { remote } = this.#state
+    if (to === 'Up') {
+      this.#ups++
+      this.#upWith = remote.discriminator
+    }
     if (from === 'Up' && to === 'Down') this.#losses++
     const { diagnostic } = this.#state
-    this.#deps.changed({ name: this.name, from, to, diagnostic, remote: remoteStatus(this.#state) })
+    this.#deps.changed({
+      ...{ name: this.name, from, to, diagnostic, remote: remoteStatus(this.#state) },
+      // 0: it was given up
+      neighborRestarted: from === 'Up' && remote.discriminator !== 0 && remote.discriminator !== this.#upWith,
+      detectionTimeMs: detectionTimeMs(this.#state),
+    })
   }
 
   /** A packet that cannot be sent is lost; the socket is opened again for the next one. */

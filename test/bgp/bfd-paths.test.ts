@@ -144,6 +144,33 @@ for (const first of ['the connection ends first', 'BFD is heard first, of both i
     await net.close()
   })
 
+for (const [what, laterMs, neighborRestarted] of [
+  ['another session of the neighbour says so, however late', 5000, true],
+  ['nothing came for a detection time', 800, false],
+] as const)
+  test(`a peer that restarts so fast that it has a session again keeps both when the BFD of before ends: ${what}`, async t => {
+    const net = await watched({ a: GRACEFUL, b: GRACEFUL })
+    net.said.say('Init', 'Up')
+    for (const connection of [...net.network.connections]) connection.closedByPeer()
+    await settle()
+    t.is(stateOf(net.a, 'b'), 'Established')
+    t.is(net.statusOf().flaps, 1)
+    net.clock.advance(laterMs)
+    net.said.say('Up', 'Down', {}, PATH, { neighborRestarted })
+    await settle()
+    t.is(stateOf(net.a, 'b'), 'Established')
+    t.is(net.statusOf().flaps, 1)
+    t.true(net.routes.a.has('198.51.100.0/24'))
+    // of the session that began since, BFD is a witness
+    net.clock.advance(10_000)
+    net.said.say('Init', 'Up')
+    net.said.say('Up', 'Down')
+    await settle()
+    t.is(reasonOf(net.a, 'b')?.code, 'bfd-down')
+    t.false(net.routes.a.has('198.51.100.0/24'))
+    await net.close()
+  })
+
 test('other times, other keys, and no BFD at all reset no session', async t => {
   const net = await watched()
   const authentication = { type: 'sha1', keys: [{ id: 1, secret: 'one' }] } as const

@@ -33,10 +33,19 @@ export class SaidBfd implements BfdPort {
     to: BfdChange['to'],
     remote: Partial<BfdChange['remote']> = {},
     name = 'multi 10.0.0.1 10.0.0.2',
+    { neighborRestarted = false } = {},
   ): void {
     const diagnostic = to === 'Down' ? 'detection-time-expired' : 'none'
     const said = { state: 'Up', diagnostic: 'none', discriminator: 7, controlPlaneIndependent: false, demand: false }
-    const change = { name, from, to, diagnostic, remote: { ...said, ...remote } } as BfdChange
+    const change = {
+      name,
+      from,
+      to,
+      diagnostic,
+      remote: { ...said, ...remote },
+      neighborRestarted,
+      detectionTimeMs: 900,
+    } as BfdChange
     for (const listener of this.#listeners) listener(change)
   }
 

@@ -7,7 +7,7 @@ const states: readonly BfdState[] = ['AdminDown', 'Down', 'Init', 'Up']
 
 function change(from: BfdState, to: BfdState, said: BfdState, controlPlaneIndependent = false): BfdChange {
   const remote = { state: said, diagnostic: 'none' as const, discriminator: 2, demand: false, controlPlaneIndependent }
-  return { name: 's', from, to, diagnostic: 'none', remote }
+  return { name: 's', from, to, diagnostic: 'none', remote, neighborRestarted: false, detectionTimeMs: 900 }
 }
 
 test('a path has failed when its session goes from Up to Down, and in no other case', t => {
@@ -30,4 +30,9 @@ test('while the neighbour restarts gracefully only a session that outlives its c
   t.false(isPathFailure(change('Up', 'Down', 'Up', false), { restarting: true }))
   t.true(isPathFailure(change('Up', 'Down', 'Up', true), { restarting: true }))
   t.true(isPathFailure(change('Up', 'Down', 'Up', false), { restarting: false }))
+})
+
+test('a neighbour that has begun another session has started anew, and its path is good', t => {
+  for (const said of ['Down', 'Init'] as const)
+    t.false(isPathFailure({ ...change('Up', 'Down', said), neighborRestarted: true }, { restarting: false }))
 })

@@ -300,6 +300,31 @@ test('a neighbour that restarts with other numbers is believed when nothing was 
   t.true((only(a).dropped['wrong-sequence'] ?? 0) > 0)
 })
 
+test('a neighbour that began another session is told from one that hears us no more, and from one that is silent', t => {
+  const lossAt = (what: (pair_: ReturnType<typeof pair>) => void) => {
+    const both = pair()
+    both.clock.advance(5000)
+    what(both)
+    both.clock.advance(5000)
+    return both.a.changes.find(({ from }) => from === 'Up')
+  }
+  const restarted = lossAt(({ network, clock, b }) => {
+    b.stop()
+    const again = network.host(99, B)
+    clock.advance(10)
+    again.sessions.set('a', { local: B, peer: A })
+  })
+  t.like(restarted, { diagnostic: 'neighbor-signaled-down', neighborRestarted: true })
+  const deaf = lossAt(({ network }) => {
+    network.way = ({ to }) => (to === B ? [] : [1])
+  })
+  t.like(deaf, { diagnostic: 'neighbor-signaled-down', neighborRestarted: false })
+  const silent = lossAt(({ network }) => {
+    network.way = nowhere
+  })
+  t.like(silent, { diagnostic: 'detection-time-expired', neighborRestarted: false, detectionTimeMs: 900 })
+})
+
 test('sockets that are refused are tried again until they are not, and the reason is told', t => {
   const { network, clock, a } = pair()
   const c = network.host(3, '192.0.2.3')
