@@ -21,6 +21,7 @@ import { PodMtu } from '../cni/pod-mtu.ts'
 import { PodRepair } from '../cni/pod-repair.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
+import type { LearnedPath, LearnedRoute } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
 import { floatingTableName, nodeMarks } from '../felix/marks.ts'
 import type { RuleCounts } from '../felix/rule-counts.ts'
@@ -462,7 +463,7 @@ export class NodeAgent {
       peers: this.#network.peers().map(peerAnswer),
       blocks: [...this.allocator.blocks()],
       endpoints: this.endpoints.live().map(each => endpointAnswer(each, this.#floating.of(each.id))),
-      learned: this.#network.learned().map(route => ({ ...route, encapsulations: [...route.encapsulations] })),
+      learned: this.#network.learned().map(learnedAnswer),
     }
   }
 
@@ -610,4 +611,9 @@ export class NodeAgent {
   #notReadyFor(code: number, details: string): NotReady {
     return { code, msg: `node ${this.#options.nodeName} is not ready for pods`, details }
   }
+}
+
+function learnedAnswer({ paths, ...best }: LearnedRoute) {
+  const copied = <P extends LearnedPath>(path: P) => ({ ...path, encapsulations: [...path.encapsulations] })
+  return { ...copied(best), ...(paths && { paths: paths.map(copied) }) }
 }

@@ -1,6 +1,7 @@
 // Every answer of every socket: what margay-node and margay-bgp send, and what margayctl reads and prints with `-o json`.
 // Unknown fields of an answer pass, since the running program may be newer.
 import * as z from 'zod'
+import { learnedRoute } from './learned-answer.ts'
 
 /** Calico's word for a session of the node-to-node mesh. */
 export const MESH_PEER = 'node-to-node mesh'
@@ -98,16 +99,7 @@ const agentStatus = z.looseObject({
       }),
     )
     .optional(),
-  learned: z
-    .array(
-      z.object({
-        prefix: z.string(),
-        nextHop: z.string(),
-        interface: z.string().optional(),
-        encapsulations: z.array(z.number()),
-      }),
-    )
-    .optional(),
+  learned: z.array(learnedRoute).optional(),
   /** What the pod filter dropped since it was written: one row for each of its reasons, however many pods there are. */
   dropped: z.array(z.object({ reason: z.string(), packets: z.number() })).optional(),
 })

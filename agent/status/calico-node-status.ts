@@ -15,8 +15,10 @@ export type Observed = {
   peers: readonly { address: string; state: string; sinceMs: number; origin?: PeerOrigin }[]
   /** Own blocks, as CIDRs. */
   blocks: readonly string[]
-  learned: readonly { prefix: string; nextHop: string; interface?: string }[]
+  learned: readonly (Way & { prefix: string; paths?: readonly Way[] })[]
 }
+
+type Way = { nextHop: string; interface?: string }
 
 /** Most peers and most routes of each family in one object. */
 const MOST = 1000
@@ -61,17 +63,19 @@ function bgpPart({ peers }: Observed): object {
 }
 
 /**
- * Own blocks, then learned routes. Routes do not keep which peer they came from: where the next hop is a peer of the mesh it
+ * Own blocks, then learned routes, one for each path that is used. Routes do not keep which peer they came from: where the next hop is a peer of the mesh it
  * is that one, and else only the source is told.
  */
 function routesPart({ blocks, learned, peers }: Observed): object {
   const mesh = new Set(peers.filter(({ origin }) => origin === 'mesh').map(({ address }) => address))
   const own = blocks.map(destination => ({ destination, learnedFrom: { sourceType: 'Static' }, type: 'FIB' }))
-  const others = learned.map(({ prefix, nextHop, interface: name }) => ({
-    ...{ destination: prefix, gateway: nextHop, ...(name === undefined ? {} : { interface: name }) },
-    learnedFrom: mesh.has(nextHop) ? { sourceType: 'NodeMesh', peerIP: nextHop } : { sourceType: 'BGPPeer' },
-    type: 'FIB',
-  }))
+  const others = learned.flatMap(({ prefix, paths, ...best }) =>
+    (paths ?? [best]).map(({ nextHop, interface: name }) => ({
+      ...{ destination: prefix, gateway: nextHop, ...(name === undefined ? {} : { interface: name }) },
+      learnedFrom: mesh.has(nextHop) ? { sourceType: 'NodeMesh', peerIP: nextHop } : { sourceType: 'BGPPeer' },
+      type: 'FIB',
+    })),
+  )
   const [v4, v6] = byFamily([...own, ...others], ({ destination }) => destination)
   return { routesV4: v4.slice(0, MOST), routesV6: v6.slice(0, MOST) }
 }

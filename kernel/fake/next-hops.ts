@@ -3,8 +3,8 @@
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { KernelEvent } from '../port/kernel.ts'
 import type { Link } from '../port/links.ts'
-import type { NextHopChange, NextHopObject } from '../port/next-hops.ts'
-import type { NextHop, Route } from '../port/routes.ts'
+import { type NextHopChange, type NextHopObject, waysOf } from '../port/next-hops.ts'
+import type { NextHop } from '../port/routes.ts'
 
 type Host = {
   links: ReadonlyMap<number, Link>
@@ -29,11 +29,7 @@ export class FakeNextHops {
 
   /** The ways of an object; undefined: there is none. */
   waysOf(id: number): NextHop[] | undefined {
-    const object = this.#objects.get(id)
-    if (object?.hop !== undefined) return [{ ...object.hop }]
-    return object?.group?.flatMap(({ id: member, weight }) =>
-      (this.waysOf(member) ?? []).map(hop => (weight === undefined ? hop : { ...hop, weight })),
-    )
+    return this.#objects.has(id) ? waysOf(id, this.#objects) : undefined
   }
 
   change({ verb, object }: NextHopChange): void {
@@ -82,14 +78,4 @@ export class FakeNextHops {
       }
     }
   }
-}
-
-/** A route by an object as the kernel tells it while nexthop_compat_mode is 1. */
-export function ledBy(route: Route, ways: readonly NextHop[]): Route {
-  const { gateway: _, ifindex: __, onlink: ___, nextHops: ____, ...rest } = route
-  const [first, second] = ways
-  if (second !== undefined) return { ...rest, nextHops: [...ways] }
-  if (first === undefined) return rest
-  const { weight: _____, ...way } = first
-  return { ...rest, ...way }
 }

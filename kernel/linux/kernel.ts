@@ -45,7 +45,7 @@ import { ERRNO, KernelError } from '../port/error.ts'
 import type { Author, Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
-import type { NextHopChange, NextHopObject } from '../port/next-hops.ts'
+import { ledBy, type NextHopChange, type NextHopObject, waysOf } from '../port/next-hops.ts'
 import type { NflogOptions } from '../port/nflog.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
 import { interfacesOf, type LookedUp, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
@@ -170,10 +170,18 @@ class LinuxKernel implements Kernel {
       const wire = family === 'ipv4' ? AF.inet : AF.inet6
       const request: Request = { type: RTM.getRoute, body: w => emitRouteDump(w, wire, filter) }
       // the kernel's own filter is an optimisation that not every attribute of every version gets
-      for (const route of await this.#dump('list', `${family} routes`, request, parse))
+      for (const route of await this.#withWays(await this.#dump('list', `${family} routes`, request, parse)))
         if (matches(route, filter)) all.push(route)
     }
     return all
+  }
+
+  /** Routes by next hop objects with what these have, which the kernel leaves out where nexthop_compat_mode is 0. */
+  async #withWays(routes: Route[]): Promise<Route[]> {
+    const lacks = (route: Route) => route.nextHopId !== undefined && interfacesOf(route).length === 0
+    if (!routes.some(lacks)) return routes
+    const objects = new Map((await this.nextHopObjects())?.map(object => [object.id, object]))
+    return routes.map(route => (lacks(route) ? ledBy(route, waysOf(route.nextHopId!, objects)) : route))
   }
 
   async changeRoutes(changes: readonly RouteChange[]): Promise<(KernelError | undefined)[]> {
@@ -195,7 +203,7 @@ class LinuxKernel implements Kernel {
     const { answer, reply } = await this.#requests.read({ type: RTM.getRoute, body })
     check(answer, 'look up route', dst)
     const route = reply && parseWay(reply)
-    if (route !== undefined) return route
+    if (route !== undefined) return (await this.#withWays([route]))[0]!
     throw new KernelError(ERRNO.ENETUNREACH, 'look up route', dst)
   }
 

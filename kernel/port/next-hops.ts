@@ -2,7 +2,7 @@
 // one for all of them. Part of the kernel port. Hazard: when a link goes down, goes away or loses its carrier, the kernel removes
 // what leads over it, takes it out of groups, and removes groups that are empty then, with their routes: it tells nobody.
 import type { KernelError } from './error.ts'
-import type { NextHop } from './routes.ts'
+import type { NextHop, Route } from './routes.ts'
 
 export type GroupMember = { id: number; weight?: number }
 
@@ -36,4 +36,24 @@ export type NextHopPort = {
    * has no carrier (ENETDOWN). A deletion takes routes and groups of nothing else along.
    */
   changeNextHopObjects(changes: readonly NextHopChange[]): Promise<(KernelError | undefined)[]>
+}
+
+/** The ways that an object leads to; none: there is no such object, or it leads to none that Margay knows of. */
+export function waysOf(id: number, objects: ReadonlyMap<number, NextHopObject>): NextHop[] {
+  const object = objects.get(id)
+  if (object?.hop !== undefined) return [{ ...object.hop }]
+  return (object?.group ?? []).flatMap(({ id: member, weight }) => {
+    const { hop } = objects.get(member) ?? {}
+    return hop === undefined ? [] : [weight === undefined ? { ...hop } : { ...hop, weight }]
+  })
+}
+
+/** A route by an object with the ways of that. */
+export function ledBy(route: Route, ways: readonly NextHop[]): Route {
+  const { gateway: _, ifindex: __, onlink: ___, nextHops: ____, ...rest } = route
+  const [first, second] = ways
+  if (second !== undefined) return { ...rest, nextHops: ways }
+  if (first === undefined) return rest
+  const { weight: _____, ...way } = first
+  return { ...rest, ...way }
 }

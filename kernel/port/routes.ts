@@ -52,7 +52,10 @@ export type Route = {
    * link is up.
    */
   nextHops?: readonly NextHop[]
-  /** The next hop object that it goes by. What that has is told in the other fields, unless net.ipv4.nexthop_compat_mode is 0. */
+  /**
+   * The next hop object that it goes by, in place of the above. What that has is told too, of events only while
+   * net.ipv4.nexthop_compat_mode is 1.
+   */
   nextHopId?: number
   metric?: number
   source?: string

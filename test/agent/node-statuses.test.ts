@@ -67,6 +67,25 @@ test('a status has the parts that were asked for, in Calico’s words, and passe
   t.like(calicoNodeStatus(['BGP'], OBSERVED, 0), { agent: null, routes: null })
 })
 
+test('a route over several paths is told once for each', t => {
+  const paths = [{ nextHop: '192.0.2.2' }, { nextHop: '192.0.2.254', interface: 'eth0' }]
+  const learned = [{ prefix: '203.0.113.7/32', nextHop: '192.0.2.2', paths }]
+  const { routes } = calicoNodeStatus(['Routes'], { ...OBSERVED, blocks: [], learned }, 0) as { routes: object }
+  t.deepEqual(routes, {
+    routesV4: [
+      {
+        ...{ destination: '203.0.113.7/32', gateway: '192.0.2.2', type: 'FIB' },
+        learnedFrom: { sourceType: 'NodeMesh', peerIP: '192.0.2.2' },
+      },
+      {
+        ...{ destination: '203.0.113.7/32', gateway: '192.0.2.254', interface: 'eth0', type: 'FIB' },
+        learnedFrom: { sourceType: 'BGPPeer' },
+      },
+    ],
+    routesV6: [],
+  })
+})
+
 test('of thousands of peers the numbers are whole and the list is bounded', t => {
   const peers = Array.from({ length: 3000 }, (_, i) => ({
     ...{ address: `10.0.${i >> 8}.${i & 255}`, state: 'Established', sinceMs: 0, origin: 'mesh' as const },

@@ -109,6 +109,32 @@ export function nextHopsContract(test: TestFn, open: () => World): void {
     heard.close()
   })
 
+  promise('a route by an object is told with its ways, also where the kernel leaves them out', async (t, { node }) => {
+    const [first, second] = await twoUplinks(node)
+    const [one, two] = [way(1, '10.1.0.2', first), way(2, '10.2.0.2', second)]
+    t.deepEqual(
+      await changed(node, 'add', one, two, { id: 12, protocol: 80, group: [{ id: 1, weight: 3 }, { id: 2 }] }),
+      [],
+    )
+    const routes = [12, 1].map(
+      (id): Route => ({ ...COMMON, dst: `10.${id}0.0.0/16`.replace('.10.', '.11.'), nextHopId: id }),
+    )
+    t.deepEqual(await refusals(node, routes.map(add)), [])
+    for (const mode of ['1', '0']) {
+      node.writeSysctl('ipv4', ['nexthop_compat_mode'], mode)
+      const nextHops = [{ ...one.hop!, weight: 3 }, two.hop!]
+      const expected = [
+        { ...routes[0]!, nextHops },
+        { ...routes[1]!, ...one.hop! },
+      ]
+      for (const route of expected) {
+        t.deepEqual(await ours(node, route.dst), [route], mode)
+        t.deepEqual(await node.lookupRoute(route.dst.replace(/0\/.*/, '9')), route, mode)
+      }
+      t.is((await node.routes({ ifindex: second, protocol: 80 })).length, 1, mode)
+    }
+  })
+
   promise('IPv6 routes go by objects too', async (t, { node }) => {
     const [first, second] = await twoUplinks(node)
     const [one, two] = [way(1, 'fd00:1::2', first), way(2, 'fe80::2', second)]
