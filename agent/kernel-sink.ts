@@ -194,7 +194,7 @@ export class KernelSink implements RouteSink {
         const route = this.#selected.get(prefix)
         this.#routes.want(prefix, route && (await this.#routeOf(route)))
       }
-      const outcome = await this.#routes.apply(() => this.#mayDelete)
+      const outcome = await this.#routes.apply(({ dropped }) => dropped || this.#mayDelete)
       refused = outcome.refused.length > 0
       this.#report(outcome.refused)
     } catch (error) {

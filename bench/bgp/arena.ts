@@ -36,7 +36,10 @@ export async function runScenario(
   const places = SCENARIOS[scenario].places(sizes)
   await using stack = new AsyncDisposableStack()
   const arena = await buildArena(stack, places)
-  const command = DAEMONS[daemon].prepare(arena.folder, places, bundle)
+  const command = DAEMONS[daemon].prepare(arena.folder, places, {
+    kernel: scenario === 'kernel',
+    ...(bundle !== undefined && { bundle }),
+  })
   if (daemon === 'frr') execFileSync(systemProgram('chown'), ['-R', 'frr', arena.folder])
   const [program = '', ...args] = command
   const env = { ...process.env, ...(daemon === 'margay' && bundle !== undefined && ENV) }

@@ -1,5 +1,6 @@
 // The daemons of the table, a row each: where the program is, its configuration, its command line. All are configured
-// alike: listen on one address, wait for the same neighbours, accept and announce everything, write no kernel routes.
+// alike: listen on one address, wait for the same neighbours, accept and announce everything, write no kernel routes unless
+// asked to.
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,29 +16,42 @@ const BEFORE = join(process.env['BENCH_BEFORE'] ?? '/nonexistent', PROGRAM)
 export type Daemon = {
   /** The daemon's program; without it the daemon is left out of the table. */
   program: string
-  /**
-   * Writes its configuration into `folder`; answers its command line. The process must stay in the foreground. `bundle`:
-   * the folder with the programs of this checkout as the image has them; without it they run from their sources.
-   */
-  prepare(folder: string, neighbours: readonly TestPlace[], bundle?: string): readonly string[]
+  /** It can write routes over two paths into the kernel's main table. */
+  writesKernel?: true
+  /** Writes its configuration into `folder`; answers its command line. The process must stay in the foreground. */
+  prepare(folder: string, neighbours: readonly TestPlace[], options: Options): readonly string[]
+}
+
+export type Options = {
+  /** Routes over up to two equal paths are written into the kernel's main table. */
+  kernel: boolean
+  /** The folder with the programs of this checkout as the image has them; without it they run from their sources. */
+  bundle?: string
 }
 
 export const DAEMONS = {
   margay: {
     program: MARGAY,
-    prepare: (folder, neighbours, bundle) =>
-      margay(bundle === undefined ? MARGAY : join(bundle, BUNDLED), folder, neighbours),
+    writesKernel: true,
+    prepare: (folder, neighbours, { bundle, kernel }) =>
+      margay(bundle === undefined ? MARGAY : join(bundle, BUNDLED), folder, neighbours, kernel),
   },
-  before: { program: BEFORE, prepare: (folder, neighbours) => margay(BEFORE, folder, neighbours) },
+  before: {
+    program: BEFORE,
+    writesKernel: true,
+    prepare: (folder, neighbours, { kernel }) => margay(BEFORE, folder, neighbours, kernel),
+  },
   bird: {
     program: '/usr/sbin/bird',
-    prepare(folder, neighbours) {
+    writesKernel: true,
+    prepare(folder, neighbours, { kernel }) {
       const lines = neighbours.map(
         ({ address, asn, family }) =>
           `protocol bgp { local ${DAEMON.address} as ${DAEMON.asn}; neighbor ${address} as ${asn}; passive on; ` +
           `error wait time 1,4; ${family} { import all; export where source = RTS_BGP; }; }`,
       )
-      const head = [`router id ${DAEMON.address};`, 'protocol device {}']
+      const table = 'protocol kernel { merge paths on limit 2; ipv4 { import none; export all; }; }'
+      const head = [`router id ${DAEMON.address};`, 'protocol device {}', ...(kernel ? [table] : [])]
       const file = write(folder, 'bird.conf', [...head, ...lines])
       return [this.program, '-f', '-c', file, '-s', join(folder, 'bird.ctl'), '-P', join(folder, 'bird.pid')]
     },
@@ -93,12 +107,13 @@ export const DAEMONS = {
 } as const satisfies Record<string, Daemon>
 export type DaemonName = keyof typeof DAEMONS
 
-function margay(program: string, folder: string, neighbours: readonly TestPlace[]): string[] {
+function margay(program: string, folder: string, neighbours: readonly TestPlace[], kernel: boolean): string[] {
   const lines = neighbours.flatMap(({ address, asn, family }) => [
     `  - { address: ${address}, asn: ${asn}, passive: true, families: [${family}-unicast], import: accept, export: accept }`,
   ])
   const head = [`asn: ${DAEMON.asn}`, `routerId: ${DAEMON.address}`, `listen: ["${DAEMON.address}:179"]`]
-  const file = write(folder, 'margay.yaml', [...head, 'kernel: none', 'neighbors:', ...lines])
+  const table = kernel ? ['kernel: { table: 254 }', 'multipath: { paths: 2, of: ebgp }'] : ['kernel: none']
+  const file = write(folder, 'margay.yaml', [...head, ...table, 'neighbors:', ...lines])
   return [process.execPath, program, '--config', file, '--log-level', 'warn']
 }
 

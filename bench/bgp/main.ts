@@ -64,6 +64,7 @@ async function main(): Promise<void> {
   const turns = Array.from({ length: rounds }, () => daemons).flat()
   for (const daemon of turns)
     for (const scenario of scenarios) {
+      if (scenario === 'kernel' && !('writesKernel' in DAEMONS[daemon])) continue
       if (process.stderr.isTTY) process.stderr.write(`${daemon}: ${scenario}\n`)
       try {
         const { measured, testerCpu } = await runScenario(daemon, scenario, sizes, limit(), bundle?.path)

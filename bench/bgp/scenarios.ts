@@ -1,5 +1,6 @@
 // What is measured, one function per start of a daemon. They run in the tester process, inside the tester's network
 // namespace; times are from the first octet of the first UPDATE until the last peer has all it should have.
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { cpuSeconds, memoryMib } from '../process-use.ts'
 import { DAEMON, place, type TestPlace } from './places.ts'
@@ -24,6 +25,11 @@ export const ROWS = {
   'while routes arrive: latest KEEPALIVE': 'ms late',
   'while routes arrive: ESTABLISHED to first UPDATE': 'ms',
   'all routes held: ESTABLISHED to first UPDATE': 'ms',
+  'into the kernel: time': 's',
+  'into the kernel: CPU': 's',
+  'into the kernel: peak memory': 'MiB',
+  'out of the kernel: time': 's',
+  'out of the kernel: CPU': 's',
   'idle peers: memory': 'MiB',
   'idle peers: CPU': 's/min',
 } as const
@@ -137,6 +143,34 @@ export const SCENARIOS = {
       }
     },
   },
+  /** Two peers announce the same routes over equal paths: all of them into the kernel's table, then out of it. */
+  kernel: {
+    // their AS paths are equally long
+    places: () => [place(0), place(4)],
+    async run(pid, { routes }) {
+      await using stack = new AsyncDisposableStack()
+      const both = [place(0), place(4)].map(at => ({ at, one: peer(stack, at, routes) }))
+      const inputs = both.map(({ at }) => announcements(at, { first: 0, count: routes }))
+      const gone = withdrawals({ first: 0, count: routes })
+      await Promise.all(both.map(({ one }) => one.establish()))
+      const before = kernelPrefixes(pid)
+      const written = async (count: number) => {
+        while (kernelPrefixes(pid) !== before + count) await delay(20)
+      }
+      const into = await timed(pid, () =>
+        Promise.all([...both.map(({ one }, n) => one.feed(inputs[n]!)), written(routes)]),
+      )
+      const peak = memoryMib(pid, 'VmHWM')
+      const out = await timed(pid, () => Promise.all([...both.map(({ one }) => one.feed(gone)), written(0)]))
+      return {
+        'into the kernel: time': into.seconds,
+        'into the kernel: CPU': into.cpu,
+        'into the kernel: peak memory': peak,
+        'out of the kernel: time': out.seconds,
+        'out of the kernel: CPU': out.cpu,
+      }
+    },
+  },
   /** Peers with nothing to say but KEEPALIVE, every ten seconds. */
   idle: {
     places: ({ idle }) => Array.from({ length: idle }, (_, n) => place(n)),
@@ -162,6 +196,12 @@ function peer(stack: AsyncDisposableStack, at: TestPlace, prefixes: number, hold
   const made = new TestPeer({ place: at, daemon: { ...DAEMON, port: 179 }, holdSeconds, prefixes })
   stack.defer(() => made.close())
   return made
+}
+
+/** IPv4 prefixes in the main table of the network namespace that a process is in. */
+function kernelPrefixes(pid: number): number {
+  const text = readFileSync(`/proc/${pid}/net/fib_triestat`, 'utf8')
+  return Number(/^Main:.*?Prefixes:\s+(\d+)/ms.exec(text)?.[1])
 }
 
 /** Resolves in the read that makes `done` true. */

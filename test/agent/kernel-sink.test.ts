@@ -44,6 +44,21 @@ test('changes are gathered and written together, a withdrawn route goes', async 
   sink.close()
 })
 
+test('a route that is withdrawn before deletes are allowed goes at once, one of an earlier run that nobody announced waits', async t => {
+  const { kernel, index, sink, pass, routes } = await aHost()
+  for (const dst of ['10.8.0.0/24', '10.9.0.0/24']) {
+    const old = { dst, table: MAIN, type: 'unicast', protocol: ROUTE_PROTOCOL.margayBgp } as const
+    const route = { ...old, scope: ROUTE_SCOPE.universe, gateway: '192.0.2.9', ifindex: index }
+    await kernel.changeRoutes([{ verb: 'add', route }])
+  }
+  for (const prefix of ['10.0.0.0/24', '10.8.0.0/24']) sink.selected(selected(prefix))
+  await pass(20)
+  for (const prefix of ['10.0.0.0/24', '10.8.0.0/24']) sink.withdrawn(prefix)
+  await pass(20)
+  t.deepEqual(await routes(), ['10.9.0.0/24 via 192.0.2.9'])
+  sink.close()
+})
+
 test('a next hop that is reached over another route of BGP is rejected', async t => {
   const { sink, pass, routes } = await aHost()
   sink.selected(selected('198.51.100.0/24'))
