@@ -47,7 +47,7 @@ export type {
   Sockets,
   Transport,
 } from './port.ts'
-export type { StepName } from './rib/decision.ts'
+export type { StepName, UnusedReason } from './rib/decision.ts'
 export type { DumpedPath } from './rib/dump.ts'
 export type { ExplainedPath, Explanation } from './rib/explain.ts'
 export type { RejectReason } from './rib/in/admission.ts'
