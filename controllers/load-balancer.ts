@@ -283,9 +283,9 @@ export class LoadBalancer {
   }
 
   /** An Event about what was written just now; one that is lost costs nothing but itself. */
-  async #tell({ metadata }: Service, { ingress, refused }: PlanStep & { do: 'status' }): Promise<void> {
+  async #tell({ metadata }: Service, step: PlanStep & { do: 'status' }): Promise<void> {
     const { store, clock, log } = this.#deps
-    const object = serviceEvent({ metadata }, ingress, refused, { atMs: clock.wallMs(), number: ++this.#events })
+    const object = serviceEvent({ metadata }, step, { atMs: clock.wallMs(), number: ++this.#events })
     const { reason, message } = object
     log.info({ service: keyOf(metadata), reason, message }, 'the status of a Service is written')
     try {

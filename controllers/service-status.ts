@@ -56,10 +56,13 @@ function inWords({ message, remedy }: AddressRefusal): string {
   return `${message}; ${remedy}`
 }
 
+/** What is written into a status; `isOurs`: the Service asks for addresses. */
+type Written = { ingress: readonly Ingress[]; refused: AddressRefusal | undefined; isOurs: boolean }
+
 /** The conditions of a Service after a write at `now`; those of others stay. Only one that was refused something once has ours. */
 export function conditionsWith(
   service: Service,
-  { refused, isOurs }: { refused: AddressRefusal | undefined; isOurs: boolean },
+  { refused, isOurs }: Omit<Written, 'ingress'>,
   now: string,
 ): ObjectCondition[] {
   const all = conditionList.safeParse(service.status?.conditions ?? []).data ?? []
@@ -75,15 +78,16 @@ export function conditionsWith(
 /** An Event about what was written into the status of a Service. `number`: another one for each Event of this run of the program. */
 export function serviceEvent(
   { metadata: { name, namespace, uid } }: Pick<Service, 'metadata'>,
-  ingress: readonly Ingress[],
-  refused: AddressRefusal | undefined,
+  { ingress, refused, isOurs }: Written,
   { atMs, number }: { atMs: number; number: number },
 ) {
   const addresses = ingress.flatMap(({ ip }) => ip ?? []).join(', ')
   const told =
-    refused === undefined
-      ? { type: 'Normal', reason: 'AddressAssigned', message: addresses === '' ? 'no address' : addresses }
-      : { type: 'Warning', reason: refused.reason, message: inWords(refused) }
+    refused !== undefined
+      ? { type: 'Warning', reason: refused.reason, message: inWords(refused) }
+      : isOurs && addresses !== ''
+        ? { type: 'Normal', reason: 'AddressAssigned', message: addresses }
+        : { type: 'Normal', reason: 'AddressReleased', message: 'it has no address of an IPPool any more' }
   const at = formatSeconds(atMs)
   return {
     metadata: { name: `${name}.${Math.round(atMs).toString(16)}.${number}`, namespace },

@@ -1,6 +1,5 @@
 import test from 'ava'
 import { Refused } from '../../datastore/port.ts'
-import { aBlock } from '../datastore/objects.ts'
 import {
   ADDRESSES,
   aCluster,
@@ -138,6 +137,8 @@ test('what a Service asks for and does not get is said in its status once, with 
   t.like(events.at(-1), { reason: 'AddressAssigned', message: '198.51.100.9' })
   await edit('six', { spec: { ipFamilies: ['IPv4'] } })
   t.not((await shown(store))['six'], '')
+  await edit('six', { spec: { type: 'ClusterIP', loadBalancerClass: null } })
+  t.like(events.at(-1), { reason: 'AddressReleased' })
   await giver.close()
 })
 
@@ -149,26 +150,6 @@ test('the Service of another namespace that has an address is not named', async 
     await refusalOf(store, 'curious'),
     'AddressTaken: 198.51.100.9 is not free: a Service of another namespace has it (they are of two namespaces)',
   )
-  await giver.close()
-})
-
-test('pools are chosen by annotation, Manual ones by that alone, and a Service moves when it asks for another one', async t => {
-  const { store, giver, add, edit } = await aCluster([
-    aServicePool('auto'),
-    aServicePool('manual', { cidr: '203.0.113.0/28', assignmentMode: 'Manual' }),
-    aServicePool('pods', { cidr: '10.9.0.0/16', blockSize: 26, allowedUses: ['Workload'] }),
-  ])
-  const asking = (...pools: string[]) => ({ annotations: { 'projectcalico.org/ipv4pools': JSON.stringify(pools) } })
-  await add('plain')
-  await add('named', asking('manual'))
-  await add('cidr', asking('203.0.113.0/28'))
-  await add('pods', asking('pods'))
-  const inPool = async (name: string) => (await shown(store))[name]!.split('.')[0]
-  t.deepEqual(await Promise.all(['plain', 'named', 'cidr', 'pods'].map(inPool)), ['198', '203', '203', ''])
-  await edit('plain', { metadata: asking('manual') })
-  await edit('named', { metadata: { annotations: null } })
-  t.deepEqual(await Promise.all(['plain', 'named'].map(inPool)), ['203', '198'])
-  t.is(Object.keys(await given(store)).length, 3, 'what they left is free')
   await giver.close()
 })
 
@@ -231,23 +212,17 @@ test('a Service that is made again under its name is another one', async t => {
   await giver.close()
 })
 
-test('no address is given that is reserved, or that the status of another Service has', async t => {
-  const metallb = {
-    spec: { loadBalancerClass: 'metallb.io/metallb' },
-    status: { loadBalancer: { ingress: [{ ip: '198.51.100.2' }] } },
-  }
-  const pool = aServicePool('lb', { cidr: '198.51.100.0/30', blockSize: 30 })
-  const { store, giver, add } = await aCluster([pool], undefined, [aService('metallb', metallb)])
-  await store.create('IPReservation', {
-    metadata: { name: 'r' },
-    spec: { reservedCIDRs: ['198.51.100.0/31'] },
-  } as never)
-  await add('web')
-  await add('left-out')
-  await add('exact', ipOf('198.51.100.0'))
-  await add('taken', ipOf('198.51.100.2'))
-  t.like(await shown(store), { web: '198.51.100.3', 'left-out': '', exact: '198.51.100.0', taken: '' })
-  t.is(await refusalOf(store, 'left-out'), 'NoAddressLeft: no address is left in IPPool lb (198.51.100.0/30)')
+test('a Service that another program gave an address of our pool keeps it when that program is gone', async t => {
+  const spec = { loadBalancerClass: undefined }
+  const shows = (ip: string) => ({ spec, status: { loadBalancer: { ingress: [{ ip, ipMode: 'VIP' }] } } })
+  const before = [aService('a', shows('198.51.100.9')), aService('b', shows('198.51.100.3'))]
+  const { store, giver, add } = await aCluster(undefined, undefined, before)
+  await add('c', { created: '2020-01-01T00:00:00Z' })
+  const { c, ...kept } = await shown(store)
+  t.deepEqual(kept, { a: '198.51.100.9', b: '198.51.100.3' })
+  t.deepEqual(await given(store), { '198.51.100.9': 'a', '198.51.100.3': 'b', [c!]: 'c' })
+  const { status } = await store.get('Service', 'a', 'default')
+  t.deepEqual(status?.loadBalancer?.ingress, [{ ip: '198.51.100.9', ipMode: 'VIP' }])
   await giver.close()
 })
 
@@ -267,42 +242,6 @@ test('a status whose block was lost gets its address back, and a block whose sta
   await pass(3, next)
   t.is((await shown(store))['lost'], '198.51.100.9')
   await next.close()
-})
-
-test('a deleted pool stays until its last Service has gone, and gives no address meanwhile', async t => {
-  const { store, giver, add } = await aCluster()
-  await add('web')
-  await store.delete('IPPool', 'lb')
-  await pass(3, giver)
-  await add('late')
-  t.not((await shown(store))['web'], '')
-  t.is((await shown(store))['late'], '')
-  await store.create('IPPool', aServicePool('next', { cidr: '203.0.113.0/28' }))
-  await pass(3, giver)
-  t.regex((await shown(store))['late']!, /^203/)
-  await store.patch(
-    'Service',
-    'web',
-    { metadata: { annotations: { 'projectcalico.org/ipv4pools': '["next"]' } } },
-    { namespace: 'default' },
-  )
-  await pass(4, giver)
-  t.regex((await shown(store))['web']!, /^203/)
-  t.false(
-    (await store.list('IPAMBlock')).some(({ spec }) => spec.cidr.startsWith('198')),
-    'its blocks are given back',
-  )
-  await giver.close()
-})
-
-test('a pool gives its blocks one after the other, and none that shares addresses with a block of a node', async t => {
-  const { store, giver, add } = await aCluster([aServicePool('lb', { cidr: '198.51.100.0/29', blockSize: 31 })])
-  await store.create('IPAMBlock', aBlock('198.51.100.4/31'))
-  for (let i = 0; i < 8; i++) await add(`s${i}`)
-  t.is(Object.keys(await given(store)).length, 6)
-  t.is(giver.chore.unassigned.length, 2)
-  t.is((await store.list('IPAMBlock')).find(({ spec }) => spec.cidr === '198.51.100.4/31')!.spec.affinity, 'host:n1')
-  await giver.close()
 })
 
 test('a status that the API server refuses keeps no other Service waiting, and is tried again more and more rarely', async t => {

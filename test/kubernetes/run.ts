@@ -17,6 +17,7 @@ import { clusterPolicyConformance } from './cluster-policies.ts'
 import { conformance, SUITES, type SuiteName } from './e2e.ts'
 import { goneNodeCases } from './gone-nodes.ts'
 import { hostAccessCases } from './host-access.ts'
+import { loadBalancerCases } from './load-balancer.ts'
 import { nodeCases } from './nodes.ts'
 import { healthy } from './observe.ts'
 import { pathCases } from './paths.ts'
@@ -34,6 +35,7 @@ const CASES: readonly Case[] = [
   ...pathCases,
   ...poolCases,
   ...addressCases,
+  ...loadBalancerCases,
   ...policyCases,
   ...requestCases,
   ...agentCases,
