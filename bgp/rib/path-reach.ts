@@ -6,7 +6,7 @@ import type { NextHopStates } from './next-hops.ts'
 import type { PathTable } from './store/path-table.ts'
 
 /** So many paths are looked at in the time of a decision. */
-const LOOKS = 64
+const LOOKS = 16
 
 export class PathReach {
   readonly #paths: PathTable

@@ -11,14 +11,14 @@ const MAIN = ROUTE_TABLE.main
 const selected = (prefix: string, nextHop = '192.0.2.9') =>
   ({ prefix, family: 'ipv4', nextHop, encapsulations: [], peer: 'tor' }) as const
 
-async function aHost(wrap: (kernel: Kernel) => Kernel = kernel => kernel) {
+async function aHost(wrap: (kernel: Kernel) => Kernel = kernel => kernel, { nextHopsTracked = false } = {}) {
   const world = new FakeWorld()
   const kernel = world.kernel()
   const { index } = await kernel.createLink({ kind: 'dummy', name: 'eth0' })
   await kernel.setLink('eth0', { up: true })
   await kernel.addAddress({ ifindex: index, address: '192.0.2.1', length: 24, scope: ROUTE_SCOPE.universe })
   const clock = new ManualClock()
-  const sink = new KernelSink(wrap(world.kernel()), { table: MAIN }, silentLog, { clock })
+  const sink = new KernelSink(wrap(world.kernel()), { table: MAIN }, silentLog, { clock, nextHopsTracked })
   const pass = async (ms: number) => {
     clock.advance(ms)
     for (let i = 0; i < 50; i++) await new Promise(setImmediate)
@@ -66,6 +66,22 @@ test('a next hop that is reached over another route of BGP is rejected', async t
   sink.selected(selected('10.0.0.0/24', '198.51.100.7'))
   await pass(20)
   t.deepEqual(await routes(), ['198.51.100.0/24 via 192.0.2.9'])
+  sink.close()
+})
+
+test('where next hops are tracked one may be reached over another route of BGP, and follows that', async t => {
+  const { sink, pass, routes } = await aHost(undefined, { nextHopsTracked: true })
+  sink.selected(selected('198.51.100.0/24'))
+  await pass(20)
+  sink.selected(selected('10.0.0.0/24', '198.51.100.7'))
+  await pass(20)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9', '198.51.100.0/24 via 192.0.2.9'])
+  sink.selected(selected('198.51.100.0/24', '192.0.2.8'))
+  await pass(20)
+  sink.nextHopMoved('198.51.100.7', undefined)
+  await pass(200)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.8', '198.51.100.0/24 via 192.0.2.8'])
+  t.is(sink.selectedRoute('10.0.0.0/24')?.nextHop, '198.51.100.7')
   sink.close()
 })
 

@@ -106,7 +106,7 @@ test('a change decides the prefixes of that next hop alone, in slices', t => {
   let slices = 0
   while (world.rib.work(10)) slices++
   t.true(slices > 20, `${slices} slices`)
-  // 1000 paths are looked at in the time of 16 decisions, and 500 prefixes decided
+  // 1000 paths are looked at in the time of 63 decisions, and 500 prefixes decided
   t.true(slices < 80, `${slices} slices`)
   t.deepEqual(
     [...world.sink.routes.values()].filter(({ nextHop }) => nextHop === '10.0.0.1'),
