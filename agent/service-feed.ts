@@ -1,6 +1,7 @@
 // The prefixes of Services that this node announces, kept up with the cluster. Services and readiness of endpoints change often, and
 // thousands of agents would hear of each: they are watched from when a BGPConfiguration names ranges, until the agent ends.
-// A prefix that this node leaves is announced for a moment longer as one to avoid, so that nobody is without a way meanwhile.
+// A prefix that comes is announced a moment later, when kube-proxy has it in this kernel too; one that this node leaves is announced for
+// longer than that as one to avoid, so that nobody is without a way while an endpoint moves from node to node.
 // Hazard: without an API server nothing leaves: what is announced is what the caches have, those of the last run too.
 import { isDeepStrictEqual } from 'node:util'
 import type { Kind } from '../api/kinds.ts'
@@ -17,8 +18,10 @@ export type ServiceFeedDeps = {
   changed: () => void
 }
 
-/** Enough for routers to take another way: an UPDATE on its way through a reflector and a rack, of what they know already. */
-const LEAVING_MS = 1000
+/** kube-proxy gathers changes for up to a second (`minSyncPeriod`), and drops what comes for a Service that it does not know yet. */
+const COMING_MS = 1500
+/** Of that and of an UPDATE through a reflector and a rack, twice. */
+const LEAVING_MS = 3000
 
 export class ServiceFeed {
   readonly #deps: ServiceFeedDeps
@@ -26,9 +29,11 @@ export class ServiceFeed {
   #ranges: ServiceRanges | undefined
   #excluded = false
   #cancels: Cancel[] | undefined
-  /** What was given last, and of what leaves when it is gone, by the monotonic clock. */
-  #given: ReadonlyMap<string, number | undefined> = new Map()
-  #cancelLeaving: Cancel = () => undefined
+  /** What was given last, and of what leaves when it is gone, by the monotonic clock; before the first time absent. */
+  #given: ReadonlyMap<string, number | undefined> | undefined
+  /** When what comes is given, by the same clock. */
+  #coming: ReadonlyMap<string, number> = new Map()
+  #cancelNext: Cancel = () => undefined
 
   constructor(deps: ServiceFeedDeps) {
     this.#deps = deps
@@ -50,34 +55,35 @@ export class ServiceFeed {
     this.#deps.changed()
   }
 
-  /** What is to be announced now. */
+  /** What is to be announced now. At the first time all that is known, since it was announced before this run. */
   take(): ReadonlyMap<string, Standing> {
     const { clock, changed } = this.#deps
     const nowMs = clock.monotonicMs()
+    const before = this.#given
     const prefixes = this.#services.prefixes()
-    const given = new Map<string, number | undefined>()
-    let nextMs = Number.POSITIVE_INFINITY
+    const [given, coming] = [new Map<string, number | undefined>(), new Map<string, number>()]
     for (const [prefix, standing] of prefixes) {
-      if (standing === 'stays') {
-        given.set(prefix, undefined)
-        continue
-      }
-      const goneMs = this.#given.has(prefix) ? (this.#given.get(prefix) ?? nowMs + LEAVING_MS) : nowMs
-      if (goneMs <= nowMs) {
-        prefixes.delete(prefix)
-        continue
-      }
-      given.set(prefix, goneMs)
-      nextMs = Math.min(nextMs, goneMs)
+      const wasGiven = before?.has(prefix) === true
+      const comesMs = wasGiven || before === undefined ? nowMs : (this.#coming.get(prefix) ?? nowMs + COMING_MS)
+      const goneMs = wasGiven ? (before.get(prefix) ?? nowMs + LEAVING_MS) : nowMs
+      if (standing === 'stays' ? comesMs <= nowMs : goneMs > nowMs)
+        given.set(prefix, standing === 'stays' ? undefined : goneMs)
+      else prefixes.delete(prefix)
+      if (standing === 'stays' && comesMs > nowMs) coming.set(prefix, comesMs)
     }
     this.#given = given
-    this.#cancelLeaving()
-    if (nextMs !== Number.POSITIVE_INFINITY) this.#cancelLeaving = clock.after(nextMs - nowMs, changed)
+    this.#coming = coming
+    this.#cancelNext()
+    const nextMs = [...given.values(), ...coming.values()].reduce<number>(
+      (least, timeMs = least) => Math.min(least, timeMs),
+      Number.POSITIVE_INFINITY,
+    )
+    if (nextMs !== Number.POSITIVE_INFINITY) this.#cancelNext = clock.after(nextMs - nowMs, changed)
     return prefixes
   }
 
   close(): void {
-    this.#cancelLeaving()
+    this.#cancelNext()
     for (const cancel of this.#cancels ?? []) cancel()
   }
 

@@ -15,6 +15,7 @@ import { aNode, aResource } from '../datastore/objects.ts'
 const EXCLUDED = { 'node.kubernetes.io/exclude-from-external-load-balancers': 'true' }
 const RANGE = '203.0.113.0/24'
 const WEB = '203.0.113.1/32'
+const [COMING_MS, LEAVING_MS] = [1500, 3000]
 
 const turns = async () => {
   for (let i = 0; i < 20; i++) await new Promise(setImmediate)
@@ -40,7 +41,7 @@ const ends = (...all: { nodeName: string; ready?: boolean; terminating?: boolean
   })
 
 /** The agent of n1 as far as it announces Services. `announced` are prefixes; one that it leaves has a `-` before it. */
-async function anAgent(store: Store, { database = openDatabase(':memory:') }: { database?: Database } = {}) {
+async function anAgent(store: Store, database: Database = openDatabase(':memory:'), nodeName = 'n1') {
   const clock = new ManualClock()
   const watched: string[] = []
   const watching: Store = {
@@ -51,7 +52,7 @@ async function anAgent(store: Store, { database = openDatabase(':memory:') }: { 
     },
   }
   const caches = openCaches(watching, { database, clock, log: silentLog })
-  const view = new ClusterView(caches, 'n1')
+  const view = new ClusterView(caches, nodeName)
   let announced: readonly string[] = []
   let flushes = 0
   const routing = {
@@ -68,9 +69,9 @@ async function anAgent(store: Store, { database = openDatabase(':memory:') }: { 
     },
   }
   const changed = () => void setImmediate(() => feed.flush(routing, { blocks: [], own: [] }))
-  const services = new ServiceFeed({ nodeName: 'n1', view, clock, changed })
+  const services = new ServiceFeed({ nodeName, view, clock, changed })
   const feed: ClusterFeed = new ClusterFeed({
-    ...{ nodeName: 'n1', view, services, changed },
+    ...{ nodeName, view, services, changed },
     felix: { set: () => undefined, configure: () => undefined },
     secrets: { want: () => undefined, onChange: () => undefined },
     report: () => undefined,
@@ -80,12 +81,15 @@ async function anAgent(store: Store, { database = openDatabase(':memory:') }: { 
   feed.open({ address: '192.0.2.11' })
   changed()
   await turns()
+  const atFirst = announced
+  clock.advance(COMING_MS)
+  await turns()
   const close = () => {
     services.close()
     view.close()
     caches.close()
   }
-  return { clock, watched, close, announced: () => announced, flushes: () => flushes }
+  return { clock, watched, close, atFirst, announced: () => announced, flushes: () => flushes }
 }
 
 async function aCluster() {
@@ -104,6 +108,12 @@ const set = async (store: Store, ...all: Parameters<typeof ends>) => {
   await turns()
 }
 
+/** What comes is announced by then. */
+const pass = async ({ clock }: { clock: ManualClock }, ms = COMING_MS) => {
+  clock.advance(ms)
+  await turns()
+}
+
 test('Services and their endpoints are watched from when a BGPConfiguration names ranges, and no earlier', async t => {
   const store = await aCluster()
   await store.create('BGPConfiguration', aConfig({ asNumber: 64513 }))
@@ -115,6 +125,8 @@ test('Services and their endpoints are watched from when a BGPConfiguration name
   t.deepEqual(agent.watched.filter(kind => ['Service', 'EndpointSlice'].includes(kind)).sort(), [
     ...['EndpointSlice', 'Service'],
   ])
+  t.deepEqual(agent.announced(), [])
+  await pass(agent)
   t.deepEqual(agent.announced(), [RANGE, WEB].sort())
   await store.update('BGPConfiguration', aConfig({}))
   await turns()
@@ -122,26 +134,65 @@ test('Services and their endpoints are watched from when a BGPConfiguration name
   agent.close()
 })
 
-test('a prefix that this node leaves is announced for a second more as one to avoid, and then withdrawn', async t => {
+test('a prefix that this node leaves is announced for three seconds more as one to avoid, and then withdrawn', async t => {
   const store = await aCluster()
   await store.create('BGPConfiguration', aConfig())
   const agent = await anAgent(store)
   await set(store, { nodeName: 'n1', ready: false, terminating: true }, { nodeName: 'n2' })
   t.deepEqual(agent.announced(), [`-${WEB}`, RANGE])
-  agent.clock.advance(900)
-  await turns()
+  await pass(agent, LEAVING_MS - 100)
   // something else changes meanwhile: the time goes on
   await store.update('Service', { ...web(), metadata: { ...web().metadata, labels: { a: 'b' } } })
   await set(store, { nodeName: 'n1', ready: false, terminating: true }, { nodeName: 'n2' }, { nodeName: 'n2' })
   t.deepEqual(agent.announced(), [`-${WEB}`, RANGE])
-  agent.clock.advance(100)
-  await turns()
+  await pass(agent, 100)
   t.deepEqual(agent.announced(), [RANGE])
   await set(store, { nodeName: 'n1', ready: false, terminating: true }, { nodeName: 'n2', ready: true })
   t.deepEqual(agent.announced(), [RANGE], 'it does not come back to leave')
   await set(store, { nodeName: 'n1' }, { nodeName: 'n2' })
+  await pass(agent)
   t.deepEqual(agent.announced(), [WEB, RANGE].sort())
   agent.close()
+})
+
+test('a prefix that comes is announced once kube-proxy had time for it, and not at all when it went before or comes to leave', async t => {
+  const store = await aCluster()
+  await store.create('BGPConfiguration', aConfig())
+  const agent = await anAgent(store)
+  await set(store, { nodeName: 'n2' })
+  await set(store, { nodeName: 'n1' })
+  await pass(agent, COMING_MS - 100)
+  t.deepEqual(agent.announced(), [RANGE])
+  // something else changes meanwhile: the time goes on
+  await set(store, { nodeName: 'n1' }, { nodeName: 'n2' })
+  await pass(agent, 100)
+  t.deepEqual(agent.announced(), [WEB, RANGE].sort())
+  await set(store, { nodeName: 'n2' })
+  await set(store, { nodeName: 'n1' })
+  await pass(agent, COMING_MS - 100)
+  await set(store, { nodeName: 'n1', ready: false, terminating: true }, { nodeName: 'n2' })
+  await pass(agent, LEAVING_MS)
+  t.deepEqual(agent.announced(), [RANGE])
+  await set(store, { nodeName: 'n1' })
+  await pass(agent, COMING_MS - 100)
+  t.deepEqual(agent.announced(), [RANGE], 'the time begins anew')
+  agent.close()
+})
+
+test('while the one endpoint moves to this node, the one that it comes from goes on announcing until this one announces too', async t => {
+  const store = await aCluster()
+  await store.create('BGPConfiguration', aConfig())
+  const [from, to] = [await anAgent(store), await anAgent(store, undefined, 'n2')]
+  const both = () => [from, to].map(each => each.announced().filter(prefix => prefix.endsWith(WEB)))
+  t.deepEqual(both(), [[WEB], []])
+  await set(store, { nodeName: 'n1' }, { nodeName: 'n2' })
+  await set(store, { nodeName: 'n1', ready: false, terminating: true }, { nodeName: 'n2' })
+  t.deepEqual(both(), [[`-${WEB}`], []])
+  for (const each of [from, to]) await pass(each)
+  t.deepEqual(both(), [[`-${WEB}`], [WEB]])
+  for (const each of [from, to]) await pass(each)
+  t.deepEqual(both(), [[], [WEB]])
+  for (const each of [from, to]) each.close()
 })
 
 test('an endpoint that ends while its prefix leaves, and one that is no more ready, withdraw it at once; one that comes keeps it', async t => {
@@ -152,15 +203,16 @@ test('an endpoint that ends while its prefix leaves, and one that is no more rea
   await set(store, { nodeName: 'n2' })
   t.deepEqual(agent.announced(), [RANGE])
   await set(store, { nodeName: 'n1' }, { nodeName: 'n2' })
+  await pass(agent)
   await set(store, { nodeName: 'n1', ready: false }, { nodeName: 'n2' })
   t.deepEqual(agent.announced(), [RANGE])
   await set(store, { nodeName: 'n1' }, { nodeName: 'n2' })
+  await pass(agent)
   await set(store, { nodeName: 'n1', ready: false, terminating: true }, { nodeName: 'n2' })
   await set(store, { nodeName: 'n1', ready: false, terminating: true }, { nodeName: 'n1' })
   t.deepEqual(agent.announced(), [WEB, RANGE].sort())
   const before = agent.flushes()
-  agent.clock.advance(5000)
-  await turns()
+  await pass(agent, 2 * LEAVING_MS)
   t.is(agent.flushes(), before)
   agent.close()
 })
@@ -176,10 +228,10 @@ test('a node with the label that excludes it leaves ranges and addresses, and ta
   }
   await label(EXCLUDED)
   t.deepEqual(agent.announced(), [`-${RANGE}`, `-${WEB}`])
-  agent.clock.advance(1000)
-  await turns()
+  await pass(agent, LEAVING_MS)
   t.deepEqual(agent.announced(), [])
   await label({})
+  await pass(agent)
   t.deepEqual(agent.announced(), [RANGE, WEB].sort())
   agent.close()
 })
@@ -190,10 +242,12 @@ test('whatever a Service says, the address of a node is not announced for it', a
   const agent = await anAgent(store)
   await store.updateStatus('Service', web('203.0.113.12'))
   await turns()
+  await pass(agent)
   t.deepEqual(agent.announced(), [RANGE])
   await store.delete('Node', 'n2')
   await store.updateStatus('Service', web('203.0.113.13'))
   await turns()
+  await pass(agent)
   t.deepEqual(agent.announced(), [RANGE, '203.0.113.13/32'].sort())
   agent.close()
 })
@@ -202,17 +256,14 @@ test('while the API server is away everything stays announced, and after a resta
   const store = await aCluster()
   await store.create('BGPConfiguration', aConfig())
   const database = openDatabase(':memory:')
-  const first = await anAgent(store, { database })
-  first.clock.advance(60_000)
-  await turns()
+  const first = await anAgent(store, database)
+  await pass(first, 60_000)
   store.disconnect()
-  first.clock.advance(3_600_000)
-  await turns()
+  await pass(first, 3_600_000)
   t.deepEqual(first.announced(), [RANGE, WEB].sort())
   first.close()
-  const second = await anAgent(store, { database })
-  second.clock.advance(5000)
-  await turns()
+  const second = await anAgent(store, database)
+  t.deepEqual(second.atFirst, [RANGE, WEB].sort())
   t.deepEqual(second.announced(), [RANGE, WEB].sort())
   second.close()
 })

@@ -26,6 +26,7 @@ import { policyCases } from './policies.ts'
 import { poolCases } from './pools.ts'
 import { readinessCases } from './readiness.ts'
 import { requestCases } from './requests.ts'
+import { serviceCases } from './services.ts'
 import { speedCases } from './speed.ts'
 import { trafficCases } from './traffic.ts'
 
@@ -38,6 +39,7 @@ const CASES: readonly Case[] = [
   ...loadBalancerCases,
   ...policyCases,
   ...requestCases,
+  ...serviceCases,
   ...agentCases,
   ...readinessCases,
   ...hostAccessCases,
