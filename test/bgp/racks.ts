@@ -64,7 +64,7 @@ export class Racks {
   constructor(count: number, more = 0) {
     const numbers = Array.from({ length: more }, (_, i) => i)
     this.prefixes = {
-      ipv4: ['203.0.113.0/24', ...numbers.map(i => `10.200.${i}.0/24`)],
+      ipv4: ['203.0.113.0/24', ...numbers.map(i => `10.${200 + (i >> 8)}.${i & 255}.0/24`)],
       ipv6: ['2001:db8:99::/48', ...numbers.map(i => `2001:db8:${(0x1000 + i).toString(16)}::/48`)],
     }
     this.#ip(this.node, 'link', 'set', 'lo', 'up')

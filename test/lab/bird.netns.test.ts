@@ -1,5 +1,5 @@
 // A real BIRD 2 as the top-of-rack router of a lab: it learns the blocks of the nodes, they learn those of its routes that
-// lie inside a pool, over IPv4 and over IPv6, where the nodes have sessions with each other too. What the administrator routes stays as it is, and neither a BIRD nor an API server that hangs holds up an agent's end.
+// lie inside a pool, over IPv4 and over IPv6, where the nodes have sessions with each other too. A second one shares the packets. What the administrator routes stays as it is, and neither a BIRD nor an API server that hangs holds up an agent's end.
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -17,6 +17,7 @@ const BIRD = '/usr/sbin/bird'
 /** IPv6 on LAN A: the router has ::1, the nodes what their IPv4 address ends with. */
 const LAN6 = '2001:db8:10::'
 const POOL6 = 'fd00:10:244::/48'
+const SHARED = '10.244.240.0/24'
 const FROM_BIRD6 = 'fd00:10:244:f000::/64'
 const runnable = process.geteuid?.() === 0 && existsSync(BIRD)
 
@@ -38,8 +39,9 @@ test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its
   for (const node of neighbours) await addIpv6(lab, node.netns, node.uplink, ipv6Of(node))
 
   const config = join(dir, 'bird.conf')
+  // a second one listens beside it
   const session = (name: string, ends: string, family: string) => `protocol bgp ${name} {
-  ${ends} as 64512; multihop 2; connect delay time 1; error wait time 1,4;
+  strict bind; ${ends} as 64512; multihop 2; connect delay time 1; error wait time 1,4;
   ${family} { import all; export where source = RTS_STATIC; next hop self; };
 }`
   const sessions = neighbours.flatMap(node => [
@@ -50,7 +52,7 @@ test('BIRD learns the blocks of both nodes on its LAN, and their kernels get its
     config,
     `log stderr all; router id ${router};
 protocol device {}
-protocol static { ipv4; route 10.244.240.0/24 blackhole; route 198.51.100.0/24 blackhole; route 0.0.0.0/0 blackhole; }
+protocol static { ipv4; route ${SHARED} blackhole; route 198.51.100.0/24 blackhole; route 0.0.0.0/0 blackhole; }
 protocol static { ipv6; route ${FROM_BIRD6} blackhole; route ::/0 blackhole; }
 ${sessions.join('\n')}
 `,
@@ -113,7 +115,7 @@ ${sessions.join('\n')}
     using kernel = lab.kernel(netns)
     const learned = async () => {
       const routes = await kernel.routes({ table: 254, protocol: 80 })
-      return routes.some(({ dst, gateway }) => dst === '10.244.240.0/24' && gateway === router)
+      return routes.some(({ dst, gateway }) => dst === SHARED && gateway === router)
     }
     t.true(await until(learned, 20_000, 100), `${name} has BIRD's route`)
     const ours = await kernel.routes({ table: 254, protocol: 80 })
@@ -141,6 +143,40 @@ ${sessions.join('\n')}
       `node specific ${LAN6}1 Established`,
       `node-to-node mesh ${ipv6Of(other)} Established`,
     ])
+  }
+
+  // a second router of the rack announces the same
+  const second = router.replace(/\d+$/, '253')
+  using routerKernel = lab.kernel(lab.plan.router.netns)
+  const { index: lan } = (await routerKernel.link(lab.plan.lans[0]!.bridge))!
+  await routerKernel.addAddress({ ifindex: lan, address: second, length: 24, scope: 0 })
+  const secondConfig = join(dir, 'second.conf')
+  const ends = (node: NodePlan) => `local ${second} as 65010; neighbor ${node.address}`
+  writeFileSync(
+    secondConfig,
+    `log stderr all; router id ${second};
+protocol device {}
+protocol static { ipv4; route ${SHARED} blackhole; }
+${neighbours.map(node => session(node.name, ends(node), 'ipv4')).join('\n')}
+`,
+  )
+  const secondArgv = [...argv.slice(0, 5), secondConfig, '-s', join(dir, 'second.ctl'), '-P', join(dir, 'second.pid')]
+  const secondBird = spawn(systemProgram('nsenter'), secondArgv, { stdio: 'ignore' })
+  t.teardown(() => secondBird.kill('SIGKILL'))
+  await lab.putObjects([peer('second', second)])
+  for (const { name, netns } of neighbours) {
+    using kernel = lab.kernel(netns)
+    let found: string | undefined
+    const waysAre = (ways: readonly string[]) => async () => {
+      const [route] = await kernel.routes({ table: 254, protocol: 80, dst: SHARED })
+      const hops = (route?.nextHops ?? (route === undefined ? [] : [route])).map(({ gateway }) => gateway).sort()
+      found = `${hops.join()} by ${route?.nextHopId}`
+      return hops.join() === ways.join() && route?.nextHopId !== undefined
+    }
+    t.true(await until(waysAre([router, second].sort()), 30_000, 100), `${name} has ${found}`)
+    if (name !== neighbours.at(-1)!.name) continue
+    secondBird.kill('SIGKILL')
+    t.true(await until(waysAre([router]), 30_000, 100), `${name} has ${found}`)
   }
 
   const [{ name, netns }] = neighbours as [(typeof neighbours)[number]]
