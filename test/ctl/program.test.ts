@@ -64,13 +64,13 @@ test('a BGPPeer with a guard that does not work yet is written, and a warning sa
   const peer = `apiVersion: projectcalico.org/v3
 kind: BGPPeer
 metadata: {name: tor}
-spec: {peerIP: 192.0.2.1, asNumber: 65001, reachableBy: 192.0.2.9}
+spec: {asNumber: 65001, localWorkloadSelector: app == 'tor'}
 `
   const { code, out, err } = await ctl(['apply', '-f', '-'], peer)
   t.like({ code, out }, { code: 0, out: 'bgppeer.projectcalico.org/tor created\n' })
   t.regex(
     err,
-    /^margayctl: BGPPeer tor: reachableBy is not supported: nothing in this version acts on it, and the peer gets no session/,
+    /^margayctl: BGPPeer tor: localWorkloadSelector is not supported: nothing in this version acts on it, and the peer gets no session/,
   )
 })
 
