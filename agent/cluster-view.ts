@@ -3,6 +3,7 @@ import type { Kind, Resource } from '../api/kinds.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { Caches } from '../datastore/cache.ts'
 import type { Cache, CacheChange } from '../datastore/kind-cache.ts'
+import { NotFound, Refused } from '../datastore/port.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { parseCidr } from '../lib/ip.ts'
 import { refusedConditions } from './cluster/refused.ts'
@@ -64,18 +65,24 @@ export class ClusterView {
 
   /** Whether every kind that matters was seen whole (at the server, or while it is away in the last run). */
   get synced(): boolean {
-    // none on disk: the last run was of a version that did not read them
-    const needed = this.#usesFilters() ? this.#followed : this.#followed.toSpliced(WATCHED.indexOf('BGPFilter'), 1)
-    return needed.every(({ synced }) => synced)
+    return this.#needed().every(({ synced }) => synced)
   }
 
-  #usesFilters(): boolean {
-    return this.all('BGPPeer').some(({ spec: { filters = [] } }) => filters.length > 0)
+  /**
+   * Nobody waits for BGPFilters that no peer has, as after an upgrade from a version without while the server is away, or that a
+   * server lacks or does not give out: who names one then has no session, and all others have theirs.
+   */
+  #needed(): readonly Cache<Kind>[] {
+    const at = WATCHED.indexOf('BGPFilter')
+    const { size, cause } = this.#followed[at]!
+    const areUsed = this.all('BGPPeer').some(({ spec: { filters = [] } }) => filters.length > 0)
+    const areThere = size > 0 || !(cause instanceof NotFound || cause instanceof Refused)
+    return areUsed && areThere ? this.#followed : this.#followed.toSpliced(at, 1)
   }
 
   /** Whether every watch of these kinds is connected to a server right now. */
   get connected(): boolean {
-    return this.#followed.every(({ connected }) => connected)
+    return this.#needed().every(({ connected }) => connected)
   }
 
   /** The API server is not believed, and why. */

@@ -5,6 +5,7 @@ import type { Kind, Resource } from '../../api/kinds.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import type { Cache } from '../../datastore/kind-cache.ts'
+import { NotFound, Refused, Unreachable } from '../../datastore/port.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -15,7 +16,7 @@ const FILTERED = aResource('BGPPeer', {
   spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'] },
 })
 
-type State = { synced: boolean; connected: boolean }
+type State = { synced: boolean; connected: boolean; cause?: Error }
 
 /** Caches without objects whose state the test sets, kind by kind. */
 class StateCaches {
@@ -50,12 +51,14 @@ class StateCaches {
         size: 0,
         version: undefined,
         refused: [],
-        cause: undefined,
         onChange: () => () => undefined,
       },
       onState: listen => {
         this.listeners.add(listen)
         return () => void this.listeners.delete(listen)
+      },
+      get cause() {
+        return state.cause
       },
       get synced() {
         return state.synced
@@ -98,8 +101,16 @@ test('filters that nobody asks for keep no agent from starting, as after an upgr
   t.true(view.synced)
   caches.peers.push(FILTERED)
   t.false(view.synced)
-  caches.states.get('BGPFilter')!.synced = true
+  const filters = caches.states.get('BGPFilter')!
+  filters.synced = true
   t.true(view.synced)
+  filters.synced = false
+  for (const cause of [new NotFound('no such resource'), new Refused(403, 'forbidden: list bgpfilters')]) {
+    filters.cause = cause
+    t.true(view.synced, 'a server without the kind, or an agent without the right')
+  }
+  filters.cause = new Unreachable('away')
+  t.false(view.synced)
 })
 
 async function aCluster() {

@@ -10,6 +10,7 @@ import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Kind } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
 import { validate } from '../../api/validate.ts'
+import { Policy } from '../../bgp/policy.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { cachedFields, pickFields } from '../../datastore/fields.ts'
@@ -59,9 +60,24 @@ const WHOLE: Readonly<Record<string, Record<string, unknown>>> = {
       ...{ numAllowedLocalASNumbers: 1, ttlSecurity: 2, filters: ['f'] },
     },
   },
+  BGPFilter: {
+    metadata: {},
+    spec: {
+      importV4: [
+        {
+          ...{ action: 'Accept', cidr: '10.0.0.0/8', matchOperator: 'In', prefixLength: { min: 8, max: 24 } },
+          ...{ source: 'RemotePeers', interface: 'eth*', peerType: 'eBGP', communities: { values: ['65000:1'] } },
+          ...{ asPathPrefix: [65001], priority: 512 },
+          operations: [{ addCommunity: { value: '1:2:3' } }, { prependASPath: { prefix: [7] } }],
+        },
+      ],
+      exportV6: [{ action: 'Reject', cidr: '2001:db8::/32', matchOperator: 'NotEqual' }],
+    },
+  },
   BGPConfiguration: {
     metadata: {},
     spec: {
+      ...{ bindMode: 'NodeIP', ipv4NormalRoutePriority: 1024 },
       ...{ asNumber: 64512, nodeToNodeMeshEnabled: true, listenPort: 179, logSeverityScreen: 'Info' },
       ...{ nodeMeshPassword: { secretKeyRef: { name: 's', key: 'k' } }, nodeMeshMaxRestartTime: '90s' },
       communities: [{ name: 'here', value: '65001:1' }],
@@ -161,6 +177,7 @@ test('nothing that others can write makes the pure parts throw', t => {
           peers.node(`g${i}`, facts)
           felix.set('remote', `g${i}`, facts && remoteNode(facts))
         } else if (kind === 'BGPPeer') peers.bgpPeer(`g${i}`, readObject(kind, object).item)
+        else if (kind === 'BGPFilter') peers.filter('f', readObject(kind, object).item)
         else if (kind === 'BGPConfiguration') peers.configure({ config: bgpSettings(readObject(kind, object).item) })
         else if (kind === 'FelixConfiguration')
           felix.configure({ config: felixSettings(readObject(kind, object).item) })
@@ -171,7 +188,8 @@ test('nothing that others can write makes the pure parts throw', t => {
       }
       felix.set('learned', '10.99.0.0/26', { prefix: '10.99.0.0/26', nextHop: '192.0.2.77', encapsulations: [] })
       felix.step()
-      peers.take()
+      for (const { peer } of peers.take())
+        for (const rules of [peer?.import, peer?.importFilters, peer?.export]) new Policy(rules, { external: true })
       peers.refused()
     }),
     { numRuns: 1000 },
