@@ -1,0 +1,264 @@
+// docs/bgp-operations.md as it stands: its manifests are applied to a whole node, its routers are started beside it.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { parseAllDocuments } from 'yaml'
+import { type ClusterObjects, nodeBgp, nodesOf } from '../../agent/cluster/preview.ts'
+import type { AgentStatus } from '../../api/answers.ts'
+import { NODE_ANNOTATION } from '../../api/core.ts'
+import { systemProgram } from '../../lib/system-program.ts'
+import { bird } from '../bgp/daemons.ts'
+import { Program, runnable } from '../bgp/interop.ts'
+import { aNode, aResource } from '../datastore/objects.ts'
+import { type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
+import { ask, aWholeNode, cniCall, type RunningAgent, until, type WholeNode } from './whole-node.ts'
+
+const DOCUMENT = readFileSync(new URL('../../docs/bgp-operations.md', import.meta.url), 'utf8')
+const ROUTERS = ['192.0.2.1', '192.0.2.2'] as const
+const asRoot = runnable(bird) ? test.serial : test.serial.skip
+
+/** The blocks of one language below a heading. */
+function blocks(heading: string, language: string): string[] {
+  const section = DOCUMENT.split(/^## /m).find(each => each.startsWith(`${heading}\n`))
+  if (section === undefined) throw new Error(`docs/bgp-operations.md has no recipe ${heading}`)
+  return [...section.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(([, text]) => text!)
+}
+
+/** The manifest of a recipe, without what is for Kubernetes alone. */
+function manifest(heading: string): string {
+  const documents = blocks(heading, 'yaml').flatMap(text => text.split(/^---$/m))
+  return documents.filter(text => !/^kind: Role(Binding)?$/m.test(text)).join('---\n')
+}
+
+let node: WholeNode
+let link: ScratchNetns
+let folder: string
+let agent: RunningAgent
+
+test.before(async () => {
+  if (!runnable(bird)) return
+  node = await aWholeNode(1, [
+    { kind: 'Namespace', object: aResource('Namespace', { metadata: { name: 'kube-system' } }) },
+  ])
+  link = scratchNetns()
+  folder = mkdtempSync(join(tmpdir(), 'margay-operations-'))
+  node.run('ip', 'link', 'set', 'lan0', 'netns', link.name)
+  const addresses = ROUTERS.map(address => `addr add ${address}/24 dev lan0`)
+  for (const command of ['link set lo up', 'link set lan0 up', ...addresses])
+    execFileSync(systemProgram('ip'), ['-n', link.name, ...command.split(' ')])
+  node.ctl('label', 'node', 'n1', 'rack=a')
+  agent = node.startAgent()
+})
+test.after.always(async () => {
+  await node?.close()
+  link?.[Symbol.dispose]()
+  if (folder !== undefined) rmSync(folder, { recursive: true, force: true })
+})
+
+const statusOf = async () => JSON.parse((await ask(agent.socket, 'GET', '/status')).body) as AgentStatus
+const stateOf = async (address: string) => (await statusOf()).peers.find(peer => peer.address === address)?.state
+
+/** Runs the router of a recipe at an address until the end of the test; asks it. */
+function router(t: ExecutionContext, heading: string, address: (typeof ROUTERS)[number] = ROUTERS[0]) {
+  const [config] = blocks(heading, 'bird')
+  const file = join(folder, `${address}.conf`)
+  const control = join(folder, `${address}.ctl`)
+  // both routers share one namespace here, so that each takes the connections to its address; and shorter pauses
+  const text = config!
+    .replaceAll(ROUTERS[0], address)
+    .replaceAll(
+      'graceful restart yes;',
+      'graceful restart yes; strict bind yes; connect delay time 1; error wait time 1,2;',
+    )
+  writeFileSync(file, `log stderr all;\n${text}`)
+  const args = ['-f', '-c', file, '-s', control, '-P', join(folder, `${address}.pid`)]
+  const program = new Program(link, folder, { name: `bird-${address}`, command: bird.program, args })
+  t.teardown(() => program.stop('SIGKILL'))
+  const words = [`--net=${link.path}`, systemProgram('birdc'), '-s', control]
+  return (...question: string[]) =>
+    execFileSync(systemProgram('nsenter'), [...words, ...question], { encoding: 'utf8', stdio: 'pipe' })
+}
+
+/** Applies the manifest of a recipe, and takes it away at the end of the test. */
+function apply(t: ExecutionContext, heading: string): void {
+  const file = join(folder, 'manifest.yaml')
+  const text = manifest(heading)
+  writeFileSync(file, text)
+  node.ctl('apply', '-f', file)
+  t.teardown(() => node.ctl('delete', '-f', file))
+}
+
+async function established(t: ExecutionContext, ...addresses: string[]): Promise<void> {
+  for (const address of addresses)
+    await until(
+      t,
+      `session with ${address}`,
+      () => stateOf(address),
+      state => state === 'Established',
+      60_000,
+    )
+}
+
+/** The next hops of the node's route to a prefix. */
+async function nextHops(prefix: string): Promise<string[]> {
+  const routes = JSON.parse(node.run('ip', '-json', 'route', 'show', prefix) || '[]') as {
+    gateway?: string
+    nexthops?: { gateway: string }[]
+  }[]
+  return routes.flatMap(({ gateway, nexthops }) => nexthops?.map(each => each.gateway) ?? gateway ?? []).sort()
+}
+
+const BLOCK = /10\.244\.\d+\.\d+\/26/
+
+async function hasBlock(t: ExecutionContext, ask: (...words: string[]) => string): Promise<string> {
+  const text = await until(
+    t,
+    'the router has the block',
+    () => ask('show', 'route', 'all', 'protocol', nodesIn(ask)),
+    seen => BLOCK.test(seen),
+  )
+  return text
+}
+
+/** The protocol of BIRD that is the session with the node: of a range it is made when the node comes. */
+function nodesIn(ask: (...words: string[]) => string): string {
+  const line = ask('show', 'protocols')
+    .split('\n')
+    .find(each => /^\S+ +BGP .*Established/.test(each))
+  return line?.split(' ')[0] ?? 'nodes'
+}
+
+test('every recipe of the document is run here', t => {
+  const headings = [...DOCUMENT.matchAll(/^## (.*)$/gm)].map(([, heading]) => heading)
+  t.deepEqual(headings, [
+    ...['A top-of-rack router', 'Two top-of-rack routers', 'Passwords', 'BFD', 'Services', 'Route reflectors'],
+    'Maintenance of a node',
+  ])
+  for (const heading of headings)
+    for (const text of blocks(heading!, 'yaml'))
+      for (const document of parseAllDocuments(text)) t.deepEqual(document.errors, [])
+})
+
+asRoot('a top-of-rack router', async t => {
+  await until(
+    t,
+    'ready',
+    async () => (await ask(agent.socket, 'GET', '/readyz')).code,
+    code => code === 200,
+    60_000,
+  )
+  t.is((await cniCall(agent.socket, 'ADD', 'c1', node.pod(0))).code, 200)
+  const heading = 'A top-of-rack router'
+  const say = router(t, heading)
+  apply(t, heading)
+  await established(t, ROUTERS[0])
+  await hasBlock(t, say)
+  await until(
+    t,
+    'what lies in the pool',
+    () => nextHops('10.244.128.0/26'),
+    hops => hops.join() === ROUTERS[0],
+  )
+  t.false((await nextHops('default')).some(hop => hop !== ROUTERS[0]))
+  t.notRegex(node.run('ip', 'route', 'show', 'default'), /proto 80/, 'no default route is taken')
+})
+
+asRoot('two top-of-rack routers', async t => {
+  const heading = 'Two top-of-rack routers'
+  router(t, heading)
+  router(t, heading, ROUTERS[1])
+  apply(t, heading)
+  await established(t, ...ROUTERS)
+  await until(
+    t,
+    'both next hops',
+    () => nextHops('198.51.100.0/24'),
+    hops => hops.join() === ROUTERS.join(),
+  )
+  t.is(node.ctl('bgp', 'route', '198.51.100.0/24', '--socket', agent.socket).match(/^[*=>]/gm)?.length, 2)
+})
+
+asRoot('passwords', async t => {
+  const say = router(t, 'Passwords')
+  apply(t, 'Passwords')
+  await established(t, ROUTERS[0])
+  await hasBlock(t, say)
+})
+
+asRoot('BFD', async t => {
+  const say = router(t, 'BFD')
+  apply(t, 'BFD')
+  await established(t, ROUTERS[0])
+  await until(
+    t,
+    'BFD is up at the router',
+    () => say('show', 'bfd', 'sessions'),
+    seen => /192\.0\.2\.11 .*Up/.test(seen),
+  )
+  const [command] = blocks('BFD', 'sh')
+  const words = command!.trim().split(' ').slice(1)
+  await until(
+    t,
+    'and here',
+    () => node.ctl(...words, '--socket', agent.socket),
+    seen => /Up/i.test(seen),
+  )
+})
+
+asRoot('Services', async t => {
+  const say = router(t, 'Services')
+  apply(t, 'Services')
+  await established(t, ROUTERS[0])
+  const routes = () => say('show', 'route', 'all', 'protocol', nodesIn(say))
+  const seen = await until(
+    t,
+    'the ranges',
+    routes,
+    text => text.includes('10.96.0.0/16') && text.includes('203.0.113.0/24'),
+  )
+  t.regex(seen, /BGP\.community: \(65001,100\)/)
+})
+
+test('route reflectors: step by step every node has its sessions with both, and in the end with nobody else', t => {
+  const heading = 'Route reflectors'
+  const [commands] = blocks(heading, 'sh')
+  t.regex(
+    commands!,
+    /label node n1 n2 reflector=true\n.*annotate node n1 n2 projectcalico\.org\/RouteReflectorClusterID=224\.0\.0\.1/,
+  )
+  const [peer, configuration] = parseAllDocuments(manifest(heading)).map(document => document.toJS())
+  const names = ['n1', 'n2', 'n3', 'n4'] as const
+  const nodes = names.map((name, i) => {
+    const reflects = i < 2 && { [NODE_ANNOTATION.routeReflectorClusterId]: '224.0.0.1' }
+    const annotations = { [NODE_ANNOTATION.ipv4Address]: `192.0.2.${i + 1}/24`, ...reflects }
+    return aNode(name, { annotations, ...(i < 2 && { labels: { reflector: 'true' } }) })
+  })
+  const sessions = (node: string, objects: { BGPPeer: unknown[]; BGPConfiguration?: unknown[] }) => {
+    const all: Record<string, readonly unknown[]> = { Node: nodes, ...objects }
+    const view: ClusterObjects = { all: kind => (all[kind] ?? []) as never }
+    return [...nodeBgp(node, nodesOf(view), view, [])!.sessions.values()].map(each => each.name).sort()
+  }
+  const bgpPeer = aResource('BGPPeer', peer)
+  const withBoth = ['Node_192_0_2_1', 'Node_192_0_2_2']
+  t.deepEqual(sessions('n3', { BGPPeer: [bgpPeer] }), ['Mesh_192_0_2_4', ...withBoth])
+  const end = { BGPPeer: [bgpPeer], BGPConfiguration: [aResource('BGPConfiguration', configuration)] }
+  t.deepEqual(sessions('n3', end), withBoth)
+  t.deepEqual(sessions('n1', end), ['Node_192_0_2_2', 'Node_192_0_2_3', 'Node_192_0_2_4'])
+})
+
+asRoot('maintenance of a node', async t => {
+  const heading = 'Maintenance of a node'
+  const say = router(t, heading)
+  apply(t, 'A top-of-rack router')
+  await established(t, ROUTERS[0])
+  t.notRegex(await hasBlock(t, say), /65535,0/)
+  node.ctl('patch', 'node', 'n1', '-p', JSON.stringify({ metadata: { annotations: { 'margay.io/DrainBGP': 'true' } } }))
+  const drained = () => say('show', 'route', 'all', 'protocol', nodesIn(say))
+  const text = await until(t, 'the router prefers others', drained, seen => seen.includes('(65535,0)'))
+  t.regex(text, /BGP\.local_pref: 0\b/)
+  t.regex(node.ctl('bgp', 'drain', '--socket', agent.socket), /this node drains/)
+  node.ctl('patch', 'node', 'n1', '-p', JSON.stringify({ metadata: { annotations: { 'margay.io/DrainBGP': null } } }))
+  await until(t, 'and no more', drained, seen => BLOCK.test(seen) && !seen.includes('65535,0'))
+})
