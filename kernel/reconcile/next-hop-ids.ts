@@ -12,7 +12,7 @@ export class NextHopIds {
   readonly #first: number
   /** Whether there are any: of tables above 255 there are none. */
   readonly exist: boolean
-  #next = 0
+  #next = { group: 0, hop: 0 }
 
   constructor({ table, protocol }: Pick<Marks, 'table' | 'protocol'>) {
     this.#protocol = protocol
@@ -28,10 +28,12 @@ export class NextHopIds {
     return protocol === this.#protocol && this.has(id)
   }
 
-  /** One that is not in use; undefined: all are. */
-  free(isUsed: (id: number) => boolean): number | undefined {
-    for (let tries = 0; tries < COUNT; tries++) {
-      const id = this.#first + (this.#next++ & (COUNT - 1))
+  /** One that is not in use; undefined: all are. Half of them is for groups, so that these leave some for what they are made of. */
+  free(sort: 'group' | 'hop', isUsed: (id: number) => boolean): number | undefined {
+    const half = COUNT / 2
+    const first = this.#first + (sort === 'group' ? 0 : half)
+    for (let tries = 0; tries < half; tries++) {
+      const id = first + (this.#next[sort]++ % half)
       if (!isUsed(id)) return id
     }
     return undefined

@@ -9,11 +9,11 @@ import type { KernelEvent } from '../port/kernel.ts'
 import type { GroupMember, NextHopChange, NextHopObject, NextHopPort, Resilient } from '../port/next-hops.ts'
 import type { LinkView } from './link-view.ts'
 import { NextHopIds } from './next-hop-ids.ts'
+import { contentOf, hopsOf, keyOf, type NextHops, textOf } from './next-hop-lists.ts'
 import type { NamedNextHop, NamedRoute } from './objects.ts'
 import { failureOf, type Refusal } from './outcome.ts'
 import type { Marks } from './ownership.ts'
 
-type NextHops = readonly NamedNextHop[]
 /** `isInline`: some of its routes were written with their next hops, for want of a group. */
 type List = { key: string; hops: NextHops; users: number; id?: number; isInline?: true }
 type Routes = { seen(): ReadonlyMap<string, NamedRoute>; wanted(): ReadonlyMap<string, NamedRoute> }
@@ -41,6 +41,8 @@ export class NextHopGroups {
   readonly #carried = new Map<string, boolean>()
   /** Routes that were seen to go by a group and are wanted otherwise since the last `apply`, by the group. */
   readonly #changed = new Map<number, Set<string>>()
+  /** A route that goes by a group which no list of a wanted route has, as of the last look. */
+  readonly #keptBy = new Map<number, string>()
   #isAbsent: boolean
   #isStale = true
   #isDirty = true
@@ -63,15 +65,14 @@ export class NextHopGroups {
 
   /** The array that stands for these next hops in a wanted route, which `release` gives back. */
   take(hops: NextHops): NextHops {
-    const key = hops.map(textOf).sort().join()
-    let list = this.#lists.get(key)
+    let list = this.#byHops.get(hops)
     if (list === undefined) {
-      list = { key, hops, users: 0 }
+      const key = keyOf(hops)
+      list = this.#lists.get(key) ?? { key, hops, users: 0 }
       this.#lists.set(key, list)
-      this.#byHops.set(hops, list)
-      this.#isDirty = true
+      this.#byHops.set(list.hops, list)
     }
-    list.users++
+    if (list.users++ === 0) this.#isDirty = true
     return list.hops
   }
 
@@ -156,10 +157,10 @@ export class NextHopGroups {
     const changed = this.#follow()
     if (this.#isAbsent) return { refused, changed, lost }
     this.#isDirty = false
-    for (const list of this.#lists.values()) if (list.id === undefined && list.users > 0) this.#identify(list)
-    const hops: NextHopChange[] = []
     const made = new Map<string, number>()
     for (const { id, hop } of this.#seen.values()) if (hop !== undefined) made.set(this.#named(hop), id)
+    this.#identify(made)
+    const hops: NextHopChange[] = []
     this.#carried.clear()
     for (const { hops: all } of this.#listOf.values())
       for (const hop of all) {
@@ -167,7 +168,7 @@ export class NextHopGroups {
         this.#carried.set(hop.interfaceName, carries)
         const text = textOf({ ...hop, weight: 1 })
         if (!carries || made.has(text)) continue
-        const id = this.#free()
+        const id = this.#free('hop')
         if (id === undefined) continue
         made.set(text, id)
         hops.push({ verb: 'add', object: this.#hopObject(id, hop) })
@@ -200,15 +201,14 @@ export class NextHopGroups {
   /** Removes what nobody wants and no route goes by. After routes were written. */
   async clean(): Promise<void> {
     if (this.#isAbsent) return
-    const idle: number[] = []
+    const idle = new Set<number>()
     for (const [id, { group }] of this.#seen)
-      if (group !== undefined && (this.#listOf.get(id)?.users ?? 0) === 0 && !this.#hasRoutes(id)) idle.push(id)
+      if (group !== undefined && (this.#listOf.get(id)?.users ?? 0) === 0 && !this.#hasRoutes(id)) idle.add(id)
     for (const list of [...this.#lists.values()]) if (list.users === 0 && !this.#hasRoutes(list.id)) this.#forget(list)
     const kept = new Set<number>()
-    for (const [id, { group = [] }] of this.#seen)
-      if (!idle.includes(id)) for (const member of group) kept.add(member.id)
-    for (const [id, { hop }] of this.#seen) if (hop !== undefined && !kept.has(id)) idle.push(id)
-    const objects = idle.map(id => this.#seen.get(id)!)
+    for (const [id, { group = [] }] of this.#seen) if (!idle.has(id)) for (const member of group) kept.add(member.id)
+    for (const [id, { hop }] of this.#seen) if (hop !== undefined && !kept.has(id)) idle.add(id)
+    const objects = [...idle].map(id => this.#seen.get(id)!)
     await this.#write(
       objects.map(object => ({ verb: 'delete', object })),
       [],
@@ -280,23 +280,25 @@ export class NextHopGroups {
     this.#isDirty = true
   }
 
-  /** An id for a list: that of a group of an earlier run with the same content, or a free one. */
-  #identify(list: List): void {
-    if (list.hops.some(hop => hop.gateway === undefined)) return
-    const ids = new Map<string, number>()
-    for (const { id, hop } of this.#seen.values()) if (hop !== undefined) ids.set(this.#named(hop), id)
-    const content = this.#members(list.hops, ids)
-    const adopted = [...this.#seen.values()].find(
-      ({ id, group, resilient }) =>
-        !this.#listOf.has(id) &&
-        group !== undefined &&
-        isDeepStrictEqual(group, content) &&
-        isDeepStrictEqual(resilient, this.#resilient),
+  /** Ids for lists that have none: those of groups of an earlier run with the same content, or free ones. `made`: the ids of next hops. */
+  #identify(made: ReadonlyMap<string, number>): void {
+    const lacking = [...this.#lists.values()].filter(
+      list => list.id === undefined && list.users > 0 && !list.hops.some(hop => hop.gateway === undefined),
     )
-    const id = adopted?.id ?? this.#free()
-    if (id === undefined) return
-    list.id = id
-    this.#listOf.set(id, list)
+    if (lacking.length === 0) return
+    const earlier = new Map<string, number>()
+    for (const { id, group, resilient } of this.#seen.values())
+      if (group !== undefined && !this.#listOf.has(id) && isDeepStrictEqual(resilient, this.#resilient))
+        earlier.set(contentOf(group), id)
+    for (const list of lacking) {
+      const content = contentOf(this.#members(list.hops, made))
+      const id = earlier.get(content) ?? this.#free('group')
+      // there is none for the next one either
+      if (id === undefined) return
+      earlier.delete(content)
+      list.id = id
+      this.#listOf.set(id, list)
+    }
   }
 
   #members(hops: NextHops, ids: ReadonlyMap<string, number>): GroupMember[] {
@@ -348,7 +350,15 @@ export class NextHopGroups {
 
   #hasRoutes(id: number | undefined): boolean {
     if (id === undefined) return false
-    for (const { nextHopId } of this.#routes.seen().values()) if (nextHopId === id) return true
+    const seen = this.#routes.seen()
+    const last = this.#keptBy.get(id)
+    if (last !== undefined && seen.get(last)?.nextHopId === id) return true
+    this.#keptBy.delete(id)
+    for (const [key, { nextHopId }] of seen)
+      if (nextHopId === id) {
+        this.#keptBy.set(id, key)
+        return true
+      }
     return false
   }
 
@@ -363,28 +373,12 @@ export class NextHopGroups {
     this.#byHops.set(list.hops, list)
   }
 
-  #free(): number | undefined {
-    return this.#ids.free(id => this.#seen.has(id) || this.#taken.has(id) || this.#listOf.has(id))
+  #free(sort: 'group' | 'hop'): number | undefined {
+    return this.#ids.free(sort, id => this.#seen.has(id) || this.#taken.has(id) || this.#listOf.has(id))
   }
 
   /** Whether an object is a group of ours, of this run or an earlier one. */
   isOwn(id: number): boolean {
     return this.#seen.has(id)
   }
-}
-
-/** Where packets go by a wanted route, as a list; undefined: nowhere that an object could lead to. */
-function hopsOf({ nextHops, gateway, interfaceName, onlink }: NamedRoute): NextHops | undefined {
-  if (nextHops !== undefined) return nextHops
-  if (gateway === undefined || interfaceName === undefined) return undefined
-  return [{ gateway, interfaceName, ...(onlink && { onlink }) }]
-}
-
-function keyOf(hops: NextHops): string {
-  return hops.map(textOf).sort().join()
-}
-
-function textOf({ gateway, interfaceName, onlink, weight = 1 }: NamedNextHop): string {
-  const share = weight === 1 ? '' : ` weight ${weight}`
-  return `${gateway} dev ${interfaceName}${onlink ? ' onlink' : ''}${share}`
 }

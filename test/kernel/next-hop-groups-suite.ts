@@ -137,17 +137,18 @@ export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
     for (const { dst } of both) it.table.want(dst)
     await it.apply()
     const hop = { gateway: '198.51.100.9', ifindex: eth }
+    const next = (isOne: (object: NextHopObject) => boolean) => Math.max(...own.filter(isOne).map(({ id }) => id)) + 1
     const foreign: NextHopObject[] = [
       { id: 7, protocol: ROUTE_PROTOCOL.blocks, hop },
-      { id: own[0]!.id + 6, protocol: ROUTE_PROTOCOL.static, hop },
-      { id: own[0]!.id + 7, protocol: ROUTE_PROTOCOL.static, group: [{ id: 7 }] },
+      { id: next(({ group }) => group !== undefined), protocol: ROUTE_PROTOCOL.static, group: [{ id: 7 }] },
+      { id: next(({ group }) => group === undefined), protocol: ROUTE_PROTOCOL.static, hop },
     ]
     const put = await kernel.changeNextHopObjects(foreign.map(object => ({ verb: 'add', object })))
     t.deepEqual(
       put.filter(error => error !== undefined),
       [],
     )
-    const route: Route = { ...COMMON, dst: '10.77.0.0/16', protocol: ROUTE_PROTOCOL.static, nextHopId: own[0]!.id + 7 }
+    const route: Route = { ...COMMON, dst: '10.77.0.0/16', protocol: ROUTE_PROTOCOL.static, nextHopId: foreign[1]!.id }
     t.deepEqual(await refusals(kernel, [add(route)]), [])
     it.table.invalidate()
     for (const each of both) it.want(each)
