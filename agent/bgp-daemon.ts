@@ -68,7 +68,7 @@ export class BgpDaemon {
     this.#tracker = nextHopsTracked
       ? new NextHopTracker({
           ...{ kernel: openKernel(), protocol: protocol ?? ROUTE_PROTOCOL.margayBgp, ...nextHops, log, clock },
-          selectedRoute: prefix => sink?.selectedRoute(prefix),
+          selectedPaths: prefix => sink?.selectedPaths(prefix),
           announced: prefix => nextHopsOf(this.#speaker.explain(prefix)),
           moved: (nextHop, link) => sink?.nextHopMoved(nextHop, link),
         })

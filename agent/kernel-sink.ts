@@ -27,12 +27,17 @@ type SinkOptions = { clock?: Clock; nextHopsTracked?: boolean }
  */
 type Hop = { nextHop: string; ways: readonly NamedNextHop[] }
 
+/** What of a selected path leads packets. */
+type Path = Pick<SelectedPath, 'nextHop' | 'interface' | 'weight'>
+
 /** Changes are gathered this long: a table that comes in is written in batches. */
 const GATHER_MS = 20
 /** After a change of the host's routes, before next hops are looked up again. */
 const AGAIN_MS = 200
 /** After a refusal. */
 const RETRY_MS = 1000
+/** Lists of paths that are remembered. */
+const MOST_LISTS = 1024
 
 export class KernelSink implements RouteSink {
   readonly #kernel: Kernel
@@ -43,7 +48,12 @@ export class KernelSink implements RouteSink {
   readonly #links: LinkView
   readonly #routes: RouteTable
   readonly #monitor: KernelMonitor
-  readonly #selected = new Map<string, SelectedRoute>()
+  /** By prefix. Routes over the same paths share the list: a full table has a million of the former and few of the latter. */
+  readonly #selected = new Map<string, readonly Path[]>()
+  /** Lists that routes had lately, by their text. */
+  readonly #lists = new Map<string, readonly Path[]>()
+  /** The next hops that such a list leads to, as far as it was asked for; another map once one of them may have moved. */
+  #ways = new Map<readonly Path[], readonly NamedNextHop[]>()
   readonly #hops = new Map<string, Hop>()
   readonly #dirty = new Set<string>()
   readonly #clock: Clock
@@ -75,7 +85,7 @@ export class KernelSink implements RouteSink {
   }
 
   selected(route: SelectedRoute): void {
-    this.#selected.set(route.prefix, route)
+    this.#selected.set(route.prefix, this.#listOf(route))
     this.#dirty.add(route.prefix)
     this.#schedule(GATHER_MS)
   }
@@ -113,9 +123,20 @@ export class KernelSink implements RouteSink {
     this.#lookAgain(this.#movedHops(event))
   }
 
-  /** What is selected for a prefix. */
-  selectedRoute(prefix: string): SelectedRoute | undefined {
+  /** The paths of what is selected for a prefix. */
+  selectedPaths(prefix: string): readonly Pick<SelectedPath, 'nextHop' | 'interface'>[] | undefined {
     return this.#selected.get(prefix)
+  }
+
+  #listOf(route: SelectedRoute): readonly Path[] {
+    const paths: readonly Path[] = route.paths ?? [route]
+    const text = paths.map(path => `${hopKey(path)} ${path.weight ?? ''}`).join()
+    const known = this.#lists.get(text)
+    if (known !== undefined) return known
+    const list = paths.map(({ nextHop, interface: link, weight }) => ({ nextHop, interface: link, weight }))
+    if (this.#lists.size >= MOST_LISTS) this.#lists.clear()
+    this.#lists.set(text, list)
+    return list
   }
 
   /** Packets to a next hop may go another way now. */
@@ -125,9 +146,10 @@ export class KernelSink implements RouteSink {
 
   #lookAgain(moved: ReadonlySet<string>): void {
     if (moved.size === 0) return
+    this.#ways = new Map()
     for (const key of moved) this.#hops.delete(key)
-    for (const [prefix, route] of this.#selected)
-      if (pathsOf(route).some(path => moved.has(hopKey(path)))) this.#dirty.add(prefix)
+    for (const [prefix, paths] of this.#selected)
+      if (paths.some(path => moved.has(hopKey(path)))) this.#dirty.add(prefix)
     this.#schedule(AGAIN_MS)
   }
 
@@ -189,10 +211,12 @@ export class KernelSink implements RouteSink {
     let refused = false
     try {
       await this.#links.refresh()
+      this.#ways = new Map()
       for (const prefix of [...this.#dirty]) {
         this.#dirty.delete(prefix)
-        const route = this.#selected.get(prefix)
-        this.#routes.want(prefix, route && (await this.#routeOf(route)))
+        const paths = this.#selected.get(prefix)
+        const nextHops = paths && (this.#ways.get(paths) ?? (await this.#nextHopsOf(paths)))
+        this.#routes.want(prefix, nextHops && this.#routeOver(nextHops, prefix))
       }
       const outcome = await this.#routes.apply(({ dropped }) => dropped || this.#mayDelete)
       refused = outcome.refused.length > 0
@@ -210,9 +234,10 @@ export class KernelSink implements RouteSink {
     else if (this.#again || this.#dirty.size > 0 || this.#routes.isStale) this.#schedule(GATHER_MS)
   }
 
-  async #routeOf(selected: SelectedRoute): Promise<NamedRoute | undefined> {
+  async #nextHopsOf(list: readonly Path[]): Promise<readonly NamedNextHop[]> {
+    const known = this.#ways
     const paths: { weight?: number | undefined; ways: readonly NamedNextHop[] }[] = []
-    for (const path of pathsOf(selected)) {
+    for (const path of list) {
       const key = hopKey(path)
       const hop = this.#hops.get(key) ?? {
         nextHop: path.nextHop,
@@ -224,10 +249,14 @@ export class KernelSink implements RouteSink {
       paths.push({ weight: path.weight, ways: alive.length > 0 ? alive : hop.ways })
     }
     const nextHops = sharedWays(paths)
+    known.set(list, nextHops)
+    return nextHops
+  }
+
+  #routeOver(nextHops: readonly NamedNextHop[], dst: string): NamedRoute | undefined {
     const [first, second] = nextHops
     if (first === undefined) return undefined
     const { table, metric } = this.#target
-    const dst = selected.prefix
     const common = { dst, table, type: 'unicast', protocol: this.#protocol, scope: ROUTE_SCOPE.universe } as const
     const way = second === undefined ? first : { nextHops }
     // a metric of 0 stands for the family's default
@@ -275,9 +304,4 @@ export class KernelSink implements RouteSink {
 /** The identity of a next hop: a link-local one is another on each interface. */
 function hopKey({ nextHop, interface: link }: Pick<SelectedRoute, 'nextHop' | 'interface'>): string {
   return link === undefined ? nextHop : `${nextHop}%${link}`
-}
-
-/** All paths of a selected route, its own first. */
-function pathsOf(route: SelectedRoute): readonly SelectedPath[] {
-  return route.paths ?? [route]
 }

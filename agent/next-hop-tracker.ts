@@ -2,7 +2,7 @@
 // when a route that holds it, or a link or an address on its way, comes or goes. A next hop may be reached over a route of BGP, as
 // loopbacks are; one that is reached over a route that needs it is refused, and stays so for as long as peers announce that
 // route with it: the kernel no longer has the route then, and what it answers would let it come back, and go again.
-import type { NextHopState, NextHops, SelectedRoute } from '../bgp/port.ts'
+import type { NextHopState, NextHops, SelectedPath } from '../bgp/port.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
 import { interfacesOf, type Route } from '../kernel/port/routes.ts'
@@ -27,8 +27,8 @@ export type TrackerDeps = {
   protocol: number
   /** Whether the default route leads to next hops. */
   defaultRoute: boolean
-  /** What the speaker selected for a prefix. */
-  selectedRoute(prefix: string): SelectedRoute | undefined
+  /** The paths of what the speaker selected for a prefix. */
+  selectedPaths(prefix: string): readonly Pick<SelectedPath, 'nextHop' | 'interface'>[] | undefined
   /** The next hops of all paths to a prefix that import accepted, used or not. */
   announced(prefix: string): readonly string[]
   /** Packets to a next hop go another way now. */
@@ -273,7 +273,7 @@ export class NextHopTracker implements NextHops {
   /** The prefix of the route by which a next hop is reached over itself. */
   #loopOf(hop: Hop, route: Route): string | undefined {
     if (route.protocol === this.#deps.protocol) {
-      const isSelected = this.#deps.selectedRoute(route.dst) !== undefined
+      const isSelected = this.#deps.selectedPaths(route.dst) !== undefined
       return (isSelected ? this.#leadsBack(hop, route.dst, 0) : this.#wouldNeed(hop, route.dst, 0))
         ? route.dst
         : undefined
@@ -297,10 +297,10 @@ export class NextHopTracker implements NextHops {
 
   /** Whether every path of a route of BGP needs a next hop, by itself or by the routes that lead to its own. */
   #leadsBack(hop: Hop, prefix: string, steps: number): boolean {
-    const selected = this.#deps.selectedRoute(prefix)
+    const selected = this.#deps.selectedPaths(prefix)
     if (selected === undefined) return false
     if (steps === MOST_STEPS) return true
-    return (selected.paths ?? [selected]).every(path => {
+    return selected.every(path => {
       const key = keyOf(path.nextHop, path.interface)
       const next = this.#hops.get(key)
       if (key === keyOf(hop.nextHop, hop.link)) return true
@@ -310,10 +310,10 @@ export class NextHopTracker implements NextHops {
 
   /** Cost of what leads to a next hop over a route of BGP: that of the route's own. Of an earlier run's route nothing is known yet. */
   #costOver({ dst }: Route): number | undefined {
-    const selected = this.#deps.selectedRoute(dst)
+    const selected = this.#deps.selectedPaths(dst)
     if (selected === undefined) return 0
     let least: number | undefined
-    for (const path of selected.paths ?? [selected]) {
+    for (const path of selected) {
       const state = this.#hops.get(keyOf(path.nextHop, path.interface))?.state
       if (state?.reachable === true && (least === undefined || state.cost < least)) least = state.cost
     }

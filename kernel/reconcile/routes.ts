@@ -19,7 +19,7 @@ export class RouteTable {
   readonly #links: LinkView
   readonly #ownership: Ownership
   readonly #table: KernelTable<NamedRoute>
-  /** The key that is wanted of each destination: a new metric is a new key, and the old one has to go. */
+  /** The key that is wanted of a destination, where it has a metric: a new one is a new key, and the old one has to go. */
   readonly #keys = new Map<string, string>()
   readonly #foreign: ForeignRoutes | undefined
   readonly #groups: NextHopGroups
@@ -45,13 +45,13 @@ export class RouteTable {
   /** Wants exactly this route to `dst`, or none. Throws for a route that we would not know as ours. */
   want(dst: string, route?: NamedRoute): void {
     if (route !== undefined && route.dst !== dst) throw new Error(`a route to ${route.dst} is not one to ${dst}`)
-    const old = this.#keys.get(dst)
+    const old = this.#keys.get(dst) ?? dst
     if (route !== undefined && !this.#ownership.ownsRoute(route))
       throw new Error(`a route to ${dst} of protocol ${route.protocol} would not be known as ours`)
     const key = route && routeKeyOf(route)
     if (key !== undefined) this.#want(key, route)
-    if (old !== undefined && old !== key) this.#want(old)
-    if (key === undefined) this.#keys.delete(dst)
+    if (old !== key) this.#want(old)
+    if (key === undefined || key === dst) this.#keys.delete(dst)
     else this.#keys.set(dst, key)
     this.#foreign?.want(dst, route)
   }

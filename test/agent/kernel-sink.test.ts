@@ -81,7 +81,7 @@ test('where next hops are tracked one may be reached over another route of BGP, 
   sink.nextHopMoved('198.51.100.7', undefined)
   await pass(200)
   t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.8', '198.51.100.0/24 via 192.0.2.8'])
-  t.is(sink.selectedRoute('10.0.0.0/24')?.nextHop, '198.51.100.7')
+  t.is(sink.selectedPaths('10.0.0.0/24')?.[0]?.nextHop, '198.51.100.7')
   sink.close()
 })
 
@@ -142,6 +142,37 @@ test('a next hop is looked up again when a route, link or address leads to it, a
   sink.close()
 })
 
+test('routes over the same paths share one list of them, and what moves while another next hop is looked up is looked up again', async t => {
+  const lookedUp: string[] = []
+  let slow: PromiseWithResolvers<void> | undefined
+  const { sink, pass, routes } = await aHost(inner =>
+    noted(
+      slowed(inner, async () => slow?.promise, 'lookupRoute'),
+      lookedUp,
+    ),
+  )
+  sink.selected(selected('10.0.0.0/24'))
+  sink.selected(selected('10.0.1.0/24', '192.0.2.10'))
+  sink.selected(selected('10.0.2.0/24'))
+  t.is(sink.selectedPaths('10.0.0.0/24'), sink.selectedPaths('10.0.2.0/24'))
+  t.not(sink.selectedPaths('10.0.0.0/24'), sink.selectedPaths('10.0.1.0/24'))
+  slow = Promise.withResolvers()
+  await pass(20)
+  slow.resolve()
+  slow = Promise.withResolvers()
+  await pass(0)
+  // the first is known, the second is being looked up
+  t.deepEqual(lookedUp, ['192.0.2.9', '192.0.2.10'])
+  sink.nextHopMoved('192.0.2.9', undefined)
+  slow.resolve()
+  slow = undefined
+  await pass(0)
+  t.deepEqual(lookedUp, ['192.0.2.9', '192.0.2.10', '192.0.2.9'])
+  await pass(200)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9', '10.0.1.0/24 via 192.0.2.10', '10.0.2.0/24 via 192.0.2.9'])
+  sink.close()
+})
+
 test('paths share a prefix by their weights, each over all the ways to its next hop', async t => {
   const { kernel, index, sink, pass } = await aHost()
   const { index: second } = await kernel.createLink({ kind: 'dummy', name: 'eth1' })
@@ -193,13 +224,13 @@ test('closed, it writes no more and leaves no timer', async t => {
   t.deepEqual(await routes(), [])
 })
 
-/** A kernel whose route changes are answered only when `until` is. */
-function slowed(kernel: Kernel, until: () => Promise<void>): Kernel {
+/** A kernel that answers one method only when `until` is over. */
+function slowed(kernel: Kernel, until: () => Promise<void>, method = 'changeRoutes'): Kernel {
   return new Proxy(kernel, {
     get: (target, name) => {
       const value: unknown = Reflect.get(target, name, target)
       if (typeof value !== 'function') return value
-      if (name !== 'changeRoutes') return value.bind(target)
+      if (name !== method) return value.bind(target)
       return async (...args: unknown[]) => {
         const answer: unknown = await value.apply(target, args)
         await until()

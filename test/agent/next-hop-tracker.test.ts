@@ -36,7 +36,10 @@ async function aHost({ defaultRoute = false, wrap = (kernel: Kernel) => kernel }
     kernel: wrap(noted(world.kernel(), lookedUp)),
     protocol: OURS,
     defaultRoute,
-    selectedRoute: prefix => selected.get(prefix),
+    selectedPaths: prefix => {
+      const route = selected.get(prefix)
+      return route && (route.paths ?? [route])
+    },
     announced: prefix => announced.get(prefix) ?? [],
     moved: nextHop => moved.push(nextHop),
     log: silentLog,

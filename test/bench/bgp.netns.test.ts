@@ -39,7 +39,7 @@ test.serial(
   },
 )
 
-test.serial('the scenarios of many peers, of latency and of idle peers fill their rows', async t => {
+test.serial('the scenarios of many peers, of latency, of kernel routes and of idle peers fill their rows', async t => {
   if (skipped(t)) return
   const rows = new Set<string>()
   for (const scenario of Object.keys(SCENARIOS) as ScenarioName[]) {
