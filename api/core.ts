@@ -205,4 +205,6 @@ export const BGP_ANNOTATION = {
   bfd: 'margay.io/BFD',
   /** Of BGPConfiguration `default`: which equal paths nodes use together, such as `paths=8 of=merge`, or `off`. */
   multipath: 'margay.io/Multipath',
+  /** Of BGPConfiguration `default`: the key of a label of Nodes, whose value is the AS number of those without an annotation for it. */
+  asNumberLabel: 'margay.io/ASNumberLabel',
 } as const

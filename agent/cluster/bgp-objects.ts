@@ -2,6 +2,7 @@
 import type { Resource } from '../../api/kinds.ts'
 import { nodeOfConfiguration } from '../../api/unsupported.ts'
 import { type AskedBfd, askedBfd } from './bfd.ts'
+import { askedAsLabel } from './node-as.ts'
 import type { NodeFacts } from './nodes.ts'
 import { Peers } from './peers.ts'
 import { type BgpSettings, bgpSettings } from './settings.ts'
@@ -28,7 +29,15 @@ export function peersOf(
   return peers
 }
 
-/** What the object `default` says of the mesh. */
-export function meshOf(object: Resource<'BGPConfiguration'> | undefined): { config: BgpSettings; bfd: AskedBfd } {
-  return { config: bgpSettings(object), bfd: askedBfd(object?.metadata ?? {}) }
+/** What the object `default` says of the mesh, and of AS numbers. */
+export function meshOf(object: Resource<'BGPConfiguration'> | undefined): {
+  config: BgpSettings
+  bfd: AskedBfd
+  asLabel: string | undefined
+} {
+  return {
+    config: bgpSettings(object),
+    bfd: askedBfd(object?.metadata ?? {}),
+    asLabel: askedAsLabel(object?.metadata),
+  }
 }

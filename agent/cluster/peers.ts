@@ -11,6 +11,7 @@ import { type AskedBfd, askedBfd, badBfd, withKey } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { type FilterRules, Filters } from './filters.ts'
 import { KnownNodes } from './known-nodes.ts'
+import { asNumberOf } from './node-as.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
 import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
 import { badAddress, NO_AS_NUMBER, nodeConditions, noPeers, sharesFamily } from './peer-conditions.ts'
@@ -43,6 +44,7 @@ export type PeersOf = {
   config: BgpSettings
   /** Of the mesh. */
   bfd?: AskedBfd
+  asLabel?: string | undefined
 }
 
 type BgpPeer = Resource<'BGPPeer'>
@@ -81,7 +83,7 @@ export class Peers {
 
   /** This node's AS number: its own, or the cluster's. */
   get asn(): number {
-    return this.#asnOf(this.#nodes.get(this.#of.nodeName))
+    return asNumberOf(this.#nodes.get(this.#of.nodeName), this.#of)
   }
 
   /** The cluster id of this node, where it is a route reflector. */
@@ -259,10 +261,10 @@ export class Peers {
     // without a port it is that at which the machine listens: a node's own, which may be another one than BGP's
     const mainPort = node === undefined ? BGP_PORT : this.#portOf(node.name)
     const { port } = parseSocketAddress(peerIP, mainPort)!
-    const asn = asNumber ?? (node && this.#asnOf(node))
+    const asn = asNumber ?? (node && asNumberOf(node, this.#of))
     if (asn === undefined) return NO_AS_NUMBER
     const isMain = port === mainPort
-    const comesBack = node !== undefined && isMain && asn === this.#asnOf(node) && reversePeering !== 'Manual'
+    const comesBack = node !== undefined && isMain && asn === asNumberOf(node, this.#of) && reversePeering !== 'Manual'
     const far = { address, port, asn, clusterId: node?.clusterId, isNode: node !== undefined, comesBack }
     const way = reachableBy ? { gateway: reachableBy, bgpPeer: asked.metadata.name } : undefined
     return { peer: namedSession(origin, this.#ownEnd(), far, asked), isMain, way }
@@ -367,17 +369,13 @@ export class Peers {
     return own === undefined || far === own || facts.name === nodeName ? undefined : far
   }
 
-  #asnOf(facts: NodeFacts | undefined): number {
-    return facts?.asn ?? this.#of.config.asNumber
-  }
-
   #ownEnd(): SessionEnd {
     const { address: ipv4, ipv6Address: ipv6 } = this.#of
     return { asn: this.asn, clusterId: this.clusterId, ipv4, ipv6 }
   }
 
   #farEnd(facts: NodeFacts, address: string): FarEnd {
-    return { address, asn: this.#asnOf(facts), port: this.#portOf(facts.name), clusterId: facts.clusterId }
+    return { address, asn: asNumberOf(facts, this.#of), port: this.#portOf(facts.name), clusterId: facts.clusterId }
   }
 
   /** Where a node listens. */

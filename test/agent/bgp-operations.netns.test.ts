@@ -8,6 +8,7 @@ import { parseAllDocuments } from 'yaml'
 import { type ClusterObjects, nodeBgp, nodesOf } from '../../agent/cluster/preview.ts'
 import type { AgentStatus } from '../../api/answers.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import type { Resource } from '../../api/kinds.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { bird } from '../bgp/daemons.ts'
 import { Program, runnable } from '../bgp/interop.ts'
@@ -57,8 +58,12 @@ test.after.always(async () => {
   if (folder !== undefined) rmSync(folder, { recursive: true, force: true })
 })
 
-const statusOf = async () => JSON.parse((await ask(agent.socket, 'GET', '/status')).body) as AgentStatus
-const stateOf = async (address: string) => (await statusOf()).peers.find(peer => peer.address === address)?.state
+/** Undefined while the agent does not answer yet. */
+async function stateOf(address: string): Promise<string | undefined> {
+  const { code, body } = await ask(agent.socket, 'GET', '/status')
+  if (code !== 200) return undefined
+  return (JSON.parse(body) as AgentStatus).peers.find(peer => peer.address === address)?.state
+}
 
 /** Runs the router of a recipe at an address until the end of the test; asks it. */
 function router(t: ExecutionContext, heading: string, address: (typeof ROUTERS)[number] = ROUTERS[0]) {
@@ -133,7 +138,15 @@ function nodesIn(ask: (...words: string[]) => string): string {
 test('every recipe of the document is run here', t => {
   const headings = [...DOCUMENT.matchAll(/^## (.*)$/gm)].map(([, heading]) => heading)
   t.deepEqual(headings, [
-    ...['A top-of-rack router', 'Two top-of-rack routers', 'Passwords', 'BFD', 'Services', 'Route reflectors'],
+    ...[
+      'A top-of-rack router',
+      'Two top-of-rack routers',
+      'An AS number for each rack',
+      'Passwords',
+      'BFD',
+      'Services',
+      'Route reflectors',
+    ],
     'Maintenance of a node',
   ])
   for (const heading of headings)
@@ -221,6 +234,39 @@ asRoot('Services', async t => {
   t.regex(seen, /BGP\.community: \(65001,100\)/)
 })
 
+/** What a node of these asks for with some objects. */
+function asked(node: string, nodes: readonly Resource<'Node'>[], objects: Record<string, readonly unknown[]>) {
+  const all: Record<string, readonly unknown[]> = { Node: nodes, ...objects }
+  const view: ClusterObjects = { all: kind => (all[kind] ?? []) as never }
+  const { asn, sessions } = nodeBgp(node, nodesOf(view), view, [])!
+  return { asn, sessions: [...sessions.values()].map(each => each.name).sort() }
+}
+
+test('an AS number for each rack: every node has that of its rack, and a session with the router of its rack alone', t => {
+  const heading = 'An AS number for each rack'
+  const labels = [
+    ...blocks(heading, 'sh')
+      .join('')
+      .matchAll(/^kubectl label node (.*) (\S+)=(\S+)$/gm),
+  ]
+  const nodes = labels.flatMap(([, names, key, value]) =>
+    names!.split(' ').map((name, i) =>
+      aNode(name, {
+        annotations: { [NODE_ANNOTATION.ipv4Address]: `192.0.2.${value!.slice(-1)}${i}/24` },
+        labels: { [key!]: value! },
+      }),
+    ),
+  )
+  t.is(nodes.length, 4)
+  const [configuration, ...peers] = parseAllDocuments(manifest(heading)).map(document => document.toJS())
+  const objects = {
+    BGPConfiguration: [aResource('BGPConfiguration', configuration)],
+    BGPPeer: peers.map(peer => aResource('BGPPeer', peer)),
+  }
+  t.deepEqual(asked('n1', nodes, objects), { asn: 65101, sessions: ['Node_192_0_2_1'] })
+  t.deepEqual(asked('n4', nodes, objects), { asn: 65102, sessions: ['Node_192_0_2_129'] })
+})
+
 test('route reflectors: step by step every node has its sessions with both, and in the end with nobody else', t => {
   const heading = 'Route reflectors'
   const [commands] = blocks(heading, 'sh')
@@ -235,11 +281,7 @@ test('route reflectors: step by step every node has its sessions with both, and 
     const annotations = { [NODE_ANNOTATION.ipv4Address]: `192.0.2.${i + 1}/24`, ...reflects }
     return aNode(name, { annotations, ...(i < 2 && { labels: { reflector: 'true' } }) })
   })
-  const sessions = (node: string, objects: { BGPPeer: unknown[]; BGPConfiguration?: unknown[] }) => {
-    const all: Record<string, readonly unknown[]> = { Node: nodes, ...objects }
-    const view: ClusterObjects = { all: kind => (all[kind] ?? []) as never }
-    return [...nodeBgp(node, nodesOf(view), view, [])!.sessions.values()].map(each => each.name).sort()
-  }
+  const sessions = (node: string, objects: Record<string, readonly unknown[]>) => asked(node, nodes, objects).sessions
   const bgpPeer = aResource('BGPPeer', peer)
   const withBoth = ['Node_192_0_2_1', 'Node_192_0_2_2']
   t.deepEqual(sessions('n3', { BGPPeer: [bgpPeer] }), ['Mesh_192_0_2_4', ...withBoth])
