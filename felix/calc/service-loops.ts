@@ -16,8 +16,11 @@ import type { Output } from './output.ts'
 const FAMILIES = ['ipv4', 'ipv6'] as const
 const SET = { ipv4: 'unused_ipv4', ipv6: 'unused_ipv6' } as const
 const TABLE_FAMILY = 'inet' satisfies NftFamily
-/** As the pod filter: behind the translation of destinations, before the usual filters of others. */
-const FILTER = -5
+/**
+ * Behind the translation of destinations and behind the usual filters (0): there kube-proxy by iptables refuses what is for a Service
+ * without endpoints, so that its client hears of it at once.
+ */
+const BEHIND_FILTER = 5
 
 /** The table; absent where nothing is prevented. `held`: CIDRs and addresses that somebody may have all the same. */
 function serviceLoopProgram(name: string, loops: ServiceLoops | undefined, held: readonly string[]): NftProgram {
@@ -28,7 +31,7 @@ function serviceLoopProgram(name: string, loops: ServiceLoops | undefined, held:
   if (loops === undefined || filled.length === 0) return { table, sets: [], chains: [], rules: [], absent: true }
   const chain: NftChain = {
     ...{ kind: 'chain', ...of, name: 'forward' },
-    base: { type: 'filter', hook: 'forward', priority: FILTER, policy: 'accept' },
+    base: { type: 'filter', hook: 'forward', priority: BEHIND_FILTER, policy: 'accept' },
   }
   const verdict = loops.action === 'drop' ? COUNTED_DROP : COUNTED_REJECT
   return {

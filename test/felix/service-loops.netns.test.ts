@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import test from 'ava'
 import type { ServiceLoops } from '../../felix/input.ts'
 import { netnsPath } from '../../kernel/netns.ts'
+import type { Family } from '../../lib/ip.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { nft } from '../kernel/nftables-programs.ts'
 import { ANSWER_MS } from '../slowness.ts'
@@ -65,6 +66,10 @@ else {
       addresses: [POD.ipv6],
     })
     await a.felix.inSync()
+  }
+  const send = (family: Family) => {
+    using from = openPort(world, OUTSIDE[family])
+    from.send(UNUSED[family], PORT)
   }
   const counted = async () => (await net.nodes[0].felix.droppedPackets()).get(COUNTER) ?? 0
 
@@ -127,11 +132,6 @@ else {
   })
 
   for (const family of FAMILIES) {
-    const send = () => {
-      using from = openPort(world, OUTSIDE[family])
-      from.send(UNUSED[family], PORT)
-    }
-
     test.serial(
       `what comes to an address of Services that nobody has is dropped, or refused, and without that goes round: ${family}`,
       async t => {
@@ -139,16 +139,16 @@ else {
         using errors = listenRaw(world, IP_PROTOCOL.icmp)
         const heardError = async () => family === 'ipv6' || eventually('an error comes back', () => errors.heard() > 0)
         await restart()
-        send()
+        send(family)
         await heardError()
         t.is(await counted(), 0)
         await restart({ action: 'drop', ranges: RANGES })
         errors.heard()
-        send()
+        send(family)
         await eventually('it is dropped', async () => (await counted()) === 1)
         t.is(errors.heard(), 0)
         await restart({ action: 'reject', ranges: RANGES })
-        send()
+        send(family)
         await eventually('it is refused', async () => (await counted()) === 1)
         await heardError()
       },
@@ -178,6 +178,35 @@ else {
       },
     )
   }
+
+  for (const family of FAMILIES)
+    test.serial(
+      `what kube-proxy refuses, since a Service has no endpoints, is refused by it and not dropped: ${family}`,
+      async t => {
+        const [a] = net.nodes
+        const [table, at] = [family === 'ipv4' ? 'ip' : 'ip6', netnsPath(a.host.name)]
+        // as kube-proxy by iptables: in the chain FORWARD of the table filter
+        nft(
+          at,
+          ['-f', '-'],
+          `table ${table} refused { chain FORWARD { type filter hook forward priority filter; ${table} daddr ${UNUSED[family]} counter reject; }; }`,
+        )
+        try {
+          await restart({ action: 'drop', ranges: RANGES })
+          const before = await counted()
+          send(family)
+          const text = () => nft(at, ['list', 'table', table, 'refused'])
+          await eventually(
+            'it is refused or dropped',
+            async () => /packets 1/.test(text()) || (await counted()) > before,
+          )
+          t.regex(text(), /packets 1 /)
+          t.is(await counted(), before)
+        } finally {
+          nft(at, ['delete', 'table', table, 'refused'])
+        }
+      },
+    )
 
   test.serial('the table is there where ranges are announced alone', async t => {
     const tables = () => nft(netnsPath(net.nodes[0].host.name), ['list', 'tables'])
