@@ -7,6 +7,7 @@ import { type Condition, conditionKey } from '../api/status.ts'
 import { configurationOf, NODE_CONFIGURATION_KINDS, nodeOfConfiguration } from '../api/unsupported.ts'
 import type { Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
+import { hostPrefix } from '../lib/ip.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
 import { advertised } from './cluster/advertised.ts'
 import { meshOf, peersOf } from './cluster/bgp-objects.ts'
@@ -155,7 +156,12 @@ export class ClusterFeed {
   /** Whatever a Service says, the address of a node is not announced as its own: sessions and the API server are reached by it. */
   #ofServices(): ReturnType<ServiceFeed['take']> {
     const prefixes = this.#deps.services.take()
-    return new Map([...prefixes].filter(([prefix]) => this.nodeWith(prefix.split('/')[0]!) === undefined))
+    return new Map(
+      [...prefixes].filter(([prefix]) => {
+        const address = prefix.split('/')[0]!
+        return prefix !== hostPrefix(address) || this.nodeWith(address) === undefined
+      }),
+    )
   }
 
   /** Another Node that has an address or MAC which this node has, and comes before this node's own object. */

@@ -252,6 +252,17 @@ test('whatever a Service says, the address of a node is not announced for it', a
   agent.close()
 })
 
+test('a range that begins at the address of a node is announced, and that address alone is not', async t => {
+  const store = await aCluster()
+  await store.create('BGPConfiguration', aConfig({ serviceLoadBalancerIPs: [{ cidr: '203.0.113.12/30' }] }))
+  const agent = await anAgent(store)
+  await store.updateStatus('Service', web('203.0.113.12'))
+  await turns()
+  await pass(agent)
+  t.deepEqual(agent.announced(), ['203.0.113.12/30'])
+  agent.close()
+})
+
 test('while the API server is away everything stays announced, and after a restart without it, from the first moment on', async t => {
   const store = await aCluster()
   await store.create('BGPConfiguration', aConfig())
