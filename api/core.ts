@@ -89,7 +89,9 @@ export const service = z.looseObject({
   status: z
     .looseObject({
       loadBalancer: z
-        .looseObject({ ingress: z.array(z.looseObject({ ip: z.string().optional() })).optional() })
+        .looseObject({
+          ingress: z.array(z.looseObject({ ip: z.string().optional(), ipMode: z.string().optional() })).optional(),
+        })
         .optional(),
       conditions: z.array(condition).optional(),
     })

@@ -97,7 +97,7 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
   Service: {
     metadata: IDENTITY,
     spec: { type: true, clusterIP: true, clusterIPs: true, externalIPs: true, externalTrafficPolicy: true },
-    status: { loadBalancer: { ingress: { ip: true } } },
+    status: { loadBalancer: { ingress: { ip: true, ipMode: true } } },
   },
   EndpointSlice: {
     metadata: LABELLED,

@@ -157,7 +157,10 @@ export class Services {
     const asked = new Map<string, Standing>()
     // without an address in the cluster kube-proxy does nothing for it
     if (!TYPES.has(type) || clusterIP === '' || clusterIP === 'None') return asked
-    const ofLoadBalancer = type === 'LoadBalancer' ? (status?.loadBalancer?.ingress ?? []) : []
+    // what a balancer sends on to nodes under other addresses kube-proxy does not take (KEP-1860)
+    const ofLoadBalancer = (type === 'LoadBalancer' ? (status?.loadBalancer?.ingress ?? []) : []).filter(
+      ({ ipMode }) => ipMode !== 'Proxy',
+    )
     const local = externalTrafficPolicy === 'Local'
     const { clusterIPs: cluster, externalIPs: external, loadBalancerIPs: balanced, aggregated } = this.#ranges
     const kinds = [

@@ -45,7 +45,7 @@ test('of a Service what decides about announcing its addresses is kept, and of w
   t.deepEqual(item, {
     metadata: { name: 's', namespace: 'n' },
     spec: { type: 'ClusterIP', clusterIP: '10.96.0.1', externalIPs: ['192.0.2.1'], externalTrafficPolicy: 'Local' },
-    status: { loadBalancer: { ingress: [{ ip: '192.0.2.2' }, {}] } },
+    status: { loadBalancer: { ingress: [{ ip: '192.0.2.2', ipMode: 'VIP' }, {}] } },
   })
   t.deepEqual(read('Service', { metadata: { name: 's', namespace: 'n' } }).item?.spec, { type: 'ClusterIP' })
 })

@@ -147,6 +147,18 @@ test('a Service without an address in the cluster, or of another type, has none 
   }
 })
 
+test('an address of a LoadBalancer that kube-proxy leaves to the balancer (ipMode Proxy) is not announced', t => {
+  const local = aService('web', { externalTrafficPolicy: 'Local' })
+  const ingress = [
+    { ip: '203.0.113.1', ipMode: 'Proxy' },
+    { ip: '203.0.113.2', ipMode: 'VIP' },
+    { ip: '203.0.114.9', ipMode: 'Proxy' },
+  ]
+  const services = [{ ...local, status: { loadBalancer: { ingress } } }]
+  const slices = [aSlice('a', 'web', [['n1', READY]])]
+  t.deepEqual(single(announced(RANGES, { services, slices })), { '10.96.0.1/32': 'stays', '203.0.113.2/32': 'stays' })
+})
+
 test('an address that an IPPool gives pods is announced for no Service, and one of a pool for LoadBalancers is', t => {
   const services = [aService('web', { externalTrafficPolicy: 'Local' }, ['203.0.113.1', '203.0.113.200'])]
   const slices = [aSlice('a', 'web', [['n1', READY]])]
