@@ -274,38 +274,42 @@ export class NextHopTracker implements NextHops {
   #loopOf(hop: Hop, route: Route): string | undefined {
     if (route.protocol === this.#deps.protocol) {
       const isSelected = this.#deps.selectedPaths(route.dst) !== undefined
-      return (isSelected ? this.#leadsBack(hop, route.dst, 0) : this.#wouldNeed(hop, route.dst, 0))
-        ? route.dst
-        : undefined
+      return (isSelected ? this.#leadsBack(hop, route.dst) : this.#wouldNeed(hop, route.dst)) ? route.dst : undefined
     }
     const { loop } = hop
     // a longer route than the one that needed it has come
     if (loop === undefined || lengthOf(route.dst) > lengthOf(loop)) return undefined
-    return this.#wouldNeed(hop, loop, 0) ? loop : undefined
+    return this.#wouldNeed(hop, loop) ? loop : undefined
   }
 
   /** Whether a route that is not selected would need a next hop if it were, by what peers announce. */
-  #wouldNeed(hop: Hop, prefix: string, steps: number): boolean {
-    if (steps === MOST_STEPS) return true
-    return this.#deps.announced(prefix).some(nextHop => {
-      if (nextHop === hop.nextHop) return true
-      const { loop, route } = this.#hops.get(nextHop) ?? {}
-      const over = loop ?? (route?.protocol === this.#deps.protocol ? route.dst : undefined)
-      return over !== undefined && this.#wouldNeed(hop, over, steps + 1)
-    })
+  #wouldNeed(hop: Hop, prefix: string): boolean {
+    return isFoundOnWay(prefix, (each, follow) =>
+      this.#deps.announced(each).some(nextHop => {
+        if (nextHop === hop.nextHop) return true
+        const { loop, route } = this.#hops.get(nextHop) ?? {}
+        const over = loop ?? (route?.protocol === this.#deps.protocol ? route.dst : undefined)
+        if (over !== undefined) follow(over)
+        return false
+      }),
+    )
   }
 
-  /** Whether every path of a route of BGP needs a next hop, by itself or by the routes that lead to its own. */
-  #leadsBack(hop: Hop, prefix: string, steps: number): boolean {
-    const selected = this.#deps.selectedPaths(prefix)
-    if (selected === undefined) return false
-    if (steps === MOST_STEPS) return true
-    return selected.every(path => {
-      const key = keyOf(path.nextHop, path.interface)
-      const next = this.#hops.get(key)
-      if (key === keyOf(hop.nextHop, hop.link)) return true
-      return next?.route?.protocol === this.#deps.protocol && this.#leadsBack(hop, next.route.dst, steps + 1)
+  /** Whether every path of a route of BGP needs a next hop, or each other, by itself or by the routes that lead to its own. */
+  #leadsBack(hop: Hop, prefix: string): boolean {
+    const isWayOut = isFoundOnWay(prefix, (each, follow) => {
+      const selected = this.#deps.selectedPaths(each)
+      if (selected === undefined) return true
+      return selected.some(path => {
+        const key = keyOf(path.nextHop, path.interface)
+        if (key === keyOf(hop.nextHop, hop.link)) return false
+        const route = this.#hops.get(key)?.route
+        if (route?.protocol !== this.#deps.protocol) return true
+        follow(route.dst)
+        return false
+      })
     })
+    return !isWayOut
   }
 
   /** Cost of what leads to a next hop over a route of BGP: that of the route's own. Of an earlier run's route nothing is known yet. */
@@ -335,6 +339,16 @@ function unreachable(why: string): NextHopState {
 
 function textOf(state: NextHopState): string {
   return state.reachable ? `${state.cost} ${state.over}` : state.why
+}
+
+/**
+ * Whether `look` finds something at a prefix or at those that it has followed from there. Each is looked at once, however many
+ * next hops lead to it.
+ */
+function isFoundOnWay(prefix: string, look: (prefix: string, follow: (over: string) => void) => boolean): boolean {
+  const way = new Set([prefix])
+  for (const each of way) if (look(each, over => way.add(over))) return true
+  return false
 }
 
 /** Where packets go by a route. */

@@ -242,6 +242,36 @@ test('two routes of BGP that need each other are a loop, and one of two paths th
   tracker.close()
 })
 
+test('many next hops over a route that needs all of them are loops, and whoever is reached over it is told at once', async t => {
+  const { tracker, change, pass, text, selected, announced } = await aHost()
+  const hops = Array.from({ length: 64 }, (_, i) => `10.1.0.${i + 1}`)
+  await change('add', { dst: '10.0.0.0/8', gateway: '192.0.2.7' })
+  for (const hop of [...hops, '10.2.0.1']) tracker.want(hop, undefined)
+  await pass(0)
+  for (const prefix of ['10.1.0.0/24', '10.2.0.0/24']) {
+    const paths = hops.map(nextHop => ({ nextHop, encapsulations: [], peer: nextHop }))
+    announced.set(prefix, hops)
+    selected.set(prefix, { ...aRoute(prefix, hops[0]!), paths })
+    await change('add', { dst: prefix, gateway: '192.0.2.7', protocol: OURS })
+  }
+  await pass(20)
+  t.deepEqual(
+    hops.filter(hop => !text(hop).startsWith('next-hop-loop')),
+    [],
+  )
+  // the routes go for it, and what peers announce is followed instead
+  const sparse = [...hops.slice(0, 32), '192.0.2.9']
+  for (const dst of selected.keys()) {
+    announced.set(dst, sparse)
+    await change('delete', { dst, gateway: '192.0.2.7', protocol: OURS })
+  }
+  selected.clear()
+  for (let i = 0; i < 2; i++) await pass(1000)
+  t.regex(text(hops[0]!), /^next-hop-loop/)
+  t.is(text('10.2.0.1'), '0 over 10.0.0.0/8')
+  tracker.close()
+})
+
 test('a next hop that no path has is followed for a while, so that it is known when it comes back, and no more than some', async t => {
   const { tracker, change, pass } = await aHost()
   tracker.want('192.0.2.9', undefined)
