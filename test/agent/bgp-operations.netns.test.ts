@@ -4,8 +4,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { parseAllDocuments } from 'yaml'
-import { type ClusterObjects, nodeBgp, nodesOf } from '../../agent/cluster/preview.ts'
+import { parse, parseAllDocuments } from 'yaml'
+import { type ClusterObjects, nodeBgp, nodesOf, previewOf } from '../../agent/cluster/preview.ts'
 import type { AgentStatus } from '../../api/answers.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
@@ -21,10 +21,14 @@ const ROUTERS = ['192.0.2.1', '192.0.2.2'] as const
 const asRoot = runnable(bird) ? test.serial : test.serial.skip
 
 /** The blocks of one language below a heading. */
-function blocks(heading: string, language: string): string[] {
+function recipe(heading: string): string {
   const section = DOCUMENT.split(/^## /m).find(each => each.startsWith(`${heading}\n`))
   if (section === undefined) throw new Error(`docs/bgp-operations.md has no recipe ${heading}`)
-  return [...section.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(([, text]) => text!)
+  return section
+}
+
+function blocks(heading: string, language: string): string[] {
+  return [...recipe(heading).matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, 'gms'))].map(([, text]) => text!)
 }
 
 /** The manifest of a recipe, without what is for Kubernetes alone. */
@@ -234,10 +238,13 @@ asRoot('Services', async t => {
   t.regex(seen, /BGP\.community: \(65001,100\)/)
 })
 
+function viewOf(all: Record<string, readonly unknown[]>): ClusterObjects {
+  return { all: kind => (all[kind] ?? []) as never }
+}
+
 /** What a node of these asks for with some objects. */
 function asked(node: string, nodes: readonly Resource<'Node'>[], objects: Record<string, readonly unknown[]>) {
-  const all: Record<string, readonly unknown[]> = { Node: nodes, ...objects }
-  const view: ClusterObjects = { all: kind => (all[kind] ?? []) as never }
+  const view = viewOf({ Node: nodes, ...objects })
   const { asn, sessions } = nodeBgp(node, nodesOf(view), view, [])!
   return { asn, sessions: [...sessions.values()].map(each => each.name).sort() }
 }
@@ -267,27 +274,41 @@ test('an AS number for each rack: every node has that of its rack, and a session
   t.deepEqual(asked('n4', nodes, objects), { asn: 65102, sessions: ['Node_192_0_2_129'] })
 })
 
-test('route reflectors: step by step every node has its sessions with both, and in the end with nobody else', t => {
-  const heading = 'Route reflectors'
-  const [commands] = blocks(heading, 'sh')
-  t.regex(
-    commands!,
-    /label node n1 n2 reflector=true\n.*annotate node n1 n2 projectcalico\.org\/RouteReflectorClusterID=224\.0\.0\.1/,
-  )
-  const [peer, configuration] = parseAllDocuments(manifest(heading)).map(document => document.toJS())
+test('route reflectors: no session ends before the mesh does, and then those alone that no reflector has', t => {
+  const steps = [...recipe('Route reflectors').matchAll(/^```(sh|yaml)\n(.*?)^```/gms)].map(([, , text]) => text!)
+  const [label, peer, annotation, configuration] = steps
+  t.is(steps.length, 4)
+  t.is(label, 'kubectl label node n1 n2 reflector=true\n')
+  t.is(annotation, 'kubectl annotate node n1 n2 projectcalico.org/RouteReflectorClusterID=224.0.0.1\n')
   const names = ['n1', 'n2', 'n3', 'n4'] as const
-  const nodes = names.map((name, i) => {
-    const reflects = i < 2 && { [NODE_ANNOTATION.routeReflectorClusterId]: '224.0.0.1' }
-    const annotations = { [NODE_ANNOTATION.ipv4Address]: `192.0.2.${i + 1}/24`, ...reflects }
-    return aNode(name, { annotations, ...(i < 2 && { labels: { reflector: 'true' } }) })
-  })
-  const sessions = (node: string, objects: Record<string, readonly unknown[]>) => asked(node, nodes, objects).sessions
-  const bgpPeer = aResource('BGPPeer', peer)
-  const withBoth = ['Node_192_0_2_1', 'Node_192_0_2_2']
-  t.deepEqual(sessions('n3', { BGPPeer: [bgpPeer] }), ['Mesh_192_0_2_4', ...withBoth])
-  const end = { BGPPeer: [bgpPeer], BGPConfiguration: [aResource('BGPConfiguration', configuration)] }
-  t.deepEqual(sessions('n3', end), withBoth)
-  t.deepEqual(sessions('n1', end), ['Node_192_0_2_2', 'Node_192_0_2_3', 'Node_192_0_2_4'])
+  const nodes = (labels: object, extra: object) =>
+    names.map((name, i) => {
+      const annotations = { [NODE_ANNOTATION.ipv4Address]: `192.0.2.${i + 1}/24`, ...(i < 2 && extra) }
+      return aNode(name, { annotations, ...(i < 2 && { labels }) })
+    })
+  const labels = { reflector: 'true' }
+  const objects: Record<string, readonly unknown[]> = { Node: nodes({}, {}) }
+  const now = () => {
+    const view = viewOf(objects)
+    return new Map(names.map(name => [name, nodeBgp(name, nodesOf(view), view, [])]))
+  }
+  const ended = (change: Record<string, readonly unknown[]>) => {
+    const before = now()
+    Object.assign(objects, change)
+    const after = now()
+    return names.flatMap(name =>
+      previewOf(before.get(name), after.get(name))
+        .sessions.filter(session => session.change !== 'changes')
+        .map(session => `${name} ${session.name} ${session.change}`),
+    )
+  }
+  t.deepEqual(ended({ Node: nodes(labels, {}) }), [])
+  t.deepEqual(ended({ BGPPeer: [aResource('BGPPeer', parse(peer!))] }), [])
+  t.deepEqual(ended({ Node: nodes(labels, { [NODE_ANNOTATION.routeReflectorClusterId]: '224.0.0.1' }) }), [])
+  t.deepEqual(ended({ BGPConfiguration: [aResource('BGPConfiguration', parse(configuration!))] }), [
+    'n3 Mesh_192_0_2_4 ends',
+    'n4 Mesh_192_0_2_3 ends',
+  ])
 })
 
 asRoot('maintenance of a node', async t => {
