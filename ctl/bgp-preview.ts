@@ -1,6 +1,13 @@
 // `bgp preview`: what a manifest would do to the BGP sessions and announcements of all nodes, worked out from the objects of the
 // cluster as the agents do it, before anything is written. Hazard: of a mesh every node is worked out against all others.
-import { type NodeBgp, type NodePreview, nodeBgp, nodesOf, previewOf } from '../agent/cluster/preview.ts'
+import {
+  type NodeBgp,
+  type NodePreview,
+  nodeBgp,
+  nodesOf,
+  previewOf,
+  type ReadNodes,
+} from '../agent/cluster/preview.ts'
 import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { mergePatch } from '../api/merge-patch.ts'
 import { formatRef } from '../api/status.ts'
@@ -39,12 +46,13 @@ async function preview(names: readonly string[], options: Options, context: Cont
     throw new UsageError(`${others.join(', ')}: sessions depend on ${KINDS.join(', ')} alone; give a manifest of these`)
   const before = await objectsOf(context)
   const after = changed(before, items, { deletes: options['delete'] === true })
-  const [were, are] = [nodesOf(before), nodesOf(after)]
-  const all = [...new Set([...were.keys(), ...are.keys()])].sort()
+  const were = nodesOf(before)
+  const are = nodesOf(after, were)
+  const all = [...new Set([...were.facts.keys(), ...are.facts.keys()])].sort()
   const unknown = names.filter(name => !all.includes(name))
   if (unknown.length > 0) throw new UsageError(`there is no Node ${unknown.join(', ')}: list them with get nodes`)
   const blocks = await blocksOf(context)
-  const of = (node: string, nodes: typeof were, objects: Objects): NodeBgp | undefined =>
+  const of = (node: string, nodes: ReadNodes, objects: Objects): NodeBgp | undefined =>
     nodeBgp(node, nodes, objects, blocks.get(node) ?? [])
   const previews = (names.length === 0 ? all : names).flatMap((node): Preview[] => {
     const found = previewOf(of(node, were, before), of(node, are, after))

@@ -45,14 +45,19 @@ export function advertised(
   const announced = (prefix: string, standing: Standing, priority = NORMAL_PRIORITY): Announced => {
     const matching = prefixAdvertisements.filter(({ cidr }) => contains(cidr, prefix))
     const asked = matching.flatMap(each => each.communities.map(text => values.get(text) ?? text))
-    if (standing === 'stays') return { prefix, communities: sorted(asked), localPref: localPrefOf(priority) }
-    return { prefix, communities: sorted([...asked, LEAVING.community]), localPref: LEAVING.localPref }
+    const stays = { prefix, communities: sorted(asked), localPref: localPrefOf(priority) }
+    return standing === 'stays' ? stays : leaving(stays)
   }
   const exported = new Set(blocks.filter(cidr => poolOf(pools, cidr)?.spec.disableBGPExport !== true))
   return [
     ...[...exported].map(prefix => announced(prefix, 'stays', { ipv4, ipv6 }[familyOf(prefix)])),
     ...[...services].flatMap(([prefix, standing]) => (exported.has(prefix) ? [] : [announced(prefix, standing)])),
   ]
+}
+
+/** What is announced, as what will be withdrawn soon. */
+export function leaving({ prefix, communities }: Announced): Announced {
+  return { prefix, communities: sorted([...communities, LEAVING.community]), localPref: LEAVING.localPref }
 }
 
 function sorted(communities: readonly string[]): string[] {

@@ -9,7 +9,7 @@ import { keyOf, NO_SESSION, type Password, type SecretKey } from './passwords.ts
 export type AskedBfd = { bfd?: BfdConfig; secret?: SecretKey; fault?: ConditionCause }
 
 /** RFC 5880 §4.4. */
-const MOST_KEY_OCTETS = 20
+export const MOST_KEY_OCTETS = 20
 /** The neighbour has to know the key by the same number. */
 const KEY_ID = 1
 

@@ -1,14 +1,17 @@
 // What a change of objects would do to the sessions and announcements of a node, before it is made. Pure: the agents work out the
 // same from the same objects. Passwords are taken to be there, since only agents may read them.
+import { hash } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../api/kinds.ts'
 import { type Condition, conditionKey } from '../../api/status.ts'
 import { configurationOf } from '../../api/unsupported.ts'
 import { resetReasons } from '../../bgp/change.ts'
-import { type Announced, advertised } from './advertised.ts'
+import { type Announced, advertised, leaving } from './advertised.ts'
+import { MOST_KEY_OCTETS } from './bfd.ts'
 import { type BgpKind, peersOf } from './bgp-objects.ts'
+import { askedMultipath } from './multipath.ts'
 import { type NodeFacts, nodeFacts, routerIdOf } from './nodes.ts'
-import { keyOf } from './passwords.ts'
+import { keyOf, type Password, type SecretKey } from './passwords.ts'
 import { isExcluded, Services, serviceRanges } from './services.ts'
 import type { Session } from './sessions.ts'
 import { bgpSettings } from './settings.ts'
@@ -45,39 +48,52 @@ export type NodePreview = {
   refused: readonly Condition[]
 }
 
-/** The nodes of a cluster as agents read them, by name. */
-export function nodesOf(objects: ClusterObjects): ReadonlyMap<string, NodeFacts> {
-  return new Map(objects.all('Node').map(node => [node.metadata.name, nodeFacts(node).facts]))
+/** The nodes of a cluster by name, and what of their annotations cannot be read. */
+export type ReadNodes = { facts: ReadonlyMap<string, NodeFacts>; refused: readonly Condition[] }
+
+/** As agents read them that have read `before`: of an annotation that cannot be read they keep what it was. */
+export function nodesOf(objects: ClusterObjects, before?: ReadNodes): ReadNodes {
+  const read = objects.all('Node').map(node => nodeFacts(node, before?.facts.get(node.metadata.name)))
+  return {
+    facts: new Map(read.map(({ facts }) => [facts.name, facts])),
+    refused: read.flatMap(({ refused }) => refused),
+  }
 }
 
 /** `blocks` are the CIDRs of the node; of Services their ranges are known alone. Undefined where it has no address, or is no node: it has no sessions. */
 export function nodeBgp(
   nodeName: string,
-  nodes: ReadonlyMap<string, NodeFacts>,
+  nodes: ReadNodes,
   objects: ClusterObjects,
   blocks: readonly string[],
 ): NodeBgp | undefined {
-  const { address, ipv6Address } = nodes.get(nodeName) ?? {}
+  const { address, ipv6Address, labels, drains } = nodes.facts.get(nodeName) ?? {}
   if (address === undefined && ipv6Address === undefined) return undefined
-  const peers = peersOf({ nodeName, address, ipv6Address }, nodes.values(), objects)
-  for (const secret of peers.secrets()) peers.password(secret, { text: keyOf(secret) })
+  const peers = peersOf({ nodeName, address, ipv6Address }, nodes.facts.values(), objects)
+  for (const secret of peers.secrets()) peers.password(secret, standIn(secret))
   const configurations = objects.all('BGPConfiguration')
   const named = (name: string) => configurations.find(({ metadata }) => metadata.name === name)
   const settings = bgpSettings(named('default'), named(configurationOf(nodeName)))
   const pools = objects.all('IPPool')
   const services = new Services(nodeName)
   services.setRanges(serviceRanges(settings, pools))
-  services.setExcluded(isExcluded(nodes.get(nodeName)?.labels))
+  services.setExcluded(isExcluded(labels))
   // what is about to be withdrawn will be gone
   const staying = new Map([...services.prefixes()].filter(([, standing]) => standing === 'stays'))
   const announced = advertised({ blocks, services: staying }, pools, settings)
+  const { fault } = askedMultipath(named('default')?.metadata)
   return {
     asn: peers.asn,
     routerId: routerIdOf({ name: nodeName, address }),
     sessions: new Map(peers.take().flatMap(({ key, peer }) => (peer === undefined ? [] : [[key, peer] as const]))),
-    announced: new Map(announced.map(each => [each.prefix, each])),
-    refused: peers.refused(),
+    announced: new Map(announced.map(each => [each.prefix, drains ? leaving(each) : each])),
+    refused: [...peers.refused(), ...nodes.refused, ...(fault === undefined ? [] : [fault])],
   }
+}
+
+/** For the password in a Secret: another one for each, that is no longer than a key for BFD may be. */
+function standIn(secret: SecretKey): Password {
+  return { text: hash('sha256', keyOf(secret), 'base64url').slice(0, MOST_KEY_OCTETS) }
 }
 
 /** What going from `before` to `after` does. A node that has no sessions ends all, or begins them. */
@@ -133,8 +149,13 @@ function announcedChanges(before: NodeBgp | undefined, after: NodeBgp | undefine
     const old = was.get(prefix)
     if (old === undefined) return [{ prefix, change: 'new', because: 'peers hear of it' }]
     if (isDeepStrictEqual(old, now)) return []
-    const because = `its communities become ${communities(now)}, and were ${communities(old)}`
-    return [{ prefix, change: 'changes', because }]
+    const because = [
+      ...(isDeepStrictEqual(old.communities, now.communities)
+        ? []
+        : [`its communities become ${communities(now)}, and were ${communities(old)}`]),
+      ...(old.localPref === now.localPref ? [] : [`its LOCAL_PREF becomes ${now.localPref}, and was ${old.localPref}`]),
+    ]
+    return [{ prefix, change: 'changes', because: because.join('; ') }]
   })
   return [...ended, ...others]
 }

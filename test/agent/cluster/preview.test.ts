@@ -12,14 +12,16 @@ type Objects = { [K in Kind]?: readonly Resource<K>[] }
 
 /** What `n1`, or another node, would do where these objects become those. */
 function preview(before: Objects, after: Objects, { node = 'n1', blocks = [] as string[] } = {}) {
-  const of = (objects: Objects) => {
+  const view = (objects: Objects) => {
     const all: ClusterObjects = {
       all: <K extends Kind>(kind: K) =>
         (({ Node: NODES, ...objects })[kind as 'Node'] as never as readonly Resource<K>[]) ?? [],
     }
-    return nodeBgp(node, nodesOf(all), all, blocks)
+    return all
   }
-  return previewOf(of(before), of(after))
+  const were = nodesOf(view(before))
+  const are = nodesOf(view(after), were)
+  return previewOf(nodeBgp(node, were, view(before), blocks), nodeBgp(node, are, view(after), blocks))
 }
 
 const changes = (before: Objects, after: Objects, node?: string) =>
@@ -120,4 +122,60 @@ test('a node that goes ends its sessions, at both ends', t => {
   const left = { Node: NODES.filter(({ metadata }) => metadata.name !== 'n2') }
   t.deepEqual(changes({}, left, 'n2'), ['Mesh_192_168_10_9 ends', 'Mesh_192_168_20_11 ends'])
   t.deepEqual(changes({}, left), ['Mesh_192_168_10_10 ends'])
+})
+
+test('a key for BFD is taken to be there, however long the names of its Secret are', t => {
+  const asked = tor()
+  const metadata = {
+    name: 'tor',
+    annotations: { 'margay.io/BFD': '300ms x 3 secret=passwords-of-the-racks/rack-a-bfd' },
+  }
+  const watched = aResource('BGPPeer', { metadata, spec: asked.spec })
+  t.deepEqual(changes({ BGPPeer: [asked] }, { BGPPeer: [watched] }), ['Global_10_0_0_1 changes: bfd'])
+  t.deepEqual(preview({ BGPPeer: [asked] }, { BGPPeer: [watched] }).refused, [])
+})
+
+test('another preference of blocks is told as one', t => {
+  const blocks = ['10.244.1.0/26', 'fd00:10:244::/122']
+  const preferred = { BGPConfiguration: [aConfiguration({ ipv4NormalRoutePriority: 512 })] }
+  t.deepEqual(preview({}, preferred, { blocks }).announced, [
+    {
+      prefix: '10.244.1.0/26',
+      change: 'changes',
+      because: 'its LOCAL_PREF becomes 2147483135, and was 2147482623',
+    },
+  ])
+})
+
+test('a node that is to drain announces all it has as the last choice', t => {
+  const drained = { Node: [aNode('n1', '192.168.10.9', { 'margay.io/DrainBGP': 'true' }), ...NODES.slice(1)] }
+  const { announced, sessions, refused } = preview({}, drained, { blocks: ['10.244.1.0/26'] })
+  t.deepEqual([sessions, refused], [[], []])
+  t.deepEqual(
+    announced.map(({ prefix, change, because }) => [prefix, change, because]),
+    [
+      [
+        '10.244.1.0/26',
+        'changes',
+        'its communities become 65535:0, and were none; its LOCAL_PREF becomes 0, and was 2147482623',
+      ],
+    ],
+  )
+})
+
+test('an annotation of a Node that cannot be read is told, and what was read before counts on, as for agents', t => {
+  const before = { Node: [aNode('n1', '192.168.10.9', { 'projectcalico.org/ASNumber': '64600' }), ...NODES.slice(1)] }
+  const after = { Node: [aNode('n1', '192.168.10.9', { 'projectcalico.org/ASNumber': 'none' }), ...NODES.slice(1)] }
+  for (const node of ['n1', 'n2']) {
+    const { sessions, refused } = preview(before, after, { node })
+    t.deepEqual(sessions, [], node)
+    t.like(refused, [{ object: { kind: 'Node', name: 'n1' } }], node)
+    t.is(refused.length, 1)
+  }
+})
+
+test('rules for several paths that make no sense are told', t => {
+  const metadata = { name: 'default', annotations: { 'margay.io/Multipath': 'all' } }
+  const { refused } = preview({}, { BGPConfiguration: [aResource('BGPConfiguration', { metadata, spec: {} })] })
+  t.like(refused, [{ object: { kind: 'BGPConfiguration', name: 'default' } }])
 })
