@@ -3,9 +3,10 @@
 // closed. Conditions, warnings of the command line, docs/unsupported.md and what is closed read these rows; a test compares
 // them with the readers of every field. A row goes when its capability comes.
 import type * as z from 'zod'
-import { type Kind, type KindRow, kinds } from './kinds.ts'
+import { type Kind, type KindRow, kinds, type Resource } from './kinds.ts'
 import { isObject } from './merge-patch.ts'
 import { shapeOf } from './schema-shape.ts'
+import { SERVICE_RANGE_FIELDS, serviceRange } from './service-ranges.ts'
 import type { Shape } from './shapes/shape.ts'
 import { unreadGroup } from './unread.ts'
 
@@ -266,7 +267,18 @@ export function ineffectiveFields(kind: Kind, object: { metadata: { name: string
   return [
     ...set.map(({ field, effect, instead }) => ({ field, effect, instead })),
     ...strange.map(field => ({ field, ...unread(kind, field) })),
+    ...(kind === 'BGPConfiguration' ? idleRanges(spec as Resource<'BGPConfiguration'>['spec']) : []),
   ]
+}
+
+/** Entries of ranges of Services that are none. */
+function idleRanges(spec: Resource<'BGPConfiguration'>['spec']): IneffectiveField[] {
+  return SERVICE_RANGE_FIELDS.flatMap(name =>
+    (spec[name] ?? []).flatMap((entry, i) => {
+      const read = serviceRange(entry)
+      return 'fault' in read ? [{ field: `${name}[${i}]`, effect: 'ignored' as const, instead: read.fault }] : []
+    }),
+  )
 }
 
 const SAYS = { ignored: 'has no effect', closed: 'is not supported', unenforced: 'is not enforced' } as const

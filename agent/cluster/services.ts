@@ -10,16 +10,8 @@
 // Hazards: an address outside the ranges is never announced, nor one that an IPPool gives pods, whatever a Service says.
 import type { Resource } from '../../api/kinds.ts'
 import { type IpPool, poolsInEffect, usesOf } from '../../api/pools.ts'
-import {
-  addressBits,
-  contains,
-  type Family,
-  familyOf,
-  formatCidr,
-  hostPrefix,
-  parseAddress,
-  parseCidr,
-} from '../../lib/ip.ts'
+import { serviceRange } from '../../api/service-ranges.ts'
+import { addressBits, contains, type Family, familyOf, hostPrefix, parseAddress, parseCidr } from '../../lib/ip.ts'
 import { serviceOf } from './policies/services.ts'
 
 /** CIDRs in canonical form. */
@@ -46,7 +38,7 @@ const NO_RANGES: ServiceRanges = {
   aggregated: true,
 }
 
-/** What the objects say. An entry that is no CIDR or address counts as none. */
+/** What the objects say. Of an entry that is no range `ineffectiveFields` tells. */
 export function serviceRanges(spec: Resource<'BGPConfiguration'>['spec'], pools: readonly IpPool[]): ServiceRanges {
   return {
     clusterIPs: ranges(spec.serviceClusterIPs),
@@ -60,11 +52,7 @@ export function serviceRanges(spec: Resource<'BGPConfiguration'>['spec'], pools:
 }
 
 function ranges(entries: readonly { cidr?: string }[] = []): string[] {
-  const found = entries.flatMap(({ cidr = '' }) => {
-    const address = parseAddress(cidr)
-    const parsed = address === undefined ? parseCidr(cidr) : undefined
-    return address !== undefined ? [hostPrefix(address)] : parsed !== undefined ? [formatCidr(parsed)] : []
-  })
+  const found = entries.map(serviceRange).flatMap(read => ('range' in read ? [read.range] : []))
   return [...new Set(found)]
 }
 

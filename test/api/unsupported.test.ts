@@ -116,6 +116,23 @@ test('a field inside others, and one inside a list, is told when it is set', t =
   ])
 })
 
+test('an entry of Services’ ranges that is none, or a default route, is told, and is no range', t => {
+  const told = (...cidrs: string[]) =>
+    ineffectiveFields(
+      'BGPConfiguration',
+      aResource('BGPConfiguration', {
+        metadata: { name: 'default' },
+        spec: { serviceExternalIPs: cidrs.map(cidr => ({ cidr })) },
+      }),
+    ).map(({ field, effect, instead }) => `${field} ${effect}: ${instead}`)
+  t.deepEqual(told('192.0.2.0/24', '192.0.2.7', '2001:db8::/64'), [])
+  t.deepEqual(told('192.0.2.0/24', '192.0.2.0/33', '0.0.0.0/0', '::/0'), [
+    'serviceExternalIPs[1] ignored: it is neither a CIDR nor an address',
+    'serviceExternalIPs[2] ignored: it is everything, and nodes announce no default route',
+    'serviceExternalIPs[3] ignored: it is everything, and nodes announce no default route',
+  ])
+})
+
 test('a field that the schema does not have is told for configuration, and not for what programs write', t => {
   const spec = { bpfEnabled: true, bpfTurbo: true, nftablesMode: 'Auto' }
   const felix = aResource('FelixConfiguration', { metadata: { name: 'default' }, spec })

@@ -68,6 +68,7 @@ test('every node announces the ranges as they are, but for those of one address,
   t.deepEqual(announced({ serviceClusterIPs: [{ cidr: 'nothing' }, {}, { cidr: '10.96.3.4/16' }] }, {}), {
     '10.96.0.0/16': 'stays',
   })
+  t.deepEqual(announced({ serviceExternalIPs: some('0.0.0.0/0', '::/0') }, { services, slices }), {})
 })
 
 test('with policy Local each address inside the ranges of its kind is announced by nodes with a ready endpoint, and no other', t => {
