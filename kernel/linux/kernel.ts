@@ -76,6 +76,8 @@ const NETFILTER_BUFFER = 8 << 20
 const NETFILTER_MESSAGE = 1 << 15
 /** Unlike that of a route, a replacement that may create would take the id of another program. */
 const NEXT_HOP_FLAGS = { replace: NLM_F.replace, add: NLM_F.create | NLM_F.excl, delete: 0 } as const
+/** Why a route by a next hop object cannot be deleted, with EINVAL: that is gone, and took it along (inet_rtm_delroute, inet6_rtm_delroute). */
+const NO_OBJECT = 'Nexthop id does not exist'
 const ROUTE_FLAGS = { replace: NLM_F.create | NLM_F.replace, add: NLM_F.create | NLM_F.excl, delete: 0 } as const
 
 /**
@@ -193,7 +195,7 @@ class LinuxKernel implements Kernel {
     const answers = await this.#requests.change(requests)
     return answers.map(({ errno, detail }, i) => {
       const { verb, route } = changes[i]!
-      if (errno === 0 || (verb === 'delete' && ABSENT.includes(errno))) return undefined
+      if (errno === 0 || (verb === 'delete' && (ABSENT.includes(errno) || detail === NO_OBJECT))) return undefined
       return new KernelError(errno, `${verb} route`, routeText(route), detail)
     })
   }

@@ -122,6 +122,11 @@ export class NextHopGroups {
     this.#isStale = true
   }
 
+  /** What leads over an interface may have changed, or gone with the link that had this name. */
+  invalidateInterface(name: string): void {
+    if (this.#carried.has(name)) this.#isStale = true
+  }
+
   /** Takes what the kernel tells of links, once the view has them, and of objects; returns whether that needs an `apply`. */
   observe(event: KernelEvent): boolean {
     switch (event.type) {
@@ -136,7 +141,11 @@ export class NextHopGroups {
       case 'next-hop':
         if (this.#ids.owns(event.object))
           this.#isStale ||= !isDeepStrictEqual(this.#seen.get(event.object.id), event.object)
-        else if (this.#ids.has(event.object.id)) this.#taken.add(event.object.id)
+        else if (this.#ids.has(event.object.id)) {
+          this.#taken.add(event.object.id)
+          // somebody made one of ours theirs
+          this.#isStale ||= this.#seen.has(event.object.id)
+        }
         break
       case 'next-hop-gone':
         if (this.#seen.has(event.object.id)) this.#isStale = true
@@ -161,15 +170,19 @@ export class NextHopGroups {
     for (const { id, hop } of this.#seen.values()) if (hop !== undefined) made.set(this.#named(hop), id)
     this.#identify(made)
     const hops: NextHopChange[] = []
+    const given = new Set<number>()
+    let isFull = false
     this.#carried.clear()
     for (const { hops: all } of this.#listOf.values())
       for (const hop of all) {
         const carries = this.#carries(hop)
         this.#carried.set(hop.interfaceName, carries)
         const text = textOf({ ...hop, weight: 1 })
-        if (!carries || made.has(text)) continue
-        const id = this.#free('hop')
+        if (!carries || isFull || made.has(text)) continue
+        const id = this.#free('hop', given)
+        isFull = id === undefined
         if (id === undefined) continue
+        given.add(id)
         made.set(text, id)
         hops.push({ verb: 'add', object: this.#hopObject(id, hop) })
       }
@@ -373,8 +386,10 @@ export class NextHopGroups {
     this.#byHops.set(list.hops, list)
   }
 
-  #free(sort: 'group' | 'hop'): number | undefined {
-    return this.#ids.free(sort, id => this.#seen.has(id) || this.#taken.has(id) || this.#listOf.has(id))
+  /** `given`: ids of what is yet to be written. */
+  #free(sort: 'group' | 'hop', given?: ReadonlySet<number>): number | undefined {
+    const isUsed = (id: number) => this.#seen.has(id) || this.#taken.has(id) || this.#listOf.has(id)
+    return this.#ids.free(sort, id => isUsed(id) || given?.has(id) === true)
   }
 
   /** Whether an object is a group of ours, of this run or an earlier one. */

@@ -98,10 +98,12 @@ export class RouteTable {
   }
 
   invalidateInterface(interfaceName: string, by?: Author): void {
+    this.#groups.invalidateInterface(interfaceName)
     this.#table.invalidateInterface(interfaceName, by)
   }
 
   forgetInterface(interfaceName: string): void {
+    this.#groups.invalidateInterface(interfaceName)
     this.#table.forgetInterface(interfaceName)
   }
 
@@ -111,7 +113,7 @@ export class RouteTable {
     // IPv4 routes went with their group without a word
     if (lost.size > 0) this.#table.invalidateWhere(({ nextHopId }) => nextHopId !== undefined && lost.has(nextHopId))
     const outcome = await this.#table.apply(mayRemove)
-    if (outcome.refused.length === 0) await this.#groups.clean()
+    await this.#groups.clean()
     for (const refusal of refused) outcome.refused.push(refusal)
     return outcome
   }

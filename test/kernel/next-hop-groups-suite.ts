@@ -3,7 +3,7 @@ import type { ExecutionContext, TestFn } from 'ava'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NextHopObject } from '../../kernel/port/next-hops.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../../kernel/port/routes.ts'
-import { add, listenTo, ours, refusals } from './builders.ts'
+import { add, listenTo, ours, refusals, veth } from './builders.ts'
 import type { World } from './contract.ts'
 import { pair, shown } from './multipath-suite.ts'
 import { type Setting, seeded, selfHealing, setting } from './route-table-suite.ts'
@@ -183,6 +183,14 @@ export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
         objects.flatMap(({ group, ...object }) =>
           group === undefined ? [] : [{ verb: 'replace' as const, object: { ...object, group: [group[0]!] } }],
         ),
+      (objects: NextHopObject[]) =>
+        objects
+          .filter(({ group }) => group !== undefined)
+          .map(object => ({ verb: 'replace' as const, object: { ...object, protocol: ROUTE_PROTOCOL.static } })),
+      (objects: NextHopObject[]) =>
+        objects
+          .filter(({ hop }) => hop?.ifindex === eth)
+          .map(object => ({ verb: 'replace' as const, object: asOthers(object) })),
     ]) {
       await until(isWhole)
       await kernel.changeNextHopObjects(act((await kernel.nextHopObjects())!))
@@ -192,6 +200,49 @@ export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
     await until(isWhole)
     close()
     t.pass()
+  })
+
+  promise('what nobody wants goes also while a route is refused', async (t, it) => {
+    const [four, six] = pair(it)
+    const foreign: Route = { ...COMMON, dst: '10.9.0.0/26', protocol: ROUTE_PROTOCOL.static, ifindex: it.eth }
+    t.deepEqual(await refusals(it.kernel, [add(foreign)]), [])
+    for (const route of [four, six, { ...four, dst: foreign.dst }]) it.want(route)
+    t.is((await it.apply()).refused.length, 1)
+    t.is((await it.kernel.nextHopObjects())?.length, 6)
+    it.table.want(six.dst)
+    t.is((await it.apply()).refused.length, 1)
+    t.is((await it.kernel.nextHopObjects())?.length, 3)
+  })
+
+  promise('a link that is made anew takes its next hops along before the kernel tells of it', async (t, it) => {
+    const { kernel, links, table } = it
+    const [four] = pair(it)
+    it.want(four)
+    await it.apply()
+    await kernel.deleteLink(it.cali)
+    const cali = await veth(kernel, 'cali0', 'p0')
+    for (const name of ['cali0', 'p0']) await kernel.setLink(name, { up: true })
+    links.invalidate()
+    await links.refresh()
+    table.forgetInterface('cali0')
+    t.deepEqual((await it.apply()).refused, [])
+    const [found] = await shown(kernel, four.dst)
+    t.deepEqual(found?.nextHops?.map(({ ifindex }) => ifindex).sort(), [it.eth, cali].sort())
+  })
+
+  promise('where more ways are wanted than there are ids, none is taken for another', async (t, it) => {
+    const { kernel, cali } = it
+    const hop = (n: number) => ({ gateway: `192.0.${n >> 8}.${n & 255}`, ifindex: cali, onlink: true })
+    const of = (i: number) => Array.from({ length: 64 }, (_, n) => hop(i * 64 + n))
+    const routes = Array.from({ length: 129 }, (_, i): Route => {
+      const dst = `10.${50 + (i >> 8)}.${i & 255}.0/24`
+      return { ...COMMON, dst, protocol: ROUTE_PROTOCOL.blocks, nextHops: of(i) }
+    })
+    for (const route of routes) it.want(route)
+    t.deepEqual((await it.apply()).refused, [])
+    const gateways = (found: Route | undefined) => found?.nextHops?.map(({ gateway }) => gateway).sort()
+    for (const route of [routes[0]!, routes.at(-1)!])
+      t.deepEqual(gateways((await ours(kernel, route.dst))[0]), gateways(route))
   })
 
   promise(
@@ -265,6 +316,13 @@ export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
 }
 
 const COMMON = { table: ROUTE_TABLE.main, type: 'unicast', scope: ROUTE_SCOPE.universe } as const
+
+/** What another program makes of one of our ways. */
+function asOthers(object: NextHopObject): NextHopObject {
+  const hop = object.hop!
+  const gateway = hop.gateway.includes(':') ? 'fe80::9' : '198.51.100.9'
+  return { ...object, protocol: ROUTE_PROTOCOL.static, hop: { ...hop, gateway } }
+}
 
 const del = (object: NextHopObject) => ({ verb: 'delete', object }) as const
 

@@ -147,6 +147,25 @@ export function nextHopsContract(test: TestFn, open: () => World): void {
     t.deepEqual(await ours(node, four.dst), [{ ...four, nextHops }])
   })
 
+  promise('the deletion of a route by an object that is gone succeeds, and that of others with it', async (t, it) => {
+    const { node } = it
+    const [first, second] = await twoUplinks(node)
+    const [one, two] = [way(1, 'fd00:1::2', first), way(2, 'fd00:2::2', second)]
+    t.deepEqual(await changed(node, 'add', one, two), [])
+    const dsts = ['10.6.0.0/16', 'fd00:6::/64', '10.7.0.0/16', 'fd00:7::/64']
+    const routes = dsts.map((dst, i): Route => ({ ...COMMON, dst, nextHopId: i < 2 ? 1 : 2 }))
+    t.deepEqual(await refusals(node, routes.map(add)), [])
+    await node.deleteLink(first)
+    t.deepEqual(
+      await refusals(
+        node,
+        routes.map(route => ({ verb: 'delete', route })),
+      ),
+      [],
+    )
+    for (const dst of dsts) t.deepEqual(await ours(node, dst), [])
+  })
+
   promise(
     'a link without carrier takes its objects, and the groups that are empty then, with their routes',
     async (t, { node }) => {
