@@ -1,5 +1,5 @@
 // The BFD sessions of one speaker's peers. Peers whose sessions take one path share its BFD session (RFC 5882 §4.4): it goes by
-// the times of the one that wants to know first. What a peer watches changes without an end of its BGP session.
+// the times of the one that wants to know first, and with a key where one of them has a key. What a peer watches changes without an end of its BGP session.
 import type { Clock } from '../lib/clock.ts'
 import { contains, isLinkLocal } from '../lib/ip.ts'
 import { type BfdChange, type BfdSessionConfig, hopsOf, pathOf } from './bfd/config.ts'
@@ -72,10 +72,11 @@ export class BfdPaths {
   }
 
   #set(key: string, path: Path): void {
-    const configs = [...path.watchers.values()].map(({ config }) => config)
-    const [fastest] = configs.sort((a, b) => detectionMs(a) - detectionMs(b))
+    const byName = [...path.watchers].sort(([a], [b]) => (a < b ? -1 : 1))
+    const configs = byName.map(([, { config }]) => config).sort((a, b) => detectionMs(a) - detectionMs(b))
+    const { authentication } = configs.find(config => config.authentication !== undefined) ?? {}
     try {
-      this.#port?.setSession(key, fastest!)
+      this.#port?.setSession(key, { ...configs[0]!, authentication })
       path.status = { ...path.status, fault: undefined }
     } catch (error) {
       if (!(error instanceof BfdError)) throw error

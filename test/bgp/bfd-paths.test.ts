@@ -1,8 +1,11 @@
 // What BFD does to sessions: two speakers in memory, the first with a BFD that says what a test wants.
 import test from 'ava'
+import type { BfdSessionConfig } from '../../bgp/bfd/config.ts'
+import { BfdPaths } from '../../bgp/bfd-paths.ts'
 import type { BfdConfig, PeerConfig } from '../../bgp/config.ts'
 import type { LocalAddress } from '../../bgp/port.ts'
 import { Speaker } from '../../bgp/speaker.ts'
+import { systemClock } from '../../lib/clock.ts'
 import { MemoryNetwork, settle } from './memory-transport.ts'
 import { bringUp, pair, reasonOf, stateOf } from './pair.ts'
 import { SaidBfd } from './said-bfd.ts'
@@ -207,6 +210,33 @@ test('two sessions with one address share one BFD session, which has the shorter
   net.a.removePeer('c')
   t.like(net.said.sessions.get(PATH), { requiredMinRxMs: 400 })
   await Promise.all([net.close(), c.close()])
+})
+
+test('of two peers that share a path and do not agree, a key comes before its absence, and the order in which they came decides nothing', t => {
+  const said = new SaidBfd()
+  const authentication = (secret: string) => ({ type: 'meticulous-sha1', keys: [{ id: 1, secret }] }) as const
+  const ends = { local: '10.0.0.1', peer: '10.0.0.2', desiredMinTxMs: 300, multiplier: 3 }
+  const slow = { ...ends, requiredMinRxMs: 300 }
+  const fast = { ...ends, requiredMinRxMs: 100 }
+  const rows = [
+    [fast, { ...slow, authentication: authentication('one') }],
+    [
+      { ...slow, authentication: authentication('one') },
+      { ...slow, authentication: authentication('two') },
+    ],
+  ] as const
+  const inUse = (first: [string, BfdSessionConfig], second: [string, BfdSessionConfig]) => {
+    const paths = new BfdPaths(said, systemClock)
+    for (const [peer, config] of [first, second]) paths.watch(peer, config, () => undefined)
+    const { authentication: inForce } = said.sessions.get('single 10.0.0.1 10.0.0.2')!
+    for (const [peer] of [first, second]) paths.watch(peer, undefined, () => undefined)
+    paths.close()
+    return inForce
+  }
+  for (const [b, c] of rows) {
+    t.deepEqual(inUse(['b', b], ['c', c]), inUse(['c', c], ['b', b]))
+    t.not(inUse(['b', b], ['c', c]), undefined)
+  }
 })
 
 test('a peer in the network of one of our addresses is watched over its link, any other one over routers', t => {
