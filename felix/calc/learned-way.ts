@@ -38,6 +38,7 @@ export function wayOf(
   const isSelf = here.addresses.match(hop) === true || connected.addresses.has(nextHop)
   if ((hop.family !== prefix.family && !overIpv4) || isSelf) {
     const what = isSelf ? 'this node itself' : 'an address of the other family'
+    if (bgpPeer !== undefined) return noWay(dst, 'BadNextHop', `${reachedBy(bgpPeer, nextHop)} ${what}`, NAME_A_ROUTER)
     return noWay(dst, 'BadNextHop', `next hop ${nextHop} is ${what}`, 'correct next-hop-self on the peer')
   }
   const ownLength = overIpv4 ? undefined : here.subnets.match(hop)
@@ -90,6 +91,12 @@ function standIn({ nextHop }: LearnedPath, lacking: 'here' | 'there', vtep: Vtep
   })
 }
 
+const NAME_A_ROUTER = 'name a router in a subnet of this node in reachableBy'
+
+function reachedBy(bgpPeer: string, gateway: string): string {
+  return `BGPPeer ${bgpPeer} says that it is reached by ${gateway}, which is`
+}
+
 function lacking(
   dst: string,
   { nextHop }: LearnedPath,
@@ -103,10 +110,7 @@ function lacking(
   const texts: Record<NoWay, readonly [message: string, remedy: string]> = {
     NextHopNotOnLink:
       bgpPeer !== undefined
-        ? [
-            `BGPPeer ${bgpPeer} says that it is reached by ${nextHop}, which is in no subnet of this node`,
-            'name a router in a subnet of this node in reachableBy',
-          ]
+        ? [`${reachedBy(bgpPeer, nextHop)} in no subnet of this node`, NAME_A_ROUTER]
         : pool === undefined
           ? [
               `next hop ${nextHop} is in no subnet of this node, and ${dst} lies in no IPPool, which could ask for a tunnel`,
