@@ -13,7 +13,6 @@ import { advertised } from './cluster/advertised.ts'
 import { meshOf, peersOf } from './cluster/bgp-objects.ts'
 import { fieldsCondition } from './cluster/fields.ts'
 import { askedMultipath } from './cluster/multipath.ts'
-import { badAsLabel } from './cluster/node-as.ts'
 import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { PeerWays } from './cluster/peer-ways.ts'
 import type { Peers } from './cluster/peers.ts'
@@ -145,11 +144,10 @@ export class ClusterFeed {
     for (const [cidr, way] of this.#ways.take(changes)) felix.set('peerWay', cidr, way)
     routing.change(changes)
     routing.announce(advertised({ blocks, services: this.#ofServices() }, pools, settings))
-    const badLabel = badAsLabel(this.#nodes.get(this.#deps.nodeName), meshOf(view.get('BGPConfiguration', 'default')))
     report('peers', [
       ...peers.refused(),
       ...(drains ? [draining(this.#deps.nodeName)] : []),
-      ...[fault, badLabel].filter(each => each !== undefined),
+      ...(fault === undefined ? [] : [fault]),
     ])
   }
 

@@ -11,7 +11,7 @@ import { type AskedBfd, askedBfd, badBfd, withKey } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { type FilterRules, Filters } from './filters.ts'
 import { KnownNodes } from './known-nodes.ts'
-import { asNumberOf } from './node-as.ts'
+import { asNumberOf, badAsLabel } from './node-as.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
 import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
 import { badAddress, NO_AS_NUMBER, nodeConditions, noPeers, sharesFamily } from './peer-conditions.ts'
@@ -176,7 +176,7 @@ export class Peers {
     return this.#requests.take()
   }
 
-  /** BGPPeers that could not be followed, and addresses that more than one object claims. */
+  /** BGPPeers and the label of this node that could not be followed, and addresses that more than one object claims. */
   refused(): Condition[] {
     return [
       ...this.#problems.values(),
@@ -187,6 +187,7 @@ export class Peers {
       ...this.#requests.clashes(),
       ...[...this.#ofNodes.values()].flat(),
       ...this.#alone(),
+      ...[badAsLabel(this.#nodes.get(this.#of.nodeName), this.#of)].filter(each => each !== undefined),
     ]
   }
 

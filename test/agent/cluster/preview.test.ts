@@ -179,3 +179,11 @@ test('rules for several paths that make no sense are told', t => {
   const { refused } = preview({}, { BGPConfiguration: [aResource('BGPConfiguration', { metadata, spec: {} })] })
   t.like(refused, [{ object: { kind: 'BGPConfiguration', name: 'default' } }])
 })
+
+test('a label that is to be the AS number of a node and is none is told of that node', t => {
+  const metadata = { name: 'default', annotations: { 'margay.io/ASNumberLabel': 'rack-as' } }
+  const labelled = { Node: [aNode('n1', '192.168.10.9', {}, { 'rack-as': 'a' }), ...NODES.slice(1)] }
+  const asked = { ...labelled, BGPConfiguration: [aResource('BGPConfiguration', { metadata, spec: {} })] }
+  t.like(preview(labelled, asked).refused, [{ reason: 'BadASNumber', object: { kind: 'Node', name: 'n1' } }])
+  t.deepEqual(preview(labelled, asked, { node: 'n2' }).refused, [])
+})
