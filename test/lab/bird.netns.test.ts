@@ -110,7 +110,9 @@ ${sessions.join('\n')}
   t.true(await until(has6, 20_000, 100), 'each node has an IPv6 block')
   const blocks = await Promise.all(neighbours.map(async ({ netns }) => ownBlocks(lab, netns)))
   const announced = () => blocks.flat().every(block => heard().includes(block))
-  t.true(await until(announced, 40_000, 200), `BIRD has: ${heard()}`)
+  const isAnnounced = await until(announced, 40_000, 200)
+  const sessionsNow = isAnnounced ? '' : JSON.stringify(await lab.peers())
+  t.true(isAnnounced, `BIRD has: ${heard()}${ask('protocols')}and the nodes ${sessionsNow}`)
   for (const { name, netns } of neighbours) {
     using kernel = lab.kernel(netns)
     const learned = async () => {
