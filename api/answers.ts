@@ -20,6 +20,8 @@ const agentPeer = z.object({
   /** Machine word for why it is not up, '' when it is; `detail` says it to people. */
   reason: z.string(),
   detail: z.string(),
+  /** What helps; '' when it is up, and from an agent that does not say it yet. */
+  remedy: z.string().default(''),
   flaps: z.number(),
   prefixes: counts,
   /** The BFD session that watches the path, where it is asked for. */
@@ -41,9 +43,9 @@ export type PeerAnswer = z.infer<typeof agentPeer>
 
 const daemonPeer = z
   .object({
-    ...agentPeer.omit({ type: true, since: true, reason: true, detail: true }).shape,
+    ...agentPeer.omit({ type: true, since: true, reason: true, detail: true, remedy: true }).shape,
     sinceMs: z.number(),
-    reason: z.object({ code: z.string(), detail: z.string() }).optional(),
+    reason: z.object({ code: z.string(), detail: z.string(), remedy: z.string().default('') }).optional(),
   })
   .transform(
     ({ name, address, asn, state, sinceMs, reason, flaps, prefixes, bfd }): PeerAnswer => ({
@@ -55,6 +57,7 @@ const daemonPeer = z
       since: new Date(sinceMs).toISOString(),
       reason: reason?.code ?? '',
       detail: reason?.detail ?? '',
+      remedy: reason?.remedy ?? '',
       flaps,
       prefixes,
       ...(bfd !== undefined && { bfd }),

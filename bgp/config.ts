@@ -3,6 +3,7 @@ import { familyOf } from '../lib/ip.ts'
 import type { Authentication } from './bfd/authentication.ts'
 import type { BfdState, Diagnostic } from './bfd/packet.ts'
 import type { Hops } from './bfd/port.ts'
+import type { DownCode } from './down-reasons.ts'
 import { type AddressFamily, FAMILIES, unicastFamily } from './family.ts'
 import type { BgpState } from './fsm/step.ts'
 import type { PolicyRule } from './policy.ts'
@@ -166,26 +167,6 @@ export type PeerConfig = {
   export?: readonly PolicyRule[] | 'accept' | 'reject'
 }
 
-/** Codes for why a peer is not up; `detail` beside it holds the numbers and the remedy. */
-export type DownCode =
-  | 'never-tried'
-  | 'admin-down'
-  | 'no-route'
-  | 'refused'
-  | 'timeout'
-  | 'reset'
-  | 'closed'
-  | 'hold-timer'
-  | 'bfd-down'
-  | 'wrong-as'
-  | 'bad-open'
-  | 'md5-suspected'
-  | 'collision'
-  | 'prefix-limit'
-  | 'peer-cease'
-  | 'protocol-error'
-  | 'shutting-down'
-
 /** The BFD session that watches the path to a peer. */
 export type PeerBfdStatus = {
   /** Over a link, or over routers. */
@@ -211,7 +192,13 @@ export type PeerStatus = {
   /** Milliseconds since the epoch of the last change of `state` into or out of Established. */
   sinceMs: number
   /** Why it is not Established; absent when it is. */
-  reason?: { code: DownCode; detail: string }
+  reason?: {
+    code: DownCode
+    /** For people, with the numbers. */
+    detail: string
+    /** What helps. */
+    remedy: string
+  }
   /** Why it was not Established when it last was not; absent where it was never tried. */
   lastReason?: DownCode
   /** Times the session left Established. */

@@ -12,7 +12,6 @@ export type { Hops } from './bfd/port.ts'
 export type { MonitoredSession, SessionWatcher } from './bmp/session-watcher.ts'
 export type {
   BfdConfig,
-  DownCode,
   GracefulRestartConfig,
   Multipath,
   Network,
@@ -24,6 +23,7 @@ export type {
   Role,
   SpeakerConfig,
 } from './config.ts'
+export { DOWN_REASONS, type DownCode } from './down-reasons.ts'
 export type { AddressFamily } from './family.ts'
 export type { BgpState } from './fsm/step.ts'
 export type { Heard } from './hearing.ts'

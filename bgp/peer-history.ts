@@ -3,6 +3,7 @@
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { PeerStatus } from './config.ts'
+import { DOWN_REASONS } from './down-reasons.ts'
 import type { BgpState } from './fsm/step.ts'
 import { type DownReason, isWeighty } from './reason.ts'
 
@@ -35,6 +36,11 @@ export class PeerHistory {
     return this.#sinceMs
   }
 
+  /** Why the peer is not up, or was not when it last was not. */
+  get reason(): DownReason {
+    return this.#reason
+  }
+
   /** How long ago the last change into or out of Established was, in milliseconds. */
   get ageMs(): number {
     return this.#deps.clock.monotonicMs() - this.#changedMs
@@ -42,10 +48,11 @@ export class PeerHistory {
 
   status(state: BgpState): Pick<PeerStatus, 'state' | 'sinceMs' | 'reason' | 'lastReason' | 'flaps'> {
     const { code, detail } = this.#reason
+    const { remedy } = DOWN_REASONS[code]
     return {
       state,
       sinceMs: this.#sinceMs,
-      reason: state === 'Established' ? undefined : { code, detail },
+      reason: state === 'Established' ? undefined : { code, detail, remedy },
       ...(code !== 'never-tried' && { lastReason: code }),
       flaps: this.#flaps,
     }

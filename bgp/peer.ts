@@ -15,14 +15,15 @@ import { type Negotiated, negotiate, ownOpen } from './fsm/negotiate.ts'
 import type { BgpState } from './fsm/step.ts'
 import { NOTHING_WITHHELD, type Withheld, withheldAfter } from './fsm/withheld.ts'
 import { type Heard, Hearing } from './hearing.ts'
-import { LimitHold, limitReason } from './limit-hold.ts'
 import { PeerHistory } from './peer-history.ts'
+import { dampedReason, limitReason, PeerHold } from './peer-hold.ts'
 import type { BgpConnection, DialOptions, Discover, SocketOptions } from './port.ts'
 import { type DownReason, lostPathDetail, reasonOf } from './reason.ts'
 import type { Rib } from './rib/rib.ts'
 import { ribPeerOf } from './rib-peer.ts'
 import type { Session, SessionDeps, SessionOwner } from './session.ts'
-import { retention, type SessionEnd } from './session-end.ts'
+import { fallen, NO_PENALTY } from './session-damping.ts'
+import { isFault, retention, type SessionEnd } from './session-end.ts'
 import { SessionPair } from './session-pair.ts'
 import { socketOptionsOf } from './socket-options.ts'
 import { ProtocolError } from './wire/errors.ts'
@@ -68,8 +69,9 @@ export class Peer implements SessionOwner {
   readonly #deps: PeerDeps
   readonly #sessions: SessionPair
   readonly #history: PeerHistory
-  /** After too many prefixes. */
-  readonly #hold: LimitHold
+  readonly #hold: PeerHold
+  /** Of faults since an operator or another configuration began again. */
+  #penalty = NO_PENALTY
   readonly #hearing = new Hearing()
   #config: PeerConfig
   #address: string | undefined
@@ -95,7 +97,7 @@ export class Peer implements SessionOwner {
     this.#deps = deps
     this.#address = config.address
     this.#history = new PeerHistory(this.name, { clock: deps.clock, log: deps.log, changed: () => deps.changed(this) })
-    this.#hold = new LimitHold(deps.clock)
+    this.#hold = new PeerHold(deps.clock)
     this.#sessions = new SessionPair(config, this, deps)
   }
 
@@ -131,12 +133,13 @@ export class Peer implements SessionOwner {
     }
   }
 
-  /** How long ago the last change into or out of Established was, in milliseconds. */
-  get ageMs(): number {
-    return this.#history.ageMs
+  /** For how long it could have had a session and had none, in milliseconds; only while it has none. */
+  get awayMs(): number {
+    // with whoever is forgotten while it is damped its falls would be
+    return Math.min(this.#history.ageMs, this.#deps.clock.monotonicMs() - this.#penalty.fromMs)
   }
 
-  /** Begins, or begins again after `stop` or a prefix limit; forgets earlier faults. */
+  /** Begins, or begins again after `stop` or a pause; forgets earlier faults. */
   start(): void {
     this.#hold.end()
     this.#withheld = NOTHING_WITHHELD
@@ -158,19 +161,22 @@ export class Peer implements SessionOwner {
     this.#sessions.dropWaiting()
     this.#watchPath()
     this.#hold.end()
+    this.#penalty = NO_PENALTY
     this.#end(subcode)
     this.#history.tell(reason)
   }
 
   /** Ends what runs and begins again at once. */
   reset(subcode: number): void {
+    this.#penalty = NO_PENALTY
     this.#end(subcode)
     this.start()
   }
 
   /** Takes a connection from the peer's address. Returns a Cease when it must be rejected. */
   accept(connection: BgpConnection): Notification | undefined {
-    if (this.#hold.active) return cease(CEASE.maximumPrefixes)
+    const { heldFor } = this.#hold
+    if (heldFor !== undefined) return cease(heldFor === 'damped' ? CEASE.rejected : CEASE.maximumPrefixes)
     if (!this.#started) return cease(CEASE.shutdown, this.#config.shutdownMessage)
     if (this.#config.address === undefined) this.#address = connection.remoteAddress
     const { incoming } = this.#sessions
@@ -205,7 +211,10 @@ export class Peer implements SessionOwner {
     else if (!this.#started) this.start()
     else if (reasons.length > 0) this.reset(CEASE.configurationChange)
     // the limit that holds it down is another one now
-    else if (this.#hold.active && !isDeepStrictEqual(old.prefixLimit, next.prefixLimit)) this.start()
+    else if (this.#hold.heldFor === 'prefix-limit' && !isDeepStrictEqual(old.prefixLimit, next.prefixLimit))
+      this.start()
+    // whatever changed may be the cure
+    else if (this.#hold.heldFor === 'damped' && !isDeepStrictEqual(old, next)) this.reset(CEASE.configurationChange)
     else this.#followOptions(old)
     if (!isDeepStrictEqual(old.bfd, next.bfd)) this.#deps.changed(this)
     return reasons
@@ -342,6 +351,7 @@ export class Peer implements SessionOwner {
     this.#hearing.lost()
     for (const watcher of this.#deps.watchers) watcher.down(this.name, end)
     if (!down.retain) this.#deps.restartDone(this)
+    if (isFault(end, session.negotiated)) this.#damp()
   }
 
   failed(session: Session, end: SessionEnd): void {
@@ -354,8 +364,8 @@ export class Peer implements SessionOwner {
       lostPath: this.#lostPath,
     })
     if (end.how === 'received' && this.#up === undefined) this.#withhold(session, end.notification)
-    // the prefix limit was already reported
-    if (reason === undefined || this.#hold.active) return
+    // why it is held was already reported
+    if (reason === undefined || this.#hold.heldFor !== undefined) return
     if (end.how === 'dial-failed' && ++this.#failedDials >= PATIENT_DIALS) this.#deps.unreachable(this)
     // do not report a collision while the other connection is open
     if (reason.code === 'collision' && this.#sessions.other(session).state.phase !== 'Idle') return
@@ -381,12 +391,12 @@ export class Peer implements SessionOwner {
   }
 
   get #mayDial(): boolean {
-    return this.#started && !this.#hold.active && !this.#config.passive && this.#address !== undefined
+    return this.#started && this.#hold.heldFor === undefined && !this.#config.passive && this.#address !== undefined
   }
 
   /** Starts what should run. */
   #proceed(): void {
-    if (this.#started && !this.#hold.active) this.#sessions.proceed({ mayDial: this.#mayDial })
+    if (this.#started && this.#hold.heldFor === undefined) this.#sessions.proceed({ mayDial: this.#mayDial })
   }
 
   /** Ends both sessions with a Cease. Every subcode but a change of the configuration means that we do not come back soon. */
@@ -418,10 +428,25 @@ export class Peer implements SessionOwner {
 
   #limit(error: ProtocolError): void {
     const { restartSeconds } = this.#config.prefixLimit ?? {}
-    this.#hold.begin(restartSeconds, () => this.start())
+    const holdMs = restartSeconds === undefined ? undefined : restartSeconds * 1000
+    this.#hold.begin('prefix-limit', holdMs, () => this.start())
     const notification = this.negotiated?.notification ? hardReset(error) : error
     this.#sessions.stop(() => protocolError(notification))
     this.#history.tell(limitReason(error, restartSeconds))
+  }
+
+  /** The session fell for a fault: nothing is tried, and no connection taken, before its pause is over. */
+  #damp(): void {
+    // without pauses after faults there is none of these either (DampPeerOscillations of RFC 4271 §8.1.1 is off)
+    if (this.#config.timers?.idleHoldSeconds === 0) return
+    const { clock } = this.#deps
+    const { penalty, waitMs } = fallen(this.#penalty, clock.monotonicMs())
+    this.#penalty = penalty
+    if (waitMs === 0) return
+    this.#hold.begin('damped', waitMs, () => this.start())
+    this.#sessions.dropWaiting()
+    this.#sessions.stop(() => protocolError(cease(CEASE.rejected)))
+    this.#history.tell(dampedReason(this.#history.reason, clock.wallMs() + waitMs))
   }
 
   /** Has BFD watch the path to the peer while both ends are known, or no longer. */
@@ -479,7 +504,7 @@ export class Peer implements SessionOwner {
     const { password, multihop, ttlSecurity } = this.#config
     if (!isDeepStrictEqual(before, [password, multihop, ttlSecurity])) {
       // whoever still waits for an answer to the old options would wait in vain
-      if (this.#up === undefined && !this.#hold.active) {
+      if (this.#up === undefined && this.#hold.heldFor === undefined) {
         this.reset(CEASE.configurationChange)
         return
       }

@@ -1,7 +1,7 @@
-// Why a peer is not up: a code for programs, and a text with the numbers and the remedy. Pure.
+// Why a peer is not up: a code for programs, and a text with the numbers; what helps is in down-reasons.ts. Pure.
 import { toHex } from '../lib/bytes.ts'
 import type { BfdChange } from './bfd/config.ts'
-import type { DownCode } from './config.ts'
+import type { DownCode } from './down-reasons.ts'
 import type { SessionEnd } from './session-end.ts'
 import { CEASE, ERROR, OPEN_ERROR } from './wire/iana.ts'
 import { insideHardReset, type Notification, notificationText } from './wire/notification.ts'
@@ -41,7 +41,7 @@ export function lostPathDetail(remote: string, { diagnostic }: Pick<BfdChange, '
 
 /** Whether a reason came from the protocol. A failed dial says less, so it does not replace such a reason at once. */
 export function isWeighty({ code }: DownReason): boolean {
-  return !['never-tried', 'no-route', 'refused', 'timeout', 'reset', 'closed', 'md5-suspected'].includes(code)
+  return !['never-tried', 'no-route', 'refused', 'timeout', 'reset', 'closed', 'md5-suspected', 'damped'].includes(code)
 }
 
 function dialReason(code: string | undefined, message: string, { remote, password }: ReasonContext): DownReason {

@@ -27,3 +27,20 @@ export function retention(end: SessionEnd, negotiated: Negotiated): PeerDown {
   const { families, restartSeconds: staleSeconds } = gracefulRestart
   return { retain: true, families, staleSeconds, longLivedSeconds }
 }
+
+/**
+ * Whether an Established session ended for a fault: not on purpose, at either end, and not with a peer that restarts gracefully,
+ * whose connection ends without a NOTIFICATION while its routes stay (RFC 4724 §4.2). What ended for too many prefixes here has a
+ * pause of its own.
+ */
+export function isFault(end: SessionEnd, { gracefulRestart }: Pick<Negotiated, 'gracefulRestart'>): boolean {
+  if (end.how === 'closed') return false
+  if (end.how !== 'sent' && end.how !== 'received')
+    return gracefulRestart === undefined || gracefulRestart.families.length === 0
+  const { code, subcode } = insideHardReset(end.notification) ?? end.notification
+  if (code !== ERROR.cease) return true
+  return subcode === CEASE.bfdDown || (end.how === 'received' && FAULTS_OF_PEERS.includes(subcode))
+}
+
+/** Ceases by which nobody at the peer asked for the end. */
+const FAULTS_OF_PEERS: readonly number[] = [CEASE.maximumPrefixes, CEASE.outOfResources]

@@ -428,7 +428,7 @@ export class Speaker {
     const patienceMs = DYNAMIC_IDLE_MS + 1000 * (gracefulRestart ? gracefulRestart.restartSeconds : 0)
     this.#clock.after(patienceMs, () => {
       if (this.#closed || !this.#dynamic.has(peer)) return
-      if (peer.state !== 'Established' && peer.ageMs >= patienceMs) this.#drop(peer)
+      if (peer.state !== 'Established' && peer.awayMs >= patienceMs) this.#drop(peer)
       else this.#forgetLater(peer)
     })
   }

@@ -41,17 +41,21 @@ function renderDropped(dropped: NonNullable<Status['dropped']>): string[] {
   ]
 }
 
-/** The peers in the words of `calicoctl node status`, with the reason of those that are not up. Pure. */
+/** The peers in the words of `calicoctl node status`, with the reason of those that are not up and what helps. Pure. */
 export function renderPeers(peers: readonly PeerAnswer[], format: 'table' | 'wide'): string {
   if (peers.length === 0) return 'No BGP peers.\n'
   const wide = format === 'wide'
   const watched = peers.some(({ bfd }) => bfd !== undefined)
+  const remedied = peers.some(({ remedy }) => remedy !== '')
   const more = ['NAME', 'AS', 'RECEIVED', 'ACCEPTED', 'ANNOUNCED', 'FLAPS']
   return renderTable(
-    ['PEER ADDRESS', 'PEER TYPE', 'STATE', 'SINCE', ...(watched ? ['BFD'] : []), ...(wide ? more : []), 'REASON'],
+    [
+      ...['PEER ADDRESS', 'PEER TYPE', 'STATE', 'SINCE', ...(watched ? ['BFD'] : []), ...(wide ? more : []), 'REASON'],
+      ...(remedied ? ['REMEDY'] : []),
+    ],
     peers
       .toSorted(byAddress)
-      .map(({ name, address, type, asn, state, since, reason, detail, flaps, prefixes, bfd }) => [
+      .map(({ name, address, type, asn, state, since, reason, detail, remedy, flaps, prefixes, bfd }) => [
         address,
         type,
         state,
@@ -61,6 +65,7 @@ export function renderPeers(peers: readonly PeerAnswer[], format: 'table' | 'wid
           ? [name, asn ?? '?', prefixes.received, prefixes.accepted, prefixes.announced, flaps].map(String)
           : []),
         detail === '' ? reason : `${reason}: ${detail}`,
+        ...(remedied ? [remedy] : []),
       ]),
   )
 }

@@ -26,7 +26,7 @@ export function peerAnswer({ origin, ...peer }: PeerStatus & { origin?: PeerOrig
   const { name, address, asn, state, sinceMs, reason, flaps, prefixes, bfd } = peer
   return {
     ...{ name, address, type: peerType(origin), asn, state, since: new Date(sinceMs).toISOString() },
-    ...{ reason: reason?.code ?? '', detail: reason?.detail ?? '', flaps, prefixes },
+    ...{ reason: reason?.code ?? '', detail: reason?.detail ?? '', remedy: reason?.remedy ?? '', flaps, prefixes },
     ...(bfd !== undefined && { bfd }),
   }
 }

@@ -68,9 +68,9 @@ for (const [what, options] of [
     await net.close()
   })
 
-test('a path that is lost again and again is tried after longer and longer pauses', async t => {
+test('a path that is lost again and again is tried after longer and longer pauses, and the session is damped as after other faults', async t => {
   const net = await watched()
-  for (const pauseMs of [1000, 2000, 4000]) {
+  for (const pauseMs of [1000, 2000, 4000, 8000]) {
     net.said.say('Init', 'Up')
     net.said.say('Up', 'Down')
     await settle()
@@ -81,6 +81,16 @@ test('a path that is lost again and again is tried after longer and longer pause
     await settle()
     t.is(stateOf(net.a, 'b'), 'Established')
   }
+  net.said.say('Init', 'Up')
+  net.said.say('Up', 'Down')
+  await settle()
+  for (const [speaker, name] of [
+    [net.a, 'b'],
+    [net.b, 'a'],
+  ] as const)
+    t.like(reasonOf(speaker, name), { code: 'damped' })
+  t.regex(reasonOf(net.a, 'b')!.detail, /last for bfd-down/)
+  t.like(net.statusOf(), { flaps: 5, bfd: { losses: 5 } })
   await net.close()
 })
 

@@ -8,7 +8,7 @@ const prefixes = { received: 4, accepted: 3, announced: 2 }
 function aPeer(change: Partial<PeerAnswer> = {}): PeerAnswer {
   const since = '2026-07-30T12:03:04.567Z'
   const base = { name: 'Mesh_192_0_2_2', address: '192.0.2.2', type: 'node-to-node mesh', asn: 64512, since, prefixes }
-  return { ...base, state: 'Established', reason: '', detail: '', flaps: 0, ...change }
+  return { ...base, state: 'Established', reason: '', detail: '', remedy: '', flaps: 0, ...change }
 }
 
 const down = aPeer({
@@ -16,15 +16,16 @@ const down = aPeer({
   state: 'Idle',
   reason: 'wrong-as',
   detail: 'it says 1, wanted 2',
+  remedy: 'compare them',
   flaps: 3,
 })
 
 test('peers are in the order of their addresses, and one that is down says why', t => {
   t.is(
     renderPeers([down, aPeer()], 'table'),
-    `PEER ADDRESS  PEER TYPE          STATE        SINCE                 REASON
+    `PEER ADDRESS  PEER TYPE          STATE        SINCE                 REASON                         REMEDY
 192.0.2.2     node-to-node mesh  Established  2026-07-30T12:03:04Z
-192.0.2.10    node-to-node mesh  Idle         2026-07-30T12:03:04Z  wrong-as: it says 1, wanted 2
+192.0.2.10    node-to-node mesh  Idle         2026-07-30T12:03:04Z  wrong-as: it says 1, wanted 2  compare them
 `,
   )
   t.is(renderPeers([], 'table'), 'No BGP peers.\n')
@@ -76,7 +77,9 @@ PoolsUsable  IPPool b  Overlap  b overlaps a  delete one of them
 
 test("margay-bgp's list of peers reads as a status of the same shape", t => {
   const peer = { name: 'b', address: '192.0.2.2', asn: 65002, state: 'Idle', sinceMs: 0, flaps: 1, prefixes }
-  const status = statusAnswer.parse([{ ...peer, reason: { code: 'refused', detail: 'nobody listens' }, families: [] }])
+  const status = statusAnswer.parse([
+    { ...peer, reason: { code: 'refused', detail: 'nobody listens', remedy: 'start it' }, families: [] },
+  ])
   t.like(status, { ready: true, conditions: [] })
   t.deepEqual(status.peers, [
     {
@@ -88,6 +91,7 @@ test("margay-bgp's list of peers reads as a status of the same shape", t => {
       since: '1970-01-01T00:00:00.000Z',
       reason: 'refused',
       detail: 'nobody listens',
+      remedy: 'start it',
       flaps: 1,
       prefixes,
     },

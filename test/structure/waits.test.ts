@@ -4,7 +4,7 @@ import test from 'ava'
 import { files, textOf } from './source.ts'
 
 const ROOMS = ['agent', 'bgp', 'cni', 'controllers', 'datastore', 'felix', 'ipam', 'kernel', 'lib']
-const GROWS = /new Backoff\(|mostIdleHoldSeconds \?\?|2 \*\* Math\.min/
+const GROWS = /new Backoff\(|mostIdleHoldSeconds \?\?|2 \*\* Math\.min|2 \*\* over/
 
 /** `test` is a file and a title; without one the text says why no event can end the pause. */
 const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: string, title: string] }>> = {
@@ -59,6 +59,10 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
       'test/bgp/cures.test.ts',
       'a wrong AS that is corrected is tried at once, however long the pause after the old fault was to be',
     ],
+  },
+  'bgp/session-damping.ts': {
+    by: 'every other configuration of the peer, and an operator who clears it; a cure at the other end tells nothing, so the first four falls have no pause of this kind',
+    test: ['test/bgp/session-damping.test.ts', 'a damped session is tried at once after '],
   },
   'controllers/chores.ts': {
     by: 'a Node or a pool that goes, a Node or HostEndpoint that changes, another configuration, and the leadership',

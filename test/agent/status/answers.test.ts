@@ -4,21 +4,26 @@ import type { PeerStatus } from '../../../bgp/config.ts'
 
 const peer: PeerStatus = {
   ...{ name: 'Node_192_0_2_1', address: '192.0.2.1', asn: 65001, state: 'Idle', sinceMs: 0, flaps: 2 },
-  ...{ reason: { code: 'refused', detail: 'nobody listens' }, families: ['ipv4-unicast'] },
+  ...{ reason: { code: 'refused', detail: 'nobody listens', remedy: 'start it' }, families: ['ipv4-unicast'] },
   ...{ prefixes: { received: 1, accepted: 1, announced: 0 }, messages: { in: 0, out: 0, updatesIn: 0, updatesOut: 0 } },
 }
 
 test('a peer is told in the words of calicoctl, with why it is not up', t => {
   t.deepEqual(peerAnswer({ ...peer, origin: 'node' }), {
     ...{ name: 'Node_192_0_2_1', address: '192.0.2.1', type: 'node specific', asn: 65001, state: 'Idle' },
-    ...{ since: '1970-01-01T00:00:00.000Z', reason: 'refused', detail: 'nobody listens', flaps: 2 },
+    ...{ since: '1970-01-01T00:00:00.000Z', reason: 'refused', detail: 'nobody listens', remedy: 'start it', flaps: 2 },
     prefixes: { received: 1, accepted: 1, announced: 0 },
   })
 })
 
 test('a peer that is up has no reason', t => {
-  const { type, reason, detail } = peerAnswer({ ...peer, reason: undefined, state: 'Established', origin: 'mesh' })
-  t.deepEqual([type, reason, detail], ['node-to-node mesh', '', ''])
+  const { type, reason, detail, remedy } = peerAnswer({
+    ...peer,
+    reason: undefined,
+    state: 'Established',
+    origin: 'mesh',
+  })
+  t.deepEqual([type, reason, detail, remedy], ['node-to-node mesh', '', '', ''])
 })
 
 test("a pod's interface is told with its addresses and its pod", t => {

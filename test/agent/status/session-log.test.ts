@@ -24,7 +24,7 @@ const up = (name: string): Status => ({ name, state: 'Established' })
 const down = (name: string, code: 'refused' | 'timeout' = 'refused', detail = 'nobody listens'): Status => ({
   name,
   state: 'Active',
-  reason: { code, detail },
+  reason: { code, detail, remedy: '' },
 })
 
 test('5,000 peers that are down are two lines: the first at once, the others summed after a minute', t => {
@@ -69,7 +69,7 @@ test('after a quiet minute a change is told at once again', t => {
 
 test('a peer that comes up for the first time has no reason to be told of before', t => {
   const { lines, sessions } = aLog()
-  sessions.note({ name: 'a', state: 'Connect', reason: { code: 'never-tried', detail: '' } })
+  sessions.note({ name: 'a', state: 'Connect', reason: { code: 'never-tried', detail: '', remedy: '' } })
   t.deepEqual(lines, [])
   sessions.note(up('a'))
   t.is(lines.length, 1)
