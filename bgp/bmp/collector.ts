@@ -1,5 +1,6 @@
-// One BMP collector (RFC 7854): dials it, tells it of every session and of every UPDATE as it was received (Adj-RIB-In
-// before policy), and sends the whole table again after every new connection. The queue for a collector is limited: one
+// One BMP collector (RFC 7854): dials it, tells it of every session and of the tables that it is to follow, UPDATEs as they
+// were received (Adj-RIB-In before policy) and what is selected (Loc-RIB, RFC 9069), and sends them whole again after every
+// new connection. The queue for a collector is limited: one
 // that reads too slowly is disconnected, so that no session waits for it.
 
 import { Backoff } from '../../lib/backoff.ts'
@@ -8,6 +9,7 @@ import { type Clock, systemClock } from '../../lib/clock.ts'
 import { type Log, silentLog } from '../../lib/log.ts'
 import { type AddressFamily, FAMILIES, numbersOfFamily } from '../family.ts'
 import type { BgpConnection, Transport } from '../port.ts'
+import type { LocRibFeed } from '../rib/loc-rib.ts'
 import type { Replayed } from '../rib/replay.ts'
 import type { SessionEnd } from '../session-end.ts'
 import type { Speaker } from '../speaker.ts'
@@ -21,9 +23,16 @@ import {
   bmpStats,
   bmpTermination,
   emitMonitoring,
+  locRibDown,
+  locRibHead,
+  locRibStats,
+  locRibUp,
   monitoringHead,
 } from './messages.ts'
 import type { MonitoredSession, SessionWatcher } from './session-watcher.ts'
+
+/** A table that a collector can follow: UPDATEs as received, or the selected route of each prefix. */
+export type MonitoredTable = 'adj-rib-in-pre' | 'loc-rib'
 
 export type BmpConfig = {
   /** IP address and port of the collector. */
@@ -34,6 +43,8 @@ export type BmpConfig = {
   /** sysName and sysDescr of the initiation. */
   name: string
   description: string
+  /** What it gets beside the sessions. Default: `adj-rib-in-pre`. */
+  monitor?: readonly MonitoredTable[]
   /** Seconds between statistics reports; 0: none. Default 60. */
   statsSeconds?: number
   /** First and longest wait before another attempt, seconds. Default 30 and 720 (RFC 7854 §3.2). */
@@ -55,6 +66,7 @@ export type BmpStatus = {
 
 export type BmpDeps = { speaker: Speaker; transport: Transport; clock?: Clock; log?: Log; random?: () => number }
 
+const DEFAULT_MONITOR: readonly MonitoredTable[] = ['adj-rib-in-pre']
 const DIAL_MS = 10_000
 const BUFFER_OCTETS = 16 << 20
 /** Messages are gathered into blocks of this size, with room for one more of any length. */
@@ -74,11 +86,14 @@ export class BmpCollector implements SessionWatcher {
   #connection: BgpConnection | undefined
   #dialing: AbortController | undefined
   #replay: Iterator<Replayed | undefined> | undefined
+  #locRib: LocRibFeed | undefined
+  readonly #locRibHead: Uint8Array
   #state: BmpStatus['state'] = 'waiting'
   #reason: string | undefined
   #octets = 0
   #full = false
   #flushing = false
+  #stepping = false
   #closed = false
   #unwatch: () => void = () => undefined
   #cancelStats: () => void = () => undefined
@@ -88,6 +103,7 @@ export class BmpCollector implements SessionWatcher {
     const { retrySeconds = 30, maxRetrySeconds = 720 } = config
     this.#config = config
     this.#speaker = speaker
+    this.#locRibHead = locRibHead(speaker.config)
     this.#transport = transport
     this.#clock = clock
     this.#log = log.child({ collector: `${config.collector} port ${config.port}` })
@@ -118,6 +134,7 @@ export class BmpCollector implements SessionWatcher {
     this.#cancelRetry()
     const connection = this.#connection
     if (connection === undefined) return
+    if (this.#locRib !== undefined) this.#put(locRibDown(this.#speaker.config, this.#clock.wallMs()))
     this.#put(bmpTermination())
     this.#flush()
     this.#forget()
@@ -133,7 +150,7 @@ export class BmpCollector implements SessionWatcher {
 
   update(name: string, bytes: Uint8Array, start: number, end: number): void {
     const watched = this.#sessions.get(name)
-    if (watched === undefined) return
+    if (watched === undefined || !this.#monitors('adj-rib-in-pre')) return
     emitMonitoring(this.#block, watched.head, bytes, [start, end], this.#clock.wallMs())
     this.#written()
   }
@@ -176,20 +193,31 @@ export class BmpCollector implements SessionWatcher {
       data: () => undefined,
       drain: () => {
         this.#full = false
-        if (this.#replay !== undefined) this.#pump()
+        this.#nextStep()
       },
       closed: error => this.#lost(error?.message ?? 'the collector closed the connection'),
     }
     this.#log.info('the BMP collector is connected and gets the table')
     this.#put(bmpInitiation(this.#config.name, this.#config.description))
     this.#unwatch = this.#speaker.watchSessions(this)
+    if (this.#monitors('loc-rib')) this.#beginLocRib()
     this.#replay = this.#table()
-    this.#pump()
+    this.#step()
     this.#planStats()
   }
 
-  /** The whole table, then End-of-RIB for every session that was up at its start and still is. */
+  #monitors(table: MonitoredTable): boolean {
+    return (this.#config.monitor ?? DEFAULT_MONITOR).includes(table)
+  }
+
+  #beginLocRib(): void {
+    this.#put(locRibUp(this.#speaker.config, this.#clock.wallMs()))
+    this.#locRib = this.#speaker.rib.followSelected(() => this.#nextStep())
+  }
+
+  /** The tables of the sessions, then End-of-RIB for every session that was up at its start and still is. */
   *#table(): Generator<Replayed | undefined> {
+    if (!this.#monitors('adj-rib-in-pre')) return
     const first = [...this.#sessions.values()]
     for (const family of FAMILIES) yield* this.#speaker.rib.replay(family)
     for (const watched of first) {
@@ -199,30 +227,46 @@ export class BmpCollector implements SessionWatcher {
     }
   }
 
-  /** Sends one step of the table per round of the event loop, while the collector reads. */
-  #pump(): void {
-    const replay = this.#replay
-    if (replay === undefined || this.#full) return
-    const { value, done } = replay.next()
-    if (done === true) {
-      this.#replay = undefined
-      this.#state = 'live'
-      this.#backoff.reset()
-      this.#log.info({ octets: this.#octets }, 'the BMP collector has the table and gets what changes')
-      return
+  /** Sends the tables step by step, one per round of the event loop, while the collector reads; then what else is selected. */
+  #step(): void {
+    let more = true
+    if (this.#replay !== undefined) {
+      const { value, done } = this.#replay.next()
+      if (done === true) this.#replay = undefined
+      else if (value !== undefined) this.#messages(value.key, value.bytes)
+    } else {
+      const bytes = this.#locRib?.take()
+      more = bytes !== undefined
+      if (bytes !== undefined) this.#selected(bytes)
     }
-    if (value !== undefined) this.#messages(value.key, value.bytes)
+    if (this.#state === 'table' && this.#replay === undefined && this.#locRib?.complete !== false) this.#live()
+    if (more) this.#nextStep()
+  }
+
+  #nextStep(): void {
+    if (this.#stepping) return
+    this.#stepping = true
     setImmediate(() => {
-      if (this.#replay === replay) this.#pump()
+      this.#stepping = false
+      if (this.#connection !== undefined && !this.#full) this.#step()
     })
   }
 
-  /** Whole UPDATE messages, end to end. */
+  #live(): void {
+    this.#state = 'live'
+    this.#backoff.reset()
+    this.#log.info({ octets: this.#octets }, 'the BMP collector has the table and gets what changes')
+  }
+
   #messages(name: string, bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; ) {
-      const end = at + ((bytes[at + 16]! << 8) | bytes[at + 17]!)
-      this.update(name, bytes, at, end)
-      at = end
+    for (const [start, end] of wholeMessages(bytes)) this.update(name, bytes, start, end)
+  }
+
+  /** The RIB keeps no time of a selection, so none is told. */
+  #selected(bytes: Uint8Array): void {
+    for (const place of wholeMessages(bytes)) {
+      emitMonitoring(this.#block, this.#locRibHead, bytes, place, 0)
+      this.#written()
     }
   }
 
@@ -273,6 +317,10 @@ export class BmpCollector implements SessionWatcher {
         const counts = this.#speaker.rib.counts(session.name)
         if (counts !== undefined) this.#put(bmpStats(session, counts, this.#clock.wallMs()))
       }
+      if (this.#locRib !== undefined) {
+        const counts = FAMILIES.map(family => [family, this.#speaker.rib.selectedCount(family)] as const)
+        this.#put(locRibStats(this.#speaker.config, counts, this.#clock.wallMs()))
+      }
       if (this.#connection === connection) this.#planStats()
     })
   }
@@ -284,6 +332,8 @@ export class BmpCollector implements SessionWatcher {
 
   #forget(): void {
     this.#unwatch()
+    this.#locRib?.close()
+    this.#locRib = undefined
     this.#cancelStats()
     this.#sessions.clear()
     this.#replay = undefined
@@ -308,4 +358,13 @@ function endOfRibOf(family: AddressFamily): Uint8Array {
   const w = new Writer(MAX_MESSAGE)
   emitEndOfRib(w, numbersOfFamily(family))
   return w.done()
+}
+
+/** Where each of the messages in `bytes` begins and ends. */
+function* wholeMessages(bytes: Uint8Array): Generator<[start: number, end: number]> {
+  for (let at = 0; at < bytes.length; ) {
+    const end = at + ((bytes[at + 16]! << 8) | bytes[at + 17]!)
+    yield [at, end]
+    at = end
+  }
 }

@@ -2,12 +2,16 @@
 // made once per session.
 
 import { Writer } from '../../lib/bytes.ts'
+import { ipv4Number } from '../../lib/ip.ts'
+import type { SpeakerConfig } from '../config.ts'
+import { type AddressFamily, FAMILIES, numbersOfFamily } from '../family.ts'
 import type { PeerCounts } from '../rib/types.ts'
 import type { SessionEnd } from '../session-end.ts'
 import {
   BMP_DOWN,
   BMP_HEADER,
   BMP_INFORMATION,
+  BMP_LOC_RIB,
   BMP_STAT,
   BMP_TERMINATION,
   type BmpMessage,
@@ -15,8 +19,10 @@ import {
   bmpText,
   emitBmp,
 } from '../wire/bmp.ts'
+import { AFI } from '../wire/iana.ts'
 import { MAX_MESSAGE } from '../wire/message.ts'
 import { emitNotification } from '../wire/notification.ts'
+import { emitOpen } from '../wire/open.ts'
 import type { MonitoredSession } from './session-watcher.ts'
 
 /** Octets before the UPDATE in a Route Monitoring message: common and per-peer header. */
@@ -89,12 +95,64 @@ export function bmpStats(session: MonitoredSession, counts: PeerCounts, atMs: nu
 
 /** The headers before every UPDATE of a session; `emitMonitoring` fills in length and time. */
 export function monitoringHead(session: MonitoredSession): Uint8Array {
-  const w = new Writer(MONITORING_HEAD)
-  emitBmp(w, { kind: 'routeMonitoring', peer: peerOf(session, 0), update: new Uint8Array(0) })
-  return w.done()
+  return headOf(peerOf(session, 0))
 }
 
-/** Writes Route Monitoring (§4.6) of the whole UPDATE message in `bytes[start..end)`. */
+/** As what the Loc-RIB is told (RFC 9069): one emulated peer for both families, without a filter. */
+export function locRibHead(speaker: SpeakerConfig): Uint8Array {
+  return headOf(locRibPeer(speaker, 0))
+}
+
+/**
+ * Peer Up of the Loc-RIB (RFC 9069 §4.4, §5.2): its OPEN, the same in both directions, says how its UPDATEs are to be read.
+ */
+export function locRibUp(speaker: SpeakerConfig, atMs: number): BmpMessage {
+  const w = new Writer(MAX_MESSAGE)
+  const families = FAMILIES.map(numbersOfFamily)
+  const { asn, routerId } = speaker
+  emitOpen(w, {
+    ...{ asn, holdTime: 0, routerId: ipv4Number(routerId) },
+    capabilities: [
+      ...families.map(numbers => ({ type: 'multiprotocol' as const, ...numbers })),
+      { type: 'extendedNextHop', entries: [{ ...numbersOfFamily('ipv4-unicast'), nextHopAfi: AFI.ipv6 }] },
+      { type: 'extendedMessage' },
+      { type: 'fourOctetAs', asn },
+    ],
+  })
+  const open = w.done()
+  return {
+    kind: 'peerUp',
+    peer: locRibPeer(speaker, atMs),
+    ...{ localAddress: UNSPECIFIED, localPort: 0, remotePort: 0, sentOpen: open, receivedOpen: open },
+    information: [TABLE],
+  }
+}
+
+/** Peer Down of the Loc-RIB (RFC 9069 §5.3): it is told no more. */
+export function locRibDown(speaker: SpeakerConfig, atMs: number): BmpMessage {
+  const { type, value } = TABLE
+  const data = Uint8Array.of(type >> 8, type & 255, value.length >> 8, value.length & 255, ...value)
+  return { kind: 'peerDown', peer: locRibPeer(speaker, atMs), reason: BMP_DOWN.localClosed, data }
+}
+
+/** Statistics of the Loc-RIB (RFC 9069 §5.5): its routes, all and by family. */
+export function locRibStats(
+  speaker: SpeakerConfig,
+  counts: readonly (readonly [AddressFamily, number])[],
+  atMs: number,
+): BmpMessage {
+  const all = counts.reduce((sum, [, count]) => sum + count, 0)
+  const stats = [
+    { type: BMP_STAT.routesSelected, gauge: BigInt(all) },
+    ...counts.map(([family, count]) => ({
+      ...{ type: BMP_STAT.routesSelectedOfFamily, gauge: BigInt(count) },
+      ...numbersOfFamily(family),
+    })),
+  ]
+  return { kind: 'statsReport', peer: locRibPeer(speaker, atMs), stats }
+}
+
+/** Writes Route Monitoring (§4.6) of the whole UPDATE message in `bytes[start..end)`. `atMs` 0: the time is not known. */
 export function emitMonitoring(
   w: Writer,
   head: Uint8Array,
@@ -109,14 +167,29 @@ export function emitMonitoring(
   putU32(w.bytes, at + SECONDS_AT + 4, Math.floor((atMs % 1000) * 1000))
 }
 
-function peerOf({ remoteAddress: address, asn, routerId, as4 }: MonitoredSession, atMs: number): BmpPeer {
-  return {
-    ...{ kind: 0, distinguisher: 0n, address, asn, routerId },
-    ...{ postPolicy: false, as2: !as4, ribOut: false },
-    seconds: Math.floor(atMs / 1000),
-    microseconds: Math.floor((atMs % 1000) * 1000),
-  }
+function headOf(peer: BmpPeer): Uint8Array {
+  const w = new Writer(MONITORING_HEAD)
+  emitBmp(w, { kind: 'routeMonitoring', peer, update: new Uint8Array(0) })
+  return w.done()
 }
+
+function peerOf({ remoteAddress: address, asn, routerId, as4 }: MonitoredSession, atMs: number): BmpPeer {
+  return { ...NO_FLAGS, kind: 0, distinguisher: 0n, address, asn, routerId, as2: !as4, ...timeOf(atMs) }
+}
+
+function locRibPeer({ asn, routerId }: SpeakerConfig, atMs: number): BmpPeer {
+  const numbers = { asn, routerId: ipv4Number(routerId) }
+  return { ...NO_FLAGS, kind: BMP_LOC_RIB, distinguisher: 0n, address: UNSPECIFIED, ...numbers, ...timeOf(atMs) }
+}
+
+function timeOf(atMs: number): Pick<BmpPeer, 'seconds' | 'microseconds'> {
+  return { seconds: Math.floor(atMs / 1000), microseconds: Math.floor((atMs % 1000) * 1000) }
+}
+
+const NO_FLAGS = { postPolicy: false, as2: false, ribOut: false, filtered: false }
+const UNSPECIFIED = '0.0.0.0'
+/** RFC 9069 §5.2.1: the name of the table that has no distinguisher. */
+const TABLE = bmpText(BMP_INFORMATION.table, 'global')
 
 function wholeNotification({ notification }: Extract<SessionEnd, { how: 'sent' | 'received' }>): Uint8Array {
   const w = new Writer(MAX_MESSAGE)

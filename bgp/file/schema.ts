@@ -58,6 +58,9 @@ const collector = z
     port,
     source: host.optional(),
     name: label(255).optional(),
+    monitor: distinct(z.enum(['adj-rib-in-pre', 'loc-rib'], 'write adj-rib-in-pre or loc-rib'))
+      .min(1, 'empty: name a table or leave the field out')
+      .optional(),
     stats: seconds(0, 86400).optional(),
     retry: seconds(1, 86400).optional(),
     maxRetry: seconds(1, 86400).optional(),

@@ -4,10 +4,10 @@
 import { BytesError, Writer } from '../../lib/bytes.ts'
 import { ipv4Number } from '../../lib/ip.ts'
 import type { SpeakerConfig } from '../config.ts'
-import { type AddressFamily, addPathSwitches, BASE_FAMILY, FAMILIES, FAMILY } from '../family.ts'
+import { type AddressFamily, addPathSwitches, FAMILIES, FAMILY } from '../family.ts'
 import type { DumpedPath } from '../rib/dump.ts'
+import { withUnspecifiedNextHop } from '../rib/own-networks.ts'
 import type { RibReader } from '../rib/reader.ts'
-import type { RouteAttributes } from '../rib/store/attribute-set.ts'
 import type { CodecSession } from '../wire/codec-session.ts'
 import { emitMrt, MAX_MRT_RECORD, type MrtPeer, type MrtRecord, type MrtRibEntry } from '../wire/mrt.ts'
 
@@ -62,14 +62,7 @@ function entryOf(
 ): MrtRibEntry[] {
   if (peer === undefined || peer.addPath[FAMILY[family].ip] !== addPath) return []
   const id = addPath ? pathId : undefined
-  return [{ peer: peer.index, originatedSeconds: seconds, pathId: id, ...withNextHop(received, family) }]
-}
-
-function withNextHop(route: RouteAttributes, family: AddressFamily): RouteAttributes {
-  const { attributes, mpNextHop } = route
-  if (attributes.nextHop !== undefined || mpNextHop !== undefined) return route
-  if (family === BASE_FAMILY) return { attributes: { ...attributes, nextHop: 0 } }
-  return { attributes, mpNextHop: new Uint8Array(FAMILY[family].octets) }
+  return [{ peer: peer.index, originatedSeconds: seconds, pathId: id, ...withUnspecifiedNextHop(received, family) }]
 }
 
 function parts(entries: readonly MrtRibEntry[]): readonly (readonly MrtRibEntry[])[] {

@@ -1,6 +1,7 @@
 // Networks that this speaker originates. In the RIB they come from a peer with index 0, which has no session.
 import { addressBytes, ipv4Number } from '../../lib/ip.ts'
 import type { Network, SpeakerConfig } from '../config.ts'
+import { type AddressFamily, BASE_FAMILY, FAMILY } from '../family.ts'
 import type { Attributes } from '../wire/attribute-values.ts'
 import { encapsulation } from '../wire/communities.ts'
 import { ORIGIN } from '../wire/iana.ts'
@@ -45,4 +46,12 @@ export function originated({
   if (extended.length + tunnels.length > 0) attributes.extendedCommunities = [...extended, ...tunnels]
   if (hop?.length === 4 && !prefix.includes(':')) attributes.nextHop = ipv4Number(nextHop!)
   return hop !== undefined && attributes.nextHop === undefined ? { attributes, mpNextHop: hop } : { attributes }
+}
+
+/** The attributes as those who watch read them: a network without a configured next hop has the unspecified address. */
+export function withUnspecifiedNextHop(route: RouteAttributes, family: AddressFamily): RouteAttributes {
+  const { attributes, mpNextHop } = route
+  if (attributes.nextHop !== undefined || mpNextHop !== undefined) return route
+  if (family === BASE_FAMILY) return { attributes: { ...attributes, nextHop: 0 } }
+  return { attributes, mpNextHop: new Uint8Array(FAMILY[family].octets) }
 }

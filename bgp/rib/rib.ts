@@ -18,6 +18,7 @@ import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
 import { HopFacts } from './hop-facts.ts'
 import { Importer } from './in/importer.ts'
+import { type LocRibFeed, mergedFeeds } from './loc-rib.ts'
 import { Multipaths } from './multipaths.ts'
 import { NextHopStates } from './next-hops.ts'
 import { localPeer, originated } from './own-networks.ts'
@@ -374,6 +375,15 @@ export class Rib implements RibReader {
   unrefreshed(key: string, family: AddressFamily): Uint8Array {
     const state = this.#peers.get(key)
     return state === undefined ? new Uint8Array(0) : withdrawUnrefreshed(this.#tables[family], state)
+  }
+
+  selectedCount(family: AddressFamily): number {
+    return this.#tables[family].locRib.size
+  }
+
+  /** See `RibReader`. */
+  followSelected(wake: () => void): LocRibFeed {
+    return mergedFeeds(this.#allTables().map(table => table.locRib.follow(table, wake)))
   }
 
   /** Every peer that has a session, or stale routes of an earlier one, or is a source. */

@@ -3,6 +3,7 @@
 import { type AddressFamily, FAMILY } from '../family.ts'
 import type { Columns, Decision, StepName, UnusedReason } from './decision.ts'
 import type { Importer } from './in/importer.ts'
+import { LocRib } from './loc-rib.ts'
 import type { Multipaths } from './multipaths.ts'
 import type { NextHopStates } from './next-hops.ts'
 import type { GroupTable } from './out/export-group.ts'
@@ -59,6 +60,7 @@ export class FamilyTable implements GroupTable {
   readonly store: AttributeStore
   readonly groups: ExportGroups
   readonly reach: PathReach
+  readonly locRib = new LocRib()
   best = new Uint32Array(1024)
   /** By prefix, as far as there were any: the group of paths that are used; 0: the best alone. */
   #groups = new Uint32Array(0)
@@ -267,7 +269,7 @@ export class FamilyTable implements GroupTable {
 
   releaseUnused(prefix: number): void {
     if (this.best[prefix] !== 0 || this.paths.first(prefix) >= 0 || this.#queue.has(prefix)) return
-    if (!this.prefixes.holds(prefix)) return
+    if (!this.prefixes.holds(prefix) || this.locRib.holds(prefix)) return
     // by index: this is too large to be inlined, and an iterator for each prefix of a table is 100 MB of garbage
     const { all } = this.groups
     for (let i = 0; i < all.length; i++) if (all[i]!.holds(prefix)) return
@@ -294,6 +296,7 @@ export class FamilyTable implements GroupTable {
       if (now !== 0 && now !== before) store.hold(now)
       this.best[prefix] = now
       if (group !== groupBefore) this.#setGroup(prefix, group)
+      if (now !== before) this.locRib.changed(prefix, before, now)
       selected(this, prefix, now, group, before)
     }
     let told = false

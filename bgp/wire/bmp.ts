@@ -13,18 +13,19 @@ export const MAX_BMP_MESSAGE = 4 * MAX_EXTENDED_MESSAGE
 
 const VERSION = 3
 
-/** Information types of initiation (RFC 7854 §4.4), and of termination (§4.5). */
-export const BMP_INFORMATION = { text: 0, description: 1, name: 2 } as const
+/** Information types of initiation (RFC 7854 §4.4) and Peer Up (RFC 9069 §4.4), and of termination (§4.5). */
+export const BMP_INFORMATION = { text: 0, description: 1, name: 2, table: 3 } as const
 export const BMP_TERMINATION = { text: 0, reason: 1 } as const
-/** Why a peer went down (RFC 7854 §4.9); the data is a NOTIFICATION, a u16 FSM event, or nothing. */
+/** Why a peer went down (RFC 7854 §4.9, RFC 9069 §5.3); the data is a NOTIFICATION, a u16 FSM event, TLVs of Peer Up, or nothing. */
 export const BMP_DOWN = {
   localNotification: 1,
   localEvent: 2,
   remoteNotification: 3,
   remoteClosed: 4,
   removed: 5,
+  localClosed: 6,
 } as const
-/** Statistics (RFC 7854 §4.8): counters have 4 octets, gauges 8, gauges of a family 11. */
+/** Statistics (RFC 7854 §4.8, RFC 8671 §6.2): counters have 4 octets, gauges 8, gauges of a family 11. */
 export const BMP_STAT = {
   rejectedByPolicy: 0,
   duplicatePrefixes: 1,
@@ -38,11 +39,18 @@ export const BMP_STAT = {
   routesInOfFamily: 9,
   routesSelectedOfFamily: 10,
   treatedAsWithdraw: 11,
+  routesOutBeforePolicy: 14,
+  routesOut: 15,
+  routesOutBeforePolicyOfFamily: 16,
+  routesOutOfFamily: 17,
 } as const
+
+/** `kind` of the header of a Loc-RIB (RFC 9069 §4.1), which has flags of its own. */
+export const BMP_LOC_RIB = 3
 
 /** The per-peer header (RFC 7854 §4.2). */
 export type BmpPeer = {
-  /** 0 global, 1 with route distinguisher, 2 local, 3 Loc-RIB (RFC 9069). */
+  /** 0 global, 1 with route distinguisher, 2 local, 3 Loc-RIB (RFC 9069), whose address is 0.0.0.0. */
   kind: number
   distinguisher: bigint
   address: string
@@ -54,6 +62,8 @@ export type BmpPeer = {
   as2: boolean
   /** The route is one that we send (RFC 8671). */
   ribOut: boolean
+  /** Of a Loc-RIB, which has no other flag: not all of it is told (RFC 9069 §4.2). */
+  filtered: boolean
   /** When it happened, since the Unix epoch; 0 when unknown. */
   seconds: number
   microseconds: number
@@ -206,27 +216,38 @@ const IPV6 = 0x80
 const POST_POLICY = 0x40
 const AS2 = 0x20
 const RIB_OUT = 0x10
+/** Of a Loc-RIB, in the place of `IPV6`. */
+const FILTERED = 0x80
 
 function parsePeer(r: Reader): BmpPeer {
   const kind = r.u8()
   const flags = r.u8()
-  const distinguisher = r.u64()
-  const address = parseAddress(r, (flags & IPV6) !== 0)
-  const [asn, routerId, seconds, microseconds] = [r.u32(), r.u32(), r.u32(), r.u32()]
-  const [postPolicy, as2, ribOut] = [POST_POLICY, AS2, RIB_OUT].map(bit => (flags & bit) !== 0) as [
-    boolean,
-    boolean,
-    boolean,
-  ]
-  return { kind, distinguisher, address, asn, routerId, postPolicy, as2, ribOut, seconds, microseconds }
+  const locRib = kind === BMP_LOC_RIB
+  const has = (bit: number) => !locRib && (flags & bit) !== 0
+  return {
+    kind,
+    distinguisher: r.u64(),
+    address: parseAddress(r, has(IPV6)),
+    asn: r.u32(),
+    routerId: r.u32(),
+    ...{ postPolicy: has(POST_POLICY), as2: has(AS2), ribOut: has(RIB_OUT) },
+    filtered: locRib && (flags & FILTERED) !== 0,
+    seconds: r.u32(),
+    microseconds: r.u32(),
+  }
 }
 
 function emitPeer(w: Writer, p: BmpPeer): void {
-  const ipv6 = p.address.includes(':') ? IPV6 : 0
-  w.u8(p.kind).u8(ipv6 | (p.postPolicy ? POST_POLICY : 0) | (p.as2 ? AS2 : 0) | (p.ribOut ? RIB_OUT : 0))
+  w.u8(p.kind).u8(flagsOf(p))
   w.u64(p.distinguisher)
   emitAddress(w, p.address)
   w.u32(p.asn).u32(p.routerId).u32(p.seconds).u32(p.microseconds)
+}
+
+function flagsOf({ kind, address, postPolicy, as2, ribOut, filtered }: BmpPeer): number {
+  if (kind === BMP_LOC_RIB) return filtered ? FILTERED : 0
+  const ipv6 = address.includes(':') ? IPV6 : 0
+  return ipv6 | (postPolicy ? POST_POLICY : 0) | (as2 ? AS2 : 0) | (ribOut ? RIB_OUT : 0)
 }
 
 /** 16 octets; an IPv4 address is in the last four (RFC 7854 §4.2). */

@@ -69,11 +69,20 @@ test('a table dump and BMP collectors are taken, and their times and sizes in th
   const { mrt, bmp } = parseConfigFile(`${minimal}
 mrt: {load: /var/lib/rib.mrt, name: table, import: reject}
 bmp:
-  - {collector: 2001:DB8::9, port: 11019, source: "2001:db8::1", name: r1, stats: 10, retry: 5, maxRetry: 60, bufferMiB: 4}
+  - {collector: 2001:DB8::9, port: 11019, source: "2001:db8::1", name: r1, monitor: [loc-rib, adj-rib-in-pre], stats: 10, retry: 5, maxRetry: 60, bufferMiB: 4}
 `)
   t.deepEqual(mrt, { load: '/var/lib/rib.mrt', name: 'table', import: 'reject' })
   const times = { statsSeconds: 10, retrySeconds: 5, maxRetrySeconds: 60, bufferOctets: 4 << 20 }
-  t.deepEqual(bmp, [{ collector: '2001:db8::9', port: 11019, source: '2001:db8::1', name: 'r1', ...times }])
+  t.deepEqual(bmp, [
+    {
+      collector: '2001:db8::9',
+      port: 11019,
+      source: '2001:db8::1',
+      name: 'r1',
+      monitor: ['loc-rib', 'adj-rib-in-pre'],
+      ...times,
+    },
+  ])
   t.deepEqual(faults(`${minimal}bmp: [{collector: 192.0.2.9, port: 1}, {collector: 192.0.2.9, port: 1}]\nmrt: {}`), [
     'mrt.load: missing; it is required',
   ])

@@ -101,7 +101,11 @@ export class Downstream {
   messages = 0
   readonly #session: CodecSession
 
-  constructor(peer: RibPeer) {
+  readonly #forgiven: RegExp | undefined
+
+  /** `forgiven`: faults that are none here, by their text. */
+  constructor(peer: RibPeer, forgiven?: RegExp) {
+    this.#forgiven = forgiven
     // what we send is read by the same rules on the other side
     this.#session = { ...peer.send, peerType: peer.peerType }
   }
@@ -120,7 +124,8 @@ export class Downstream {
   #update(bytes: Uint8Array, start: number, end: number): void {
     const update = parseUpdate(bytes, start, end, this.#session)
     if (update instanceof ProtocolError) throw update
-    if (update.faults.length > 0) throw new Error(update.faults.map(({ reason }) => reason).join())
+    const faults = update.faults.map(({ reason }) => reason).filter(reason => !this.#forgiven?.test(reason))
+    if (faults.length > 0) throw new Error(faults.join())
     const { withdrawn, nlri, mpReach, mpUnreach, attributes } = update
     const none = withdrawn.length + nlri.length + (mpReach?.nlri.length ?? 0) + (mpUnreach?.nlri.length ?? 0) === 0
     if (none) this.markers.push(mpUnreach === undefined ? 'end ipv4' : 'end ipv6')

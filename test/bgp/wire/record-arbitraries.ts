@@ -1,6 +1,6 @@
 // Random MRT records and BMP messages, one generator per kind.
 import fc from 'fast-check'
-import type { BmpMessage, BmpPeer } from '../../../bgp/wire/bmp.ts'
+import { BMP_LOC_RIB, type BmpMessage, type BmpPeer } from '../../../bgp/wire/bmp.ts'
 import type { MrtBody, MrtRecord } from '../../../bgp/wire/mrt.ts'
 import { formatAddress } from '../../../lib/ip.ts'
 import { attributes, nlri, octets, u8, u16, u32 } from './arbitraries.ts'
@@ -63,18 +63,24 @@ export const mrtRecord: fc.Arbitrary<MrtRecord> = fc
       : { seconds, microseconds, ...record },
   )
 
-const peer: fc.Arbitrary<BmpPeer> = fc.record({
-  kind: u8,
-  distinguisher: u64,
-  address: fc.oneof(ipv4, ipv6),
-  asn: u32,
-  routerId: u32,
-  postPolicy: fc.boolean(),
-  as2: fc.boolean(),
-  ribOut: fc.boolean(),
-  seconds: u32,
-  microseconds: u32,
-})
+const aPeer = (kind: number): fc.Arbitrary<BmpPeer> => {
+  const locRib = kind === BMP_LOC_RIB
+  const flag = locRib ? fc.constant(false) : fc.boolean()
+  return fc.record({
+    kind: fc.constant(kind),
+    distinguisher: u64,
+    address: locRib ? ipv4 : fc.oneof(ipv4, ipv6),
+    asn: u32,
+    routerId: u32,
+    postPolicy: flag,
+    as2: flag,
+    ribOut: flag,
+    filtered: locRib ? fc.boolean() : fc.constant(false),
+    seconds: u32,
+    microseconds: u32,
+  })
+}
+const peer = fc.oneof(u8, fc.constant(BMP_LOC_RIB)).chain(aPeer)
 const information = fc.array(fc.record({ type: u16, value: octets(30) }), { maxLength: 3 })
 const bgp = octets(200).map(body =>
   Uint8Array.of(...new Array<number>(16).fill(255), (body.length + 19) >> 8, (body.length + 19) & 255, 1, ...body),

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import {
   BMP_DOWN,
   BMP_INFORMATION,
+  BMP_LOC_RIB,
   type BmpMessage,
   bmpSplitter,
   bmpText,
@@ -95,7 +96,7 @@ const mrtGoldens: readonly { name: string; hex: string; value: MrtRecord }[] = [
 
 const peer = {
   ...{ kind: 0, distinguisher: 0n, address: '10.77.0.2', asn: 65002, routerId: 0x0a4d0002 },
-  ...{ postPolicy: false, as2: false, ribOut: false, seconds: 0x57acb180, microseconds: 1 },
+  ...{ postPolicy: false, as2: false, ribOut: false, filtered: false, seconds: 0x57acb180, microseconds: 1 },
 }
 const peerHex = `00 00 0000000000000000 000000000000000000000000 0a4d0002 0000fdea 0a4d0002 57acb180 00000001`
 
@@ -135,6 +136,22 @@ const bmpGoldens: readonly { name: string; hex: string; value: BmpMessage }[] = 
       peer: { ...peer, address: '2001:db8::2', postPolicy: true },
       ...{ localAddress: '2001:db8::1', localPort: 179, remotePort: 49153, information: [] },
       ...{ sentOpen: fromHex(keepalive), receivedOpen: fromHex(keepalive) },
+    },
+  },
+  {
+    name: 'route monitoring of what is sent, after policy (RFC 8671)',
+    hex: `03 00000043 00 00 50 ${peerHex.slice(6)} ${keepalive}`,
+    value: {
+      ...{ kind: 'routeMonitoring', peer: { ...peer, postPolicy: true, ribOut: true } },
+      update: fromHex(keepalive),
+    },
+  },
+  {
+    name: 'route monitoring of a Loc-RIB that is not told whole (RFC 9069)',
+    hex: `03 00000043 00 03 80 0000000000000000 ${'00'.repeat(16)} 0000fdea 0a4d0002 57acb180 00000001 ${keepalive}`,
+    value: {
+      ...{ kind: 'routeMonitoring', peer: { ...peer, kind: BMP_LOC_RIB, address: '0.0.0.0', filtered: true } },
+      update: fromHex(keepalive),
     },
   },
   {

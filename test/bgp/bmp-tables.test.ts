@@ -1,0 +1,96 @@
+// BMP over the transport in memory: tables other than the one before policy.
+import test from 'ava'
+import { BMP_DOWN, BMP_LOC_RIB, BMP_STAT, bmpText } from '../../bgp/wire/bmp.ts'
+import { HEADER } from '../../bgp/wire/message.ts'
+import { parseOpen } from '../../bgp/wire/open.ts'
+import { LOC_RIB, world } from './bmp-station.ts'
+import { settle } from './memory-transport.ts'
+
+test('a collector that asks for the Loc-RIB gets it as one peer, with own networks and without what is not selected', async t => {
+  const config = { monitor: ['loc-rib'], statsSeconds: 30 } as const
+  const { a, b, c, clock, bmp, station, listen } = await world(t, { config })
+  a.announce({ prefix: '192.0.2.0/24' })
+  a.announce({ prefix: '2001:db8:1::/48' })
+  // refused by import policy
+  b.announce({ prefix: '198.51.100.0/24' })
+  c.announce({ prefix: '203.0.113.0/24' })
+  c.announce({ prefix: '203.0.114.0/24', med: 5 })
+  await settle()
+  await listen()
+  bmp.start()
+  await settle()
+  const [up, ...others] = station.of('peerUp').filter(({ peer }) => peer.kind === BMP_LOC_RIB)
+  t.is(others.length, 0)
+  // all of the header but the time is said by the RFC
+  t.like(up, { localAddress: '0.0.0.0', localPort: 0, remotePort: 0, information: [GLOBAL] })
+  t.like(up?.peer, { address: '0.0.0.0', distinguisher: 0n, asn: 65001, routerId: 0x0a000001, filtered: false })
+  t.deepEqual(up?.sentOpen, up?.receivedOpen)
+  const open = parseOpen(up!.sentOpen, HEADER, up!.sentOpen.length)
+  t.true('asn' in open)
+  if (!('asn' in open)) return
+  t.deepEqual([open.asn, open.routerId], [65001, 0x0a000001])
+  const families = open.capabilities.filter(({ type }) => type === 'multiprotocol')
+  t.deepEqual(families, [
+    { type: 'multiprotocol', afi: 1, safi: 1 },
+    { type: 'multiprotocol', afi: 2, safi: 1 },
+  ])
+  t.deepEqual([...station.tables.get(LOC_RIB)!].sort(), [
+    '192.0.2.0/24',
+    '2001:db8:1::/48',
+    '203.0.113.0/24',
+    '203.0.114.0/24',
+  ])
+  t.deepEqual(station.ends.toSorted(), ['loc-rib ipv4', 'loc-rib ipv6'])
+  t.true(station.of('routeMonitoring').every(({ peer }) => peer.kind === BMP_LOC_RIB && peer.seconds === 0))
+  t.is(bmp.status().state, 'live')
+
+  c.withdraw('203.0.113.0/24')
+  a.announce({ prefix: '192.0.2.128/25' })
+  await settle()
+  t.deepEqual([...station.tables.get(LOC_RIB)!].sort(), [
+    '192.0.2.0/24',
+    '192.0.2.128/25',
+    '2001:db8:1::/48',
+    '203.0.114.0/24',
+  ])
+  clock.advance(30_000)
+  await settle()
+  const told = station.of('statsReport').find(({ peer }) => peer.kind === BMP_LOC_RIB)
+  t.deepEqual(told?.stats, [
+    { type: BMP_STAT.routesSelected, gauge: 4n },
+    { type: BMP_STAT.routesSelectedOfFamily, afi: 1, safi: 1, gauge: 3n },
+    { type: BMP_STAT.routesSelectedOfFamily, afi: 2, safi: 1, gauge: 1n },
+  ])
+
+  bmp.close()
+  await settle()
+  t.deepEqual(station.kinds().slice(-2), ['peerDown', 'termination'])
+  const down = station.of('peerDown').at(-1)
+  t.is(down?.reason, BMP_DOWN.localClosed)
+  t.deepEqual(down?.data, Uint8Array.of(0, 3, 0, 6, ...GLOBAL.value))
+})
+
+const GLOBAL = bmpText(3, 'global')
+
+test('a collector of the Loc-RIB that reads nothing for long costs no more memory for that, and has what is selected in the end', async t => {
+  const config = { monitor: ['loc-rib'], bufferOctets: 300_000 } as const
+  const { c, bmp, station, listen } = await world(t, { config })
+  for (let i = 0; i < 2500; i++) c.announce({ prefix: `10.9.${i >> 8}.${i & 255}/32`, med: i })
+  await settle(100)
+  station.reads = false
+  await listen()
+  bmp.start()
+  await settle()
+  for (let round = 1; round <= 20; round++) {
+    for (let i = 0; i < 2500; i += 3) c.announce({ prefix: `10.9.${i >> 8}.${i & 255}/32`, med: i + round })
+    await settle()
+  }
+  for (let i = 0; i < 2500; i += 5) c.withdraw(`10.9.${i >> 8}.${i & 255}/32`)
+  await settle()
+  t.is(station.ended, 0)
+  t.true(bmp.status().waiting < 300_000)
+  for (const connection of station.connections) connection.resume()
+  await settle(200)
+  t.is(bmp.status().state, 'live')
+  t.is(station.tables.get(LOC_RIB)?.size, 2000)
+})
