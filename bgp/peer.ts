@@ -214,7 +214,8 @@ export class Peer implements SessionOwner {
     else if (this.#hold.heldFor === 'prefix-limit' && !isDeepStrictEqual(old.prefixLimit, next.prefixLimit))
       this.start()
     // whatever changed may be the cure
-    else if (this.#hold.heldFor === 'damped' && !isDeepStrictEqual(old, next)) this.reset(CEASE.configurationChange)
+    else if (this.#hold.heldFor === 'damped' && !isDeepStrictEqual(withoutPolicies(old), withoutPolicies(next)))
+      this.reset(CEASE.configurationChange)
     else this.#followOptions(old)
     if (!isDeepStrictEqual(old.bfd, next.bfd)) this.#deps.changed(this)
     return reasons
@@ -547,6 +548,15 @@ const REFRESH_KINDS: Readonly<Record<number, 'request' | 'begin' | 'end'>> = {
   [REFRESH.request]: 'request',
   [REFRESH.begin]: 'begin',
   [REFRESH.end]: 'end',
+}
+
+/** Policies cure no fault of a session, and those of nodes change with every block. */
+function withoutPolicies({
+  import: _import,
+  export: _export,
+  ...config
+}: PeerConfig): Omit<PeerConfig, 'import' | 'export'> {
+  return config
 }
 
 function afterTurns(turns: number, then: () => void): void {

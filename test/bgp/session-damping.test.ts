@@ -174,7 +174,7 @@ test('while it is damped a connection of the peer is refused with Cease/Connecti
 for (const [what, act] of [
   ['an operator who clears it', net => net.a.clear('b', 'hard')],
   ['another password', net => net.a.setPeer({ ...net.toB, password: undefined, ttlSecurity: 1 })],
-  ['a change that resets no session', net => net.a.setPeer({ ...net.toB, import: 'reject' })],
+  ['a change that resets no session', net => net.a.setPeer({ ...net.toB, prefixLimit: { max: 10 } })],
 ] as readonly [string, (net: Pair) => void][])
   test(`a damped session is tried at once after ${what}, and what was before is forgotten`, async t => {
     const net = await pair({ a: NO_RESTART, b: { ...NO_RESTART, timers: { idleHoldSeconds: 0 } } })
@@ -188,6 +188,17 @@ for (const [what, act] of [
     t.not(reasonOf(net.a, 'b')?.code, 'damped')
     await net.close()
   })
+
+test('other policies, which nodes have with every block, do not end the pause', async t => {
+  const net = await pair({ a: NO_RESTART, b: { ...NO_RESTART, timers: { idleHoldSeconds: 0 } } })
+  await bringUp(net)
+  await fallFiveTimes(t, net)
+  net.a.setPeer({ ...net.toB, import: [{ action: 'accept' }], export: 'reject' })
+  await settle()
+  t.is(reasonOf(net.a, 'b')?.code, 'damped')
+  t.is(stateOf(net.a, 'b'), 'Idle')
+  await net.close()
+})
 
 test('an operator who clears a session, or disables and enables it, again and again does not get it damped', async t => {
   const net = await pair({ a: NO_RESTART, b: NO_RESTART })

@@ -61,7 +61,7 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     ],
   },
   'bgp/session-damping.ts': {
-    by: 'every other configuration of the peer, and an operator who clears it; a cure at the other end tells nothing, so the first four falls have no pause of this kind',
+    by: 'every other configuration of the peer but its policies, and an operator who clears it; a cure at the other end tells nothing, so the first four falls have no pause of this kind',
     test: ['test/bgp/session-damping.test.ts', 'a damped session is tried at once after '],
   },
   'controllers/chores.ts': {
