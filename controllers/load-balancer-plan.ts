@@ -30,6 +30,7 @@ import {
   isSaid,
   isShown,
   keyOf,
+  sayable,
   shownBy,
 } from './service-status.ts'
 
@@ -67,20 +68,27 @@ export type PlanStep =
 /** An address in a block with all who have it. */
 type Held = { address: string; family: Family; block: string; ordinal: number; holders: readonly ServiceHolder[] }
 
-type Known = { block: Block; held: readonly Held[] }
+type KnownBlock = { block: Block; held: readonly Held[] }
+
+type Known = { service: Service; holder: ServiceHolder }
+
+/** Who shares an address stands in its block, which one write has to hold; and each is compared with those before it. */
+const MOST_SHARERS = 64
 
 export class LoadBalancerPlan {
   readonly #inputs: PlanInputs
   readonly #pools: readonly IpPool[]
   readonly #isReserved: (address: string) => boolean
-  readonly #services = new Map<string, Service>()
-  readonly #blocks = new Map<string, Known>()
+  readonly #services = new Map<string, Known>()
+  readonly #blocks = new Map<string, KnownBlock>()
   /** By handle. */
   readonly #held = new Map<string, Map<string, Held>>()
   /** Who has an address by its status, whoever wrote that. */
   readonly #shown = new Map<string, Set<string>>()
   /** Services by namespace and sharing key. */
   readonly #keys = new Map<string, Set<string>>()
+  /** What Services of one key have, by namespace and key, as long as no Service or block changes. */
+  readonly #shared = new Map<string, ReadonlySet<Held>>()
   /** Names of pools without a free block, and CIDRs of blocks that somebody else has. */
   readonly #shut = new Set<string>()
 
@@ -95,20 +103,22 @@ export class LoadBalancerPlan {
 
   /** A Service is as it is here from now on; undefined: it is gone. */
   setService(key: string, service: Service | undefined): void {
-    const before = this.#services.get(key)
+    const before = this.#services.get(key)?.service
+    this.#shared.clear()
     if (before !== undefined) {
       for (const address of shownBy(before)) this.#shown.get(address)?.delete(key)
       this.#keys.get(sharingGroup(before))?.delete(key)
     }
     this.#services.delete(key)
     if (service === undefined || !isOfInterest(service)) return
-    this.#services.set(key, service)
+    this.#services.set(key, { service, holder: serviceHolder(service.metadata) })
     for (const address of shownBy(service)) add(this.#shown, address, key)
     if (sharingKey(service) !== undefined) add(this.#keys, sharingGroup(service), key)
   }
 
   /** A block is as it is here from now on; undefined: it is gone. */
   setBlock(name: string, item: BlockObject | undefined): void {
+    this.#shared.clear()
     for (const each of this.#blocks.get(name)?.held ?? [])
       for (const { handle } of each.holders) this.#held.get(handle)?.delete(each.address)
     this.#blocks.delete(name)
@@ -153,7 +163,8 @@ export class LoadBalancerPlan {
   /** The next step for a Service that is there as `service`. */
   step(service: Service): PlanStep {
     const holder = serviceHolder(service.metadata)
-    const held = [...(this.#held.get(holder.handle)?.values() ?? [])]
+    const shown = shownBy(service)
+    const held = shownFirst(this.#held.get(holder.handle)?.values() ?? [], shown)
     if (!asksForAddresses(service, this.#inputs.assignIPs) || this.#isForeign(service, held))
       return this.#leave(service, holder, held)
     const wish = serviceWish(service)
@@ -161,20 +172,19 @@ export class LoadBalancerPlan {
     const refusals: AddressRefusal[] = isClear ? [] : [wish]
     const unserved: AddressRefusal[] = []
     const kept: Held[] = []
-    const shown = shownBy(service)
     for (const family of isClear ? wish.families : new Set(held.map(each => each.family))) {
       const mine = held.filter(each => each.family === family && this.#mayStay(each, service, holder))
-      let best = oneOf(isClear ? mine.filter(each => this.#isWished(each, wish)) : mine, shown)
+      let best = isClear ? mine.find(each => this.#isWished(each, wish)) : mine[0]
       if (best === undefined && isClear && service.metadata.deletionTimestamp === undefined) {
         const found = this.#find(service, holder, family, wish)
         if ('do' in found) return found
         if (wish.oneIsEnough && found.reason === 'NoPool') unserved.push(found)
         else refusals.push(found)
       }
-      best ??= oneOf(mine, shown)
+      best ??= mine[0]
       if (best !== undefined) kept.push(best)
     }
-    const refused = refusals[0] ?? (kept.length === 0 ? unserved[0] : undefined)
+    const refused = sayable(refusals[0] ?? (kept.length === 0 ? unserved[0] : undefined))
     const said = { ingress: kept.map(({ address }) => entryOf(service, address)), refused }
     if (!isShown(service, said.ingress) || !isSaid(service, refused)) {
       const added = kept.filter(({ address }) => !shown.includes(address))
@@ -214,8 +224,8 @@ export class LoadBalancerPlan {
 
   /** The Service of an address as it is there, if that is the one. */
   #live(holder: ServiceHolder): Service | undefined {
-    const service = this.#services.get(keyOf(holder))
-    return service !== undefined && serviceHolder(service.metadata).handle === holder.handle ? service : undefined
+    const known = this.#services.get(keyOf(holder))
+    return known?.holder.handle === holder.handle ? known.service : undefined
   }
 
   /** Whether who came before it still shares the address with it, as far as they are known. */
@@ -232,6 +242,7 @@ export class LoadBalancerPlan {
 
   /** Why a Service may not have an address with all of these. */
   #clashWith(service: Service, holders: readonly ServiceHolder[]): string | undefined {
+    if (holders.length >= MOST_SHARERS) return `with ${MOST_SHARERS - 1} others, and no more can share it`
     for (const holder of holders) {
       const other = this.#live(holder)
       const clash = other === undefined ? 'that one is not known here yet' : sharingClash(service, other)
@@ -282,17 +293,22 @@ export class LoadBalancerPlan {
 
   #findShared(service: Service, holder: ServiceHolder, family: Family, pools: readonly IpPool[]): PlanStep | undefined {
     if (sharingKey(service) === undefined) return undefined
-    for (const key of this.#keys.get(sharingGroup(service)) ?? []) {
-      const other = this.#services.get(key)!
-      if (other.metadata.uid === service.metadata.uid) continue
-      for (const each of this.#held.get(serviceHolder(other.metadata).handle)?.values() ?? []) {
-        const isIn = each.family === family && pools.some(({ spec }) => contains(spec.cidr, each.address))
-        if (!isIn || each.holders.some(({ handle }) => handle === holder.handle)) continue
-        if (this.#clashWith(service, each.holders) === undefined)
-          return { do: 'give', block: each.block, ordinal: each.ordinal, holders: [...each.holders, holder] }
-      }
+    for (const each of this.#heldOf(sharingGroup(service))) {
+      const isIn = each.family === family && pools.some(({ spec }) => contains(spec.cidr, each.address))
+      if (!isIn || each.holders.some(({ handle }) => handle === holder.handle)) continue
+      if (this.#clashWith(service, each.holders) === undefined)
+        return { do: 'give', block: each.block, ordinal: each.ordinal, holders: [...each.holders, holder] }
     }
     return undefined
+  }
+
+  #heldOf(group: string): ReadonlySet<Held> {
+    const known = this.#shared.get(group)
+    if (known !== undefined) return known
+    const holders = [...(this.#keys.get(group) ?? [])].map(key => this.#services.get(key)!.holder)
+    const held = new Set(holders.flatMap(({ handle }) => [...(this.#held.get(handle)?.values() ?? [])]))
+    this.#shared.set(group, held)
+    return held
   }
 
   #findFree(service: Service, holder: ServiceHolder, pools: readonly IpPool[]): PlanStep | undefined {
@@ -344,7 +360,7 @@ export class LoadBalancerPlan {
   /** Whether the status of a Service that does not share it has an address. */
   #isOthers(address: string, service: Service): boolean {
     const keys = [...(this.#shown.get(address) ?? [])].filter(key => key !== keyOf(service.metadata))
-    return keys.some(key => sharingClash(service, this.#services.get(key)!) !== undefined)
+    return keys.some(key => sharingClash(service, this.#services.get(key)!.service) !== undefined)
   }
 }
 
@@ -356,9 +372,10 @@ function withdrawn({ block, ordinal, holders }: Held, { handle }: ServiceHolder)
   return { do: 'give', block, ordinal, holders: holders.filter(each => each.handle !== handle) }
 }
 
-/** One that its status has before others. */
-function oneOf(held: readonly Held[], shown: readonly string[]): Held | undefined {
-  return held.find(({ address }) => shown.includes(address)) ?? held[0]
+/** Those that its status has come first, in the order of that: whatever blocks do meanwhile, it stays as it is. */
+function shownFirst(held: Iterable<Held>, shown: readonly string[]): Held[] {
+  const place = ({ address }: Held) => (shown.includes(address) ? shown.indexOf(address) : shown.length)
+  return [...held].sort((a, b) => place(a) - place(b))
 }
 
 function taken(address: string, why: string): AddressRefusal {

@@ -162,7 +162,9 @@ export class LoadBalancer {
       for (const item of event.type === 'sync' ? event.items : [event.item]) {
         const { name } = item.metadata
         // its own write is known here before the watch tells what was before
-        const isOld = isSame(this.#blocks.get(name), item) && sequenceOf(item) < sequenceOf(this.#blocks.get(name)!)
+        const had = this.#blocks.get(name)
+        if (event.type === 'gone' && had !== undefined && !isSame(had, item)) continue
+        const isOld = isSame(had, item) && sequenceOf(item) < sequenceOf(had!)
         if (event.type === 'gone' || !isLoadBalancerBlock(item)) this.#blocks.delete(name)
         else if (!isOld) this.#blocks.set(name, item)
       }

@@ -113,7 +113,10 @@ export class ServiceBlocks {
       const cidr =
         exact === undefined ? pickBlock(pool, taken, this.#inputs.reserved, LOAD_BALANCER) : isFree ? exact : undefined
       if (cidr === undefined) {
-        this.plan.shut(exact ?? pool.metadata.name)
+        // the watch may not have told of it: then it may be what has the address of this Service already
+        const isOurs =
+          exact !== undefined && !this.#blocks.has(blockName(exact)) && (await this.#hear(blockName(exact)))
+        if (!isOurs) this.plan.shut(exact ?? pool.metadata.name)
         continue
       }
       try {
@@ -143,8 +146,15 @@ export class ServiceBlocks {
   /** A block is not as it was known: it is read once more. */
   async look(name: string): Promise<void> {
     this.#taken = undefined
+    if (!(await this.#hear(name))) this.#set(name, undefined)
+  }
+
+  /** Reads a block; false where there is none of Services. */
+  async #hear(name: string): Promise<boolean> {
     const now = await found(this.#deps.store.get('IPAMBlock', name))
-    this.#set(name, now !== undefined && isLoadBalancerBlock(now) ? now : undefined)
+    if (now === undefined || !isLoadBalancerBlock(now)) return false
+    this.#set(name, now)
+    return true
   }
 
   #set(name: string, item: BlockObject | undefined): void {

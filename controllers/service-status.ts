@@ -13,6 +13,9 @@ const ASSIGNED = 'margay.io/AddressAssigned'
 
 const COMPONENT = 'margay-controllers'
 
+/** Characters of a message: an annotation has up to 256 KiB, and a status and an Event would have them once more. */
+const MOST_SAID = 1_000
+
 /** Whether a Service has to do with addresses of load balancers, or did: all others are nobody's business here. */
 export function isOfInterest(service: Service): boolean {
   return service.spec.type === 'LoadBalancer' || ingressOf(service).length > 0 || conditionOf(service) !== undefined
@@ -49,6 +52,14 @@ export function isSaid(service: Service, refused: AddressRefusal | undefined): b
   const said = conditionOf(service)
   if (refused === undefined) return said === undefined || said.status === 'True'
   return said?.status === 'False' && said.reason === refused.reason && said.message === inWords(refused)
+}
+
+/** A refusal with words of people in it, as the API server gives it back: else it would be another one each time, and written for ever. */
+export function sayable(refusal: AddressRefusal | undefined): AddressRefusal | undefined {
+  if (refusal === undefined) return undefined
+  const { message } = refusal
+  const short = message.length > MOST_SAID ? `${message.slice(0, MOST_SAID)}…` : message
+  return { ...refusal, message: short.toWellFormed() }
 }
 
 /** A refusal as the condition and the event have it. */

@@ -1,6 +1,7 @@
 import test from 'ava'
+import type { Store, WatchEvent } from '../../datastore/port.ts'
 import { aBlock } from '../datastore/objects.ts'
-import { aCluster, aService, aServicePool, given, ipOf, pass, refusalOf, shown } from './load-balancer-world.ts'
+import { aCluster, aService, aServicePool, Giver, given, ipOf, pass, refusalOf, shown } from './load-balancer-world.ts'
 
 test('pools are chosen by annotation, Manual ones by that alone, and a Service moves when it asks for another one', async t => {
   const { store, giver, add, edit } = await aCluster([
@@ -75,5 +76,56 @@ test('no address is given that is reserved, or that the status of another Servic
   await add('taken', ipOf('198.51.100.2'))
   t.like(await shown(store), { web: '198.51.100.3', 'left-out': '', exact: '198.51.100.0', taken: '' })
   t.is(await refusalOf(store, 'left-out'), 'NoAddressLeft: no address is left in IPPool lb (198.51.100.0/30)')
+  await giver.close()
+})
+
+test('a leader whose watch of blocks is behind leaves every Service the address that it has', async t => {
+  const { store, giver, add } = await aCluster()
+  for (let i = 0; i < 6; i++) await add(`s${i}`)
+  const before = await shown(store)
+  await giver.close()
+  const watch: Store['watch'] = (kind, handlers, options) =>
+    store.watch(
+      kind,
+      {
+        ...handlers,
+        event: event => {
+          if (kind !== 'IPAMBlock') handlers.event(event)
+          else if (event.type === 'sync') handlers.event({ ...event, items: [] })
+        },
+      },
+      options,
+    )
+  const next = new Giver({ ...store, watch })
+  await pass(5, next)
+  t.deepEqual(await shown(store), before)
+  t.is(Object.keys(await given(store)).length, 6)
+  await next.close()
+})
+
+test('a block that is made again is not forgotten when the watch tells of the end of the one before', async t => {
+  let tell: (event: WatchEvent<'IPAMBlock'>) => void = () => undefined
+  let writes = 0
+  const { store, giver, add } = await aCluster(undefined, store => ({
+    ...store,
+    patch: (...args) => {
+      writes++
+      return store.patch(...args)
+    },
+    get: (kind, ...args) => {
+      if (kind === 'IPAMBlock') writes++
+      return store.get(kind, ...args)
+    },
+    watch: (kind, handlers, options) => {
+      if (kind === 'IPAMBlock') tell = handlers.event as typeof tell
+      return store.watch(kind, handlers, options)
+    },
+  }))
+  await add('web')
+  const [block] = await store.list('IPAMBlock')
+  writes = 0
+  tell({ type: 'gone', item: { ...block!, metadata: { ...block!.metadata, uid: 'the one before' } } })
+  await pass(3, giver)
+  t.is(writes, 0)
   await giver.close()
 })

@@ -244,6 +244,44 @@ test('a status whose block was lost gets its address back, and a block whose sta
   await next.close()
 })
 
+test('the order of addresses in a status stays as it is while it asks for what makes no sense', async t => {
+  let events = 0
+  const pools = [aServicePool('lb'), aServicePool('lb6', { cidr: '2001:db8::/120', blockSize: 122 })]
+  const { giver, add, edit } = await aCluster(pools, store => ({
+    ...store,
+    writeAny: (...args) => {
+      events++
+      return store.writeAny(...args)
+    },
+  }))
+  await add('b', { spec: { ipFamilies: ['IPv4', 'IPv6'], ipFamilyPolicy: 'RequireDualStack' } })
+  await edit('b', { metadata: { annotations: { [ADDRESSES]: 'rubbish' } } })
+  events = 0
+  for (const name of ['a0', 'a1']) await add(name, { created: '2020-01-01T00:00:00Z' })
+  await pass(5, giver)
+  t.is(events, 2, 'those of the new ones')
+  await giver.close()
+})
+
+test('an annotation of any length and any characters is told in few words, once', async t => {
+  let writes = 0
+  const { store, giver, add } = await aCluster(undefined, store => ({
+    ...store,
+    patch: (kind, name, patch, options) => {
+      writes++
+      // as a server reads JSON: half a character is another one then
+      const text = JSON.stringify(patch).replace(/\\ud[89a-f][0-9a-f]{2}/g, '\uFFFD')
+      return store.patch(kind, name, JSON.parse(text), options)
+    },
+  }))
+  await add('half', { annotations: { [ADDRESSES]: '["\\ud800"]' } })
+  await add('long', { annotations: { [ADDRESSES]: JSON.stringify(['🙂'.repeat(60_000)]) } })
+  await pass(20, giver)
+  t.is(writes, 2)
+  for (const name of ['half', 'long']) t.true((await refusalOf(store, name))!.length < 1_100)
+  await giver.close()
+})
+
 test('a status that the API server refuses keeps no other Service waiting, and is tried again more and more rarely', async t => {
   let tries = 0
   const { store, giver, add } = await aCluster(undefined, store => ({
