@@ -138,15 +138,14 @@ export class NextHopGroups {
         if (before !== undefined && before !== now) this.#isStale = true
         break
       }
-      case 'next-hop':
-        if (this.#ids.owns(event.object))
-          this.#isStale ||= !isDeepStrictEqual(this.#seen.get(event.object.id), event.object)
-        else if (this.#ids.has(event.object.id)) {
-          this.#taken.add(event.object.id)
-          // somebody made one of ours theirs
-          this.#isStale ||= this.#seen.has(event.object.id)
-        }
+      case 'next-hop': {
+        const { object } = event
+        const [seen, isOurs] = [this.#seen.get(object.id), this.#ids.owns(object)]
+        if (!isOurs && this.#ids.has(object.id)) this.#taken.add(object.id)
+        // what was ours may be another program's now
+        this.#isStale ||= isOurs ? !isDeepStrictEqual(seen, object) : seen !== undefined
         break
+      }
       case 'next-hop-gone':
         if (this.#seen.has(event.object.id)) this.#isStale = true
         break
@@ -270,10 +269,11 @@ export class NextHopGroups {
     for (const key of keys) {
       const route = wanted.get(key)
       const hops = route && hopsOf(route)
-      if (hops === undefined || (target !== undefined && keyOf(hops) !== keyOf(target))) return undefined
+      if (hops === undefined || (target && hops !== target && keyOf(hops) !== keyOf(target))) return undefined
       target = hops
     }
-    if (target === undefined || this.#lists.get(keyOf(target))?.id !== undefined) return undefined
+    // a group cannot become one that has no next hop now: it would go on leading to what it has
+    if (!target?.some(hop => this.#carries(hop)) || this.#lists.get(keyOf(target))?.id !== undefined) return undefined
     for (const [key, { nextHopId }] of this.#routes.seen()) if (nextHopId === id && !keys.has(key)) return undefined
     return target
   }

@@ -230,6 +230,29 @@ export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
     t.deepEqual(found?.nextHops?.map(({ ifindex }) => ifindex).sort(), [it.eth, cali].sort())
   })
 
+  promise('routes that want only ways over links that are down are refused, and stay as they are', async (t, it) => {
+    const { kernel, cali, eth } = it
+    const over = (gateways: readonly string[], way: { ifindex: number; onlink?: true }): Route => {
+      const nextHops = gateways.map(gateway => ({ gateway, ...way }))
+      return { ...COMMON, dst: '10.4.0.0/26', protocol: ROUTE_PROTOCOL.blocks, nextHops }
+    }
+    const before = over(['198.51.100.7', '198.51.100.8'], { ifindex: eth })
+    const after = over(['192.0.2.1', '192.0.2.2'], { ifindex: cali, onlink: true })
+    it.want(before)
+    await it.apply()
+    await kernel.setLink('cali0', { up: false })
+    it.links.invalidate()
+    await it.links.refresh()
+    it.want(after)
+    t.is((await it.apply()).refused.length, 1)
+    t.deepEqual(await shown(kernel, before.dst), [before])
+    await kernel.setLink('cali0', { up: true })
+    it.links.invalidate()
+    await it.links.refresh()
+    t.deepEqual((await it.apply()).refused, [])
+    t.deepEqual(await shown(kernel, before.dst), [after])
+  })
+
   promise('where more ways are wanted than there are ids, none is taken for another', async (t, it) => {
     const { kernel, cali } = it
     const hop = (n: number) => ({ gateway: `192.0.${n >> 8}.${n & 255}`, ifindex: cali, onlink: true })
