@@ -41,6 +41,9 @@ export function wayOf(
     if (bgpPeer !== undefined) return noWay(dst, 'BadNextHop', `${reachedBy(bgpPeer, nextHop)} ${what}`, NAME_A_ROUTER)
     return noWay(dst, 'BadNextHop', `next hop ${nextHop} is ${what}`, 'correct next-hop-self on the peer')
   }
+  // the kernel takes no IPv6 next hop that is behind a gateway, itself included
+  if (bgpPeer !== undefined && dst.startsWith(`${nextHop}/`))
+    return noWay(dst, 'BadNextHop', `${reachedBy(bgpPeer, nextHop)} the peer itself`, NAME_A_ROUTER)
   const ownLength = overIpv4 ? undefined : here.subnets.match(hop)
   const onLink = !overIpv4 && (path.interface !== undefined || ownLength !== undefined)
   const near = overIpv4 || path.interface !== undefined ? undefined : connected.subnets.match(hop)
@@ -91,7 +94,7 @@ function standIn({ nextHop }: LearnedPath, lacking: 'here' | 'there', vtep: Vtep
   })
 }
 
-const NAME_A_ROUTER = 'name a router in a subnet of this node in reachableBy'
+const NAME_A_ROUTER = 'name a router in a subnet of this node in reachableBy, or take that away'
 
 function reachedBy(bgpPeer: string, gateway: string): string {
   return `BGPPeer ${bgpPeer} says that it is reached by ${gateway}, which is`
