@@ -36,6 +36,11 @@ function normal(config: PeerConfig, field: keyof PeerConfig): unknown {
     const { send = false, receive = false } = config.addPath ?? {}
     return { send, receive }
   }
+  if (field === 'gracefulRestart' && config.gracefulRestart) {
+    // how long the peer's routes stay here is no matter of the OPEN
+    const { keepOverRestarts: _, ...told } = config.gracefulRestart
+    return told
+  }
   if (field === 'extendedNextHop' || field === 'strictRole') return value ?? false
   return value
 }

@@ -195,6 +195,17 @@ test('a change of policy, password or timers keeps the session; a change of fami
   await net.close()
 })
 
+test('how long the routes of a peer stay is no matter of the OPEN, so that another answer to it resets no session', async t => {
+  const restartSeconds = 120
+  const net = await pair({ a: { gracefulRestart: { restartSeconds } } })
+  await bringUp(net)
+  const plan = (gracefulRestart: PeerConfig['gracefulRestart']) => net.a.plan({ ...net.toB, gracefulRestart })
+  t.deepEqual(plan({ restartSeconds, keepOverRestarts: true }), [])
+  for (const told of [{ restartSeconds: 60 }, { restartSeconds, notification: false }, false] as const)
+    t.regex(plan(told).join(), /^gracefulRestart changed: .*OPEN/)
+  await net.close()
+})
+
 test('neighbours of a range come up without being configured, up to the limit, and others are rejected', async t => {
   const net = await pair()
   net.a.setPeer({
