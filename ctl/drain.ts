@@ -85,7 +85,9 @@ function renderDrain(node: string, { drains, peers, alone }: DrainAnswer): strin
   )
   const rest =
     drains && alone.length > 0
-      ? [`Nobody else announces, so that it stays here (kubectl drain moves pods):\n  ${alone.join('\n  ')}\n`]
+      ? [
+          `This node hears of nobody else who announces it, so that it may stay here (kubectl drain moves pods):\n  ${alone.join('\n  ')}\n`,
+        ]
       : []
   return [head, ...(peers.length === 0 ? ['No BGP peers.\n'] : [table]), ...rest].join('\n')
 }

@@ -66,7 +66,7 @@ test('the Node gets the annotation, and the command ends once its agent says tha
   t.deepEqual(it.patches, [['Node', 'n1', { metadata: { annotations: { 'margay.io/DrainBGP': 'true' } } }, 'merge']])
   t.deepEqual(it.asked, Array(2).fill(['bgp', 'drain', '--output', 'json']))
   t.regex(it.out(), /^node n1 drains.*\n\nPEER +ADDRESS +WHAT IT KNOWS\nMesh_192_0_2_12 +192\.0\.2\.12 +knows\n/)
-  t.regex(it.out(), /Nobody else announces.*\n {2}10\.244\.0\.0\/26\n$/)
+  t.regex(it.out(), /nobody else who announces.*\n {2}10\.244\.0\.0\/26\n$/)
 })
 
 test('with --undo the annotation goes, and nothing is said of what only this node announces', async t => {
