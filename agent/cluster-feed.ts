@@ -30,7 +30,7 @@ export type ClusterFeedDeps = {
   view: Pick<ClusterView, 'onChange' | 'all' | 'get'>
   felix: Pick<Felix, 'set' | 'configure'>
   secrets: Pick<BgpSecrets, 'want' | 'onChange'>
-  services: Pick<ServiceFeed, 'setRanges' | 'setExcluded' | 'take'>
+  services: Pick<ServiceFeed, 'setRanges' | 'setExcluded' | 'take' | 'refused'>
   report: (source: string, conditions: readonly Condition[]) => void
   /** Something changed that `tell` and `flush` have to pass on. */
   changed: () => void
@@ -148,6 +148,7 @@ export class ClusterFeed {
       ...peers.refused(),
       ...(drains ? [draining(this.#deps.nodeName)] : []),
       ...(fault === undefined ? [] : [fault]),
+      ...services.refused(),
     ])
   }
 

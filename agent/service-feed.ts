@@ -5,6 +5,7 @@
 // Hazard: without an API server nothing leaves: what is announced is what the caches have, those of the last run too.
 import { isDeepStrictEqual } from 'node:util'
 import type { Kind } from '../api/kinds.ts'
+import type { Condition } from '../api/status.ts'
 import type { Cache } from '../datastore/kind-cache.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { allRanges, type ServiceRanges, Services, type Standing } from './cluster/services.ts'
@@ -80,6 +81,11 @@ export class ServiceFeed {
     )
     if (nextMs !== Number.POSITIVE_INFINITY) this.#cancelNext = clock.after(nextMs - nowMs, changed)
     return prefixes
+  }
+
+  /** Services of which not all addresses are announced. */
+  refused(): Condition[] {
+    return this.#services.refused()
   }
 
   close(): void {

@@ -56,7 +56,12 @@ function started() {
     drain: () => undefined,
     share: () => undefined,
   }
-  const services = { setRanges: () => undefined, setExcluded: () => undefined, take: () => new Map() }
+  const services = {
+    setRanges: () => undefined,
+    setExcluded: () => undefined,
+    take: () => new Map(),
+    refused: () => [],
+  }
   const feed = new ClusterFeed({
     ...{ nodeName: 'n0', view, felix, services, report: () => undefined, changed: () => undefined },
     secrets: { want: () => undefined, onChange: () => undefined },

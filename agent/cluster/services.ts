@@ -11,6 +11,7 @@
 import type { Resource } from '../../api/kinds.ts'
 import { type IpPool, poolsInEffect, usesOf } from '../../api/pools.ts'
 import { serviceRange } from '../../api/service-ranges.ts'
+import { broken, type Condition } from '../../api/status.ts'
 import { addressBits, contains, type Family, familyOf, hostPrefix, parseAddress, parseCidr } from '../../lib/ip.ts'
 import { serviceOf } from './policies/services.ts'
 
@@ -28,6 +29,11 @@ export type ServiceRanges = {
 /** Whether other nodes are to be preferred for a prefix, since this one is about to withdraw it. */
 export type Standing = 'stays' | 'leaves'
 
+/**
+ * Addresses of one kind that a Service has announced, at the most: lists have no limit at the API server, every agent reads each of them
+ * at each change of the Service, and each is a prefix for every router.
+ */
+const MOST_ADDRESSES = 256
 /** With this label, said to be `true`, a node takes no traffic for Services from outside. */
 const EXCLUDED = 'node.kubernetes.io/exclude-from-external-load-balancers'
 const TYPES: ReadonlySet<string> = new Set(['ClusterIP', 'NodePort', 'LoadBalancer'])
@@ -77,6 +83,8 @@ export class Services {
   readonly #serviceOf = new Map<string, string>()
   /** What each Service asks for here. */
   readonly #asked = new Map<string, ReadonlyMap<string, Standing>>()
+  /** Those with more addresses than are announced. */
+  readonly #tooMany = new Set<string>()
   /** Services that changed. */
   readonly #changed = new Set<string>()
 
@@ -125,6 +133,8 @@ export class Services {
       const asked = service && this.#askedBy(service, [...(this.#slices.get(key)?.values() ?? [])])
       if (asked === undefined || asked.size === 0) this.#asked.delete(key)
       else this.#asked.set(key, asked)
+      if (service !== undefined && hasTooMany(service)) this.#tooMany.add(key)
+      else this.#tooMany.delete(key)
     }
     this.#changed.clear()
     const all = new Map<string, Standing>()
@@ -133,6 +143,11 @@ export class Services {
       for (const [prefix, standing] of asked) if (all.get(prefix) !== 'stays') all.set(prefix, standing)
     if (this.#excluded) for (const prefix of all.keys()) all.set(prefix, 'leaves')
     return all
+  }
+
+  /** Services of which not all addresses are announced, by the last look at prefixes. */
+  refused(): Condition[] {
+    return this.#tooMany.size === 0 || allRanges(this.#ranges).length === 0 ? [] : [tooMany(this.#tooMany)]
   }
 
   #wholeRanges(): string[] {
@@ -156,17 +171,18 @@ export class Services {
       { addresses: externalIPs, within: external, each: false },
       { addresses: ofLoadBalancer.map(({ ip = '' }) => ip), within: balanced, each: !aggregated },
     ]
+    const families: { [F in Family]?: Behind } = {}
     for (const { addresses, within, each } of kinds)
-      for (const text of addresses) {
+      for (const text of addresses.slice(0, MOST_ADDRESSES)) {
         const address = parseAddress(text)
         if (address === undefined || this.#ranges.pods.some(pool => contains(pool, address))) continue
         const holding = within.filter(range => contains(range, address))
         if (holding.length === 0) continue
-        const standing = local
-          ? localStanding(slices, familyOf(address), this.#nodeName)
-          : holding.some(isSingle) || (each && takesPackets(slices, familyOf(address)))
-            ? 'stays'
-            : undefined
+        const family = familyOf(address)
+        families[family] ??= behind(slices, family, this.#nodeName)
+        const { here, takesPackets } = families[family]
+        const everywhere = holding.some(isSingle) || (each && takesPackets) ? 'stays' : undefined
+        const standing = local ? here : everywhere
         const prefix = hostPrefix(address)
         if (standing !== undefined && asked.get(prefix) !== 'stays') asked.set(prefix, standing)
       }
@@ -174,14 +190,11 @@ export class Services {
   }
 }
 
-type Endpoint = { isHere: boolean; ready: boolean; serving: boolean }
+/** What endpoints of one family say. `here`: of an address that only nodes with an endpoint announce. */
+type Behind = { here: Standing | undefined; takesPackets: boolean }
 
-function endpointsOf(
-  slices: readonly Resource<'EndpointSlice'>[],
-  family: Family,
-  nodeName: string | undefined,
-): Endpoint[] {
-  return slices
+function behind(slices: readonly Resource<'EndpointSlice'>[], family: Family, nodeName: string): Behind {
+  const all = slices
     .filter(({ addressType }) => FAMILIES[addressType] === family)
     .flatMap(({ endpoints = [] }) =>
       endpoints.map(({ nodeName: where, conditions }) => {
@@ -191,21 +204,26 @@ function endpointsOf(
         return { isHere: where === nodeName, ready, serving }
       }),
     )
+  const here = all.filter(({ isHere }) => isHere)
+  const leaves = all.some(({ ready }) => ready) ? 'leaves' : 'stays'
+  return {
+    here: here.some(({ ready }) => ready) ? 'stays' : here.some(({ serving }) => serving) ? leaves : undefined,
+    takesPackets: all.some(({ serving }) => serving),
+  }
 }
 
-function localStanding(
-  slices: readonly Resource<'EndpointSlice'>[],
-  family: Family,
-  nodeName: string,
-): Standing | undefined {
-  const all = endpointsOf(slices, family, nodeName)
-  if (all.some(({ isHere, ready }) => isHere && ready)) return 'stays'
-  if (!all.some(({ isHere, serving }) => isHere && serving)) return undefined
-  return all.some(({ ready }) => ready) ? 'leaves' : 'stays'
+function hasTooMany({ spec: { externalIPs = [] }, status }: Resource<'Service'>): boolean {
+  return [externalIPs, status?.loadBalancer?.ingress ?? []].some(({ length }) => length > MOST_ADDRESSES)
 }
 
-function takesPackets(slices: readonly Resource<'EndpointSlice'>[], family: Family): boolean {
-  return endpointsOf(slices, family, undefined).some(({ serving }) => serving)
+function tooMany(services: ReadonlySet<string>): Condition {
+  const [first, ...others] = services
+  const more = others.length === 0 ? '' : `, and ${others.length} more Services have`
+  return broken('FieldsSupported', {
+    reason: 'TooManyAddresses',
+    message: `${first} has more than ${MOST_ADDRESSES} addresses of one kind${more}: no more of them are announced`,
+    remedy: 'give each Service fewer addresses, or name a range that is announced as it is',
+  })
 }
 
 function isSingle(range: string): boolean {

@@ -211,7 +211,7 @@ test('pools and settings of many objects are passed on once after a burst, not o
       },
     },
     secrets: { want: () => undefined, onChange: () => undefined },
-    services: { setRanges: () => undefined, setExcluded: () => undefined, take: () => new Map() },
+    services: { setRanges: () => undefined, setExcluded: () => undefined, take: () => new Map(), refused: () => [] },
     felix: {
       set: kind => void (kind === 'pool' && pools++),
       configure: ({ config }) => {

@@ -54,6 +54,7 @@ async function anAgent(store: Store, database: Database = openDatabase(':memory:
   const caches = openCaches(watching, { database, clock, log: silentLog })
   const view = new ClusterView(caches, nodeName)
   let announced: readonly string[] = []
+  let told: readonly string[] = []
   let flushes = 0
   const routing = {
     ...{
@@ -74,7 +75,9 @@ async function anAgent(store: Store, database: Database = openDatabase(':memory:
     ...{ nodeName, view, services, changed },
     felix: { set: () => undefined, configure: () => undefined },
     secrets: { want: () => undefined, onChange: () => undefined },
-    report: () => undefined,
+    report: (_, conditions) => {
+      told = conditions.map(({ reason }) => reason)
+    },
   })
   caches.start()
   await turns()
@@ -89,7 +92,7 @@ async function anAgent(store: Store, database: Database = openDatabase(':memory:
     view.close()
     caches.close()
   }
-  return { clock, watched, close, atFirst, announced: () => announced, flushes: () => flushes }
+  return { clock, watched, close, atFirst, announced: () => announced, told: () => told, flushes: () => flushes }
 }
 
 async function aCluster() {
@@ -260,6 +263,25 @@ test('a range that begins at the address of a node is announced, and that addres
   await turns()
   await pass(agent)
   t.deepEqual(agent.announced(), ['203.0.113.12/30'])
+  agent.close()
+})
+
+test('of a Service with very many addresses 256 are announced, and the node says so until it has fewer', async t => {
+  const store = await aCluster()
+  await store.create('BGPConfiguration', aConfig())
+  const agent = await anAgent(store)
+  const many = (count: number) => {
+    const ingress = Array.from({ length: count }, (_, i) => ({ ip: `203.0.113.${i}` }))
+    return { ...web(), status: { loadBalancer: { ingress: [...ingress, { ip: '203.0.113.255' }] } } }
+  }
+  await store.updateStatus('Service', many(256))
+  await turns()
+  await pass(agent)
+  t.deepEqual([agent.announced().length, agent.told()], [256, ['TooManyAddresses']], 'but for the address of n2')
+  await store.updateStatus('Service', many(255))
+  await turns()
+  await pass(agent)
+  t.deepEqual([agent.announced().length, agent.told()], [256, []])
   agent.close()
 })
 

@@ -148,6 +148,45 @@ test('a Service without an address in the cluster, or of another type, has none 
   }
 })
 
+test('the endpoints of a Service are looked at once for all its addresses', t => {
+  let looked = 0
+  const slice = aSlice('a', 'web', [['n1', READY]])
+  const { endpoints } = slice
+  Object.defineProperty(slice, 'endpoints', {
+    get: () => {
+      looked++
+      return endpoints
+    },
+  })
+  const externalIPs = Array.from({ length: 50 }, (_, i) => `192.0.2.${i}`)
+  for (const externalTrafficPolicy of ['Local', 'Cluster']) {
+    const services = [aService('web', { externalTrafficPolicy, externalIPs }, ['203.0.113.1', '203.0.113.2'])]
+    looked = 0
+    announced({ ...RANGES, serviceLoadBalancerAggregation: 'Disabled' }, { services, slices: [slice] })
+    t.true(looked <= 2, `${externalTrafficPolicy}: ${looked}`)
+  }
+})
+
+test('of one Service 256 addresses of a kind are announced, and it is told of which some are not', t => {
+  const externalIPs = Array.from({ length: 300 }, (_, i) => `10.0.${i >> 8}.${i & 255}`)
+  const node = new Services('n1')
+  node.setRanges(rangesOf({ serviceExternalIPs: some('10.0.0.0/8') }))
+  node.setSlice('shop/a', aSlice('a', 'web', [['n1', READY]]))
+  const spec = (count: number) => ({ externalTrafficPolicy: 'Local', externalIPs: externalIPs.slice(0, count) })
+  node.setService('shop/web', aService('web', spec(256)))
+  t.is(node.prefixes().size, 1 + 256)
+  t.deepEqual(node.refused(), [])
+  node.setService('shop/web', aService('web', spec(300)))
+  t.is(node.prefixes().size, 1 + 256)
+  t.like(node.refused(), [{ type: 'FieldsSupported', reason: 'TooManyAddresses' }])
+  t.regex(node.refused()[0]!.message, /^shop\/web has more than 256/)
+  node.setRanges(rangesOf({}))
+  t.deepEqual([node.prefixes().size, node.refused().length], [0, 0])
+  node.setRanges(rangesOf({ serviceExternalIPs: some('10.0.0.0/8') }))
+  node.setService('shop/web', undefined)
+  t.deepEqual([node.prefixes().size, node.refused().length], [1, 0])
+})
+
 test('an address of a LoadBalancer that kube-proxy leaves to the balancer (ipMode Proxy) is not announced', t => {
   const local = aService('web', { externalTrafficPolicy: 'Local' })
   const ingress = [
