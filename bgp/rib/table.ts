@@ -70,7 +70,7 @@ export class FamilyTable implements GroupTable {
   readonly #queue = new IdQueue()
   #candidates = new Uint32Array(64)
   /** While set: prefixes without a network of our own wait here (RFC 4724 §4.1). */
-  #deferred: number[] | undefined
+  #deferred: IdQueue | undefined
 
   constructor(family: AddressFamily, deps: FamilyDeps) {
     this.family = family
@@ -203,7 +203,9 @@ export class FamilyTable implements GroupTable {
       this.importAgain(slot, this.#deps.peerState(this.paths.peer(slot)))
       done += JUDGEMENT
     }
-    done += this.reach.find(limit - done, slot => this.#changed(this.paths.prefix(slot)))
+    // a next hop that comes and goes without pause must not keep what waits already from its decision
+    const share = this.#queue.size > 0 ? 2 : 1
+    done += this.reach.find((limit - done) / share, slot => this.#changed(this.paths.prefix(slot)))
     for (; done < limit && this.#queue.size > 0; done++) {
       const prefix = this.#queue.shift()
       if (this.#deferred !== undefined && this.paths.find(prefix, 0, 0) < 0) this.#deferred.push(prefix)
@@ -219,9 +221,9 @@ export class FamilyTable implements GroupTable {
   }
 
   defer(on: boolean): void {
-    const waited = this.#deferred ?? []
+    const waited = this.#deferred ?? new IdQueue()
     this.#deferred = on ? waited : undefined
-    if (!on) for (const prefix of waited) this.#changed(prefix)
+    while (!on && waited.size > 0) this.#changed(waited.shift())
   }
 
   /** The usable paths of a prefix: the first `count` of `slots`, good until the next call. */

@@ -115,6 +115,23 @@ test('a change decides the prefixes of that next hop alone, in slices', t => {
   t.is(world.sink.routes.size, 500)
 })
 
+test('prefixes are decided while a next hop comes and goes without pause', t => {
+  const { world, nextHops } = tracking()
+  const [a, b] = [aPeer(1), aPeer(2)]
+  world.up(a, b)
+  nextHops.tell('10.0.0.1', 0)
+  nextHops.tell('10.0.0.2', 0)
+  const prefixes = (second: number) => Array.from({ length: 2000 }, (_, i) => `10.${second + (i >> 8)}.${i & 255}.0/24`)
+  announce(world, a, '10.0.0.1', prefixes(20))
+  world.settle()
+  announce(world, b, '10.0.0.2', prefixes(40))
+  for (let slice = 0; slice < 600; slice++) {
+    nextHops.tell('10.0.0.1', slice)
+    world.rib.work(10)
+  }
+  t.is(world.sink.routes.size, 4000)
+})
+
 test('while this speaker restarts, a next hop that is not looked up yet counts as reachable', t => {
   const { world, nextHops } = tracking()
   const a = aPeer(1)
