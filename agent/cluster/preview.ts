@@ -21,11 +21,14 @@ export type ClusterObjects = {
   all<K extends BgpKind | 'Node' | 'IPPool'>(kind: K): readonly Resource<K>[]
 }
 
+/** `reachableBy`: the router that the peer's BGPPeer names. */
+type Reached = Session & { reachableBy?: string }
+
 /** What one node does with the objects of a cluster. */
 export type NodeBgp = {
   asn: number
   routerId: string
-  sessions: ReadonlyMap<string, Session>
+  sessions: ReadonlyMap<string, Reached>
   announced: ReadonlyMap<string, Announced>
   refused: readonly Condition[]
 }
@@ -85,7 +88,12 @@ export function nodeBgp(
   return {
     asn: peers.asn,
     routerId: routerIdOf({ name: nodeName, address }),
-    sessions: new Map(peers.take().flatMap(({ key, peer }) => (peer === undefined ? [] : [[key, peer] as const]))),
+    sessions: new Map(
+      peers.take().flatMap(({ key, peer, way }): [string, Reached][] => {
+        if (peer === undefined) return []
+        return [[key, way === undefined ? peer : { ...peer, reachableBy: way.gateway }]]
+      }),
+    ),
     announced: new Map(announced.map(each => [each.prefix, drains ? leaving(each) : each])),
     refused: [...peers.refused(), ...nodes.refused, ...(fault === undefined ? [] : [fault])],
   }
@@ -134,8 +142,8 @@ function told({ name, address }: Session, change: SessionChange['change'], becau
 }
 
 /** What of a session changes that goes on; a password by its name alone. */
-function changedFields(before: Session, after: Session): string[] {
-  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Session>
+function changedFields(before: Reached, after: Reached): string[] {
+  const fields = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof Reached>
   return [...fields].filter(field => !isDeepStrictEqual(before[field], after[field])).sort()
 }
 

@@ -43,6 +43,16 @@ test('a session is new, ends, is reset with the reason, or goes on with what cha
   t.deepEqual(changes({ BGPPeer: [tor()] }, { BGPPeer: [tor()] }), [])
 })
 
+test('a peer that is to be reached by another router is told, and its session goes on', t => {
+  const [none, one, other] = [tor(), tor({ reachableBy: '192.168.10.1' }), tor({ reachableBy: '192.168.10.2' })]
+  for (const [before, after] of [
+    [none, one],
+    [one, other],
+    [other, none],
+  ])
+    t.deepEqual(changes({ BGPPeer: [before!] }, { BGPPeer: [after!] }), ['Global_10_0_0_1 changes: reachableBy'])
+})
+
 test('from the mesh to a BGPPeer sessions change their names alone', t => {
   const joined = aPeer('all', { nodeSelector: 'all()', peerSelector: 'all()' })
   const mesh = aConfiguration({ nodeToNodeMeshEnabled: false })
