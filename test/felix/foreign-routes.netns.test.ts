@@ -131,7 +131,11 @@ else {
         'throw 10.244.2.8/32',
         'unreachable 10.244.2.9/32 metric 7',
         '10.244.2.16/28 nexthop via 192.168.10.1 nexthop via 192.168.10.2',
+        '10.244.2.10/32 nhid 7',
+        '10.244.2.11/32 nhid 9 metric 7',
       ]
+      for (const object of ['7 via 192.168.10.1 dev eth0', '8 via 192.168.10.2 dev eth0', '9 group 7/8'])
+        await run('ip', ['nexthop', 'add', 'id', ...object.split(' ')])
       for (const route of routes) await run('ip', ['route', 'add', ...route.split(' ')])
       const told = () => [...conditions.values()].filter(({ type }) => type === 'ForeignRoutesPass')
       await eventually('all are told', () => told().length === routes.length, 30_000)
