@@ -29,6 +29,7 @@ import { whenConverged } from './convergence.ts'
 import { isAlone, whoHeard } from './drained.ts'
 import { LearnedRoutes, type LearnedRoutesDeps } from './learned-routes.ts'
 import { OutsideClaims } from './outside-claims.ts'
+import { peerDown } from './outside-peers.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
 
@@ -265,7 +266,7 @@ export class Routing {
     return routeAnswer(prefix, this.#speaker?.explain(prefix), key => this.#nameOf(key))
   }
 
-  /** What peers outside the cluster do that they must not, and addresses where none can connect. */
+  /** What peers outside the cluster do that they must not, those that are not there, and addresses where none can connect. */
   refused(): Condition[] {
     const { ipv4, ipv6 } = this.#listeners
     const all = [
@@ -273,9 +274,17 @@ export class Routing {
       ...[ipv4, ipv6].map(each => each?.listener.condition()),
       this.#deps.bfd?.condition(),
       ...this.#unwatched(),
-      ...[...this.#outside].map(key => this.#claims.condition(this.#speaker, key, this.#nameOf(key))),
+      ...[...this.#outside].flatMap(key => this.#ofOutside(key, this.#nameOf(key))),
     ]
     return all.filter(condition => condition !== undefined)
+  }
+
+  #ofOutside(key: string, name: string): (Condition | undefined)[] {
+    const status = this.#speaker?.peer(key)
+    return [
+      this.#claims.condition(this.#speaker, key, name),
+      status === undefined ? undefined : peerDown(status, name, this.#deps.clock.wallMs()),
+    ]
   }
 
   /** Sessions that are up while BFD, which is to watch them, is not. */

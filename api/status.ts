@@ -99,6 +99,10 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'BFD is up with every peer that is to be watched and has a session',
   },
+  PeersUp: {
+    vital: false,
+    promise: 'no peer outside the cluster is without a session for more than five minutes, or damped (docs/bgp.md)',
+  },
   PrefixLimitsKept: { vital: false, promise: 'no peer outside the cluster announced more prefixes than it may' },
   RoutesPreferred: {
     vital: false,

@@ -209,6 +209,11 @@ export class Speaker {
     return [...this.#peers.values()].map(peer => peer.status())
   }
 
+  /** Undefined where no peer is called so. */
+  peer(name: string): PeerStatus | undefined {
+    return this.#peers.get(name)?.status()
+  }
+
   /** The configurations in force, ranges included. */
   configured(): PeerConfig[] {
     const fixed = [...this.#peers.values()].filter(peer => !this.#dynamic.has(peer)).map(peer => peer.config)

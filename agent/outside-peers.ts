@@ -1,0 +1,25 @@
+// Peers outside the cluster without a session: other nodes come and go, a router that is not there for minutes is a fault.
+import { broken, type Condition } from '../api/status.ts'
+import type { PeerStatus } from '../bgp/config.ts'
+
+/** For so long a router may restart, as the alert `MargayBgpSessionDown` has it. */
+const LONG_MS = 5 * 60_000
+
+/** What is wrong with a peer that people know by `name`: down for long, or damped, which took several falls. */
+export function peerDown(
+  { address, sinceMs, reason }: Pick<PeerStatus, 'address' | 'sinceMs' | 'reason'>,
+  name: string,
+  nowMs: number,
+): Condition | undefined {
+  // up, or too many prefixes, which `PrefixLimitsKept` tells
+  if (reason === undefined || reason.code === 'prefix-limit') return undefined
+  const isDamped = reason.code === 'damped'
+  if (!isDamped && nowMs - sinceMs < LONG_MS) return undefined
+  const since = new Date(sinceMs).toISOString().replace(/\.\d+Z$/, 'Z')
+  return broken('PeersUp', {
+    object: { kind: 'BGPSession', name },
+    reason: isDamped ? 'SessionDamped' : 'SessionDown',
+    message: `no session with ${address} since ${since}: ${reason.code}: ${reason.detail}`,
+    remedy: reason.remedy,
+  })
+}
