@@ -15,6 +15,7 @@ import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
 import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { sharedWays } from './shared-ways.ts'
+import { isUnanswered } from './unanswered.ts'
 
 /** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179; `resilient`: as of `RouteTable`. */
 export type KernelTarget = { table: number; metric?: number; protocol?: number; resilient?: Resilient }
@@ -209,21 +210,25 @@ export class KernelSink implements RouteSink {
     this.#running = true
     this.#again = false
     let refused = false
+    let at: string | undefined
     try {
       await this.#links.refresh()
       this.#ways = new Map()
       for (const prefix of [...this.#dirty]) {
+        at = prefix
         this.#dirty.delete(prefix)
         const paths = this.#selected.get(prefix)
         const nextHops = paths && (this.#ways.get(paths) ?? (await this.#nextHopsOf(paths)))
         this.#routes.want(prefix, nextHops && this.#routeOver(nextHops, prefix))
       }
+      at = undefined
       const outcome = await this.#routes.apply(({ dropped }) => dropped || this.#mayDelete)
       refused = outcome.refused.length > 0
       this.#report(outcome.refused)
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
       refused = true
+      if (at !== undefined) this.#dirty.add(at)
       this.#log.error({ err: error }, 'the kernel cannot be read; trying again')
       this.#invalidate()
     } finally {
@@ -281,8 +286,8 @@ export class KernelSink implements RouteSink {
       }
       return ways
     } catch (error) {
-      if (error instanceof KernelError) return []
-      throw error
+      if (isUnanswered(error)) throw error
+      return []
     }
   }
 

@@ -11,6 +11,7 @@ import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
 import { isLinkLocal, mappedIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { Covering } from './covering.ts'
+import { isUnanswered } from './unanswered.ts'
 
 /** Changes of routes are gathered this long; a link that goes is not waited for. */
 const GATHER_MS = 20
@@ -215,7 +216,7 @@ export class NextHopTracker implements NextHops {
       hop.route = await this.#deps.kernel.lookupRoute(hop.address)
       for (const index of interfacesOf(hop.route)) await this.#links.findName(index)
     } catch (error) {
-      if (!(error instanceof KernelError) || !NOWHERE.includes(error.code)) throw error
+      if (isUnanswered(error)) throw error
     }
     if (wayOf(hop.route) !== wayOf(before)) this.#deps.moved(hop.nextHop, hop.link)
   }
@@ -324,9 +325,6 @@ export class NextHopTracker implements NextHops {
     return least
   }
 }
-
-/** The answers of a kernel that knows no way. */
-const NOWHERE: readonly string[] = ['ENETUNREACH', 'EHOSTUNREACH', 'EINVAL', 'EACCES']
 
 /** What is on a link of this host costs nothing, nor does a route with its family's default metric. */
 function costOf({ gateway, nextHops, metric = 0 }: Route): number {

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { KernelSink } from '../../agent/kernel-sink.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import { ManualClock } from '../../lib/clock.ts'
@@ -170,6 +171,38 @@ test('routes over the same paths share one list of them, and what moves while an
   t.deepEqual(lookedUp, ['192.0.2.9', '192.0.2.10', '192.0.2.9'])
   await pass(200)
   t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9', '10.0.1.0/24 via 192.0.2.10', '10.0.2.0/24 via 192.0.2.9'])
+  sink.close()
+})
+
+test('a kernel that does not answer for a next hop is asked again, and its routes stay until it does', async t => {
+  let broken = false
+  const { kernel, index, sink, pass, routes } = await aHost(kernel => {
+    const lookupRoute = kernel.lookupRoute.bind(kernel)
+    return Object.assign(kernel, {
+      lookupRoute: (dst: string) =>
+        broken ? Promise.reject(new KernelError(ERRNO.ENOBUFS, 'look up route', dst)) : lookupRoute(dst),
+    })
+  })
+  sink.selected(selected('10.0.0.0/24', '198.51.100.7'))
+  const way = { dst: '198.51.100.0/24', table: MAIN, type: 'unicast', scope: ROUTE_SCOPE.universe } as const
+  const over = (gateway: string) => ({ ...way, protocol: ROUTE_PROTOCOL.static, gateway, ifindex: index })
+  await kernel.changeRoutes([{ verb: 'add', route: over('192.0.2.7') }])
+  await pass(20)
+  await pass(200)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.7'])
+  broken = true
+  await kernel.changeRoutes([{ verb: 'replace', route: over('192.0.2.8') }])
+  await pass(20)
+  await pass(200)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.7'])
+  broken = false
+  await pass(1000)
+  await pass(20)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.8'])
+  await kernel.changeRoutes([{ verb: 'delete', route: over('192.0.2.8') }])
+  await pass(20)
+  await pass(200)
+  t.deepEqual(await routes(), [], 'it answers that there is no way')
   sink.close()
 })
 

@@ -311,3 +311,23 @@ test('a kernel that does not answer is asked again, and until then what was know
   t.is(text('192.0.2.9'), '3 over 192.0.2.8/29')
   tracker.close()
 })
+
+test('what the kernel refuses to look up for a reason of its own cannot be reached, and keeps no other next hop waiting', async t => {
+  const { tracker, pass, text } = await aHost({
+    wrap: kernel => {
+      const lookupRoute = kernel.lookupRoute.bind(kernel)
+      return Object.assign(kernel, {
+        lookupRoute: (dst: string) =>
+          dst.includes(':')
+            ? Promise.reject(new KernelError(ERRNO.EOPNOTSUPP, 'look up route', dst))
+            : lookupRoute(dst),
+      })
+    },
+  })
+  for (const hop of ['2001:db8::1', '192.0.2.9']) tracker.want(hop, undefined)
+  await pass(0)
+  await pass(20)
+  t.is(text('192.0.2.9'), '0 over 192.0.2.0/24')
+  t.is(text('2001:db8::1'), 'no route leads there')
+  tracker.close()
+})
