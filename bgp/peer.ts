@@ -493,7 +493,10 @@ export class Peer implements SessionOwner {
         session.sendRefresh({ ...numbersOfFamily(family), subtype: REFRESH.request })
       return false
     }
-    for (const bytes of messages) session.write(bytes, 0)
+    for (const bytes of messages) {
+      session.write(bytes, 0)
+      for (const watcher of this.#deps.watchers) watcher.sent?.(this.name, bytes)
+    }
     const sent = this.#deps.rib.counts(this.name)?.messagesOut ?? 0
     session.counts.out += sent - this.#updatesOut
     this.#updatesOut = sent

@@ -1,5 +1,5 @@
 // One BMP collector (RFC 7854): dials it, tells it of every session and of the tables that it is to follow, UPDATEs as they
-// were received (Adj-RIB-In before policy) and what is selected (Loc-RIB, RFC 9069), and sends them whole again after every
+// were received (Adj-RIB-In before policy), UPDATEs as they are sent (Adj-RIB-Out, RFC 8671) and what is selected (Loc-RIB, RFC 9069), and sends them whole again after every
 // new connection. The queue for a collector is limited: one
 // that reads too slowly is disconnected, so that no session waits for it.
 
@@ -10,10 +10,10 @@ import { type Log, silentLog } from '../../lib/log.ts'
 import { type AddressFamily, FAMILIES, numbersOfFamily } from '../family.ts'
 import type { BgpConnection, Transport } from '../port.ts'
 import type { LocRibFeed } from '../rib/loc-rib.ts'
-import type { Replayed } from '../rib/replay.ts'
 import type { SessionEnd } from '../session-end.ts'
 import type { Speaker } from '../speaker.ts'
 import { type BmpMessage, emitBmp, MAX_BMP_MESSAGE } from '../wire/bmp.ts'
+import { MESSAGE } from '../wire/iana.ts'
 import { MAX_MESSAGE } from '../wire/message.ts'
 import { emitEndOfRib } from '../wire/update.ts'
 import {
@@ -28,11 +28,13 @@ import {
   locRibStats,
   locRibUp,
   monitoringHead,
+  sentHead,
 } from './messages.ts'
 import type { MonitoredSession, SessionWatcher } from './session-watcher.ts'
 
-/** A table that a collector can follow: UPDATEs as received, or the selected route of each prefix. */
-export type MonitoredTable = 'adj-rib-in-pre' | 'loc-rib'
+/** A table that a collector can follow: of each session what is received, or what is sent; or the selected route of each prefix. */
+export type MonitoredTable = SessionTable | 'loc-rib'
+type SessionTable = 'adj-rib-in-pre' | 'adj-rib-out-post'
 
 export type BmpConfig = {
   /** IP address and port of the collector. */
@@ -72,7 +74,10 @@ const BUFFER_OCTETS = 16 << 20
 /** Messages are gathered into blocks of this size, with room for one more of any length. */
 const BLOCK = 64 * 1024
 
-type Watched = { session: MonitoredSession; head: Uint8Array }
+/** `heads`: the headers before every UPDATE. */
+type Watched = { session: MonitoredSession; heads: Readonly<Record<SessionTable, Uint8Array>> }
+
+const SESSION_TABLES = ['adj-rib-in-pre', 'adj-rib-out-post'] as const
 
 export class BmpCollector implements SessionWatcher {
   readonly #config: BmpConfig
@@ -85,7 +90,7 @@ export class BmpCollector implements SessionWatcher {
   #block = new Writer(BLOCK + MAX_BMP_MESSAGE)
   #connection: BgpConnection | undefined
   #dialing: AbortController | undefined
-  #replay: Iterator<Replayed | undefined> | undefined
+  #replay: Iterator<undefined> | undefined
   #locRib: LocRibFeed | undefined
   readonly #locRibHead: Uint8Array
   #state: BmpStatus['state'] = 'waiting'
@@ -144,19 +149,21 @@ export class BmpCollector implements SessionWatcher {
   // Called by the speaker's sessions.
 
   up(session: MonitoredSession): void {
-    this.#sessions.set(session.name, { session, head: monitoringHead(session) })
+    const heads = { 'adj-rib-in-pre': monitoringHead(session), 'adj-rib-out-post': sentHead(session) }
+    this.#sessions.set(session.name, { session, heads })
     this.#put(bmpPeerUp(session))
   }
 
   update(name: string, bytes: Uint8Array, start: number, end: number): void {
-    const watched = this.#sessions.get(name)
-    if (watched === undefined || !this.#monitors('adj-rib-in-pre')) return
-    emitMonitoring(this.#block, watched.head, bytes, [start, end], this.#clock.wallMs())
-    this.#written()
+    this.#monitoring('adj-rib-in-pre', name, bytes, [start, end])
+  }
+
+  sent(name: string, bytes: Uint8Array): void {
+    this.#messages('adj-rib-out-post', name, bytes)
   }
 
   refreshed(name: string, family: AddressFamily): void {
-    this.#messages(name, this.#speaker.rib.unrefreshed(name, family))
+    this.#messages('adj-rib-in-pre', name, this.#speaker.rib.unrefreshed(name, family))
   }
 
   down(name: string, cause: SessionEnd): void {
@@ -201,7 +208,7 @@ export class BmpCollector implements SessionWatcher {
     this.#put(bmpInitiation(this.#config.name, this.#config.description))
     this.#unwatch = this.#speaker.watchSessions(this)
     if (this.#monitors('loc-rib')) this.#beginLocRib()
-    this.#replay = this.#table()
+    this.#replay = this.#tables()
     this.#step()
     this.#planStats()
   }
@@ -215,15 +222,22 @@ export class BmpCollector implements SessionWatcher {
     this.#locRib = this.#speaker.rib.followSelected(() => this.#nextStep())
   }
 
-  /** The tables of the sessions, then End-of-RIB for every session that was up at its start and still is. */
-  *#table(): Generator<Replayed | undefined> {
-    if (!this.#monitors('adj-rib-in-pre')) return
+  /** Writes the tables of the sessions, each with an End-of-RIB for every session that was up at the start and still is. */
+  *#tables(): Generator<undefined> {
+    const { rib } = this.#speaker
     const first = [...this.#sessions.values()]
-    for (const family of FAMILIES) yield* this.#speaker.rib.replay(family)
-    for (const watched of first) {
-      const { name, families } = watched.session
-      if (this.#sessions.get(name) === watched)
-        for (const family of families) yield { key: name, bytes: endOfRibOf(family) }
+    for (const table of SESSION_TABLES.filter(each => this.#monitors(each))) {
+      for (const family of FAMILIES)
+        for (const step of table === 'adj-rib-in-pre' ? rib.replay(family) : rib.replaySent(family)) {
+          if (step !== undefined) this.#messages(table, step.key, step.bytes)
+          yield
+        }
+      for (const watched of first) {
+        const { name, families } = watched.session
+        if (this.#sessions.get(name) === watched)
+          for (const family of families) this.#messages(table, name, endOfRibOf(family))
+        yield
+      }
     }
   }
 
@@ -231,9 +245,7 @@ export class BmpCollector implements SessionWatcher {
   #step(): void {
     let more = true
     if (this.#replay !== undefined) {
-      const { value, done } = this.#replay.next()
-      if (done === true) this.#replay = undefined
-      else if (value !== undefined) this.#messages(value.key, value.bytes)
+      if (this.#replay.next().done === true) this.#replay = undefined
     } else {
       const bytes = this.#locRib?.take()
       more = bytes !== undefined
@@ -258,8 +270,18 @@ export class BmpCollector implements SessionWatcher {
     this.#log.info({ octets: this.#octets }, 'the BMP collector has the table and gets what changes')
   }
 
-  #messages(name: string, bytes: Uint8Array): void {
-    for (const [start, end] of wholeMessages(bytes)) this.update(name, bytes, start, end)
+  /** UPDATEs among whole messages: BoRR and EoRR are no routes. */
+  #messages(table: SessionTable, name: string, bytes: Uint8Array): void {
+    if (!this.#monitors(table)) return
+    for (const place of wholeMessages(bytes))
+      if (bytes[place[0] + 18] === MESSAGE.update) this.#monitoring(table, name, bytes, place)
+  }
+
+  #monitoring(table: SessionTable, name: string, bytes: Uint8Array, place: [start: number, end: number]): void {
+    const watched = this.#sessions.get(name)
+    if (watched === undefined || !this.#monitors(table)) return
+    emitMonitoring(this.#block, watched.heads[table], bytes, place, this.#clock.wallMs())
+    this.#written()
   }
 
   /** The RIB keeps no time of a selection, so none is told. */
@@ -315,7 +337,8 @@ export class BmpCollector implements SessionWatcher {
     this.#cancelStats = this.#clock.after(statsSeconds * 1000, () => {
       for (const { session } of this.#sessions.values()) {
         const counts = this.#speaker.rib.counts(session.name)
-        if (counts !== undefined) this.#put(bmpStats(session, counts, this.#clock.wallMs()))
+        const out = this.#monitors('adj-rib-out-post') ? this.#speaker.rib.familyCounts(session.name) : undefined
+        if (counts !== undefined) this.#put(bmpStats(session, counts, out, this.#clock.wallMs()))
       }
       if (this.#locRib !== undefined) {
         const counts = FAMILIES.map(family => [family, this.#speaker.rib.selectedCount(family)] as const)

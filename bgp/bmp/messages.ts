@@ -5,7 +5,7 @@ import { Writer } from '../../lib/bytes.ts'
 import { ipv4Number } from '../../lib/ip.ts'
 import type { SpeakerConfig } from '../config.ts'
 import { type AddressFamily, FAMILIES, numbersOfFamily } from '../family.ts'
-import type { PeerCounts } from '../rib/types.ts'
+import type { FamilyCounts, PeerCounts } from '../rib/types.ts'
 import type { SessionEnd } from '../session-end.ts'
 import {
   BMP_DOWN,
@@ -81,21 +81,40 @@ export function bmpPeerDown(session: MonitoredSession, cause: SessionEnd, atMs: 
   }
 }
 
-/** Statistics Report (§4.8): routes in Adj-RIB-In, and UPDATEs whose routes were treated as withdrawn (RFC 7606). */
-export function bmpStats(session: MonitoredSession, counts: PeerCounts, atMs: number): BmpMessage {
+/**
+ * Statistics Report (§4.8): routes in Adj-RIB-In, and UPDATEs whose routes were treated as withdrawn (RFC 7606). With `out` also the
+ * routes in Adj-RIB-Out after policy, all and by family (RFC 8671 §6.2).
+ */
+export function bmpStats(
+  session: MonitoredSession,
+  counts: PeerCounts,
+  out: ReadonlyMap<AddressFamily, FamilyCounts> | undefined,
+  atMs: number,
+): BmpMessage {
+  const sent = [...(out ?? [])].filter(([family]) => session.families.includes(family))
   return {
     kind: 'statsReport',
     peer: peerOf(session, atMs),
     stats: [
       { type: BMP_STAT.routesIn, gauge: BigInt(counts.received) },
       { type: BMP_STAT.treatedAsWithdraw, counter: counts.treatedAsWithdrawn },
+      ...(out === undefined ? [] : [{ type: BMP_STAT.routesOut, gauge: BigInt(counts.announced) }]),
+      ...sent.map(([family, { announced }]) => ({
+        ...{ type: BMP_STAT.routesOutOfFamily, gauge: BigInt(announced) },
+        ...numbersOfFamily(family),
+      })),
     ],
   }
 }
 
-/** The headers before every UPDATE of a session; `emitMonitoring` fills in length and time. */
+/** The headers before every UPDATE that a peer sends; `emitMonitoring` fills in length and time. */
 export function monitoringHead(session: MonitoredSession): Uint8Array {
   return headOf(peerOf(session, 0))
+}
+
+/** The same of what goes to the peer, after policy (RFC 8671). */
+export function sentHead(session: MonitoredSession): Uint8Array {
+  return headOf({ ...peerOf(session, 0), ribOut: true, postPolicy: true })
 }
 
 /** As what the Loc-RIB is told (RFC 9069): one emulated peer for both families, without a filter. */

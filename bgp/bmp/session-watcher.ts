@@ -28,6 +28,8 @@ export type SessionWatcher = {
   up(session: MonitoredSession): void
   /** A whole UPDATE as it was received, that did not end the session; valid only during the call. */
   update(name: string, bytes: Uint8Array, start: number, end: number): void
+  /** Whole messages, end to end, as they go to the peer: UPDATEs, BoRR and EoRR; not to be changed. Absent: they are not told. */
+  sent?(name: string, bytes: Uint8Array): void
   /** The peer has sent its table again (RFC 7313 §4): routes that it left out are about to be removed. */
   refreshed(name: string, family: AddressFamily): void
   down(name: string, cause: SessionEnd): void

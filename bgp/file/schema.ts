@@ -58,7 +58,9 @@ const collector = z
     port,
     source: host.optional(),
     name: label(255).optional(),
-    monitor: distinct(z.enum(['adj-rib-in-pre', 'loc-rib'], 'write adj-rib-in-pre or loc-rib'))
+    monitor: distinct(
+      z.enum(['adj-rib-in-pre', 'loc-rib', 'adj-rib-out-post'], 'write adj-rib-in-pre, loc-rib or adj-rib-out-post'),
+    )
       .min(1, 'empty: name a table or leave the field out')
       .optional(),
     stats: seconds(0, 86400).optional(),

@@ -20,6 +20,8 @@ export type RibReader = {
   dumpPrefixes(family: AddressFamily): Generator<DumpedPath[]>
   /** The paths of all peers with a session, written as UPDATEs, in steps of a few milliseconds. */
   replay(family: AddressFamily): Generator<Replayed | undefined>
+  /** The same of what these peers have been sent; a message that is on its way to a peer meanwhile may come after what replaces it. */
+  replaySent(family: AddressFamily): Generator<Replayed>
   /** Withdrawals of the paths that a peer has not sent again since its last route refresh began. */
   unrefreshed(key: string, family: AddressFamily): Uint8Array
   /** Prefixes of a family for which a route is selected (Loc-RIB). */

@@ -1,4 +1,4 @@
-// The current paths of all peers, written as UPDATEs: the first table that a monitor gets (RFC 7854 §5). Paths with the
+// The current paths of all peers, and what they have been sent, written as UPDATEs: the first tables that a monitor gets (RFC 7854 §5, RFC 8671). Paths with the
 // same set in neighbouring slots share a message. Stale paths are left out: their session is over, and a peer that came
 // back sends its routes again.
 
@@ -14,6 +14,8 @@ export type Replayed = { key: string; bytes: Uint8Array }
 /** Octets and paths after which a step ends. */
 const SLICE_OCTETS = 64 * 1024
 const SLICE_PATHS = 8192
+/** Prefixes of what a peer has been sent in one step. */
+const SLICE_SENT = 4096
 
 /** Walks a table in steps of a few milliseconds; a step that found nothing gives undefined. See `Rib.replay`. */
 export function* replayPaths(
@@ -37,6 +39,20 @@ export function* replayPaths(
     }
   }
   yield run.take()
+}
+
+/**
+ * Walks what the peers with a session have been sent, or are about to be. What a peer reads after that is newer, or comes before the
+ * newer: whoever is told both ends with what the peer has.
+ */
+export function* replaySent(table: FamilyTable, peers: readonly RibPeerState[]): Generator<Replayed> {
+  for (const peer of peers)
+    for (let at = 0; at < table.prefixes.end; at += SLICE_SENT) {
+      const membership = peer.up ? table.groups.membership(peer.index) : undefined
+      if (membership === undefined) break
+      const end = Math.min(at + SLICE_SENT, table.prefixes.end)
+      yield { key: peer.peer.key, bytes: membership.group.sentTo(membership.member, at, end) }
+    }
 }
 
 /** The UPDATEs that withdraw what a peer has not sent again since its BoRR. */

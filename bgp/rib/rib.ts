@@ -26,7 +26,7 @@ import { Owners } from './owners.ts'
 import { RibPeerState } from './peer-state.ts'
 import { Peers } from './peers.ts'
 import type { RibReader } from './reader.ts'
-import { type Replayed, replayPaths, withdrawUnrefreshed } from './replay.ts'
+import { type Replayed, replayPaths, replaySent, withdrawUnrefreshed } from './replay.ts'
 import { Restart } from './restart.ts'
 import { SelectedRoutes } from './selected-route.ts'
 import { type SpeakerNumbers, speakerNumbers } from './speaker-numbers.ts'
@@ -369,6 +369,11 @@ export class Rib implements RibReader {
    */
   replay(family: AddressFamily): Generator<Replayed | undefined> {
     return replayPaths(this.#tables[family], this.#peers.byIndex)
+  }
+
+  /** See `RibReader`. */
+  replaySent(family: AddressFamily): Generator<Replayed> {
+    return replaySent(this.#tables[family], [...this.#peers.values()])
   }
 
   /** The UPDATEs that withdraw what a peer has not sent again since its BoRR. To be called before its EoRR is handled. */

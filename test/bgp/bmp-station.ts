@@ -24,8 +24,8 @@ const BOTH = ['ipv4-unicast', 'ipv6-unicast'] as const
 export const LOC_RIB = 'loc-rib'
 
 /** The name of a peer's table. */
-function tableOf({ kind, address }: BmpPeer): string {
-  return kind === BMP_LOC_RIB ? LOC_RIB : address
+function tableOf({ kind, address, ribOut }: BmpPeer): string {
+  return kind === BMP_LOC_RIB ? LOC_RIB : ribOut ? `to ${address}` : address
 }
 
 /** Understands what arrives on port 11019; `tables` has the prefix of every route by the name of the table. */
@@ -64,8 +64,12 @@ class Station {
 
   #take(message: BmpMessage | BmpUnread): void {
     this.messages.push(message)
-    if (message.kind === 'peerUp') this.tables.set(tableOf(message.peer), new Set())
-    if (message.kind === 'peerDown') this.tables.delete(tableOf(message.peer))
+    if (message.kind === 'peerUp' || message.kind === 'peerDown')
+      for (const ribOut of [false, true]) {
+        const table = tableOf({ ...message.peer, ribOut })
+        if (message.kind === 'peerUp') this.tables.set(table, new Set())
+        else this.tables.delete(table)
+      }
     if (message.kind !== 'routeMonitoring') return
     const { peer, update } = message
     const table = this.tables.get(tableOf(peer))

@@ -1,5 +1,7 @@
 // BMP over the transport in memory: tables other than the one before policy.
 import test from 'ava'
+import { FAMILIES } from '../../bgp/family.ts'
+import type { Speaker } from '../../bgp/speaker.ts'
 import { BMP_DOWN, BMP_LOC_RIB, BMP_STAT, bmpText } from '../../bgp/wire/bmp.ts'
 import { HEADER } from '../../bgp/wire/message.ts'
 import { parseOpen } from '../../bgp/wire/open.ts'
@@ -93,4 +95,81 @@ test('a collector of the Loc-RIB that reads nothing for long costs no more memor
   await settle(200)
   t.is(bmp.status().state, 'live')
   t.is(station.tables.get(LOC_RIB)?.size, 2000)
+})
+
+test('a collector that asks for the Adj-RIB-Out gets what each peer has been sent, then what it is sent, after policy', async t => {
+  const config = { monitor: ['adj-rib-out-post'], statsSeconds: 30 } as const
+  const hidden = { action: 'reject', match: { operator: 'Equal', cidr: '203.0.114.0/24' } } as const
+  const toB = { export: [hidden, { action: 'accept' }] } as const
+  const { a, b, c, clock, bmp, station, listen } = await world(t, { config, toB })
+  a.announce({ prefix: '2001:db8:1::/48', nextHop: '2001:db8::1' })
+  c.announce({ prefix: '203.0.113.0/24' })
+  c.announce({ prefix: '203.0.114.0/24' })
+  await settle()
+  await listen()
+  bmp.start()
+  await settle()
+  const to = (peer: Speaker, n: number) => {
+    const held = [...station.tables.get(`to 10.0.0.${n}`)!].sort()
+    const received = FAMILIES.flatMap(family => [...peer.rib.dump(family)])
+    t.deepEqual(
+      held,
+      received
+        .filter(path => path.peer !== '')
+        .map(({ prefix }) => prefix)
+        .sort(),
+    )
+    return held
+  }
+  t.deepEqual(to(b, 2), ['2001:db8:1::/48', '203.0.113.0/24'])
+  t.deepEqual(to(c, 3), ['2001:db8:1::/48'])
+  t.is(station.of('peerUp').length, 2)
+  t.deepEqual(station.ends.toSorted(), ['to 10.0.0.2 ipv4', 'to 10.0.0.2 ipv6', 'to 10.0.0.3 ipv4', 'to 10.0.0.3 ipv6'])
+  t.true(station.of('routeMonitoring').every(({ peer }) => peer.ribOut && peer.postPolicy && peer.kind === 0))
+
+  c.withdraw('203.0.113.0/24')
+  a.announce({ prefix: '192.0.2.0/24' })
+  await settle()
+  t.deepEqual(to(b, 2), ['192.0.2.0/24', '2001:db8:1::/48'])
+  t.deepEqual(to(c, 3), ['192.0.2.0/24', '2001:db8:1::/48'])
+  // what goes out again between BoRR and EoRR is told, and the two are no routes
+  b.clear('10.0.0.1', 'soft-in')
+  await settle()
+  t.deepEqual(to(b, 2), ['192.0.2.0/24', '2001:db8:1::/48'])
+  clock.advance(30_000)
+  await settle()
+  t.deepEqual(station.of('statsReport')[0]?.stats.slice(2), [
+    { type: BMP_STAT.routesOut, gauge: 2n },
+    { type: BMP_STAT.routesOutOfFamily, afi: 1, safi: 1, gauge: 1n },
+    { type: BMP_STAT.routesOutOfFamily, afi: 2, safi: 1, gauge: 1n },
+  ])
+
+  // a new session begins with an empty table
+  a.clear('b', 'hard')
+  await settle()
+  t.false(station.tables.has('to 10.0.0.2'))
+  for (let i = 0; i < 10; i++) {
+    clock.advance(5000)
+    await settle()
+  }
+  t.deepEqual(to(b, 2), ['192.0.2.0/24', '2001:db8:1::/48'])
+})
+
+test('a collector that connects while the tables change and asks for all of them has each as it is in the end', async t => {
+  const config = { monitor: ['adj-rib-in-pre', 'adj-rib-out-post', 'loc-rib'] } as const
+  const { b, c, bmp, station, listen } = await world(t, { config })
+  for (let i = 0; i < 6000; i++) c.announce({ prefix: `10.9.${i >> 8}.${i & 255}/32`, med: i % 50 })
+  await settle(100)
+  await listen()
+  bmp.start()
+  for (let i = 0; i < 6000; i += 3) {
+    c.withdraw(`10.9.${i >> 8}.${i & 255}/32`)
+    if (i % 600 === 0) await settle(2)
+  }
+  await settle(200)
+  t.is(bmp.status().state, 'live')
+  const received = [...b.rib.dump('ipv4-unicast')].map(({ prefix }) => prefix).sort()
+  t.is(received.length, 4000)
+  for (const table of ['10.0.0.3', 'to 10.0.0.2', LOC_RIB])
+    t.deepEqual([...station.tables.get(table)!].sort(), received)
 })

@@ -345,12 +345,29 @@ export class ExportGroup {
 
   /** A part of the whole table for one member. */
   #dump(member: Member): Packed {
+    const end = Math.min(member.dumpEnd, member.dumpAt + MEMBER_CHUNK)
+    if (member.dumpAt === 0 && member.framed) this.#packer.refresh('begin')
+    this.#packSent(member, member.dumpAt, end)
+    member.dumpAt = end
+    if (end >= member.dumpEnd) {
+      if (member.framed) this.#packer.refresh('end')
+      member.framed = false
+      member.dumpAt = -1
+    }
+    return this.#packer.take()
+  }
+
+  /** Messages with what a member has been sent, or is about to be, of the prefixes with ids from `start` on, before `end`. */
+  sentTo(member: Member, start: number, end: number): Uint8Array {
+    this.#packSent(member, start, end)
+    return this.#packer.take().bytes
+  }
+
+  #packSent(member: Member, start: number, end: number): void {
     const { paths } = this.#table
     const batch = this.#batch
-    const begins = member.dumpAt === 0 && member.framed
     batch.reset()
-    const end = Math.min(member.dumpEnd, member.dumpAt + MEMBER_CHUNK)
-    for (let prefix = member.dumpAt; prefix < end; prefix++) {
+    for (let prefix = start; prefix < end; prefix++) {
       if (!this.addPath) {
         const set = this.#sent.setFor(member.peer, prefix)
         if (set !== 0) batch.announce(prefix, 0, set, 0)
@@ -361,15 +378,7 @@ export class ExportGroup {
         if (set !== 0) batch.announce(prefix, slot + 1, set, 0)
       }
     }
-    if (begins) this.#packer.refresh('begin')
     this.#pack(batch, 0)
-    member.dumpAt = end
-    if (end >= member.dumpEnd) {
-      if (member.framed) this.#packer.refresh('end')
-      member.framed = false
-      member.dumpAt = -1
-    }
-    return this.#packer.take()
   }
 
   #wake(member: Member): void {

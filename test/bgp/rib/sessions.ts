@@ -189,6 +189,8 @@ export class World {
   readonly events: RibEvent[] = []
   readonly peers = new Map<string, RibPeer>()
   readonly down = new Map<string, Downstream>()
+  /** Told of everything that a peer reads. */
+  watch: (key: string, blocks: readonly Uint8Array[]) => void = () => undefined
   readonly rib: Rib
 
   constructor(
@@ -228,7 +230,13 @@ export class World {
     while (this.rib.work());
     for (const key of keys.length > 0 ? keys : this.peers.keys())
       for (let blocks = this.rib.pull(key, 4096); blocks !== undefined; blocks = this.rib.pull(key, 4096))
-        this.down.get(key)!.apply(blocks)
+        this.took(key, blocks)
+  }
+
+  /** A peer has read. */
+  took(key: string, blocks: readonly Uint8Array[]): void {
+    this.down.get(key)!.apply(blocks)
+    this.watch(key, blocks)
   }
 
   held(peer: RibPeer): Map<string, RouteAttributes> {

@@ -1,22 +1,20 @@
 // Random walks: announcements, withdrawals, sessions that come and go, policies that change, own networks, refreshes and
-// readers of all speeds. Wherever a walk ends, every peer holds what the naive RIB says, and the sink and a
-// monitor of the Loc-RIB too; and when all
+// readers of all speeds. Wherever a walk ends, every peer holds what the naive RIB says, and the sink and
+// monitors too; and when all
 // is taken back nothing is left.
 import test from 'ava'
 import fc from 'fast-check'
 import type { Multipath } from '../../../bgp/config.ts'
-import { type AddressFamily, FAMILIES, unicastFamily } from '../../../bgp/family.ts'
+import { FAMILIES } from '../../../bgp/family.ts'
 import type { PolicyRule } from '../../../bgp/policy.ts'
-import type { LocRibFeed } from '../../../bgp/rib/loc-rib.ts'
-import { withUnspecifiedNextHop } from '../../../bgp/rib/own-networks.ts'
-import type { Rib } from '../../../bgp/rib/rib.ts'
 import type { RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY } from '../../../bgp/wire/iana.ts'
-import { addressBytes, familyOf, ipv4Number } from '../../../lib/ip.ts'
+import { addressBytes, ipv4Number } from '../../../lib/ip.ts'
+import { LocRibMonitor, SentMonitor, same } from './monitors.ts'
 import { describe, NaiveRib, nextHopOf } from './naive.ts'
-import { aPeer, Downstream, OUR_AS, someAttributes, ToldHops, World } from './sessions.ts'
+import { aPeer, OUR_AS, someAttributes, ToldHops, World } from './sessions.ts'
 
 const PREFIXES = ['10.1.0.0/16', '10.2.3.0/24', '0.0.0.0/0', '203.0.113.7/32', '2001:db8:a::/48', '::/0']
 
@@ -147,55 +145,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 const aWalk = fc.array(step, { maxLength: 60, size: 'max' })
 
-/** A router cannot use a network of our own without a next hop; a monitor only shows it. */
-const NO_NEXT_HOP = /^nextHop has the malformed value 0+$|^NEXT_HOP is missing$|^the next hop is no host address$/
-
-/** A network of our own: its next hop is unspecified, which counts as none where there is a field for it. */
-function asTold(set: RouteAttributes, family: AddressFamily): RouteAttributes {
-  return family === 'ipv4-unicast' ? set : withUnspecifiedNextHop(set, family)
-}
-
-/** What a monitor of the Loc-RIB holds, which reads only when it was told that there is something. */
-class Monitor {
-  readonly told = new Downstream(aPeer(200, { peerType: 'ibgp' }), NO_NEXT_HOP)
-  readonly feed: LocRibFeed
-  #awake = true
-
-  constructor(rib: Rib) {
-    this.feed = rib.followSelected(() => {
-      this.#awake = true
-    })
-  }
-
-  read(): boolean {
-    if (!this.#awake) return false
-    const bytes = this.feed.take()
-    if (bytes === undefined) this.#awake = false
-    else this.told.apply([bytes])
-    return this.#awake
-  }
-
-  compare(naive: NaiveRib): void {
-    while (this.read());
-    const selected = new Map<string, string>()
-    for (const prefix of naive.prefixes()) {
-      const best = naive.best(prefix)
-      const family = unicastFamily(familyOf(prefix))
-      if (best !== undefined)
-        selected.set(prefix, describe(best.from === undefined ? asTold(best.set, family) : best.set))
-    }
-    const told = [...this.told.held].map(([prefix, set]) => [prefix, describe(set)] as const)
-    same('the monitor has', new Map(told), selected)
-    if (this.told.markers.toSorted().join() !== 'end ipv4,end ipv6') throw new Error(this.told.markers.join())
-  }
-}
-
 /** Both RIBs, walked in step. */
 class Pair {
   readonly world: World
   readonly naive = new NaiveRib({ asn: OUR_AS, routerId: '10.0.0.254' })
   readonly up = new Set<RibPeer>()
-  monitor: Monitor
+  monitor: LocRibMonitor
+  sent: SentMonitor
   readonly #hops: ToldHops | undefined
   readonly #costs = new Map<string, number>()
 
@@ -203,7 +159,9 @@ class Pair {
     this.#hops = tracks ? new ToldHops() : undefined
     this.world = new World({}, { backlogOctets, nextHops: this.#hops })
     if (tracks) this.naive.costs = this.#costs
-    this.monitor = new Monitor(this.world.rib)
+    this.monitor = new LocRibMonitor(this.world.rib)
+    this.sent = new SentMonitor(this.world.rib, [])
+    this.world.watch = (key, blocks) => this.sent.apply(key, blocks)
   }
 
   take(s: Step): void {
@@ -231,8 +189,12 @@ class Pair {
   #follow(anew: boolean): void {
     if (anew) {
       this.monitor.feed.close()
-      this.monitor = new Monitor(this.world.rib)
-    } else this.monitor.read()
+      this.monitor = new LocRibMonitor(this.world.rib)
+      this.sent = new SentMonitor(this.world.rib, this.up)
+    } else {
+      this.monitor.read()
+      this.sent.read()
+    }
   }
 
   #withPeer(
@@ -243,12 +205,14 @@ class Pair {
     if (s.do === 'flap' && this.up.has(peer)) {
       this.up.delete(peer)
       world.lost(peer)
+      this.sent.lost(peer)
       naive.down(peer.key)
       return
     }
     if (!this.up.has(peer)) {
       this.up.add(peer)
       world.up(peer)
+      this.sent.up(peer)
       naive.up(peer)
     }
     const id = (prefix: string, pathId: number) => {
@@ -281,7 +245,7 @@ class Pair {
         break
       case 'read': {
         const blocks = world.rib.pull(peer.key, 1)
-        if (blocks !== undefined) world.down.get(peer.key)!.apply(blocks)
+        if (blocks !== undefined) world.took(peer.key, blocks)
         break
       }
       case 'policy': {
@@ -318,6 +282,7 @@ class Pair {
     })
     same('the sink has', new Map(sunk), selected)
     this.monitor.compare(naive)
+    this.sent.compare(world.down)
     const counted = FAMILIES.reduce((sum, family) => sum + world.rib.selectedCount(family), 0)
     if (counted !== this.monitor.told.held.size) throw new Error(`${counted} are counted as selected`)
   }
@@ -325,7 +290,10 @@ class Pair {
   /** Takes everything back; nothing may be left. */
   clear(): void {
     for (const prefix of PREFIXES) this.world.rib.withdraw(prefix)
-    for (const peer of this.up) this.world.lost(peer)
+    for (const peer of this.up) {
+      this.world.lost(peer)
+      this.sent.lost(peer)
+    }
     this.world.settle()
     while (this.monitor.read());
     if (this.monitor.told.held.size > 0) throw new Error(`the monitor has ${[...this.monitor.told.held.keys()]}`)
@@ -335,17 +303,7 @@ class Pair {
   }
 }
 
-function same(what: string, got: ReadonlyMap<string, unknown>, want: ReadonlyMap<string, unknown>): void {
-  const text = (map: ReadonlyMap<string, unknown>) =>
-    JSON.stringify(
-      [...map].sort(([a], [b]) => (a < b ? -1 : 1)),
-      null,
-      1,
-    )
-  if (text(got) !== text(want)) throw new Error(`${what} ${text(got)}\nand should ${text(want)}`)
-}
-
-test('after any random walk every peer, the sink and a monitor hold what the simple RIB says, and nothing leaks', t => {
+test('after any random walk every peer, the sink and monitors hold what the simple RIB says, and nothing leaks', t => {
   const runs = Number(process.env['MARGAY_RUNS'] ?? 300)
   fc.assert(
     fc.property(aWalk, fc.constantFrom(1, 4 << 20), fc.boolean(), (steps, backlog, tracks) => {

@@ -1,0 +1,102 @@
+// Monitors of a RIB in random walks: each holds what it was told, and compares it with what there should be.
+import { type AddressFamily, FAMILIES, unicastFamily } from '../../../bgp/family.ts'
+import type { LocRibFeed } from '../../../bgp/rib/loc-rib.ts'
+import { withUnspecifiedNextHop } from '../../../bgp/rib/own-networks.ts'
+import type { Replayed } from '../../../bgp/rib/replay.ts'
+import type { Rib } from '../../../bgp/rib/rib.ts'
+import type { RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
+import type { RibPeer } from '../../../bgp/rib/types.ts'
+import { familyOf } from '../../../lib/ip.ts'
+import { describe, type NaiveRib } from './naive.ts'
+import { aPeer, Downstream } from './sessions.ts'
+
+/** A router cannot use a network of our own without a next hop; a monitor only shows it. */
+const NO_NEXT_HOP = /^nextHop has the malformed value 0+$|^NEXT_HOP is missing$|^the next hop is no host address$/
+
+/** A network of our own: its next hop is unspecified, which counts as none where there is a field for it. */
+function asTold(set: RouteAttributes, family: AddressFamily): RouteAttributes {
+  return family === 'ipv4-unicast' ? set : withUnspecifiedNextHop(set, family)
+}
+
+/** What a monitor of all that peers are sent holds, from a replay that takes its time and what peers read meanwhile. */
+export class SentMonitor {
+  readonly #held = new Map<string, Downstream>()
+  readonly #replay: Generator<Replayed>
+
+  constructor(rib: Rib, peers: Iterable<RibPeer>) {
+    for (const peer of peers) this.up(peer)
+    this.#replay = (function* () {
+      for (const family of FAMILIES) yield* rib.replaySent(family)
+    })()
+  }
+
+  up(peer: RibPeer): void {
+    this.#held.set(peer.key, new Downstream(peer))
+  }
+
+  lost({ key }: RibPeer): void {
+    this.#held.delete(key)
+  }
+
+  apply(key: string, blocks: readonly Uint8Array[]): void {
+    this.#held.get(key)!.apply(blocks)
+  }
+
+  read(): boolean {
+    const { value, done } = this.#replay.next()
+    if (done === true) return false
+    this.apply(value.key, [value.bytes])
+    return true
+  }
+
+  compare(down: ReadonlyMap<string, Downstream>): void {
+    while (this.read());
+    const texts = ({ held }: Downstream) => new Map([...held].map(([name, set]) => [name, describe(set)]))
+    for (const [key, has] of down) same(`sent to ${key} as monitored`, texts(this.#held.get(key)!), texts(has))
+  }
+}
+
+/** What a monitor of the Loc-RIB holds, which reads only when it was told that there is something. */
+export class LocRibMonitor {
+  readonly told = new Downstream(aPeer(200, { peerType: 'ibgp' }), NO_NEXT_HOP)
+  readonly feed: LocRibFeed
+  #awake = true
+
+  constructor(rib: Rib) {
+    this.feed = rib.followSelected(() => {
+      this.#awake = true
+    })
+  }
+
+  read(): boolean {
+    if (!this.#awake) return false
+    const bytes = this.feed.take()
+    if (bytes === undefined) this.#awake = false
+    else this.told.apply([bytes])
+    return this.#awake
+  }
+
+  compare(naive: NaiveRib): void {
+    while (this.read());
+    const selected = new Map<string, string>()
+    for (const prefix of naive.prefixes()) {
+      const best = naive.best(prefix)
+      const family = unicastFamily(familyOf(prefix))
+      if (best !== undefined)
+        selected.set(prefix, describe(best.from === undefined ? asTold(best.set, family) : best.set))
+    }
+    const told = [...this.told.held].map(([prefix, set]) => [prefix, describe(set)] as const)
+    same('the monitor has', new Map(told), selected)
+    if (this.told.markers.toSorted().join() !== 'end ipv4,end ipv6') throw new Error(this.told.markers.join())
+  }
+}
+
+export function same(what: string, got: ReadonlyMap<string, unknown>, want: ReadonlyMap<string, unknown>): void {
+  const text = (map: ReadonlyMap<string, unknown>) =>
+    JSON.stringify(
+      [...map].sort(([a], [b]) => (a < b ? -1 : 1)),
+      null,
+      1,
+    )
+  if (text(got) !== text(want)) throw new Error(`${what} ${text(got)}\nand should ${text(want)}`)
+}
