@@ -119,9 +119,10 @@ export class KernelSink implements RouteSink {
       this.#links.invalidate()
       this.#routes.lostEvents()
     }
-    for (const name of this.#links.observe(event)) this.#routes.invalidateInterface(name)
+    const touched = this.#links.observe(event)
+    for (const name of touched) this.#routes.invalidateInterface(name)
     if (this.#routes.observe(event)) this.#schedule(GATHER_MS)
-    this.#lookAgain(this.#movedHops(event))
+    this.#lookAgain(this.#movedHops(event, touched))
   }
 
   /** The paths of what is selected for a prefix. */
@@ -154,8 +155,11 @@ export class KernelSink implements RouteSink {
     this.#schedule(AGAIN_MS)
   }
 
-  /** The next hops whose way an event may have changed: those that a route holds, or that a link or an address leads to. */
-  #movedHops(event: KernelEvent): Set<string> {
+  /**
+   * The next hops whose way an event may have changed: those that a route holds, or that a link or an address leads to. `touched`: as of
+   * `LinkView.observe`.
+   */
+  #movedHops(event: KernelEvent, touched: readonly string[]): Set<string> {
     switch (event.type) {
       case 'overrun':
         return new Set(this.#hops.keys())
@@ -166,7 +170,7 @@ export class KernelSink implements RouteSink {
       }
       case 'link':
       case 'link-gone':
-        return this.#hopsOn(event.link.name)
+        return this.#hopsOn(event.link.name, ...touched)
       case 'address':
       case 'address-gone':
         return this.#hopsOn(this.#links.nameOf(event.address.ifindex))
@@ -175,9 +179,9 @@ export class KernelSink implements RouteSink {
     }
   }
 
-  /** The next hops behind an interface, and those that are behind none. */
-  #hopsOn(interfaceName: string | undefined): Set<string> {
-    return this.#hopsWhere(({ ways }) => ways.length === 0 || ways.some(way => way.interfaceName === interfaceName))
+  /** The next hops behind interfaces, and those that are behind none. */
+  #hopsOn(...names: readonly (string | undefined)[]): Set<string> {
+    return this.#hopsWhere(({ ways }) => ways.length === 0 || ways.some(way => names.includes(way.interfaceName)))
   }
 
   #hopsWhere(concerned: (hop: Hop) => boolean): Set<string> {

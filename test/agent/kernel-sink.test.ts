@@ -143,6 +143,19 @@ test('a next hop is looked up again when a route, link or address leads to it, a
   sink.close()
 })
 
+test('a next hop is looked up again when its link has another name', async t => {
+  const { kernel, sink, pass, routes } = await aHost()
+  sink.selected(selected('10.0.0.0/24'))
+  await pass(20)
+  await kernel.setLink('eth0', { name: 'lan0' })
+  await pass(0)
+  await pass(200)
+  sink.selected(selected('10.0.1.0/24'))
+  await pass(20)
+  t.deepEqual(await routes(), ['10.0.0.0/24 via 192.0.2.9', '10.0.1.0/24 via 192.0.2.9'])
+  sink.close()
+})
+
 test('routes over the same paths share one list of them, and what moves while another next hop is looked up is looked up again', async t => {
   const lookedUp: string[] = []
   let slow: PromiseWithResolvers<void> | undefined
