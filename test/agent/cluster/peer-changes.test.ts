@@ -1,8 +1,10 @@
-// Sessions and refusals are a function of what was told last: every order of changes of nodes, BGPPeers, filters, ports and
+// Sessions and refusals are a function of what was told last: every order of changes of nodes, BGPPeers, filters, passwords, ports and
 // settings ends where all of the last state told at once does.
 import test from 'ava'
 import fc from 'fast-check'
+import { type AskedBfd, askedBfd } from '../../../agent/cluster/bfd.ts'
 import { nodeFacts } from '../../../agent/cluster/nodes.ts'
+import { keyOf, type Password } from '../../../agent/cluster/passwords.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
 import type { PeerChange } from '../../../agent/cluster/session-requests.ts'
 import type { Resource } from '../../../api/kinds.ts'
@@ -12,6 +14,8 @@ import { aFilter, all, aNode, aPeer, settings, world } from './peer-world.ts'
 // Few names and addresses, so that changes meet: nodes that move, clash, become reflectors; selectors that change sides.
 const nodeName = fc.constantFrom('n1', 'n2', 'n3')
 const address = fc.constantFrom('192.168.10.9', '192.168.10.10', '192.168.20.11', '10.0.0.1')
+const passwordIn = (name: string) => ({ secretKeyRef: { name, key: 'k' } })
+const NO_PASSWORD: Password = { missing: { reason: 'NoSecret', message: 'there is none', remedy: 'create it' } }
 const aChange = fc.oneof(
   fc.record({
     kind: fc.constant('Node' as const),
@@ -28,6 +32,7 @@ const aChange = fc.oneof(
         scope: fc.constantFrom(
           ...[{}, { node: 'n1' }, { node: 'n2' }, { nodeSelector: "rack == 'a'" }, { nodeSelector: "rack == 'b'" }],
           ...[{ filters: ['f'] }, { node: 'n1', filters: ['f'] }],
+          ...[{ password: passwordIn('one') }, { node: 'n1', password: passwordIn('two') }],
         ),
         target: fc.oneof(
           address.map(peerIP => ({ peerIP, asNumber: 65001 })),
@@ -48,7 +53,18 @@ const aChange = fc.oneof(
     name: fc.constant('f'),
     spec: fc.option(fc.constantFrom({}, { importV4: [{ action: 'Reject' }] }, { importV4: [{ action: 'Rejekt' }] })),
   }),
-  fc.record({ kind: fc.constant('BGPConfiguration' as const), mesh: fc.boolean(), asNumber: fc.constantFrom(1, 2) }),
+  fc.record({
+    kind: fc.constant('Secret' as const),
+    name: fc.constantFrom('one', 'two'),
+    password: fc.constantFrom<Password>({ text: 'a' }, { text: 'b' }, NO_PASSWORD),
+  }),
+  fc.record({
+    kind: fc.constant('BGPConfiguration' as const),
+    mesh: fc.boolean(),
+    asNumber: fc.constantFrom(1, 2),
+    nodeMeshPassword: fc.option(fc.constant(passwordIn('one')), { nil: undefined }),
+    bfd: fc.constantFrom({}, askedBfd({ annotations: { 'margay.io/BFD': '300ms x 3 secret=two/k' } })),
+  }),
 )
 
 test('whatever the order of changes, sessions and refusals are those of the last state', t => {
@@ -61,15 +77,24 @@ test('whatever the order of changes, sessions and refusals are those of the last
       const filters = new Map<string, Resource<'BGPFilter'>>()
       const sessions = new Map<string, PeerConfig>()
       const ports = new Map<string, number>()
+      // while one is being read, what is up stays as it is: that is no matter of the last state alone
+      const passwords = new Map<string, Password>(['one', 'two'].map(name => [name, NO_PASSWORD]))
+      for (const [name, password] of passwords) peers.password({ name, key: 'k' }, password)
       let last = config
+      let bfd: AskedBfd = {}
       const follow = (change: PeerChange) => {
         if (change.peer === undefined) t.true(sessions.delete(change.key), 'only what is there ends')
         else sessions.set(change.key, change.peer)
       }
       for (const change of changes) {
         if (change.kind === 'BGPConfiguration') {
-          last = settings({ nodeToNodeMeshEnabled: change.mesh, asNumber: change.asNumber })
-          peers.configure({ config: last })
+          const { mesh: nodeToNodeMeshEnabled, asNumber, nodeMeshPassword } = change
+          last = settings({ nodeToNodeMeshEnabled, asNumber, ...(nodeMeshPassword && { nodeMeshPassword }) })
+          bfd = change.bfd
+          peers.configure({ config: last, bfd })
+        } else if (change.kind === 'Secret') {
+          passwords.set(change.name, change.password)
+          peers.password({ name: change.name, key: 'k' }, change.password)
         } else if (change.kind === 'BGPFilter') {
           filters.delete(change.name)
           if (change.spec !== null) filters.set(change.name, aFilter(change.name, change.spec))
@@ -99,7 +124,7 @@ test('whatever the order of changes, sessions and refusals are those of the last
         for (const each of peers.take()) follow(each)
       }
       const whole = all({
-        ...{ config: last, ports, nodes: [...nodes.values()] },
+        ...{ config: last, bfd, passwords, ports, nodes: [...nodes.values()] },
         ...{ peers: [...objects.values()], filters: [...filters.values()] },
       })
       t.deepEqual(
@@ -108,6 +133,8 @@ test('whatever the order of changes, sessions and refusals are those of the last
       )
       const words = (refused: typeof whole.refused) => refused.map(({ message }) => message).sort()
       t.deepEqual(words(peers.refused()), words(whole.refused))
+      const keys = (of: Peers) => [...new Set(of.secrets().map(keyOf))].sort()
+      t.deepEqual(keys(peers), keys(whole.peers))
     }),
     { numRuns: 500 },
   )

@@ -1,6 +1,7 @@
 // Nodes and BGPPeers as a cluster has them, and what one node makes of them.
 import type { AskedBfd } from '../../../agent/cluster/bfd.ts'
 import { nodeFacts } from '../../../agent/cluster/nodes.ts'
+import type { Password } from '../../../agent/cluster/passwords.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
 import { type BgpSettings, bgpSettings } from '../../../agent/cluster/settings.ts'
 import type { Resource } from '../../../api/kinds.ts'
@@ -46,6 +47,8 @@ export type World = {
   nodes: readonly Resource<'Node'>[]
   peers: readonly Resource<'BGPPeer'>[]
   filters?: readonly Resource<'BGPFilter'>[]
+  /** By the name of the Secret; their keys are all called `k`. */
+  passwords?: ReadonlyMap<string, Password>
 }
 
 export const world = (change: Partial<World> = {}): World => ({
@@ -59,12 +62,13 @@ export const world = (change: Partial<World> = {}): World => ({
 
 /** Tells everything at once. */
 export function all(change: Partial<World> = {}) {
-  const { nodes, peers: objects, filters = [], ports = [], ...of } = world(change)
+  const { nodes, peers: objects, filters = [], ports = [], passwords = [], ...of } = world(change)
   const peers = new Peers(of)
   for (const node of nodes) peers.node(node.metadata.name, nodeFacts(node).facts)
   for (const object of filters) peers.filter(object.metadata.name, object)
   for (const object of objects) peers.bgpPeer(object.metadata.name, object)
   for (const [node, port] of ports) peers.listenPort(node, port)
+  for (const [name, password] of passwords) peers.password({ name, key: 'k' }, password)
   const wanted = peers.take().flatMap(({ peer }) => (peer === undefined ? [] : [peer]))
   return { peers, wanted, refused: peers.refused() }
 }
