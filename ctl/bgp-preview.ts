@@ -12,6 +12,7 @@ import { type Kind, kinds, type Resource } from '../api/kinds.ts'
 import { mergePatch } from '../api/merge-patch.ts'
 import { formatRef } from '../api/status.ts'
 import { validate } from '../api/validate.ts'
+import { NotFound } from '../datastore/port.ts'
 import { ownerOf } from '../ipam/block-owners.ts'
 import type { Command, Context, Options } from './command.ts'
 import { outputOption } from './command.ts'
@@ -91,11 +92,18 @@ async function objectsOf(context: Context): Promise<Objects> {
   const server = await context.objects()
   const byKind = await Promise.all(
     KINDS.map(async kind => {
-      const found = (await server.list(kind)).map(object => validate(kind, object)).filter(each => !Array.isArray(each))
+      const listed = await server.list(kind).catch(error => noFilters(kind, error))
+      const found = listed.map(object => validate(kind, object)).filter(each => !Array.isArray(each))
       return [kind, new Map((found as Resource<Kind>[]).map(object => [object.metadata.name, object]))] as const
     }),
   )
   return new Objects(new Map(byKind))
+}
+
+/** Agents do without the kind on a server that lacks it, too. */
+function noFilters(kind: Kind, error: unknown): [] {
+  if (kind === 'BGPFilter' && error instanceof NotFound) return []
+  throw error
 }
 
 /** The objects with those of a manifest in their place, or without them. */

@@ -1,8 +1,12 @@
 // `bgp preview` against an API server: nothing is written, and the exit code says whether sessions stop.
 import test from 'ava'
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import type { Kind } from '../../api/kinds.ts'
 import { startApiServer } from '../../apiserver/server.ts'
+import { bgpPreviewCommand } from '../../ctl/bgp-preview.ts'
+import type { Context } from '../../ctl/command.ts'
 import { openStore } from '../../datastore/kube.ts'
+import { NotFound } from '../../datastore/port.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
 import { aBlock, aNode, aPool, aResource } from '../datastore/objects.ts'
 import { runHere } from './run.ts'
@@ -66,4 +70,25 @@ test('a preview tells node by node what a manifest does, merges it as apply does
     [65001],
   )
   t.deepEqual(await store.list('BGPConfiguration'), [])
+})
+
+test('a server that has no BGPFilters yet is asked all the same, and one that lacks another kind is told of', async t => {
+  const run = (lacks: Kind) => {
+    let out = ''
+    const list = async (kind: Kind) => {
+      if (kind === lacks) throw new NotFound(`${kind} is not there`)
+      return kind === 'Node' ? [aNode('n1', { annotations: { [NODE_ANNOTATION.ipv4Address]: '192.0.2.11/24' } })] : []
+    }
+    const text = manifest('BGPPeer', 'tor', { peerIP: '192.0.2.1', asNumber: 65001 })
+    const context = {
+      ...{ objects: async () => ({ list }), read: async () => [{ name: 'tor.json', text }], connection: () => ({}) },
+      out: (more: string) => {
+        out += more
+      },
+    } as unknown as Context
+    const options = { filename: ['tor.json'], namespace: 'default', output: 'table' }
+    return bgpPreviewCommand.run([], options, context).then(() => out)
+  }
+  t.regex(await run('BGPFilter'), /n1 +Global_192_0_2_1 +192\.0\.2\.1 +new/)
+  await t.throwsAsync(run('BGPPeer'), { instanceOf: NotFound })
 })
