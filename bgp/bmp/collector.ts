@@ -7,15 +7,13 @@ import { Backoff } from '../../lib/backoff.ts'
 import { Writer } from '../../lib/bytes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { type Log, silentLog } from '../../lib/log.ts'
-import { type AddressFamily, FAMILIES, numbersOfFamily } from '../family.ts'
+import { type AddressFamily, FAMILIES } from '../family.ts'
 import type { BgpConnection, Transport } from '../port.ts'
 import type { LocRibFeed } from '../rib/loc-rib.ts'
 import type { SessionEnd } from '../session-end.ts'
 import type { Speaker } from '../speaker.ts'
 import { type BmpMessage, emitBmp, MAX_BMP_MESSAGE } from '../wire/bmp.ts'
 import { MESSAGE } from '../wire/iana.ts'
-import { MAX_MESSAGE } from '../wire/message.ts'
-import { emitEndOfRib } from '../wire/update.ts'
 import {
   bmpInitiation,
   bmpPeerDown,
@@ -23,12 +21,14 @@ import {
   bmpStats,
   bmpTermination,
   emitMonitoring,
+  endOfRibOf,
   locRibDown,
   locRibHead,
   locRibStats,
   locRibUp,
   monitoringHead,
   sentHead,
+  wholeMessages,
 } from './messages.ts'
 import type { MonitoredSession, SessionWatcher } from './session-watcher.ts'
 
@@ -71,6 +71,8 @@ export type BmpDeps = { speaker: Speaker; transport: Transport; clock?: Clock; l
 const DEFAULT_MONITOR: readonly MonitoredTable[] = ['adj-rib-in-pre']
 const DIAL_MS = 10_000
 const BUFFER_OCTETS = 16 << 20
+/** Octets that a prefix of the Loc-RIB counts for that changed and was not told. */
+const WAITING_PREFIX = 16
 /** Messages are gathered into blocks of this size, with room for one more of any length. */
 const BLOCK = 64 * 1024
 
@@ -219,7 +221,16 @@ export class BmpCollector implements SessionWatcher {
 
   #beginLocRib(): void {
     this.#put(locRibUp(this.#speaker.config, this.#clock.wallMs()))
-    this.#locRib = this.#speaker.rib.followSelected(() => this.#nextStep())
+    const most = this.#bufferOctets / WAITING_PREFIX
+    const feed = this.#speaker.rib.followSelected({
+      most,
+      wake: () => this.#nextStep(),
+      overflowed: () =>
+        setImmediate(() => {
+          if (this.#locRib === feed) this.#tooSlow(`more than ${Math.floor(most)} prefixes`)
+        }),
+    })
+    this.#locRib = feed
   }
 
   /** Writes the tables of the sessions, each with an End-of-RIB for every session that was up at the start and still is. */
@@ -314,16 +325,24 @@ export class BmpCollector implements SessionWatcher {
     const connection = this.#connection
     const { length } = this.#block
     if (connection === undefined || length === 0) return
-    const { bufferOctets = BUFFER_OCTETS } = this.#config
-    if (this.#waiting > bufferOctets) {
-      this.#log.warn({ waiting: this.#waiting }, 'the BMP collector reads too slowly: it gets a fresh table later')
-      this.#lost(`it read too slowly: ${this.#waiting} octets were waiting`)
-      connection.destroy()
+    if (this.#waiting > this.#bufferOctets) {
+      this.#tooSlow(`${this.#waiting} octets`)
       return
     }
     this.#octets += length
     if (!connection.write(this.#block.done().slice())) this.#full = true
     this.#block = new Writer(this.#block.bytes)
+  }
+
+  #tooSlow(waiting: string): void {
+    const connection = this.#connection
+    this.#log.warn({ waiting }, 'the BMP collector reads too slowly: it gets a fresh table later')
+    this.#lost(`it read too slowly: ${waiting} were waiting`)
+    connection?.destroy()
+  }
+
+  get #bufferOctets(): number {
+    return this.#config.bufferOctets ?? BUFFER_OCTETS
   }
 
   get #waiting(): number {
@@ -374,20 +393,5 @@ export class BmpCollector implements SessionWatcher {
     const delayMs = this.#backoff.next()
     this.#log[again ? 'debug' : 'warn']({ reason, retrySeconds: Math.round(delayMs / 1000) }, 'no BMP collector')
     this.#cancelRetry = this.#clock.after(delayMs, () => this.#dial())
-  }
-}
-
-function endOfRibOf(family: AddressFamily): Uint8Array {
-  const w = new Writer(MAX_MESSAGE)
-  emitEndOfRib(w, numbersOfFamily(family))
-  return w.done()
-}
-
-/** Where each of the messages in `bytes` begins and ends. */
-function* wholeMessages(bytes: Uint8Array): Generator<[start: number, end: number]> {
-  for (let at = 0; at < bytes.length; ) {
-    const end = at + ((bytes[at + 16]! << 8) | bytes[at + 17]!)
-    yield [at, end]
-    at = end
   }
 }

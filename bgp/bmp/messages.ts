@@ -23,6 +23,7 @@ import { AFI } from '../wire/iana.ts'
 import { MAX_MESSAGE } from '../wire/message.ts'
 import { emitNotification } from '../wire/notification.ts'
 import { emitOpen } from '../wire/open.ts'
+import { emitEndOfRib } from '../wire/update.ts'
 import type { MonitoredSession } from './session-watcher.ts'
 
 /** Octets before the UPDATE in a Route Monitoring message: common and per-peer header. */
@@ -218,4 +219,20 @@ function wholeNotification({ notification }: Extract<SessionEnd, { how: 'sent' |
 
 function putU32(bytes: Uint8Array, at: number, value: number): void {
   for (let i = 0; i < 4; i++) bytes[at + i] = value >>> (24 - 8 * i)
+}
+
+/** End-of-RIB of a family as an UPDATE message (RFC 4724 §2). */
+export function endOfRibOf(family: AddressFamily): Uint8Array {
+  const w = new Writer(MAX_MESSAGE)
+  emitEndOfRib(w, numbersOfFamily(family))
+  return w.done()
+}
+
+/** Where each of the messages in `bytes` begins and ends. */
+export function* wholeMessages(bytes: Uint8Array): Generator<[start: number, end: number]> {
+  for (let at = 0; at < bytes.length; ) {
+    const end = at + ((bytes[at + 16]! << 8) | bytes[at + 17]!)
+    yield [at, end]
+    at = end
+  }
 }

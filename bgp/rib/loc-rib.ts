@@ -24,6 +24,17 @@ export type LocRibFeed = {
   close(): void
 }
 
+export type LocRibFollower = {
+  /** `take` had nothing and there is something again. Must return quickly. */
+  wake(): void
+  /**
+   * More than `most` prefixes have changed and were not taken: whoever reads so slowly keeps more and more prefixes that are long
+   * gone. Called once, while the RIB decides: the feed is to be closed, in a later turn of the event loop.
+   */
+  overflowed(): void
+  most: number
+}
+
 /** Prefixes looked at in one step. */
 const SLICE = 4096
 
@@ -57,9 +68,8 @@ export class LocRib {
     return false
   }
 
-  /** `wake` is called when `take` had nothing and there is something again. */
-  follow(table: LocRibTable, wake: () => void): LocRibFeed {
-    const feed = new TableFeed(table, wake)
+  follow(table: LocRibTable, follower: LocRibFollower): LocRibFeed {
+    const feed = new TableFeed(table, follower)
     this.#feeds.push(feed)
     return {
       get complete() {
@@ -98,13 +108,14 @@ export function mergedFeeds(feeds: readonly LocRibFeed[]): LocRibFeed {
 
 class TableFeed {
   readonly #table: LocRibTable
-  readonly #wake: () => void
+  readonly #follower: LocRibFollower
   /** What changed behind the walk. */
   readonly #queue = new IdQueue()
   /** The walk: the next prefix id, and the end of the table when it began. */
   #at = 0
   readonly #end: number
   #idle = false
+  #overflowed = false
   readonly #batch = new Batch()
   readonly #scratch = new Uint8Array(SET_ROOM)
   readonly #short: UpdatePacker
@@ -112,10 +123,10 @@ class TableFeed {
   readonly #long: UpdatePacker
   complete = false
 
-  constructor(table: LocRibTable, wake: () => void) {
+  constructor(table: LocRibTable, follower: LocRibFollower) {
     const { prefixes, family } = table
     this.#table = table
-    this.#wake = wake
+    this.#follower = follower
     this.#end = prefixes.end
     this.#short = new UpdatePacker(prefixes, { family, addPath: false, extended: false })
     this.#long = new UpdatePacker(prefixes, { family, addPath: false, extended: true })
@@ -129,9 +140,13 @@ class TableFeed {
     // the walk comes to it
     if (prefix >= this.#at && prefix < this.#end) return
     this.#queue.push(prefix)
+    if (this.#queue.size > this.#follower.most && !this.#overflowed) {
+      this.#overflowed = true
+      this.#follower.overflowed()
+    }
     if (!this.#idle) return
     this.#idle = false
-    this.#wake()
+    this.#follower.wake()
   }
 
   take(): Uint8Array | undefined {

@@ -1,7 +1,7 @@
 // The RIB for those who only read it: table dumps, monitors, users of the library. Nothing here changes a route.
 import type { AddressFamily } from '../family.ts'
 import type { DumpedPath } from './dump.ts'
-import type { LocRibFeed } from './loc-rib.ts'
+import type { LocRibFeed, LocRibFollower } from './loc-rib.ts'
 import type { Replayed } from './replay.ts'
 import type { FamilyCounts, PeerCounts, RibPeer } from './types.ts'
 
@@ -26,9 +26,6 @@ export type RibReader = {
   unrefreshed(key: string, family: AddressFamily): Uint8Array
   /** Prefixes of a family for which a route is selected (Loc-RIB). */
   selectedCount(family: AddressFamily): number
-  /**
-   * The selected routes of all families, written as UPDATEs: the whole table, then what changes. `wake` is called when there is
-   * something again after `take` had nothing; it must return quickly.
-   */
-  followSelected(wake: () => void): LocRibFeed
+  /** The selected routes of all families, written as UPDATEs: the whole table, then what changes. */
+  followSelected(follower: LocRibFollower): LocRibFeed
 }

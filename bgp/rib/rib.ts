@@ -18,7 +18,7 @@ import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
 import { HopFacts } from './hop-facts.ts'
 import { Importer } from './in/importer.ts'
-import { type LocRibFeed, mergedFeeds } from './loc-rib.ts'
+import { type LocRibFeed, type LocRibFollower, mergedFeeds } from './loc-rib.ts'
 import { Multipaths } from './multipaths.ts'
 import { NextHopStates } from './next-hops.ts'
 import { localPeer, originated } from './own-networks.ts'
@@ -387,8 +387,8 @@ export class Rib implements RibReader {
   }
 
   /** See `RibReader`. */
-  followSelected(wake: () => void): LocRibFeed {
-    return mergedFeeds(this.#allTables().map(table => table.locRib.follow(table, wake)))
+  followSelected(follower: LocRibFollower): LocRibFeed {
+    return mergedFeeds(this.#allTables().map(table => table.locRib.follow(table, follower)))
   }
 
   /** Every peer that has a session, or stale routes of an earlier one, or is a source. */

@@ -1,6 +1,7 @@
 // BMP over the transport in memory: tables other than the one before policy.
 import test from 'ava'
 import { FAMILIES } from '../../bgp/family.ts'
+import type { Rib } from '../../bgp/rib/rib.ts'
 import type { Speaker } from '../../bgp/speaker.ts'
 import { BMP_DOWN, BMP_LOC_RIB, BMP_STAT, bmpText } from '../../bgp/wire/bmp.ts'
 import { HEADER } from '../../bgp/wire/message.ts'
@@ -95,6 +96,31 @@ test('a collector of the Loc-RIB that reads nothing for long costs no more memor
   await settle(200)
   t.is(bmp.status().state, 'live')
   t.is(station.tables.get(LOC_RIB)?.size, 2000)
+})
+
+test('a collector of the Loc-RIB that reads nothing while ever more prefixes come and go loses its connection', async t => {
+  const { a, c, clock, bmp, station, listen } = await world(t, {
+    config: { monitor: ['loc-rib'], bufferOctets: 128_000 },
+  })
+  station.reads = false
+  await listen()
+  bmp.start()
+  for (let round = 0; round < 40; round++) {
+    for (let i = 0; i < 250; i++) c.announce({ prefix: `10.${round}.${i}.0/24`, med: i })
+    await settle(10)
+    for (let i = 0; i < 250; i++) c.withdraw(`10.${round}.${i}.0/24`)
+    await settle(10)
+    const { prefixes } = (a.rib as Rib).sizes()
+    t.true(prefixes < 9000, `${prefixes} prefixes are kept`)
+  }
+  t.is(station.ended, 1)
+  t.is(bmp.status().reason, 'it read too slowly: more than 8000 prefixes were waiting')
+  await settle(100)
+  t.is((a.rib as Rib).sizes().prefixes, 0)
+  station.reads = true
+  clock.advance(30_000)
+  await settle(100)
+  t.is(bmp.status().state, 'live')
 })
 
 test('a collector that asks for the Adj-RIB-Out gets what each peer has been sent, then what it is sent, after policy', async t => {

@@ -63,8 +63,14 @@ export class LocRibMonitor {
   #awake = true
 
   constructor(rib: Rib) {
-    this.feed = rib.followSelected(() => {
-      this.#awake = true
+    this.feed = rib.followSelected({
+      wake: () => {
+        this.#awake = true
+      },
+      overflowed: () => {
+        throw new Error('more prefixes wait than there are')
+      },
+      most: 6,
     })
   }
 
