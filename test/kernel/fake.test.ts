@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import test from 'ava'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import type { Route } from '../../kernel/port/routes.ts'
@@ -54,6 +55,7 @@ test('next hop groups: next hops behind a link that has another name now are not
   for (const name of ['other0', 'far0']) await kernel.setLink(name, { up: true })
   await kernel.setLink('cali0', { name: 'old0' })
   await kernel.setLink('other0', { name: 'cali0' })
+  await nextTurn()
   t.deepEqual((await apply()).refused, [])
   t.deepEqual(await shown(kernel, common.dst), [over(other)])
   monitor.close()
