@@ -222,8 +222,7 @@ export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
     await kernel.deleteLink(it.cali)
     const cali = await veth(kernel, 'cali0', 'p0')
     for (const name of ['cali0', 'p0']) await kernel.setLink(name, { up: true })
-    links.invalidate()
-    await links.refresh()
+    await runs(links, 'cali0')
     table.forgetInterface('cali0')
     t.deepEqual((await it.apply()).refused, [])
     const [found] = await shown(kernel, four.dst)
@@ -247,8 +246,7 @@ export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
     t.is((await it.apply()).refused.length, 1)
     t.deepEqual(await shown(kernel, before.dst), [before])
     await kernel.setLink('cali0', { up: true })
-    it.links.invalidate()
-    await it.links.refresh()
+    await runs(it.links, 'cali0')
     t.deepEqual((await it.apply()).refused, [])
     t.deepEqual(await shown(kernel, before.dst), [after])
   })
@@ -339,6 +337,16 @@ export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
 }
 
 const COMMON = { table: ROUTE_TABLE.main, type: 'unicast', scope: ROUTE_SCOPE.universe } as const
+
+/** The kernel says only after a while that a link which is up carries packets. */
+async function runs(links: Setting['links'], name: string): Promise<void> {
+  const deadline = Date.now() + 10_000
+  do {
+    if (Date.now() > deadline) throw new Error(`${name} does not run`)
+    links.invalidate()
+    await links.refresh()
+  } while (links.byName(name)?.running !== true)
+}
 
 /** What another program makes of one of our ways. */
 function asOthers(object: NextHopObject): NextHopObject {
