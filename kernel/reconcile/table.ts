@@ -246,7 +246,12 @@ export class KernelTable<V> {
     const known = [...(this.#onInterface.of(name) ?? [])]
     for (const key of known) if (this.holds(key) || this.#broken.has(key)) this.#authors.changed(key, by)
     if (this.#driver.listInterface === undefined)
-      return this.#readKeys(known.map(key => [key, this.#anyValue(key)] as const))
+      return this.#readKeys(
+        known.flatMap((key): [string, V][] => {
+          const value = this.#anyValue(key)
+          return value === undefined ? [] : [[key, value]]
+        }),
+      )
     const found = new Map<string, V>()
     for (const [key, value] of await this.#driver.listInterface(name)) if (!found.has(key)) found.set(key, value)
     // what is on several interfaces may have left this one alone
@@ -254,7 +259,8 @@ export class KernelTable<V> {
     for (const key of known) {
       const value = this.#anyValue(key)
       if (found.has(key)) continue
-      if (this.#driver.interfacesOf?.(value) === undefined) this.#look(key, undefined)
+      // nobody wants it any more, and it went, while the interface was read
+      if (value === undefined || this.#driver.interfacesOf?.(value) === undefined) this.#look(key, undefined)
       else elsewhere.push([key, value])
     }
     for (const [key, value] of found) this.#look(key, value)
@@ -412,8 +418,8 @@ export class KernelTable<V> {
     this.#onInterface.changed(key, wantedBefore, seenBefore, wanted.get(key), seen.get(key))
   }
 
-  /** Some value that has this key; the key must be wanted or seen. */
-  #anyValue(key: string): V {
-    return (this.#delta.wanted().get(key) ?? this.#delta.seen().get(key)) as V
+  /** Some value that has this key; undefined where it is neither wanted nor seen. */
+  #anyValue(key: string): V | undefined {
+    return this.#delta.wanted().get(key) ?? this.#delta.seen().get(key)
   }
 }

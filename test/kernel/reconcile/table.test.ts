@@ -1,4 +1,5 @@
 // What a kernel table promises whatever the kind, over a kind of object that lives in a map.
+// Over 400 lines: one promise a test, over one setting that all of them share.
 import test from 'ava'
 import fc from 'fast-check'
 import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
@@ -372,4 +373,33 @@ test('a pass that reads what is ours does not forget that it is time to look at 
   await table.apply(() => true)
   await table.apply(() => true)
   t.deepEqual(listed, ['all', 'all'])
+})
+
+test('an object that goes, and is wanted no more, while its interface is read stops no pass', async t => {
+  for (const isOnSeveral of [false, true]) {
+    const { kernel, driver } = setting()
+    let meanwhile = () => {}
+    const slow: TableDriver<Thing> = {
+      ...driver,
+      interfacesOf: ({ on }) => (isOnSeveral ? [on, 'b'] : undefined),
+      listInterface: async () => {
+        meanwhile()
+        return []
+      },
+    }
+    const table = new KernelTable<Thing>(slow, { confirm: true })
+    table.want('k', ours(1))
+    await table.apply(() => true)
+    meanwhile = () => {
+      kernel.delete('k')
+      table.want('k', undefined)
+      table.observe('k', undefined)
+    }
+    table.invalidateInterface('a')
+    await table.apply(() => true)
+    meanwhile = () => {}
+    table.want('k', ours(2))
+    await table.apply(() => true)
+    t.deepEqual(kernel.get('k'), ours(2))
+  }
 })
