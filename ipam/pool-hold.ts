@@ -197,7 +197,6 @@ export class PoolHold {
   }
 }
 
-/** Whether our finalizer is missing in a pool that is not being deleted. */
 /**
  * The pools that blocks belong to, as `poolOf` says, but by an index: this is asked at each ADD. A pool that overlaps an older
  * one has no block, and would never go if it were held for those of the older one.

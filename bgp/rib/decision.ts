@@ -26,8 +26,8 @@ export type StepName =
   | 'path-id'
 
 /**
- * Why a path that no step before the tie breaks removed is not used beside the best one: it is of another kind (`Multipath.of`), its next hop costs
- * more, its * AS path is another one, its next hop is there already, or there are as many as may be.
+ * Why a path that no step before the tie breaks removed is not used beside the best one: it is of another kind (`Multipath.of`),
+ * its next hop costs more, its AS path is another one, its next hop is there already, or there are as many as may be.
  */
 export type UnusedReason = 'kind' | 'cost' | 'as-path' | 'next-hop' | 'limit'
 
