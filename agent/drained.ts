@@ -3,7 +3,6 @@
 import type { DrainAnswer } from '../api/answers.ts'
 import { NODE_ANNOTATION } from '../api/core.ts'
 import { broken, type Condition } from '../api/status.ts'
-import type { AddressFamily } from '../bgp/family.ts'
 import type { Heard } from '../bgp/hearing.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import type { Clock } from '../lib/clock.ts'
@@ -22,7 +21,7 @@ export async function whoHeard(speaker: Speaker, clock: Clock): Promise<Map<stri
     .peers()
     .filter(({ state }) => state === 'Established')
     .map(async ({ name, families }) => {
-      const heard = await Promise.all(families.map((family: AddressFamily) => speaker.heard(name, family)))
+      const heard = await Promise.all(families.map(family => speaker.heard(name, family)))
       told.set(name, least(heard))
     })
   await Promise.race([Promise.all(all), late.promise])

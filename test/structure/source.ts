@@ -14,7 +14,7 @@ export type Export = { file: string; name: string; type: boolean; mentions: numb
 /** Every source file as a path from the project's folder. */
 export const files: readonly string[] = globSync('**/*.{ts,mts,js,mjs}', {
   cwd: root,
-  exclude: ['node_modules', '.git', '.cache', 'dist', 'docs'],
+  exclude: ['node_modules', '.git', '.cache', 'dist', 'docs/api', 'docs/typedoc/node_modules'],
 }).toSorted()
 
 const texts = new Map(files.map(file => [file, readFileSync(join(root, file), 'utf8')]))
