@@ -7,13 +7,13 @@ import { matchesSelector } from '../../api/selector.ts'
 import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
-import { type AskedBfd, askedBfd, badBfd, withKey } from './bfd.ts'
+import type { AskedBfd } from './bfd.ts'
 import { closedCause } from './fields.ts'
-import { type FilterRules, Filters } from './filters.ts'
 import { KnownNodes } from './known-nodes.ts'
+import { type BgpPeer, type KnownPeer, KnownPeers } from './known-peers.ts'
 import { asNumberOf, badAsLabel } from './node-as.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
-import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
+import { type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
 import { badAddress, NO_AS_NUMBER, nodeConditions, noPeers, sharesFamily } from './peer-conditions.ts'
 import {
   type Guard,
@@ -47,30 +47,16 @@ export type PeersOf = {
   asLabel?: string | undefined
 }
 
-type BgpPeer = Resource<'BGPPeer'>
-/** `target`: the address that it names. `closed`: why it must have no session. `secret`: where its password is, where it names one. */
-type KnownPeer = {
-  object: BgpPeer
-  closed: ConditionCause | undefined
-  target: string | undefined
-  secret: SecretKey | undefined
-  bfd: AskedBfd
-  filters: FilterRules | undefined
-}
-
 const FAMILIES = ['ipv4', 'ipv6'] as const
 
 export class Peers {
   readonly #nodes = new KnownNodes()
   /** The ports of nodes that do not listen on that of the cluster. */
   readonly #listenPorts = new Map<string, number>()
-  readonly #bgpPeers = new Map<string, KnownPeer>()
-  readonly #filters = new Filters()
+  readonly #bgpPeers = new KnownPeers()
   #of: PeersOf
   /** Why the mesh has no sessions, whatever its password. */
   #meshClosed: ConditionCause | undefined
-  /** What is known of passwords, by their keys. */
-  readonly #passwords = new Map<string, Password>()
   /** What is wrong with other Nodes, seen from this one: they have something of this node, or nothing in common with it. */
   readonly #ofNodes = new Map<string, readonly Condition[]>()
   readonly #requests = new SessionRequests()
@@ -124,49 +110,27 @@ export class Peers {
 
   /** A BGPPeer changed, appeared, or went. */
   bgpPeer(name: string, object: Resource<'BGPPeer'> | undefined): void {
-    if (object === undefined) this.#bgpPeers.delete(name)
-    else {
-      const { peerSelector, peerIP = '' } = object.spec
-      const target = peerSelector === undefined ? parseSocketAddress(peerIP, BGP_PORT)?.address : undefined
-      const secret = passwordOf(object.spec.password)
-      const bfd = askedBfd(object.metadata)
-      this.#bgpPeers.set(name, { object, target, secret, bfd, ...this.#guards(object) })
-    }
+    this.#bgpPeers.set(name, object)
     this.#bgpPeer(name)
   }
 
   /** A BGPFilter changed, appeared, or went: the BGPPeers that name it follow. */
   filter(name: string, object: Resource<'BGPFilter'> | undefined): void {
-    this.#filters.set(name, object)
-    for (const [peerName, known] of this.#bgpPeers) {
-      if (known.object.spec.filters?.includes(name) !== true) continue
-      Object.assign(known, this.#guards(known.object))
-      this.#bgpPeer(peerName)
-    }
+    for (const peerName of this.#bgpPeers.filter(name, object)) this.#bgpPeer(peerName)
   }
 
   /** What is known of a password; undefined: it is being read, and nothing that needs it comes up. */
   password(secret: SecretKey, password: Password | undefined): void {
-    const key = keyOf(secret)
-    if (isDeepStrictEqual(password, this.#passwords.get(key))) return
-    if (password === undefined) this.#passwords.delete(key)
-    else this.#passwords.set(key, password)
-    const isOf = (...all: (SecretKey | undefined)[]) => all.some(each => sameKey(each, secret))
-    for (const [name, { secret: own, bfd }] of this.#bgpPeers) if (isOf(own, bfd.secret)) this.#bgpPeer(name)
-    if (!isOf(this.#meshSecret, this.#of.bfd?.secret)) return
+    const theirs = this.#bgpPeers.password(secret, password)
+    if (theirs === undefined) return
+    for (const name of theirs) this.#bgpPeer(name)
+    if (![this.#meshSecret, this.#of.bfd?.secret].some(each => sameKey(each, secret))) return
     for (const facts of this.#nodes.all()) this.#mesh(facts.name, facts)
-  }
-
-  #guards(object: BgpPeer): Pick<KnownPeer, 'closed' | 'filters'> {
-    const { filters, closed } = this.#filters.of(object.spec.filters ?? [])
-    return { filters, closed: closedCause('BGPPeer', object) ?? closed }
   }
 
   /** The passwords that sessions of this node need. */
   secrets(): SecretKey[] {
-    const named = [...this.#bgpPeers].flatMap(([name, { secret, bfd }]) =>
-      this.#requests.asks({ kind: 'BGPPeer', name }) ? [secret, bfd.secret] : [],
-    )
+    const named = this.#bgpPeers.secrets(peer => this.#requests.asks(peer))
     const ofMesh = this.#meshes ? [this.#meshSecret, this.#of.bfd?.secret] : []
     return [...named, ...ofMesh].filter(secret => secret !== undefined)
   }
@@ -180,10 +144,7 @@ export class Peers {
   refused(): Condition[] {
     return [
       ...this.#problems.values(),
-      ...this.#closed(),
-      ...badBfd({ mesh: this.#of.bfd, peers: this.#bgpPeers, keys: this.#passwords }, peer =>
-        this.#requests.asks(peer),
-      ),
+      ...this.#bgpPeers.refused(peer => this.#requests.asks(peer), this.#of.bfd),
       ...this.#requests.clashes(),
       ...[...this.#ofNodes.values()].flat(),
       ...this.#alone(),
@@ -191,26 +152,16 @@ export class Peers {
     ]
   }
 
-  /** BGPPeers that ask for a session with this node that must not come up. */
-  #closed(): Condition[] {
-    return [...this.#bgpPeers].flatMap(([name, known]) => {
-      const object: ObjectRef = { kind: 'BGPPeer', name }
-      const { closed, isPending } = this.#guardOf(known)
-      if (closed === undefined || isPending || !this.#requests.asks(object)) return []
-      return [broken('PeersConfigured', { ...closed, object })]
-    })
-  }
-
   #all(): void {
     for (const name of this.#nodes.names()) this.#node(name)
-    for (const name of this.#bgpPeers.keys()) this.#bgpPeer(name)
+    for (const name of this.#bgpPeers.names()) this.#bgpPeer(name)
   }
 
   /** Works out the sessions with one node: by the mesh, and by the selectors of BGPPeers. */
   #node(name: string): void {
     const facts = this.#nodes.get(name)
     this.#mesh(name, facts)
-    for (const peerName of this.#bgpPeers.keys()) this.#joined(peerName, name)
+    for (const peerName of this.#bgpPeers.names()) this.#joined(peerName, name)
     const conditions = facts === undefined || name === this.#of.nodeName ? [] : nodeConditions(facts, this.#of)
     if (conditions.length === 0) this.#ofNodes.delete(name)
     else this.#ofNodes.set(name, conditions)
@@ -229,9 +180,7 @@ export class Peers {
 
   /** Works out the sessions of the BGPPeers that name one of these addresses. */
   #namedAt(addresses: readonly string[]): void {
-    if (addresses.length === 0) return
-    for (const [name, { target }] of this.#bgpPeers)
-      if (target !== undefined && addresses.includes(target)) this.#named(name)
+    if (addresses.length > 0) for (const name of this.#bgpPeers.at(addresses)) this.#named(name)
   }
 
   /** Works out the session of a BGPPeer with `peerIP`, where that is not this node. */
@@ -243,10 +192,10 @@ export class Peers {
     if (known === undefined || known.object.spec.peerSelector !== undefined) return
     const rank = this.#rankAt(known.object, this.#of.nodeName)
     if (rank === undefined) return
-    const named = this.#namedPeer(this.#asked(known), originOf(rank))
+    const named = this.#namedPeer(this.#bgpPeers.asked(known), originOf(rank))
     if (named === undefined) return
     if ('reason' in named) this.#problems.set(name, broken('PeersConfigured', { ...named, object: by }))
-    else this.#requests.set(by, guarded({ rank, by, origin: originOf(rank), ...named }, this.#guardOf(known)))
+    else this.#requests.set(by, guarded({ rank, by, origin: originOf(rank), ...named }, this.#bgpPeers.guardOf(known)))
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
@@ -279,13 +228,9 @@ export class Peers {
     for (const family of FAMILIES) {
       const address = known === undefined || far === undefined ? undefined : this.#farAddress(far, family)
       const asked = address === undefined ? undefined : this.#between(known!, far!, address)
-      const request = asked && guarded({ ...asked, by, far, isMain: true }, this.#guardOf(known!))
+      const request = asked && guarded({ ...asked, by, far, isMain: true }, this.#bgpPeers.guardOf(known!))
       this.#requests.set(by, request, `for Node ${nodeName} ${family}`)
     }
-  }
-
-  #asked({ object, filters, bfd }: KnownPeer): Asked {
-    return { ...object, filters, bfd: withKey(bfd, this.#passwords).bfd }
   }
 
   #between(
@@ -294,7 +239,7 @@ export class Peers {
     address: string,
   ): Pick<SessionRequest, 'rank' | 'origin' | 'peer' | 'isReverse'> | undefined {
     const { object } = known
-    const [own, end, asked] = [this.#ownEnd(), this.#farEnd(far, address), this.#asked(known)]
+    const [own, end, asked] = [this.#ownEnd(), this.#farEnd(far, address), this.#bgpPeers.asked(known)]
     if (object.spec.peerSelector !== undefined) {
       const { rank, origin } = this.#selects(object, far) ?? {}
       return rank === undefined ? undefined : { rank, origin: origin!, peer: selectedSession(origin!, own, end, asked) }
@@ -318,7 +263,7 @@ export class Peers {
     const address = this.#farAddress(far, family)
     if (address === undefined) return undefined
     const { config, bfd = {} } = this.#of
-    const peer = meshSession(this.#ownEnd(), this.#farEnd(far, address), { config, ...withKey(bfd, this.#passwords) })
+    const peer = meshSession(this.#ownEnd(), this.#farEnd(far, address), { config, ...this.#bgpPeers.withKey(bfd) })
     const request = { rank: RANK.mesh, by: { kind: 'Node', name: far.name }, origin: 'mesh', far, peer } as const
     return guarded({ ...request, isMain: true }, this.#meshGuard)
   }
@@ -333,15 +278,7 @@ export class Peers {
   }
 
   get #meshGuard(): Guard {
-    return this.#guardOf({ closed: this.#meshClosed, secret: this.#meshSecret })
-  }
-
-  /** A session whose password is not known does not come up: never without one. */
-  #guardOf({ closed, secret }: Pick<KnownPeer, 'closed' | 'secret'>): Guard {
-    if (closed !== undefined || secret === undefined) return { closed }
-    const known = this.#passwords.get(keyOf(secret))
-    if (known === undefined) return { closed: NOT_READ, isPending: true }
-    return 'missing' in known ? { closed: known.missing } : { password: known.text }
+    return this.#bgpPeers.guardOf({ closed: this.#meshClosed, secret: this.#meshSecret })
   }
 
   /** The rank of a BGPPeer at a node; undefined: it is for other nodes. */
