@@ -11,9 +11,10 @@ import type { NamedNextHop, NamedRoute } from '../kernel/reconcile/objects.ts'
 import type { Refusal } from '../kernel/reconcile/outcome.ts'
 import { Ownership } from '../kernel/reconcile/ownership.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
-import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { SoonestTimer } from '../lib/soonest-timer.ts'
 import { sharedWays } from './shared-ways.ts'
 import { isUnanswered } from './unanswered.ts'
 
@@ -57,8 +58,7 @@ export class KernelSink implements RouteSink {
   #ways = new Map<readonly Path[], readonly NamedNextHop[]>()
   readonly #hops = new Map<string, Hop>()
   readonly #dirty = new Set<string>()
-  readonly #clock: Clock
-  #timer: { atMs: number; cancel: Cancel } | undefined
+  readonly #timer: SoonestTimer
   #running = false
   #writing: Promise<void> = Promise.resolve()
   /** Something changed while a write was running, perhaps too late for it. */
@@ -75,7 +75,9 @@ export class KernelSink implements RouteSink {
   ) {
     this.#kernel = kernel
     this.#tracked = nextHopsTracked
-    this.#clock = clock
+    this.#timer = new SoonestTimer(clock, () => {
+      this.#writing = this.#write()
+    })
     this.#log = log
     this.#target = target
     this.#protocol = target.protocol ?? ROUTE_PROTOCOL.margayBgp
@@ -109,7 +111,7 @@ export class KernelSink implements RouteSink {
    */
   async close(): Promise<void> {
     this.#closed = true
-    this.#timer?.cancel()
+    this.#timer.cancel()
     this.#monitor.close()
     await this.#writing
   }
@@ -197,17 +199,7 @@ export class KernelSink implements RouteSink {
 
   #schedule(delayMs: number): void {
     if (this.#running) this.#again = true
-    if (this.#closed || this.#running) return
-    const atMs = this.#clock.monotonicMs() + delayMs
-    if (this.#timer !== undefined) {
-      if (this.#timer.atMs <= atMs) return
-      this.#timer.cancel()
-    }
-    const cancel = this.#clock.after(delayMs, () => {
-      this.#timer = undefined
-      this.#writing = this.#write()
-    })
-    this.#timer = { atMs, cancel }
+    else if (!this.#closed) this.#timer.within(delayMs)
   }
 
   async #write(): Promise<void> {

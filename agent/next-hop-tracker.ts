@@ -10,6 +10,7 @@ import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
 import { isLinkLocal, mappedIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
+import { SoonestTimer } from '../lib/soonest-timer.ts'
 import { Covering } from './covering.ts'
 import { isUnanswered } from './unanswered.ts'
 
@@ -62,7 +63,7 @@ export class NextHopTracker implements NextHops {
   /** Keys of those that are to be looked up. */
   #due = new Set<string>()
   #listen: Parameters<NextHops['onChange']>[0] = () => undefined
-  #timer: { atMs: number; cancel: Cancel } | undefined
+  readonly #timer: SoonestTimer
   #recheck: Cancel | undefined
   #running = false
   #closed = false
@@ -70,6 +71,7 @@ export class NextHopTracker implements NextHops {
   constructor(deps: TrackerDeps) {
     this.#deps = deps
     this.#clock = deps.clock ?? systemClock
+    this.#timer = new SoonestTimer(this.#clock, () => void this.#run())
     this.#links = new LinkView(deps.kernel)
     this.#monitor = deps.kernel.monitor(event => this.#observe(event))
   }
@@ -108,7 +110,7 @@ export class NextHopTracker implements NextHops {
 
   close(): void {
     this.#closed = true
-    this.#timer?.cancel()
+    this.#timer.cancel()
     this.#recheck?.()
     this.#monitor.close()
   }
@@ -149,23 +151,14 @@ export class NextHopTracker implements NextHops {
   }
 
   #ask(keys: Iterable<string>, delayMs: number): void {
-    const before = this.#due.size
-    for (const key of keys) this.#due.add(key)
-    if (this.#due.size > before || this.#timer === undefined) this.#schedule(delayMs)
+    for (const key of keys) {
+      this.#due.add(key)
+      this.#schedule(delayMs)
+    }
   }
 
   #schedule(delayMs: number): void {
-    if (this.#closed || this.#running || this.#due.size === 0) return
-    const atMs = this.#clock.monotonicMs() + delayMs
-    if (this.#timer !== undefined) {
-      if (this.#timer.atMs <= atMs) return
-      this.#timer.cancel()
-    }
-    const cancel = this.#clock.after(delayMs, () => {
-      this.#timer = undefined
-      void this.#run()
-    })
-    this.#timer = { atMs, cancel }
+    if (!this.#closed && !this.#running && this.#due.size > 0) this.#timer.within(delayMs)
   }
 
   async #run(): Promise<void> {
