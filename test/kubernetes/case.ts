@@ -11,6 +11,8 @@ export type Case = {
   short: boolean
   /** It has pods of its own and changes nothing else, so it may run beside others of this kind: they come first. */
   beside?: true
+  /** Played only where the cluster has IPv6 too; everywhere when absent. */
+  ipv6?: boolean
   /** What Margay lacks for it: until that is there the case may fail, and is counted apart. */
   awaits?: string
   /** Rejects when the promise is broken. What it returns (numbers, mostly) is shown. */

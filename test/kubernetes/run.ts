@@ -1,6 +1,6 @@
-// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE] [--kept [--install]] [--e2e SUITE [--minutes N]]`: the cases on a real Kubernetes with Margay as its
+// `npm run test:kubernetes [-- --short] [--only TEXT ...] [--proxy MODE] [--ipv6] [--kept [--install]] [--e2e SUITE [--minutes N]]`: the cases on a real Kubernetes with Margay as its
 // network. Not part of `npm test`: it needs Kubernetes' programs, root and the machine for itself. One line per case, then
-// `N passed, N failed`. `--kept` takes the cluster that `npm run lab -- --kubernetes --keep` left running, and leaves it;
+// `N passed, N failed`. `--ipv6` gives the cluster IPv6 too, which some cases need. `--kept` takes the cluster that `npm run lab -- --kubernetes --keep` left running, and leaves it;
 // `--install` puts Margay there as the source is now. `--e2e` runs Kubernetes' own tests in place of the cases (SUITE: network,
 // policy, cluster-policy) and writes a section of docs/conformance.md. Exit codes: 0 all passed, 1 one failed, 2 wrong usage, 3 what is needed is missing.
 import { parseArgs } from 'node:util'
@@ -63,21 +63,23 @@ function parse() {
       short: { type: 'boolean', default: false },
       only: { type: 'string', multiple: true },
       proxy: { type: 'string' },
+      ipv6: { type: 'boolean', default: false },
       kept: { type: 'boolean', default: false },
       install: { type: 'boolean', default: false },
       e2e: { type: 'string' },
       minutes: { type: 'string', default: '90' },
     },
   })
-  const { short, only = [''], proxy = 'nftables', kept, install, e2e, minutes } = values
+  const { short, only = [''], proxy = 'nftables', ipv6, kept, install, e2e, minutes } = values
   if (kept && values.proxy !== undefined) throw new Error('--kept with --proxy: the kept cluster has its mode already')
+  if (kept && ipv6) throw new Error('--kept with --ipv6: the kept cluster has its families already')
   if (install && !kept) throw new Error('--install without --kept: a new cluster gets Margay as it is now anyway')
   if (proxy !== 'nftables' && proxy !== 'iptables') throw new Error(`--proxy ${proxy}: give nftables or iptables`)
   if (!/^\d{1,3}$/.test(minutes)) throw new Error(`--minutes ${minutes}: give a number of minutes`)
   if (e2e !== undefined && !isSuite(e2e)) throw new Error(`--e2e ${e2e}: give ${E2E.join(' or ')}`)
   const mode: ProxyMode = proxy
   return {
-    ...{ proxy: mode, kept, install, e2e, minutes: Number(minutes) },
+    ...{ proxy: mode, ipv6, kept, install, e2e, minutes: Number(minutes) },
     cases: CASES.filter(each => (each.short || !short) && only.some(text => each.title.includes(text))),
   } as const
 }
@@ -112,7 +114,7 @@ function runningProblem(): string | undefined {
 }
 
 async function playOnNew(asked: Asked): Promise<number> {
-  await using lab = new KubernetesLab({ nodes: [2, 1], proxy: asked.proxy, patience: 2, say })
+  await using lab = new KubernetesLab({ nodes: [2, 1], proxy: asked.proxy, ipv6: asked.ipv6, patience: 2, say })
   onSignals(() => lab.stop(), 'removing everything')
   const image = makeImage()
   await Promise.all([lab.start(), image])
@@ -145,7 +147,10 @@ async function playOnKept(asked: Asked): Promise<number> {
 async function playAll(cluster: Cluster, { e2e, minutes, cases }: Asked): Promise<number> {
   if (e2e === CLUSTER_POLICY) return (await clusterPolicyConformance(cluster, { minutes, say })) ? 0 : 1
   if (e2e !== undefined) return (await conformance(cluster.lab, { suite: e2e, minutes, say })) ? 0 : 1
-  return await runCases(cluster, cases)
+  return await runCases(
+    cluster,
+    cases.filter(each => each.ipv6 !== true || cluster.lab.plan.ipv6),
+  )
 }
 
 function onSignals(end: () => Promise<void>, what: string): void {

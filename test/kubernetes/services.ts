@@ -5,17 +5,23 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { netnsPath, spawnInNetns } from '../../kernel/netns.ts'
+import type { NodePlan } from '../../lab/plan.ts'
 import { until } from '../../lab/program.ts'
+import type { Family } from '../../lib/ip.ts'
 import type { Case, Cluster } from './case.ts'
 import { eventually, fetchFrom, rolledOut, seconds, withPods } from './observe.ts'
 
 const ROUTER_AS = 65001
-const LOCAL = '198.51.100.10'
-const EXTERNAL = '198.51.100.200'
-const RANGES = {
-  serviceLoadBalancerIPs: [{ cidr: '198.51.100.0/25' }],
-  serviceExternalIPs: [{ cidr: '198.51.100.128/25' }],
-}
+const ADDRESSES = {
+  ipv4: {
+    ...{ loadBalancer: '198.51.100.0/25', external: '198.51.100.128/25' },
+    ...{ local: '198.51.100.10', outside: '198.51.100.200' },
+  },
+  ipv6: {
+    ...{ loadBalancer: '2001:db8:51::/120', external: '2001:db8:52::/120' },
+    ...{ local: '2001:db8:51::10', outside: '2001:db8:52::20' },
+  },
+} as const
 /** Longer than a node goes on announcing what it leaves. */
 const PRE_STOP_SECONDS = 6
 const UPDATES = 2
@@ -28,7 +34,7 @@ const came = { asked: 0, lost: [], names: {}, fetched: 0, failed: [] }
 const started = Date.now()
 const at = () => ((Date.now() - started) / 1000).toFixed(1)
 setInterval(() => {
-  const [socket, when] = [dgram.createSocket('udp4'), at()]
+  const [socket, when] = [dgram.createSocket(host.includes(':') ? 'udp6' : 'udp4'), at()]
   came.asked++
   const timer = setTimeout(() => { came.lost.push(when); socket.close() }, 3000)
   socket.once('message', name => { came.names[name] = true; clearTimeout(timer); socket.close() })
@@ -54,52 +60,60 @@ const PODS = {
   },
 }
 
-const services = (app: string) => {
+const services = (app: string, family: Family) => {
   const ports = [
     { name: 'http', port: 80, targetPort: 8080, protocol: 'TCP' },
     { name: 'udp', port: 81, targetPort: 8081, protocol: 'UDP' },
   ]
   const made = (name: string, spec: object) => ({
     ...{ apiVersion: 'v1', kind: 'Service', metadata: { name } },
-    spec: { selector: { app }, ports, ...spec },
+    spec: { selector: { app }, ports, ipFamilies: [family === 'ipv4' ? 'IPv4' : 'IPv6'], ...spec },
   })
   // of a class that nobody serves: the address is given by hand
   const local = { type: 'LoadBalancer', loadBalancerClass: 'example.org/hand', externalTrafficPolicy: 'Local' }
-  return [made('local', local), made('external', { externalIPs: [EXTERNAL] })]
+  return [made('local', local), made('external', { externalIPs: [ADDRESSES[family].outside] })]
 }
 
-function birdConfig({ lab }: Cluster): string {
-  const sessions = lab.plan.nodes.map(
-    ({ name, address, lan }) => `protocol bgp ${name} {
-  local ${lan.gateway} as ${ROUTER_AS}; neighbor ${address} as 64512;
+/** Where a node and the router of its LAN speak of routes of a family. */
+function ends({ lan, address, address6 }: NodePlan, family: Family): { node: string; router: string } {
+  return family === 'ipv4' ? { node: address, router: lan.gateway } : { node: address6, router: lan.gateway6 }
+}
+
+function birdConfig({ lab }: Cluster, family: Family): string {
+  const sessions = lab.plan.nodes.map(node => {
+    const { node: theirs, router } = ends(node, family)
+    return `protocol bgp ${node.name} {
+  local ${router} as ${ROUTER_AS}; neighbor ${theirs} as 64512;
   connect delay time 1; connect retry time 1; error wait time 1,2;
-  ipv4 { export none; import filter { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }; };
-}`,
-  )
+  ${family} { export none; import filter { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }; };
+}`
+  })
   return `router id ${lab.plan.api.gateway};
 protocol device {}
-protocol kernel { merge paths yes; ipv4 { import none; export where source = RTS_BGP; }; }
+protocol kernel { merge paths yes; ${family} { import none; export where source = RTS_BGP; }; }
 ${sessions.join('\n')}
 `
 }
 
 /** Calls `work` while the router runs BIRD with a session to every node, and Services have their ranges. */
-async function withRouter<T>(cluster: Cluster, work: () => Promise<T>): Promise<T> {
+async function withRouter<T>(cluster: Cluster, family: Family, work: () => Promise<T>): Promise<T> {
   const { lab } = cluster
   const folder = mkdtempSync(join(tmpdir(), 'margay-bird-'))
   const [config, socket] = [join(folder, 'bird.conf'), join(folder, 'bird.ctl')]
-  writeFileSync(config, birdConfig(cluster))
+  writeFileSync(config, birdConfig(cluster, family))
   const args = ['-f', '-c', config, '-s', socket, '-P', join(folder, 'bird.pid')]
   const bird = spawnInNetns(netnsPath(lab.plan.router.netns), 'bird', args, { stdio: 'ignore' })
   const v3 = (kind: string, name: string, spec: object) => ({
     ...{ apiVersion: 'projectcalico.org/v3', kind, metadata: { name } },
     spec,
   })
-  const peers = lab.plan.nodes.map(({ name, lan }) =>
-    v3('BGPPeer', `bird-${name}`, { node: name, peerIP: lan.gateway, asNumber: ROUTER_AS }),
+  const peers = lab.plan.nodes.map(node =>
+    v3('BGPPeer', `bird-${node.name}`, { node: node.name, peerIP: ends(node, family).router, asNumber: ROUTER_AS }),
   )
+  const { loadBalancer, external } = ADDRESSES[family]
+  const ranges = { serviceLoadBalancerIPs: [{ cidr: loadBalancer }], serviceExternalIPs: [{ cidr: external }] }
   try {
-    await lab.apply([v3('BGPConfiguration', 'default', RANGES), ...peers])
+    await lab.apply([v3('BGPConfiguration', 'default', ranges), ...peers])
     return await work()
   } finally {
     await lab.must(['delete', 'bgpconfiguration/default', ...peers.map(({ metadata }) => `bgppeer/${metadata.name}`)])
@@ -109,72 +123,60 @@ async function withRouter<T>(cluster: Cluster, work: () => Promise<T>): Promise<
   }
 }
 
-/** The next hops of the router to an address. */
-async function nextHops({ lab }: Cluster, address: string): Promise<string[]> {
-  const { stdout } = await lab.inNetns(lab.plan.router.netns, ['ip', 'route', 'show', 'exact', address])
+/** The next hops of the router to an address or a range. */
+async function nextHops({ lab }: Cluster, to: string): Promise<string[]> {
+  const { stdout } = await lab.inNetns(lab.plan.router.netns, ['ip', familyFlag(to), 'route', 'show', 'exact', to])
   return [...stdout.matchAll(/via (\S+)/g)].map(([, hop]) => hop!).sort()
 }
 
-export const serviceCases: readonly Case[] = [
-  {
-    title:
-      'a client behind a router with BIRD reaches external and LoadBalancer addresses, a Local one through rolling updates without a lost datagram',
-    short: false,
-    async run(cluster) {
-      const { lab } = cluster
-      const { api, nodes } = lab.plan
-      return await withRouter(cluster, () =>
-        withPods(
-          cluster,
-          'announced',
-          2,
-          async pods => {
-            await lab.apply(services('announced'))
-            try {
-              const status = { status: { loadBalancer: { ingress: [{ ip: LOCAL }] } } }
-              await lab.must([
-                'patch',
-                'service/local',
-                '--subresource=status',
-                '--type=merge',
-                '-p',
-                JSON.stringify(status),
-              ])
-              const addresses = (names: readonly string[]) => names.map(name => lab.node(name).address).sort()
-              const isSo = async () =>
-                (await nextHops(cluster, LOCAL)).join() === addresses(pods.map(({ node }) => node)).join() &&
-                (await nextHops(cluster, '198.51.100.128/25')).join() ===
-                  addresses(nodes.map(({ name }) => name)).join()
-              assert.ok(await until(isSo, 60_000, 500), `the router has ${await nextHops(cluster, LOCAL)} to ${LOCAL}`)
-              for (const address of [LOCAL, EXTERNAL])
-                assert.match(
-                  await eventually(() => fetchFrom(cluster, api.netns, `http://${address}/hostname`)),
-                  /^announced-/,
-                )
-              const came = await askedWhile(cluster, async () => {
-                for (let i = 0; i < UPDATES; i++) {
-                  await lab.must(['rollout', 'restart', 'deployment/announced'])
-                  await rolledOut(lab, 'announced')
-                  await seconds(2 * PRE_STOP_SECONDS)
-                }
-              })
-              assert.deepEqual(came.lost, [], `of ${came.asked} datagrams`)
-              assert.ok(Object.keys(came.names).length >= 2 * UPDATES, Object.keys(came.names).join())
-              return `${came.asked} datagrams; of ${came.fetched + came.failed.length} connections ${came.failed.length} cut ${came.failed.join(', ')}`
-            } finally {
-              await lab.must(['delete', 'service/local', 'service/external'])
-            }
-          },
-          PODS,
-        ),
-      )
-    },
-  },
-]
+const familyFlag = (address: string) => (address.includes(':') ? '-6' : '-4')
 
-/** What a client outside had of the Local address while `work` went on. */
-async function askedWhile({ lab }: Cluster, work: () => Promise<void>): Promise<Came> {
-  const client = spawnInNetns(netnsPath(lab.plan.api.netns), process.execPath, ['-e', CLIENT, LOCAL], {
+const announced = (family: Family): Case => ({
+  title: `a client behind a router with BIRD reaches external and LoadBalancer addresses${family === 'ipv6' ? ' of IPv6' : ''}, a Local one through rolling updates without a lost datagram`,
+  short: false,
+  ipv6: family === 'ipv6',
+  run: cluster =>
+    withRouter(cluster, family, () =>
+      withPods(cluster, 'announced', 2, pods => askedThroughUpdates(cluster, family, pods), PODS),
+    ),
+})
+
+export const serviceCases: readonly Case[] = [announced('ipv4'), announced('ipv6')]
+
+async function askedThroughUpdates(cluster: Cluster, family: Family, pods: readonly { node: string }[]) {
+  const { lab } = cluster
+  const { external, local, outside } = ADDRESSES[family]
+  await lab.apply(services('announced', family))
+  try {
+    const status = JSON.stringify({ status: { loadBalancer: { ingress: [{ ip: local }] } } })
+    await lab.must(['patch', 'service/local', '--subresource=status', '--type=merge', '-p', status])
+    const nodes = (names: readonly string[]) => names.map(name => ends(lab.node(name), family).node).sort()
+    const isSo = async () =>
+      (await nextHops(cluster, local)).join() === nodes(pods.map(({ node }) => node)).join() &&
+      (await nextHops(cluster, external)).join() === nodes(lab.plan.nodes.map(({ name }) => name)).join()
+    assert.ok(await until(isSo, 60_000, 500), `the router has ${await nextHops(cluster, local)} to ${local}`)
+    for (const address of [local, outside])
+      assert.match(await eventually(() => fetchFrom(cluster, lab.plan.api.netns, urlOf(address))), /^announced-/)
+    const came = await askedWhile(cluster, local, async () => {
+      for (let i = 0; i < UPDATES; i++) {
+        await lab.must(['rollout', 'restart', 'deployment/announced'])
+        await rolledOut(lab, 'announced')
+        await seconds(2 * PRE_STOP_SECONDS)
+      }
+    })
+    assert.deepEqual(came.lost, [], `of ${came.asked} datagrams`)
+    assert.ok(Object.keys(came.names).length >= 2 * UPDATES, Object.keys(came.names).join())
+    return `${came.asked} datagrams; of ${came.fetched + came.failed.length} connections ${came.failed.length} cut ${came.failed.join(', ')}`
+  } finally {
+    await lab.must(['delete', 'service/local', 'service/external'])
+  }
+}
+
+const urlOf = (address: string) => `http://${address.includes(':') ? `[${address}]` : address}/hostname`
+
+/** What a client outside had of a Local address while `work` went on. */
+async function askedWhile({ lab }: Cluster, local: string, work: () => Promise<void>): Promise<Came> {
+  const client = spawnInNetns(netnsPath(lab.plan.api.netns), process.execPath, ['-e', CLIENT, local], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   let text = ''
