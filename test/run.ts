@@ -28,7 +28,7 @@ const kinds: readonly Kind[] = [
   { of: /\bvm\.test\.ts$/, cores: 1.4, together: 1, limitSeconds: 480 },
   // these mostly wait: for the timers of other BGP daemons, for leases to end
   {
-    of: /bgp\/(bfd\/)?(gobgp|frr|bird|exabgp|openbgpd|bgp|racks|next-hops|drain)\.netns|controllers\/stopped-leader|agent\/(bgp-passwords|filters)/,
+    of: /bgp\/(bfd\/)?(gobgp|frr|bird3?|exabgp|openbgpd|bgp|racks|next-hops|drain)\.netns|controllers\/stopped-leader|agent\/(bgp-passwords|filters)/,
     cores: 0.25,
     together: 1,
     limitSeconds: 300,

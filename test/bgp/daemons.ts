@@ -8,17 +8,20 @@ import { type Command, type DaemonKind, type Link, OURS, say, THEIRS, type Wante
 
 export const birdSocket = (link: Link) => join(link.folder, 'bird.ctl')
 
-/** BIRD 2. Its own error wait is minutes: it is set low, or a test would wait for it. */
-export const bird: DaemonKind = {
-  name: 'BIRD',
-  program: '/usr/sbin/bird',
+/** The program that lab/bird3.sh makes. Commands of Debian's birdc are its own too. */
+export const BIRD3 = new URL('../../.cache/bird3/bird', import.meta.url).pathname
+
+/** BIRD. Its own error wait is minutes: it is set low, or a test would wait for it. */
+const birdKind = (name: string, program: string, reloadIn: readonly string[]): DaemonKind => ({
+  name,
+  program,
   cannot: {},
   unsaid: ['atomicAggregate', 'aggregator'],
   prepare(link, wanted) {
     const config = join(link.folder, 'bird.conf')
     writeFileSync(config, birdConfig(wanted))
     return {
-      command: bird.program,
+      command: program,
       args: ['-f', '-c', config, '-s', birdSocket(link), '-P', join(link.folder, 'bird.pid')],
     }
   },
@@ -28,9 +31,11 @@ export const bird: DaemonKind = {
     ),
   sessions: link => say(link, 'birdc', '-s', birdSocket(link), 'show', 'protocols', 'all'),
   refresh(link) {
-    for (const name of ['s4', 's6']) say(link, 'birdc', '-s', birdSocket(link), 'reload', 'in', name)
+    for (const name of ['s4', 's6']) say(link, 'birdc', '-s', birdSocket(link), ...reloadIn, name)
   },
-}
+})
+export const bird = birdKind('BIRD', '/usr/sbin/bird', ['reload', 'in'])
+export const bird3 = birdKind('BIRD 3', BIRD3, ['reload', 'bgp', 'in'])
 
 function birdConfig(wanted: Wanted): string {
   // a MED that is set earlier than on export does not leave the AS

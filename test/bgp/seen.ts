@@ -7,12 +7,8 @@ import { type Link, OURS, say } from './interop.ts'
 
 /** One reader per daemon, by its name; the paths from us, in no order. */
 export const seen: Record<string, (link: Link, prefix: string) => Carried[]> = {
-  BIRD: (link, prefix) =>
-    say(link, 'birdc', '-s', birdSocket(link), 'show', 'route', 'all', prefix)
-      .split(/^(?=\S.*\[| {21}\S.*\[)/m)
-      .slice(1)
-      .filter(block => /\[s[46] /.test(block))
-      .map(ofBird),
+  BIRD: seenByBird,
+  'BIRD 3': seenByBird,
   FRR(link, prefix) {
     const answer = JSON.parse(vtysh(link, `show bgp ${familyOf(prefix)} unicast ${prefix} json`)) as {
       paths?: FrrPath[]
@@ -49,8 +45,16 @@ const number = (text: string | undefined) => (text === undefined ? undefined : N
 /** Tools order extended communities by what they are, not as they came. */
 const sorted = (texts: readonly string[] | undefined) => texts && [...texts].sort()
 
+function seenByBird(link: Link, prefix: string): Carried[] {
+  return say(link, 'birdc', '-s', birdSocket(link), 'show', 'route', 'all', prefix)
+    .split(/^(?=\S.*\[| {21}\S.*\[)/m)
+    .slice(1)
+    .filter(block => /\[s[46] /.test(block))
+    .map(ofBird)
+}
+
 function ofBird(block: string): Carried {
-  const field = (name: string) => new RegExp(`BGP\\.${name}: *(.*)`).exec(block)?.[1]
+  const field = (name: string) => new RegExp(`(?:BGP\\.|bgp_)${name}: *(.*)`).exec(block)?.[1]
   const words = (name: string) => field(name)?.split(' ').filter(Boolean)
   const tuples = (name: string) =>
     field(name)
@@ -60,7 +64,7 @@ function ofBird(block: string): Carried {
   const [address, asn] = words('aggregator') ?? []
   return present<Carried>({
     origin: ({ IGP: 'IGP', EGP: 'EGP', Incomplete: 'INCOMPLETE' } as const)[field('origin') ?? ''],
-    asPath: words('as_path')?.map(Number),
+    asPath: words('(?:as_)?path')?.map(Number),
     nextHop: words('next_hop')?.[0],
     med: number(field('med')),
     localPref: number(field('local_pref')),

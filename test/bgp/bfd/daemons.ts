@@ -1,7 +1,7 @@
 // BIRD and FRR as neighbours in BFD, one row each: how their configuration is written, and what they say of their sessions.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { birdSocket, frr, frrDaemon, vtysh } from '../daemons.ts'
+import { BIRD3, birdSocket, frr, frrDaemon, vtysh } from '../daemons.ts'
 import { type Command, type Link, OURS, say, THEIRS } from '../interop.ts'
 
 export type Path = 'ipv4' | 'ipv6' | 'ipv4 multihop' | 'ipv6 multihop'
@@ -35,7 +35,7 @@ export type BfdDaemon = {
 function birdConfig({ paths, intervalMs, multiplier, passive, authentication }: Wanted): string {
   const { type, id, secret } = authentication ?? {}
   const options = `min rx interval ${intervalMs} ms; min tx interval ${intervalMs} ms; idle tx interval 1 s; multiplier ${multiplier};
-    passive ${passive ? 'yes' : 'no'};
+    ${passive ? 'passive yes;' : '' /* BIRD 3 takes "no" for "yes": it sends nothing first */}
     ${type === undefined ? '' : `authentication ${type === 'sha1' ? '' : 'meticulous '}keyed sha1; password "${secret}" { id ${id}; };`}`
   const neighbors = paths.map(path => {
     const family = familyOfPath(path)
@@ -54,16 +54,16 @@ protocol bfd {
 `
 }
 
-export const birdBfd: BfdDaemon = {
-  name: 'BIRD',
-  program: '/usr/sbin/bird',
+const birdKind = (name: string, program: string): BfdDaemon => ({
+  name,
+  program,
   multihopTtl: 64,
   cannot: {},
   prepare(link, wanted) {
     const config = join(link.folder, 'bird.conf')
     writeFileSync(config, birdConfig(wanted))
     const files = ['-c', config, '-s', birdSocket(link), '-P', join(link.folder, 'bird.pid')]
-    return { command: birdBfd.program, args: ['-f', ...files] }
+    return { command: program, args: ['-f', ...files] }
   },
   sessions: link =>
     [
@@ -80,7 +80,9 @@ export const birdBfd: BfdDaemon = {
     writeFileSync(join(link.folder, 'bird.conf'), birdConfig(wanted))
     say(link, 'birdc', '-s', birdSocket(link), 'configure')
   },
-}
+})
+export const birdBfd = birdKind('BIRD', '/usr/sbin/bird')
+export const bird3Bfd = birdKind('BIRD 3', BIRD3)
 
 type FrrPeer = {
   peer: string
