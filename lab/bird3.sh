@@ -26,7 +26,7 @@ echo "deb ${mirror:-http://deb.debian.org/debian} trixie main" >"$new/apt/source
 dirs="-o Dir::State=$new/apt -o Dir::State::lists=$new/apt/lists -o Dir::State::status=/dev/null -o Dir::Cache=$new/apt
   -o Dir::Etc::SourceList=$new/apt/sources.list -o Dir::Etc::SourceParts=/dev/null"
 # apt-get's own user may not write in a folder of ours
-quick='-o APT::Sandbox::User= -o Acquire::Languages=none -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20'
+quick='-o APT::Sandbox::User= -o Acquire::Languages=none -o APT::Update::Error-Mode=any -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20'
 (cd "$new/apt" && apt-get -qq $dirs $quick update && apt-get -qq $dirs $quick download $packages) >"$new/apt/log" 2>&1 ||
   fail "apt-get: $(grep -m1 '^E: ' "$new/apt/log" || tail -n1 "$new/apt/log")"
 for package in "$new"/apt/*.deb; do dpkg-deb -x "$package" "$new/root"; done
