@@ -16,7 +16,7 @@ import { NotFound } from '../datastore/port.ts'
 import { ownerOf } from '../ipam/block-owners.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
-import type { Item } from './manifest.ts'
+import { type Item, titleOfOther } from './manifest.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { itemsOf, targetOptions } from './targets.ts'
 
@@ -27,7 +27,7 @@ type BgpKind = (typeof KINDS)[number]
 export const bgpPreviewCommand: Command = {
   name: 'bgp preview',
   summary:
-    'Say what a manifest would do to BGP sessions and announcements of all nodes, or of those that are named (of Services their ranges, not single addresses), and write nothing; exit code 1 when a session would end or be reset, or something would be refused',
+    'Say what a manifest would do to BGP sessions and announcements of all nodes, or of those that are named (of Services their ranges, not single addresses), and write nothing; exit code 1 when a session would end or be reset, or something would be refused; objects of other kinds are named and passed over',
   arguments: [{ name: '[nodes...]', summary: 'default: all' }],
   options: [
     ...targetOptions,
@@ -40,10 +40,7 @@ export const bgpPreviewCommand: Command = {
 type Preview = NodePreview & { node: string }
 
 async function preview(names: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const items = await itemsOf(options, context)
-  const others = [...new Set(items.map(({ kind }) => kind))].filter(kind => !isBgpKind(kind))
-  if (others.length > 0)
-    throw new UsageError(`${others.join(', ')}: sessions depend on ${KINDS.join(', ')} alone; give a manifest of these`)
+  const items = await bgpItemsOf(options, context)
   const before = await objectsOf(context)
   const after = changed(before, items, { deletes: options['delete'] === true })
   const were = nodesOf(before)
@@ -65,8 +62,19 @@ async function preview(names: readonly string[], options: Options, context: Cont
   return stops ? EXIT.no : EXIT.fine
 }
 
-function isBgpKind(kind: Kind): kind is BgpKind {
-  return (KINDS as readonly Kind[]).includes(kind)
+/** The manifests' objects of `KINDS`; of others a note. A Secret says nothing either: passwords are taken to be there. */
+async function bgpItemsOf(options: Options, context: Context): Promise<Item[]> {
+  const others: string[] = []
+  const items = await itemsOf(options, context, document => {
+    const title = titleOfOther(document, KINDS)
+    if (title !== undefined) others.push(title)
+    return title !== undefined
+  })
+  if (others.length === 0) return items
+  const why = `sessions depend on ${KINDS.join(', ')} alone`
+  if (items.length === 0) throw new UsageError(`${others.join(', ')}: ${why}; give a manifest of these`)
+  context.note(`Passed over, since ${why}: ${others.join(', ')}.\n`)
+  return items
 }
 
 /** By kind, then by name. */

@@ -10,17 +10,27 @@ import { formatUnknown, unknownFields } from '../api/unknown-fields.ts'
 import { UNSUPPORTED_KINDS } from '../api/unsupported.ts'
 import { admit, formatProblems } from '../api/validate.ts'
 import { UsageError } from './failure.ts'
+import { visible } from './visible.ts'
 import { parseYaml } from './yaml.ts'
 
 /** `named` has only what the manifest names; `object` is the same with defaults filled in. */
 export type Item = { kind: Kind; object: Resource<Kind>; named: Record<string, unknown> }
 
-/** The resources of a manifest's text, defaults filled in. Throws UsageError that names `source` and every fault. */
-export function parseManifest(text: string, source: string, namespace: string): Item[] {
+/**
+ * The resources of a manifest's text, defaults filled in, but for documents of which `passedOver` says true. Throws UsageError
+ * that names `source` and every fault.
+ */
+export function parseManifest(
+  text: string,
+  source: string,
+  namespace: string,
+  passedOver: (document: unknown) => boolean = () => false,
+): Item[] {
   const documents = parseDocuments(text, source).flatMap(resourcesOf)
   if (documents.length === 0) throw new UsageError(`${source}: holds no resource`)
   const faults: string[] = []
   const items = documents.flatMap((document: unknown, i) => {
+    if (passedOver(document)) return []
     const item = itemOf(document, namespace)
     if (typeof item !== 'string') return [item]
     faults.push(`${source}: document ${i + 1}: ${item}`)
@@ -28,6 +38,19 @@ export function parseManifest(text: string, source: string, namespace: string): 
   })
   if (faults.length > 0) throw new UsageError(faults.join('\n'))
   return items
+}
+
+/**
+ * What messages call a document that is a resource of none of these kinds. Undefined of one that is, and of what is no resource, or
+ * of Calico's API group and no kind of it: those are faults to be told.
+ */
+export function titleOfOther(document: unknown, wanted: readonly Kind[]): string | undefined {
+  if (!isObject(document)) return undefined
+  const { apiVersion: group, kind: word } = document
+  if (typeof group !== 'string' || typeof word !== 'string') return undefined
+  const isCalicos = Object.values(GROUP_VERSIONS).some(each => group === apiVersion(each))
+  if ((wanted as readonly string[]).includes(word) || (isCalicos && !Object.hasOwn(kinds, word))) return undefined
+  return `${visible(word)} ${visible(nameOf(document))}`
 }
 
 /** Whether a text holds nothing but comments and empty documents. A text that is no YAML is not empty. */

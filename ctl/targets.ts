@@ -86,10 +86,16 @@ export async function namespaceFor(options: Options, context: Context): Promise<
   return typeof options['namespace'] === 'string' ? options['namespace'] : context.namespace()
 }
 
-/** The resources of -f. Rejects with UsageError when there is none, or one is wrong. */
-export async function itemsOf(options: Options, context: Context): Promise<Item[]> {
+/** The resources of -f, as `parseManifest`. Rejects with UsageError when there is none, or one is wrong. */
+export async function itemsOf(
+  options: Options,
+  context: Context,
+  passedOver?: (document: unknown) => boolean,
+): Promise<Item[]> {
   const namespace = await namespaceFor(options, context)
-  return (await sourcesOf(options, context)).flatMap(({ name, text }) => parseManifest(text, name, namespace))
+  return (await sourcesOf(options, context)).flatMap(({ name, text }) =>
+    parseManifest(text, name, namespace, passedOver),
+  )
 }
 
 /** The objects that -f names. Rejects as `itemsOf`. */

@@ -1,4 +1,5 @@
 // `bgp preview` against an API server: nothing is written, and the exit code says whether sessions stop.
+import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Kind } from '../../api/kinds.ts'
@@ -56,8 +57,25 @@ test('a preview tells node by node what a manifest does, merges it as apply does
   t.is(announced.code, 0)
   t.regex(announced.out, /n1 +10\.244\.64\.0\/31 +changes +its communities become 65001:7, and were none/)
 
+  const recipes = readFileSync(new URL('../../docs/bgp-operations.md', import.meta.url), 'utf8')
+  const passwords = [...recipes.matchAll(/```yaml\n(.*?)```/gs)]
+    .map(([, yaml]) => yaml!)
+    .find(yaml => /kind: Role$/m.test(yaml))!
+  const signed = await run(passwords.replace("rack == 'a'", 'all()').replace('192.0.2.1', '192.0.2.8'), '-o', 'json')
+  t.deepEqual([signed.code, JSON.parse(signed.out).nodes.length], [0, 2])
+  t.is(
+    signed.err,
+    'Passed over, since sessions depend on Node, BGPPeer, BGPFilter, BGPConfiguration, IPPool alone: Secret bgp, Role margay-bgp-bgp, RoleBinding margay-bgp-bgp.\n',
+  )
+
   for (const [text, words, message] of [
-    [manifest('GlobalNetworkPolicy', 'p', {}), [], /GlobalNetworkPolicy: sessions depend on Node, BGPPeer/],
+    [manifest('GlobalNetworkPolicy', 'p', {}), [], /GlobalNetworkPolicy p: sessions depend on Node, BGPPeer/],
+    [
+      `${manifest('BGPPeer', 'tor', tor)}\n---\n${manifest('BGPPear', 'tor', tor)}`,
+      [],
+      /document 2: kind "BGPPear" is not known/,
+    ],
+    [`${manifest('BGPPeer', 'tor', tor)}\n---\n{kind: Role}`, [], /document 2: kind "Role" is not known/],
     [manifest('BGPPeer', 'none', tor), ['--delete'], /there is no bgppeer none to delete/],
     [manifest('BGPPeer', 'tor', tor), ['n9'], /there is no Node n9/],
   ] as const) {
