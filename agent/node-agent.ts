@@ -9,7 +9,7 @@ import type { LogRoom } from '../api/log-settings.ts'
 import { matchesSelector } from '../api/selector.ts'
 import { type Condition, type EventRecord, formatRef, type ObjectRef } from '../api/status.ts'
 import type { BfdStatus } from '../bgp/bfd/config.ts'
-import type { Transport } from '../bgp/port.ts'
+import type { Discover, Transport } from '../bgp/port.ts'
 import type { CniDeps, NotReady } from '../cni/deps.ts'
 import { EndpointStore } from '../cni/endpoints.ts'
 import { CNI_CODE } from '../cni/error.ts'
@@ -98,6 +98,8 @@ export type NodeAgentDeps = {
   kernel: Kernel
   store: Store
   transport: Transport
+  /** Absent: no peer may be named by its interface. */
+  discover?: Discover
   /** Closed with the agent. Absent: no peer may ask for BFD. */
   bfd?: BfdOnDemand
   clock: Clock
@@ -156,7 +158,7 @@ export class NodeAgent {
 
   /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `FileInUse` or `ForeignJournal`. */
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
-    const { clock, log, transport, bfd, lost } = deps
+    const { clock, log, transport, discover, bfd, lost } = deps
     const { nodeName: node, dataDir, machineId } = options
     this.#startedMs = clock.wallMs()
     this.#limiter = new Limiter(clock)
@@ -322,6 +324,7 @@ export class NodeAgent {
         nodeIp6: options.nodeIp6,
         kernel,
         transport,
+        discover,
         bfd,
         store: access.store,
         clock,

@@ -3,7 +3,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { DrainAnswer, RouteAnswer } from '../api/answers.ts'
 import { broken, type Condition, type EventRecord, unknown } from '../api/status.ts'
-import type { Transport } from '../bgp/port.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import type { Store } from '../datastore/port.ts'
 import { vtepMac } from '../felix/calc/tunnels.ts'
@@ -15,7 +14,6 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import type { Clock } from '../lib/clock.ts'
 import { contains, familyOf, hostPrefix } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
-import type { BfdOnDemand } from './bfd-on-demand.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
 import { confirmationMs, type NodeFacts } from './cluster/nodes.ts'
 import { ClusterFeed } from './cluster-feed.ts'
@@ -25,7 +23,7 @@ import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
 import { NodePublisher } from './node-publisher.ts'
 import { NodeTunnels } from './node-tunnels.ts'
-import { Routing } from './routing.ts'
+import { Routing, type RoutingDeps } from './routing.ts'
 import { ServiceFeed } from './service-feed.ts'
 import type { NetworkCondition } from './serving.ts'
 import { routeAnswer } from './socket/route-answer.ts'
@@ -34,15 +32,13 @@ import type { StatusModel } from './status/model.ts'
 import { SessionLog } from './status/session-log.ts'
 import type { TunnelAddressesDeps } from './tunnel-addresses.ts'
 
-export type NodeNetworkDeps = {
+export type NodeNetworkDeps = Pick<RoutingDeps, 'transport' | 'bfd' | 'discover'> & {
   nodeName: string
   /** An address of this machine, or how it is chosen (`parseChoice`). */
   nodeIp: string
   /** The same for IPv6; absent: auto. */
   nodeIp6?: string
   kernel: Kernel
-  transport: Transport
-  bfd?: BfdOnDemand
   store: Store
   clock: Clock
   log: Log
@@ -329,10 +325,10 @@ export class NodeNetwork {
   }
 
   #openRouting(): Routing {
-    const { transport, bfd, clock, bgpLog: log, nodeName, felix } = this.#deps
+    const { transport, bfd, discover, clock, bgpLog: log, nodeName, felix } = this.#deps
     const { capabilities, hadRoutes: restarting } = this.#facts
     return new Routing({
-      ...{ transport, bfd, clock, log, nodeName, capabilities, restarting, sessions: this.#sessions },
+      ...{ transport, bfd, discover, clock, log, nodeName, capabilities, restarting, sessions: this.#sessions },
       learned: (prefix, route) => felix.set('learned', prefix, route),
       converged: () => felix.complete('bgp'),
       settled: () => felix.applied(),

@@ -13,6 +13,13 @@ export function peerDown(
 ): Condition | undefined {
   // up, or too many prefixes, which `PrefixLimitsKept` tells
   if (reason === undefined || reason.code === 'prefix-limit') return undefined
+  if (reason.code === 'no-interface')
+    return broken('PeersUp', {
+      object: { kind: 'BGPSession', name },
+      reason: 'NoInterface',
+      message: `no session: ${reason.detail}`,
+      remedy: reason.remedy,
+    })
   const isDamped = reason.code === 'damped'
   if (!isDamped && nowMs - sinceMs < LONG_MS) return undefined
   const since = new Date(sinceMs).toISOString().replace(/\.\d+Z$/, 'Z')
@@ -21,5 +28,20 @@ export function peerDown(
     reason: isDamped ? 'SessionDamped' : 'SessionDown',
     message: `no session with ${address} since ${since}: ${reason.code}: ${reason.detail}`,
     remedy: reason.remedy,
+  })
+}
+
+/** More than one router is on the link of a peer that is named by its interface. */
+export function severalRouters(
+  { address, others }: Pick<PeerStatus, 'address' | 'others'>,
+  name: string,
+): Condition | undefined {
+  if (others === undefined) return undefined
+  return broken('PeersConfigured', {
+    object: { kind: 'BGPSession', name },
+    reason: 'SeveralRouters',
+    message: `the session is with ${address}, and ${others.join(', ')} ${others.length === 1 ? 'is a router' : 'are routers'} on that link too; of these nothing is taken`,
+    remedy:
+      'name peers by interfaces of links to one router alone; several routers on one link have addresses for peerIP',
   })
 }

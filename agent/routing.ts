@@ -8,7 +8,7 @@ import { BGP_ANNOTATION } from '../api/core.ts'
 import { broken, type Condition } from '../api/status.ts'
 import type { Multipath, PeerBfdStatus, PeerConfig, PeerStatus } from '../bgp/config.ts'
 import { unicastFamily } from '../bgp/family.ts'
-import type { BfdPort, Transport } from '../bgp/port.ts'
+import type { BfdPort, Discover, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
@@ -29,12 +29,14 @@ import { whenConverged } from './convergence.ts'
 import { isAlone, whoHeard } from './drained.ts'
 import { LearnedRoutes, type LearnedRoutesDeps } from './learned-routes.ts'
 import { OutsideClaims } from './outside-claims.ts'
-import { peerDown } from './outside-peers.ts'
+import { peerDown, severalRouters } from './outside-peers.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
 
 export type RoutingDeps = LearnedRoutesDeps & {
   transport: Transport
+  /** Absent: no peer may be named by its interface. */
+  discover?: Discover | undefined
   /** Absent: no peer may ask for BFD. */
   bfd?: BfdPort & Pick<BfdOnDemand, 'condition'>
   log: Log
@@ -283,7 +285,8 @@ export class Routing {
     const status = this.#speaker?.peer(key)
     return [
       this.#claims.condition(this.#speaker, key, name),
-      status === undefined ? undefined : peerDown(status, name, this.#deps.clock.wallMs()),
+      status && peerDown(status, name, this.#deps.clock.wallMs()),
+      status && severalRouters(status, name),
     ]
   }
 
@@ -311,8 +314,17 @@ export class Routing {
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
     const config = { ...identity, owners: OWN_OF_NODES, multipath: this.#multipath }
-    const { settled, bfd } = this.#deps
-    const speaker = new Speaker(config, { transport, clock, log, restarting, settled, bfd, sink: this.#learned })
+    const { settled, bfd, discover } = this.#deps
+    const speaker = new Speaker(config, {
+      transport,
+      clock,
+      log,
+      restarting,
+      settled,
+      bfd,
+      discover,
+      sink: this.#learned,
+    })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
     this.#spread = spread
     this.#cancelConvergence()

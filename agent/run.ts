@@ -13,6 +13,7 @@ import { returnFreedMemory } from '../kernel/libc.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { portHolder } from '../kernel/port-holder.ts'
+import { discoverNeighbour } from '../kernel/router-advertisement.ts'
 import * as sockets from '../kernel/sockopt.ts'
 import { systemClock } from '../lib/clock.ts'
 import { createLog, type Log, type LogLevel } from '../lib/log.ts'
@@ -97,6 +98,7 @@ export async function run(flags: Flags): Promise<void> {
       kernel,
       store,
       transport,
+      discover: discoverNeighbour,
       bfd: new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker'))),
       clock: systemClock,
       log,

@@ -205,6 +205,8 @@ export const FELIX_ANNOTATION = {
 export const BGP_ANNOTATION = {
   /** BFD beside the sessions, such as `300ms x 3`, with the words `multihop` and `secret=NAME/KEY` after it. */
   bfd: 'margay.io/BFD',
+  /** Of a BGPPeer without peerIP: the interface on whose link its peer is, found by its router advertisements (RFC 4861). */
+  interface: 'margay.io/Interface',
   /** Of BGPConfiguration `default`: which equal paths nodes use together, such as `paths=8 of=merge`, or `off`. */
   multipath: 'margay.io/Multipath',
   /** Of BGPConfiguration `default`: the key of a label of Nodes, whose value is the AS number of those without an annotation for it. */

@@ -210,6 +210,8 @@ export type PeerStatus = {
   messages: { in: number; out: number; updatesIn: number; updatesOut: number }
   /** Where BFD is asked for and both addresses are known. */
   bfd?: PeerBfdStatus
+  /** Of an unnumbered peer: other routers that were seen on its interface in the last ten minutes. It has no session with them. */
+  others?: readonly string[]
 }
 
 /** A prefix this speaker originates. */

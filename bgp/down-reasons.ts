@@ -10,6 +10,11 @@ export const DOWN_REASONS = {
     when: 'it is disabled, was cleared, or a Cease without a subcode of its own ended it',
     remedy: 'enable the peer where it is disabled; after a clear it comes back by itself',
   },
+  'no-interface': {
+    when: 'the interface of an unnumbered neighbour is not there, has no carrier or no IPv6, or may not be listened on',
+    remedy:
+      'look at `ip -6 address show` for the interface; where this machine is not to have it, let the peer be for others alone',
+  },
   'no-route': {
     when: 'the kernel has no way to the address, or no source address or descriptor for the connection',
     remedy: 'look at `ip route get` for the address, at its link, and at the source address of the session',

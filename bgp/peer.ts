@@ -25,6 +25,7 @@ import type { Session, SessionDeps, SessionOwner } from './session.ts'
 import { fallen, NO_PENALTY } from './session-damping.ts'
 import { isFault, retention, type SessionEnd } from './session-end.ts'
 import { SessionPair } from './session-pair.ts'
+import { Sightings } from './sightings.ts'
 import { socketOptionsOf } from './socket-options.ts'
 import { ProtocolError } from './wire/errors.ts'
 import { CEASE, ERROR, REFRESH } from './wire/iana.ts'
@@ -77,7 +78,8 @@ export class Peer implements SessionOwner {
   #address: string | undefined
   /** Our end of the last connection. */
   #near: { local: string; interface?: string } | undefined
-  #cancelDiscovery: (() => void) | undefined
+  /** Of an unnumbered peer: who was seen on the interface. */
+  readonly #sightings: Sightings
   /** The session that is Established. */
   #up: Session | undefined
   /** What of our OPENs the peer refused, until a session was there or an operator begins again. */
@@ -99,6 +101,7 @@ export class Peer implements SessionOwner {
     this.#history = new PeerHistory(this.name, { clock: deps.clock, log: deps.log, changed: () => deps.changed(this) })
     this.#hold = new PeerHold(deps.clock)
     this.#sessions = new SessionPair(config, this, deps)
+    this.#sightings = new Sightings(deps, { seen: () => this.#seen(), hindered: () => this.#hindered() })
   }
 
   get config(): PeerConfig {
@@ -148,7 +151,7 @@ export class Peer implements SessionOwner {
       return
     }
     this.#started = true
-    if (this.#config.interface !== undefined && this.#config.address === undefined) this.#find(this.#config.interface)
+    if (this.#config.interface !== undefined && this.#config.address === undefined) this.#look(this.#config.interface)
     this.#watchPath()
     this.#sessions.start({ mayDial: this.#mayDial })
   }
@@ -156,8 +159,7 @@ export class Peer implements SessionOwner {
   /** Ends both sessions with a Cease and stays down; without a subcode it just closes, so the peer keeps our routes. */
   stop(subcode: number | undefined, reason: DownReason): void {
     this.#started = false
-    this.#cancelDiscovery?.()
-    this.#cancelDiscovery = undefined
+    this.#sightings.end()
     this.#sessions.dropWaiting()
     this.#watchPath()
     this.#hold.end()
@@ -199,8 +201,7 @@ export class Peer implements SessionOwner {
     this.#sessions.configure(next)
     const moved = !isDeepStrictEqual([old.address, old.interface], [next.address, next.interface])
     if (moved) {
-      this.#cancelDiscovery?.()
-      this.#cancelDiscovery = undefined
+      this.#sightings.end()
       this.#address = next.address
       this.#near = undefined
     }
@@ -279,6 +280,7 @@ export class Peer implements SessionOwner {
       },
       messages: { in: messagesIn, out, updatesIn, updatesOut: this.#updatesOut },
       bfd: this.#deps.bfd.status(name),
+      others: this.#sightings.others(this.#address),
     }
   }
 
@@ -352,6 +354,10 @@ export class Peer implements SessionOwner {
     this.#hearing.lost()
     for (const watcher of this.#deps.watchers) watcher.down(this.name, end)
     if (!down.retain) this.#deps.restartDone(this)
+    // the next one is with whom was seen last
+    this.#moveTo(this.#sightings.last)
+    // why it ended is told; why it does not come back is this
+    if (this.#sightings.hindered !== undefined) this.#tellUnseen()
     if (isFault(end, session.negotiated)) this.#damp()
   }
 
@@ -392,7 +398,8 @@ export class Peer implements SessionOwner {
   }
 
   get #mayDial(): boolean {
-    return this.#started && this.#hold.heldFor === undefined && !this.#config.passive && this.#address !== undefined
+    const isSeen = this.#address !== undefined && this.#sightings.hindered === undefined
+    return this.#started && this.#hold.heldFor === undefined && !this.#config.passive && isSeen
   }
 
   /** Starts what should run. */
@@ -523,16 +530,36 @@ export class Peer implements SessionOwner {
     this.#proceed()
   }
 
-  #find(interfaceName: string): void {
-    this.#cancelDiscovery ??= this.#deps.discover?.(interfaceName, address => {
-      if (this.#address === address) return
-      this.#address = address
-      this.#watchPath()
-      if (this.#up === undefined) this.#sessions.outgoing.event({ type: 'dump' })
-      this.#proceed()
-    })
-    if (this.#address === undefined)
-      this.#history.tell({ code: 'never-tried', detail: `no neighbour was seen on ${interfaceName} yet` })
+  #look(interfaceName: string): void {
+    this.#sightings.begin(interfaceName, () => this.#deps.unreachable(this))
+    if (this.#address === undefined && this.#sightings.hindered === undefined) this.#tellUnseen()
+  }
+
+  /** Of several on the link the session is with whom it has, until that ends. */
+  #seen(): void {
+    if (this.#up !== undefined) return
+    if (this.#moveTo(this.#sightings.last)) this.#sessions.outgoing.event({ type: 'dump' })
+    this.#proceed()
+  }
+
+  #moveTo(address: string | undefined): boolean {
+    if (address === undefined || this.#address === address) return false
+    this.#address = address
+    this.#watchPath()
+    return true
+  }
+
+  /** What kept the neighbour from being seen is another thing now, or nothing. A session that stands goes on: BFD or its hold timer end it. */
+  #hindered(): void {
+    if (this.#up === undefined) this.#tellUnseen()
+    if (this.#sightings.hindered !== undefined) this.#deps.unreachable(this)
+    this.#proceed()
+  }
+
+  #tellUnseen(): void {
+    const { hindered } = this.#sightings
+    const detail = hindered ?? `no neighbour was seen on ${this.#config.interface} yet`
+    this.#history.tell({ code: hindered === undefined ? 'never-tried' : 'no-interface', detail })
   }
 
   #localSide() {

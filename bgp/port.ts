@@ -87,6 +87,8 @@ export type Discover = (
   interfaceName: string,
   /** Called with a link-local address whenever it is seen for the first time or changes. */
   found: (address: string) => void,
+  /** Called with what keeps neighbours from being seen, for people, such as that there is no such interface; undefined: nothing any more. */
+  hindered?: (why: string | undefined) => void,
 ) => () => void
 
 /** BFD as a speaker uses it; `BfdThread` of `margay/bgp/bfd` is one. Sessions are known by names. */

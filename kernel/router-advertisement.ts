@@ -1,5 +1,6 @@
 // Finds the neighbour on a point-to-point link for unnumbered BGP: router advertisements (RFC 4861 §4.2) are sent to all
-// nodes of the link and listened for, as FRR does. Ours have a router lifetime of 0: nobody takes us for a gateway.
+// nodes of the link and listened for, as FRR does. Ours have a router lifetime of 0: nobody takes us for a gateway. Until somebody is
+// seen, routers are asked for theirs (§4.1), which may be minutes away else.
 import { formatAddress, isLinkLocalOctets } from '../lib/ip.ts'
 import {
   closeDescriptor,
@@ -21,26 +22,41 @@ const IPV6_UNICAST_HOPS = 16
 const IPV6_MULTICAST_HOPS = 18
 const IPV6_MULTICAST_LOOP = 19
 const ICMP6_FILTER = 1
+const ROUTER_SOLICITATION = 133
 const ROUTER_ADVERTISEMENT = 134
 const ALL_NODES = Uint8Array.of(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1)
+const ALL_ROUTERS = Uint8Array.of(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2)
 const SOCKADDR_IN6 = 28
 
 /** How often the socket is read, and every how many readings we advertise ourselves. */
 const POLL_MS = 250
 const POLLS_PER_ADVERTISEMENT = 8
+/** MAX_RTR_SOLICITATIONS (RFC 4861 §10), for each time that the interface comes back. */
+const MOST_SOLICITATIONS = 3
 
 /**
  * Calls `found` with the link-local address of the neighbour on an interface whenever it is first seen or changes; the
- * interface may come later. Needs CAP_NET_RAW. The returned function ends it.
+ * interface may come later; `hindered` is called with what is wrong with it, and with undefined once that is over. Needs CAP_NET_RAW.
+ * The returned function ends it.
  */
-export function discoverNeighbour(interfaceName: string, found: (address: string) => void): () => void {
+export function discoverNeighbour(
+  interfaceName: string,
+  found: (address: string) => void,
+  hindered: (why: string | undefined) => void = () => undefined,
+): () => void {
   let fd: number | undefined
+  let solicitations = 0
   let known: string | undefined
   let polls = 0
   const poll = () => {
     try {
       fd ??= openAdvertisementSocket(interfaceName)
-      if (polls++ % POLLS_PER_ADVERTISEMENT === 0) advertise(fd, interfaceName)
+      if (polls++ % POLLS_PER_ADVERTISEMENT === 0) {
+        send(fd, { type: ROUTER_ADVERTISEMENT, octets: 16, to: ALL_NODES, interfaceName })
+        if (known === undefined && solicitations++ < MOST_SOLICITATIONS)
+          send(fd, { type: ROUTER_SOLICITATION, octets: 8, to: ALL_ROUTERS, interfaceName })
+        hindered(undefined)
+      }
       for (let address = receive(fd); address !== undefined; address = receive(fd)) {
         if (address === known) continue
         known = address
@@ -51,6 +67,10 @@ export function discoverNeighbour(interfaceName: string, found: (address: string
       // the interface is away or down: a new socket, when it is back
       if (fd !== undefined) closeDescriptor(fd)
       fd = undefined
+      polls = 0
+      solicitations = 0
+      known = undefined
+      hindered(whyNot(error, interfaceName))
     }
   }
   const timer = setInterval(poll, POLL_MS).unref()
@@ -82,15 +102,31 @@ function openAdvertisementSocket(interfaceName: string): number {
   }
 }
 
-/** type u8 | code u8 | checksum u16 (the kernel's) | hop limit u8 | flags u8 | lifetime u16 | reachable u32 | retrans u32 */
-function advertise(fd: number, interfaceName: string): void {
-  const message = Buffer.alloc(16)
-  message[0] = ROUTER_ADVERTISEMENT
+/**
+ * An advertisement: type u8 | code u8 | checksum u16 (the kernel's) | hop limit u8 | flags u8 | lifetime u16 | reachable u32 | retrans u32.
+ * A solicitation: type u8 | code u8 | checksum u16 | reserved u32. All but the type is 0.
+ */
+function send(
+  fd: number,
+  { type, octets, to: address, interfaceName }: { type: number; octets: number; to: Uint8Array; interfaceName: string },
+): void {
+  const message = Buffer.alloc(octets)
+  message[0] = type
   const to = Buffer.alloc(SOCKADDR_IN6)
   to.writeUInt16LE(SOCKET_FAMILY.ipv6, 0)
-  to.set(ALL_NODES, 8)
+  to.set(address, 8)
   to.writeUInt32LE(interfaceIndex(interfaceName), 24)
-  sendTo(fd, message, to, `ff02::1%${interfaceName}`)
+  sendTo(fd, message, to, `${formatAddress(address)}%${interfaceName}`)
+}
+
+/** For people. */
+function whyNot(error: KernelError, interfaceName: string): string {
+  if (error.errno === ERRNO.ENODEV) return `this machine has no interface ${interfaceName}`
+  if (error.errno === ERRNO.ENETUNREACH || error.errno === ERRNO.ENETDOWN)
+    return `${interfaceName} is down, has no carrier, or no IPv6`
+  if (error.errno === ERRNO.EADDRNOTAVAIL) return `${interfaceName} has no link-local address, or not yet`
+  if (error.errno === ERRNO.EPERM) return `routers on ${interfaceName} cannot be seen without CAP_NET_RAW`
+  return `routers on ${interfaceName} cannot be seen: ${error.message}`
 }
 
 /** The sender of the next advertisement; undefined when none waits. Only link-local senders count (RFC 4861 §6.1.2). */

@@ -12,10 +12,12 @@ import {
   TOKEN,
 } from './names.ts'
 
-/** Of the agent. Without: no raw packets, no ptrace, no module loading (the kernel does that itself), no access to others' files. */
+/** Of the agent. Without: no ptrace, no module loading (the kernel does that itself), no access to others' files. */
 export const CAPABILITIES = {
   NET_ADMIN: 'links, routes, neighbours, nftables and settings of interfaces, of the host and of pods',
   NET_BIND_SERVICE: 'the BGP port, 179',
+  NET_RAW:
+    'router advertisements (ICMPv6) on interfaces that a BGPPeer names its peer by; without it such a peer is not found',
   SYS_NICE:
     'one thread in real time, that of BFD, where peers ask for BFD: without it good paths are taken for lost ones on a busy node',
   SYS_ADMIN: 'setns(2) into the network namespace of a pod; for nothing else',

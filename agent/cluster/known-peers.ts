@@ -8,6 +8,7 @@ import { type AskedBfd, askedBfd, badBfd, withKey } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { type FilterRules, Filters } from './filters.ts'
 import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
+import { type AskedPlace, askedPlace } from './peer-places.ts'
 import type { Guard } from './session-requests.ts'
 import type { Asked } from './sessions.ts'
 
@@ -19,6 +20,7 @@ export type KnownPeer = {
   target: string | undefined
   secret: SecretKey | undefined
   bfd: AskedBfd
+  place: AskedPlace
   filters: FilterRules | undefined
 }
 
@@ -44,7 +46,8 @@ export class KnownPeers {
       const target = peerSelector === undefined ? parseSocketAddress(peerIP, BGP_PORT)?.address : undefined
       const secret = passwordOf(object.spec.password)
       const bfd = askedBfd(object.metadata)
-      this.#byName.set(name, { object, target, secret, bfd, ...this.#rulesOf(object) })
+      const place = askedPlace(object)
+      this.#byName.set(name, { object, target, secret, bfd, place, ...this.#rulesOf(object) })
     }
   }
 
@@ -111,6 +114,6 @@ export class KnownPeers {
 
   #rulesOf(object: BgpPeer): Pick<KnownPeer, 'closed' | 'filters'> {
     const { filters, closed } = this.#filters.of(object.spec.filters ?? [])
-    return { filters, closed: closedCause('BGPPeer', object) ?? closed }
+    return { filters, closed: closedCause('BGPPeer', object) ?? askedPlace(object).fault ?? closed }
   }
 }

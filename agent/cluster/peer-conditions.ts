@@ -1,4 +1,5 @@
 // Why a BGPPeer or a node has no session, for people. Pure.
+import { BGP_ANNOTATION } from '../../api/core.ts'
 import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
 import { type NodeFacts, routerIdOf } from './nodes.ts'
 
@@ -86,7 +87,7 @@ export function badAddress(peerIP: string): ConditionCause {
   return {
     reason: 'BadAddress',
     message: `peerIP ${JSON.stringify(peerIP)} is not an address`,
-    remedy: 'write IP, IP:port or [IPv6]:port, or a peerSelector',
+    remedy: `write IP, IP:port or [IPv6]:port, or a peerSelector, or the annotation ${BGP_ANNOTATION.interface}`,
   }
 }
 

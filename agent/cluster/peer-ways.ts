@@ -17,7 +17,7 @@ export class PeerWays {
       const before = this.#sessions.get(key)?.cidr
       if (before !== undefined) touched.add(before)
       this.#sessions.delete(key)
-      if (peer === undefined || way === undefined) continue
+      if (peer?.address === undefined || way === undefined) continue
       const cidr = `${peer.address}/${addressBits(familyOf(peer.address))}`
       this.#sessions.set(key, { cidr, way })
       touched.add(cidr)

@@ -27,6 +27,7 @@ import {
 import {
   type Asked,
   type FarEnd,
+  linkSession,
   meshSession,
   namedBack,
   namedSession,
@@ -183,7 +184,7 @@ export class Peers {
     if (addresses.length > 0) for (const name of this.#bgpPeers.at(addresses)) this.#named(name)
   }
 
-  /** Works out the session of a BGPPeer with `peerIP`, where that is not this node. */
+  /** Works out the session of a BGPPeer that names its peer: by an interface, or by an address that is not this node's. */
   #named(name: string): void {
     const known = this.#bgpPeers.get(name)
     const by: ObjectRef = { kind: 'BGPPeer', name }
@@ -192,20 +193,27 @@ export class Peers {
     if (known === undefined || known.object.spec.peerSelector !== undefined) return
     const rank = this.#rankAt(known.object, this.#of.nodeName)
     if (rank === undefined) return
-    const named = this.#namedPeer(this.#bgpPeers.asked(known), originOf(rank))
+    const { place, fault } = known.place
+    const asked = this.#bgpPeers.asked(known)
+    const origin = originOf(rank)
+    const named =
+      place === undefined
+        ? this.#namedPeer(asked, origin, fault)
+        : { peer: linkSession(origin, this.#ownEnd(), place, asked), isMain: true }
     if (named === undefined) return
     if ('reason' in named) this.#problems.set(name, broken('PeersConfigured', { ...named, object: by }))
-    else this.#requests.set(by, guarded({ rank, by, origin: originOf(rank), ...named }, this.#bgpPeers.guardOf(known)))
+    else this.#requests.set(by, guarded({ rank, by, origin, ...named }, this.#bgpPeers.guardOf(known)))
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */
   #namedPeer(
     asked: Asked,
     origin: PeerOrigin,
+    fault: ConditionCause | undefined,
   ): Pick<SessionRequest, 'peer' | 'isMain' | 'way'> | ConditionCause | undefined {
     const { peerIP = '', asNumber, reversePeering, reachableBy } = asked.spec
     const { address } = parseSocketAddress(peerIP, BGP_PORT) ?? {}
-    if (address === undefined) return badAddress(peerIP)
+    if (address === undefined) return fault ?? badAddress(peerIP)
     if ([this.#of.address, this.#of.ipv6Address].includes(address)) return undefined
     const node = this.#nodes.at(address)
     // without a port it is that at which the machine listens: a node's own, which may be another one than BGP's

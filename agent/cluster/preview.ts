@@ -137,8 +137,12 @@ function identityReasons(before: NodeBgp, after: NodeBgp): string[] {
   ]
 }
 
-function told({ name, address }: Session, change: SessionChange['change'], because: readonly string[]): SessionChange {
-  return { name, address, change, because }
+function told(
+  { name, address, interface: link }: Session,
+  change: SessionChange['change'],
+  because: readonly string[],
+): SessionChange {
+  return { name, address: address ?? `%${link}`, change, because }
 }
 
 /** What of a session changes that goes on; a password by its name alone. */

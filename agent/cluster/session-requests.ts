@@ -1,5 +1,5 @@
 // What objects ask for of this node's sessions, and who has each. Pure. A session is known by the address and the port at its far
-// end, and keeps that key whoever asks for it: what it is called, and by which object, changes without an end of it.
+// end, or by the link where that is, and keeps that key whoever asks for it: what it is called, and by which object, changes without an end of it.
 import { isDeepStrictEqual } from 'node:util'
 import { type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
 import type { PeerWay } from '../../felix/input.ts'
@@ -41,7 +41,7 @@ export type Guard = { password?: string; closed?: ConditionCause; isPending?: tr
 type Wanted = Pick<SessionRequest, 'peer' | 'origin' | 'way'>
 
 export class SessionRequests {
-  /** By address, then by who asks. */
+  /** By address, or what stands for one (`placeOf`), as all others here; then by who asks. */
   readonly #requests = new Map<string, Map<string, SessionRequest>>()
   /** The address that each source asks for: `Node n2 ipv4`, `BGPPeer rack`, `BGPPeer rack for Node n2 ipv4`. */
   readonly #addresses = new Map<string, string>()
@@ -66,8 +66,9 @@ export class SessionRequests {
     if (before !== undefined) this.#change(before, source, undefined)
     if (request === undefined) this.#addresses.delete(source)
     else {
-      this.#addresses.set(source, request.peer.address)
-      this.#change(request.peer.address, source, request)
+      const place = placeOf(request.peer)
+      this.#addresses.set(source, place)
+      this.#change(place, source, request)
     }
   }
 
@@ -146,8 +147,13 @@ export class SessionRequests {
   }
 }
 
-function keyOf({ isMain, peer: { address, port } }: SessionRequest): string {
-  return isMain ? address : `${address} port ${port}`
+function keyOf({ isMain, peer }: SessionRequest): string {
+  return isMain ? placeOf(peer) : `${placeOf(peer)} port ${peer.port}`
+}
+
+/** An address, or what stands for one: `interface eth1`. */
+function placeOf({ address, interface: link }: Session): string {
+  return address ?? `interface ${link}`
 }
 
 /** What a BGPPeer replaces of the mesh, or of what another one asks for from the far end; and one that selects two nodes of one address. */

@@ -7,6 +7,7 @@ import { FAMILIES, unicastFamily } from '../../bgp/family.ts'
 import type { PolicyRule } from '../../bgp/policy.ts'
 import { familyOf } from '../../lib/ip.ts'
 import type { FilterRules } from './filters.ts'
+import type { PeerPlace } from './peer-places.ts'
 import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
 
 /** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
@@ -15,10 +16,11 @@ export type PeerOrigin = 'mesh' | 'node' | 'global'
 /** `importFilters`: of an outside peer the rules that come after what belongs to nodes, and before the default (trust.ts). */
 export type Session = PeerConfig & {
   name: string
-  address: string
   port: number
   importFilters?: readonly PolicyRule[]
 }
+
+type Addressed = Session & { address: string }
 
 /** What a BGPPeer asks for, with the rules of its filters. */
 export type Asked = Resource<'BGPPeer'> & { filters?: FilterRules; bfd?: BfdConfig }
@@ -35,12 +37,15 @@ export type SessionEnd = {
 }
 
 /** The other end. */
-export type FarEnd = { address: string; asn: number; port: number; clusterId?: string }
+export type FarEnd = { address: string; asn: number | 'external'; port: number; clusterId?: string }
 
 /** Seconds that neighbours keep our routes while this node's agent is away; long enough for an upgrade's restart. */
 const RESTART_SECONDS = 120
 /** The most that the capability can say (RFC 4724 §3). */
 const MOST_RESTART_SECONDS = 4095
+
+/** Says the family of an address that is not known. */
+const ANY_LINK_LOCAL = 'fe80::'
 
 const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 'Node', global: 'Global' }
 
@@ -52,13 +57,13 @@ export function meshSession(
     config,
     bfd,
   }: { config?: Pick<Resource<'BGPConfiguration'>['spec'], 'nodeMeshMaxRestartTime'>; bfd?: BfdConfig } = {},
-): Session {
+): Addressed {
   const session = nodeSession('mesh', own, far, config?.nodeMeshMaxRestartTime)
   return { ...session, passive: waits(session), ...(bfd !== undefined && { bfd }) }
 }
 
 /** A session with another node that a BGPPeer selects. Both ends dial. */
-export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, object: Asked): Session {
+export function selectedSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, object: Asked): Addressed {
   const { spec } = object
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
   const session = nodeSession(origin, mine, far, spec.maxRestartTime)
@@ -74,7 +79,7 @@ export function namedSession(
   own: SessionEnd,
   { isNode, comesBack, ...far }: FarEnd & { isNode: boolean; comesBack: boolean },
   object: Asked,
-): Session {
+): Addressed {
   const { spec } = object
   const mine = { ...own, asn: spec.localASNumber ?? own.asn }
   if (!isNode)
@@ -89,19 +94,38 @@ export function namedSession(
   return { ...session, passive, ...options(object, mine.asn, far), ...filtered(object.filters) }
 }
 
+/**
+ * The session with whoever is on a link. IPv4 routes go over its IPv6 addresses (RFC 8950), so that the link needs none of IPv4. Without an
+ * AS number any but this node's is taken.
+ */
+export function linkSession(
+  origin: PeerOrigin,
+  own: SessionEnd,
+  { interface: link }: PeerPlace,
+  object: Asked,
+): Session {
+  const { spec } = object
+  const mine = { ...own, asn: spec.localASNumber ?? own.asn }
+  const far = { address: ANY_LINK_LOCAL, asn: spec.asNumber ?? ('external' as const), port: BGP_PORT }
+  const { address: _, ...session } = base(origin, mine, far, spec.maxRestartTime, false)
+  const name = `${NAME_PREFIX[origin]}_${link}`
+  const onLink = { interface: link, source: undefined, families: FAMILIES, extendedNextHop: true }
+  return outside({ ...session, ...options(object, mine.asn, far), ...onLink, name }, own, object.filters)
+}
+
 /** The same session at the node whose address the BGPPeer names. */
-export function namedBack(own: SessionEnd, far: FarEnd, { metadata, spec, filters, bfd }: Asked): Session {
+export function namedBack(own: SessionEnd, far: FarEnd, { metadata, spec, filters, bfd }: Asked): Addressed {
   const { localASNumber: asn = far.asn, ...others } = spec
   const session = nodeSession('node', own, { ...far, asn }, spec.maxRestartTime)
   return { ...session, ...options({ metadata, spec: others, bfd }, own.asn, { ...far, asn }), ...filtered(filters) }
 }
 
-function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Session {
+function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Addressed {
   return { ...base(origin, own, far, restartTime, true), ...overIpv4(far.address) }
 }
 
 /** Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster. */
-function waits({ address, source }: Session): boolean {
+function waits({ address, source }: Addressed): boolean {
   return source !== undefined && address > source
 }
 
@@ -122,7 +146,7 @@ function filtered(filters: FilterRules | undefined): Pick<PeerConfig, 'import' |
   return { import: withDefault(filters.import), export: withDefault(filters.export) }
 }
 
-function outside(session: Session, { clusterId }: SessionEnd, filters: FilterRules | undefined): Session {
+function outside<S extends Session>(session: S, { clusterId }: SessionEnd, filters: FilterRules | undefined): S {
   return {
     ...session,
     group: PEER_GROUP.outside,
@@ -146,7 +170,7 @@ function base(
   far: FarEnd,
   restartTime: string | undefined,
   isNode: boolean,
-): Session {
+): Addressed {
   const { address, asn, port } = far
   const restartSeconds = restartTime === undefined ? RESTART_SECONDS : Math.ceil(durationSeconds(restartTime))
   return {

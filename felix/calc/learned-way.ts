@@ -36,7 +36,9 @@ export function wayOf(
   // only a pool can ask for the tunnel that this takes
   const overIpv4 = pool !== undefined && prefix.family === 'ipv6' && hop.family === 'ipv4'
   const isSelf = here.addresses.match(hop) === true || connected.addresses.has(nextHop)
-  if ((hop.family !== prefix.family && !overIpv4) || isSelf) {
+  // a neighbour on a link without IPv4 addresses (RFC 8950), of which the interface is known; no tunnel ends there
+  const overIpv6 = prefix.family === 'ipv4' && hop.family === 'ipv6' && path.interface !== undefined
+  if ((hop.family !== prefix.family && !overIpv4 && !overIpv6) || isSelf) {
     const what = isSelf ? 'this node itself' : 'an address of the other family'
     if (bgpPeer !== undefined) return noWay(dst, 'BadNextHop', `${reachedBy(bgpPeer, nextHop)} ${what}`, NAME_A_ROUTER)
     return noWay(dst, 'BadNextHop', `next hop ${nextHop} is ${what}`, 'correct next-hop-self on the peer')
@@ -53,7 +55,8 @@ export function wayOf(
   const isReached = vtep !== undefined && vxlanDeviceTo(vtep, here.node) !== undefined
   const farVtep = prefix.family === 'ipv4' ? vtep?.vtep !== undefined : isReached
   const way = chooseWay({
-    ...{ family: prefix.family, pool, onLink, announced, own: here.own, farVtep },
+    ...{ family: prefix.family, pool, onLink, announced, farVtep },
+    own: overIpv6 ? { ...here.own, ipip: false } : here.own,
     ...(beside !== undefined && { beside: beside.isUp ? 'up' : 'down' }),
   })
   if (way.way === 'none') return lacking(dst, path, { pool, bgpPeer, through: beside?.interfaceName }, way, vtep)

@@ -10,8 +10,8 @@ import type { AgentStatus } from '../../api/answers.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { systemProgram } from '../../lib/system-program.ts'
-import { bird } from '../bgp/daemons.ts'
-import { Program, runnable } from '../bgp/interop.ts'
+import { bird, frr, frrDaemon, vtysh } from '../bgp/daemons.ts'
+import { makeLink, Program, runnable } from '../bgp/interop.ts'
 import { aNode, aResource } from '../datastore/objects.ts'
 import { type ScratchNetns, scratchNetns } from '../kernel/scratch-netns.ts'
 import { ask, aWholeNode, cniCall, type RunningAgent, until, type WholeNode } from './whole-node.ts'
@@ -145,6 +145,7 @@ test('every recipe of the document is run here', t => {
     ...[
       'A top-of-rack router',
       'Two top-of-rack routers',
+      'Two top-of-rack routers without addresses',
       'An AS number for each rack',
       'Passwords',
       'BFD',
@@ -196,6 +197,71 @@ asRoot('two top-of-rack routers', async t => {
   )
   t.is(node.ctl('bgp', 'route', '198.51.100.0/24', '--socket', agent.socket).match(/^[*=>]/gm)?.length, 2)
 })
+
+/** Runs a router of a recipe that is joined to an interface of the node by `swp1`; asks it. */
+function unnumberedRouter(t: ExecutionContext, heading: string, { number, uplink }: { number: 1 | 2; uplink: string }) {
+  const router = makeLink()
+  t.teardown(() => router[Symbol.asyncDispose]())
+  node.run('ip', 'link', 'add', uplink, 'type', 'veth', 'peer', 'name', 'swp1', 'netns', router.theirs.name)
+  node.run('ip', 'link', 'set', uplink, 'up')
+  execFileSync(systemProgram('ip'), ['-n', router.theirs.name, 'link', 'set', 'swp1', 'up'])
+  router.run('theirs', { name: 'zebra', ...frr.beside!(router)! })
+  const [config] = blocks(heading, 'frr')
+  router.run('theirs', {
+    name: 'bgpd',
+    ...frrDaemon(router, 'bgpd', config!.replace(ROUTERS[0], ROUTERS[number - 1]!)),
+  })
+  return (command: string) => vtysh(router, command)
+}
+
+;(runnable(bird) && runnable(frr) ? test.serial : test.serial.skip)(
+  'two top-of-rack routers without addresses, which keep the node’s blocks while its agent restarts',
+  async t => {
+    const heading = 'Two top-of-rack routers without addresses'
+    const uplinks = ['eth1', 'eth2'] as const
+    apply(t, heading)
+    const conditions = async () => (await ask(agent.socket, 'GET', '/status')).body
+    await until(t, 'no such interface', conditions, text => /this machine has no interface eth2/.test(text), 60_000)
+    const say = uplinks.map((uplink, i) => unnumberedRouter(t, heading, { number: i === 0 ? 1 : 2, uplink }))
+    const states = async () => {
+      const { code, body } = await ask(agent.socket, 'GET', '/status')
+      const { peers = [] } = code === 200 ? (JSON.parse(body) as AgentStatus) : {}
+      return uplinks.map(uplink => peers.find(({ name }) => name === `Node_${uplink}`)?.state).join()
+    }
+    const bothUp = () => until(t, 'both sessions', states, text => text === 'Established,Established', 60_000)
+    await bothUp()
+    const ways = () => node.run('ip', 'route', 'show', '198.51.100.0/24').match(/via inet6 fe80::\S+ dev eth\d/g) ?? []
+    await until(
+      t,
+      'both next hops',
+      async () => ways(),
+      found => found.length === 2,
+      60_000,
+    )
+    t.deepEqual(
+      ways()
+        .map(way => way.slice(-4))
+        .sort(),
+      [...uplinks],
+    )
+    for (const each of say)
+      await until(
+        t,
+        'the block',
+        async () => each('show bgp ipv4 unicast'),
+        text => BLOCK.test(text),
+        60_000,
+      )
+    agent.child.kill('SIGKILL')
+    await agent.ended
+    agent = node.startAgent()
+    for (const each of say) t.regex(each('show bgp ipv4 unicast'), BLOCK)
+    t.is(ways().length, 2)
+    await bothUp()
+    t.is(ways().length, 2)
+    for (const each of say) t.regex(each('show bgp ipv4 unicast'), BLOCK)
+  },
+)
 
 asRoot('passwords', async t => {
   const say = router(t, 'Passwords')

@@ -254,3 +254,32 @@ test('no pool has a say in the way to a peer, and what belongs to this node is r
   const own = [...calculator.wanted().condition.values()].find(({ reason }) => reason === 'OwnPrefix')
   t.like(own, { object: { kind: 'Route', name: '192.168.10.11/32' }, remedy: 'correct peerIP of the BGPPeer' })
 })
+
+test('IPv4 goes by the link-local address of a router on the interface where it was heard, with others that do', t => {
+  const path = (nextHop: string, link: string) => ({ nextHop, interface: link, encapsulations: [] })
+  const [first, second] = [path('fe80::1', 'eth1'), path('fe80::1', 'eth2')]
+  const outside = (world: World) => lines(world).filter(line => line.startsWith('198.51.100.0/24'))
+  const prefix = '198.51.100.0/24'
+  t.deepEqual(outside({ ...FULL, learned: [{ prefix, ...first }] }), [`${prefix} via fe80::1 dev eth1 proto 80`])
+  const { routes } = desiredState({ ...FULL, learned: [{ prefix, ...first, paths: [first, second] }] })
+  t.deepEqual(routes.find(({ dst }) => dst === prefix)?.nextHops, [
+    { gateway: 'fe80::1', interfaceName: 'eth1' },
+    { gateway: 'fe80::1', interfaceName: 'eth2' },
+  ])
+})
+
+test('an IPv6 address that is no neighbour on a known link is no next hop for IPv4, and no tunnel ends at one that is', t => {
+  const route = { prefix: '198.51.100.0/24', nextHop: 'fe80::1', encapsulations: [] }
+  const said = (learned: object) =>
+    desiredState({ ...FULL, learned: [learned as typeof route] }).conditions.map(
+      each => `${each.object?.name} ${each.reason}`,
+    )
+  t.true(said(route).includes('198.51.100.0/24 BadNextHop'))
+  const inPool = { prefix: '10.244.9.0/26', nextHop: 'fe80::1', interface: 'eth1', encapsulations: [] }
+  const always = { ...FULL, pools: [{ ...IPIP_POOL, ipip: 'Always' as const }], learned: [inPool] }
+  t.deepEqual(
+    lines(always).filter(line => line.startsWith('10.244.9.0/26')),
+    [],
+  )
+  t.true(desiredState(always).conditions.some(({ object }) => object?.name === '10.244.9.0/26'))
+})
