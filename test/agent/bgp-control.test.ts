@@ -9,9 +9,9 @@ import { controlRoutes } from '../../agent/bgp-control.ts'
 import { serveSocket } from '../../agent/socket/server.ts'
 import { ANSWERS } from '../../api/answers.ts'
 import { ConfigError } from '../../bgp/file/faults.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { silentLog } from '../../lib/log.ts'
-import { MemoryNetwork } from '../bgp/memory-transport.ts'
 
 const REQUESTS: Record<string, { query?: string; body?: object }> = {
   'GET /route': { query: '?prefix=203.0.113.0/24' },

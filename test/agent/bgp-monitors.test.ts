@@ -2,10 +2,10 @@
 import test from 'ava'
 import { BgpMonitors } from '../../agent/bgp-monitors.ts'
 import type { BgpConnection } from '../../bgp/port.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
-import { MemoryNetwork } from '../bgp/memory-transport.ts'
 
 const turns = async () => {
   for (let i = 0; i < 10; i++) await new Promise(setImmediate)

@@ -1,8 +1,8 @@
 // Two whole agents in a cluster that has Calico's resources in the form in which Calico stores them.
 import test from 'ava'
 import { METADATA_ANNOTATION } from '../../api/stored-form.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { openStore } from '../../datastore/kube.ts'
-import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
 import { startStoredFormServer } from '../datastore/stored-form-server.ts'
 import { aMachine, cni, eventually, learnedRoutes, startAgent } from './machines.ts'

@@ -7,12 +7,12 @@ import { ServiceFeed } from '../../agent/service-feed.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import { BGP_ANNOTATION, NODE_ANNOTATION } from '../../api/core.ts'
 import type { Condition } from '../../api/status.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
-import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool, aResource } from '../datastore/objects.ts'
 
 const at = (name: string, address: string, extra: Record<string, string> = {}) =>

@@ -2,11 +2,11 @@
 import test, { type ExecutionContext } from 'ava'
 import type { NodeAgent } from '../../agent/node-agent.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
 import { systemClock } from '../../lib/clock.ts'
-import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { aNode, aPool } from '../datastore/objects.ts'
 import { aMachine, cni, eventually, learnedRoutes, type Machine, slowRoutes, startAgent } from './machines.ts'
 

@@ -1,6 +1,6 @@
 // What an old fault, or a clock that is set, must not delay.
 import test from 'ava'
-import { settle } from './memory-transport.ts'
+import { settle } from '../../bgp/simulation/memory-transport.ts'
 import { bringUp, type Pair, pair, reasonOf, stateOf } from './pair.ts'
 
 /** Many faults, so that the pauses between attempts are long. */

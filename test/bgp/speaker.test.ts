@@ -1,7 +1,7 @@
 import test from 'ava'
 import type { PeerConfig } from '../../bgp/config.ts'
+import { settle } from '../../bgp/simulation/memory-transport.ts'
 import { setMd5 } from '../../kernel/sockopt.ts'
-import { settle } from './memory-transport.ts'
 import { bringUp, pair, reasonOf, stateOf } from './pair.ts'
 
 test('two speakers come up, exchange a network both ways, and withdraw it', async t => {

@@ -5,11 +5,11 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { controlRoutes } from '../../agent/bgp-control.ts'
 import { serveSocket } from '../../agent/socket/server.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { mrtSplitter, parseMrt } from '../../bgp/wire/mrt.ts'
 import type { HttpRoute } from '../../lib/http-routes.ts'
 import { silentLog } from '../../lib/log.ts'
-import { MemoryNetwork } from '../bgp/memory-transport.ts'
 import { runCtl } from './run.ts'
 
 async function serve(t: ExecutionContext, routes: Readonly<Record<string, HttpRoute>>) {

@@ -1,13 +1,6 @@
-// TCP for tests without a socket: connections are pairs of queues, delivered in a later turn of the event loop. Dialling
+// TCP without a socket, for tests and for networks on paper: connections are pairs of queues, delivered in a later turn of the event loop. Dialling
 // needs a listener on the address; the network can be told to lose everything.
-import type {
-  BgpConnection,
-  ConnectionHandlers,
-  DialOptions,
-  Listener,
-  LocalAddress,
-  Transport,
-} from '../../bgp/port.ts'
+import type { BgpConnection, ConnectionHandlers, DialOptions, Listener, LocalAddress, Transport } from '../port.ts'
 
 const IDLE: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
 const HIGH_WATER = 64 * 1024
