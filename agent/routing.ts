@@ -259,6 +259,11 @@ export class Routing {
     return this.#speaker?.rib.familyCounts(this.#keys.get(peer) ?? '') ?? new Map()
   }
 
+  /** Whether all that was received or announced so far is decided, and has gone out as far as peers read it. */
+  get idle(): boolean {
+    return this.#speaker?.idle ?? true
+  }
+
   learned(): LearnedRoute[] {
     return this.#learned.all()
   }

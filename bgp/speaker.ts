@@ -126,6 +126,11 @@ export class Speaker {
     return this.#config
   }
 
+  /** Whether all that was received or announced so far is decided, and has gone out as far as peers read it. */
+  get idle(): boolean {
+    return this.#workQueue.idle
+  }
+
   /** Connections that no peer or range wanted, since the start. */
   get listenerCounts(): Readonly<ListenerCounts> {
     return this.#listeners.counts

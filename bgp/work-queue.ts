@@ -48,6 +48,11 @@ export class WorkQueue {
     return nowMs - this.#turnStartMs < SLICE_MS
   }
 
+  /** Whether no job waits. */
+  get idle(): boolean {
+    return this.#fresh.size + this.#long.size === 0
+  }
+
   /** Removes all jobs and ignores new ones. */
   close(): void {
     this.#closed = true

@@ -3,6 +3,7 @@
 import { bfdAnswer, clearAnswer, reloadAnswer, routeAnswer, statusAnswer } from '../api/answers.ts'
 import { formatCidr, parseCidr } from '../lib/ip.ts'
 import { bgpPreviewCommand } from './bgp-preview.ts'
+import { bgpSimulateCommand } from './bgp-simulate.ts'
 import { renderBfd, renderReload, renderRoute } from './bgp-view.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { drainHere } from './drain.ts'
@@ -42,6 +43,7 @@ export const bgpCommands: readonly Command[] = [
     run: bfd,
   },
   bgpPreviewCommand,
+  bgpSimulateCommand,
   {
     name: 'bgp clear',
     summary: 'Reset the session with a peer of margay-bgp, or work through its routes again',

@@ -41,11 +41,16 @@ export function keepProcess(): Cancel {
   return () => clearInterval(timer)
 }
 
+type ManualTimer = { atMs: number; order: number; fire: () => void; isOver: boolean }
+
 /** A clock that stands still until `advance` is called; timers fire in order of their time, then of their making. */
 export class ManualClock implements Clock {
   #nowMs = 0
   #epochMs: number
-  #timers: { atMs: number; fire: () => void }[] = []
+  /** A heap: the first is the next one to fire. Cancelled ones stay in it until then, or until they are most of it. */
+  #timers: ManualTimer[] = []
+  #made = 0
+  #cancelled = 0
 
   constructor(epochMs = 1_700_000_000_000) {
     this.#epochMs = epochMs
@@ -60,10 +65,14 @@ export class ManualClock implements Clock {
   }
 
   after(delayMs: number, fire: () => void): Cancel {
-    const timer = { atMs: this.#nowMs + Math.max(0, delayMs), fire }
+    const timer = { atMs: this.#nowMs + Math.max(0, delayMs), order: this.#made++, fire, isOver: false }
     this.#timers.push(timer)
+    this.#rise(this.#timers.length - 1)
     return () => {
-      this.#timers = this.#timers.filter(t => t !== timer)
+      if (timer.isOver) return
+      timer.isOver = true
+      this.#cancelled++
+      if (this.#cancelled > 1000 && this.#cancelled > this.#timers.length / 2) this.#clean()
     }
   }
 
@@ -74,20 +83,56 @@ export class ManualClock implements Clock {
 
   /** How many timers are waiting: zero shows that something closed cleanly. */
   get pending(): number {
-    return this.#timers.length
+    return this.#timers.length - this.#cancelled
   }
 
   /** Moves time on, firing what falls due, including timers that those set. */
   advance(ms: number): void {
     const until = this.#nowMs + ms
-    for (;;) {
-      const due = this.#timers.filter(t => t.atMs <= until)
-      if (due.length === 0) break
-      const next = due.reduce((a, b) => (b.atMs < a.atMs ? b : a))
-      this.#timers = this.#timers.filter(t => t !== next)
+    for (let next = this.#timers[0]; next !== undefined && next.atMs <= until; next = this.#timers[0]) {
+      this.#removeFirst()
+      if (next.isOver) {
+        this.#cancelled--
+        continue
+      }
+      next.isOver = true
       this.#nowMs = next.atMs
       next.fire()
     }
     this.#nowMs = until
   }
+
+  #clean(): void {
+    // what is sorted is a heap
+    this.#timers = this.#timers.filter(({ isOver }) => !isOver).sort((a, b) => (isBefore(a, b) ? -1 : 1))
+    this.#cancelled = 0
+  }
+
+  #rise(at: number): void {
+    const timers = this.#timers
+    const timer = timers[at]!
+    for (let above = (at - 1) >> 1; at > 0 && isBefore(timer, timers[above]!); above = (at - 1) >> 1) {
+      timers[at] = timers[above]!
+      at = above
+    }
+    timers[at] = timer
+  }
+
+  #removeFirst(): void {
+    const timers = this.#timers
+    const last = timers.pop()!
+    if (timers.length === 0) return
+    let at = 0
+    for (let below = 1; below < timers.length; below = 2 * at + 1) {
+      if (below + 1 < timers.length && isBefore(timers[below + 1]!, timers[below]!)) below++
+      if (!isBefore(timers[below]!, last)) break
+      timers[at] = timers[below]!
+      at = below
+    }
+    timers[at] = last
+  }
+}
+
+function isBefore(a: ManualTimer, b: ManualTimer): boolean {
+  return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order)
 }

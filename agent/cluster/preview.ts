@@ -11,7 +11,7 @@ import { MOST_KEY_OCTETS } from './bfd.ts'
 import { type BgpKind, peersOf } from './bgp-objects.ts'
 import { askedMultipath } from './multipath.ts'
 import { type NodeFacts, nodeFacts, routerIdOf } from './nodes.ts'
-import { keyOf, type Password, type SecretKey } from './passwords.ts'
+import { keyOf, type SecretKey } from './passwords.ts'
 import { isExcluded, Services, serviceRanges } from './services.ts'
 import type { Session } from './sessions.ts'
 import { bgpSettings } from './settings.ts'
@@ -100,7 +100,7 @@ export function nodeBgp(
 }
 
 /** For the password in a Secret: another one for each, that is no longer than a key for BFD may be. */
-function standIn(secret: SecretKey): Password {
+export function standIn(secret: SecretKey): { text: string } {
   return { text: hash('sha256', keyOf(secret), 'base64url').slice(0, MOST_KEY_OCTETS) }
 }
 

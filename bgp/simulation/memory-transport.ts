@@ -1,12 +1,30 @@
 // TCP without a socket, for tests and for networks on paper: connections are pairs of queues, delivered in a later turn of the event loop. Dialling
 // needs a listener on the address; the network can be told to lose everything.
-import type { BgpConnection, ConnectionHandlers, DialOptions, Listener, LocalAddress, Transport } from '../port.ts'
+import type {
+  BgpConnection,
+  ConnectionHandlers,
+  DialOptions,
+  Listener,
+  LocalAddress,
+  SocketOptions,
+  Transport,
+} from '../port.ts'
+
+/** Why a connection cannot be made; `code` is Node's (EHOSTUNREACH, ETIMEDOUT, …). */
+export type PathFault = { code: string; message: string }
+
+/** Says what is between two addresses. `accepted`: what the listener asks of connections from there. */
+type Path = (attempt: {
+  from: string
+  dialled: DialOptions
+  accepted: SocketOptions | undefined
+}) => PathFault | undefined
 
 const IDLE: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
 const HIGH_WATER = 64 * 1024
 
 /** One host of a network: dials from `address`. */
-export class MemoryHost implements Transport {
+class MemoryHost implements Transport {
   readonly #network: MemoryNetwork
   readonly #address: string
   readonly #addresses: readonly LocalAddress[]
@@ -23,8 +41,10 @@ export class MemoryHost implements Transport {
 
   async dial(options: DialOptions, signal: AbortSignal): Promise<BgpConnection> {
     this.#network.dials.push(`${this.#address} ${options.address}`)
-    await turn()
+    await this.#network.turn()
     signal.throwIfAborted()
+    const fault = this.#network.faultOf(this.#address, options)
+    if (fault !== undefined) throw Object.assign(new Error(fault.message), { code: fault.code })
     const accept = this.#network.listeners.get(`${options.address} ${options.port}`)
     if (accept === undefined) throw Object.assign(new Error('nobody listens'), { code: 'ECONNREFUSED' })
     const [mine, theirs] = pair(this.#network, options.source ?? this.#address, options.address, options.port)
@@ -40,7 +60,7 @@ export class MemoryHost implements Transport {
     this.#network.listeners.set(key, accept)
     return {
       port,
-      setPeerOptions: () => undefined,
+      setPeerOptions: (peer, wanted) => this.#network.setPeerOptions(address, peer, wanted),
       close: async () => {
         this.#network.listeners.delete(key)
       },
@@ -55,6 +75,44 @@ export class MemoryNetwork {
   readonly dials: string[] = []
   /** While true nothing that is written arrives, and nobody is told. */
   silent = false
+  /** Why a connection cannot be made; absent: each can whose address has a listener. */
+  path: Path = () => undefined
+  /** What each listening address asks of connections from an address or a CIDR: by both. */
+  readonly #peerOptions = new Map<string, SocketOptions>()
+  #waiting = 0
+
+  /** Whether nothing is under way: no dial, no octet that was written, no end of a connection. */
+  get idle(): boolean {
+    return this.#waiting === 0
+  }
+
+  /** Calls `then` in the next turn of the event loop. */
+  later(then: () => void): void {
+    this.#waiting++
+    setImmediate(() => {
+      this.#waiting--
+      then()
+    })
+  }
+
+  turn(): Promise<void> {
+    return new Promise(resolve => this.later(resolve))
+  }
+
+  setPeerOptions(listening: string, peer: string, wanted: SocketOptions | undefined): void {
+    const key = `${listening} ${peer}`
+    if (wanted === undefined) this.#peerOptions.delete(key)
+    else this.#peerOptions.set(key, wanted)
+  }
+
+  faultOf(from: string, options: DialOptions): PathFault | undefined {
+    const source = options.source ?? from
+    return this.path({
+      from: source,
+      dialled: options,
+      accepted: this.#peerOptions.get(`${options.address} ${source}`),
+    })
+  }
 
   /** A host whose addresses are `addresses`; by default it does not tell which it has. */
   host(address: string, addresses: readonly LocalAddress[] = []): MemoryHost {
@@ -62,16 +120,25 @@ export class MemoryNetwork {
   }
 }
 
-/** Lets everything that was written arrive: enough turns of the event loop for a few exchanges. */
-export async function settle(turns = 40): Promise<void> {
-  for (let i = 0; i < turns; i++) await turn()
-}
-
 function turn(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve))
 }
 
-export class MemoryConnection implements BgpConnection {
+/** Most turns of the event loop that a network gets to come to rest. */
+const MOST_TURNS = 1_000_000
+
+/** Resolves when nothing is under way in the network, and nobody of it has work that waits. Rejects where that never comes. */
+export async function atRest(network: MemoryNetwork, isIdle: () => boolean): Promise<void> {
+  // what a turn ends may begin something in promises, which run before the next one
+  let quiet = 0
+  for (let turns = 0; quiet < 3; turns++) {
+    if (turns === MOST_TURNS) throw new Error('the network on paper does not come to rest')
+    await turn()
+    quiet = network.idle && isIdle() ? quiet + 1 : 0
+  }
+}
+
+class MemoryConnection implements BgpConnection {
   readonly localAddress: string
   readonly localPort: number
   readonly remoteAddress: string
@@ -108,7 +175,7 @@ export class MemoryConnection implements BgpConnection {
     this.other.#queue.push(bytes.slice())
     this.buffered += bytes.length
     const { other } = this
-    setImmediate(() => other.#deliver())
+    this.#network.later(() => other.#deliver())
     this.#full = this.buffered > HIGH_WATER
     return !this.#full
   }
@@ -119,7 +186,7 @@ export class MemoryConnection implements BgpConnection {
 
   resume(): void {
     this.#paused = false
-    setImmediate(() => this.#deliver())
+    this.#network.later(() => this.#deliver())
   }
 
   configure(): void {}
@@ -127,13 +194,13 @@ export class MemoryConnection implements BgpConnection {
   close(): void {
     this.#leave()
     const { other } = this
-    setImmediate(() => other?.closedByPeer())
+    this.#network.later(() => other?.closedByPeer())
   }
 
   destroy(): void {
     this.#leave()
     const { other } = this
-    setImmediate(() => other?.closedByPeer(Object.assign(new Error('reset'), { code: 'ECONNRESET' })))
+    this.#network.later(() => other?.closedByPeer(Object.assign(new Error('reset'), { code: 'ECONNRESET' })))
   }
 
   closedByPeer(error?: Error & { code?: string }): void {

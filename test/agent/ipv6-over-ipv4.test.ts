@@ -3,7 +3,7 @@ import test, { type ExecutionContext } from 'ava'
 import type { NodeAgent } from '../../agent/node-agent.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Transport } from '../../bgp/port.ts'
-import { type MemoryHost, MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { vtepMac } from '../../felix/calc/tunnels.ts'
 import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
@@ -37,7 +37,7 @@ async function twoAgents(t: ExecutionContext, { ipv6 = false, pool = {} } = {}) 
 }
 
 /** TCP over IPv4 alone. */
-function withoutIpv6(host: MemoryHost): Transport {
+function withoutIpv6(host: ReturnType<MemoryNetwork['host']>): Transport {
   return {
     listen: (at, accept) => host.listen(at, accept),
     dial: (options, signal) =>

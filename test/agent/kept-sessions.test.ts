@@ -8,9 +8,10 @@ import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { settle } from '../bgp/settle.ts'
 import { aNode, aResource } from '../datastore/objects.ts'
 
 const NODES = ['n1', 'n2', 'n3'] as const

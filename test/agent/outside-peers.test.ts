@@ -5,10 +5,11 @@ import { peerDown } from '../../agent/outside-peers.ts'
 import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import { DOWN_REASONS, type DownCode } from '../../bgp/down-reasons.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { settle } from '../bgp/settle.ts'
 import { aResource } from '../datastore/objects.ts'
 
 const [NODE, OTHER_NODE, ROUTER] = ['192.0.2.11', '192.0.2.12', '192.0.2.101'] as const

@@ -6,11 +6,12 @@ import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import type { PolicyRule } from '../../bgp/policy.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { parseCommunity } from '../../bgp/wire/communities.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
+import { settle } from '../bgp/settle.ts'
 import { aPool, aResource } from '../datastore/objects.ts'
 import { processorMs } from '../slowness.ts'
 
@@ -31,13 +32,8 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const learned = new Map<string, string>()
   const routing = new Routing({
-    ...{ transport: network.host(N1), clock, log: silentLog, nodeName: 'n1' },
-    ...{
-      capabilities: { ipip: false, vxlan: true },
-      restarting: false,
-      settled: async () => {},
-      converged: () => undefined,
-    },
+    ...{ transport: network.host(N1), clock, log: silentLog, nodeName: 'n1', restarting: false },
+    ...{ capabilities: { ipip: false, vxlan: true }, settled: async () => {}, converged: () => undefined },
     sessions: new SessionLog({ clock, log: silentLog }),
     learned: (prefix, route) =>
       void (route === undefined ? learned.delete(prefix) : learned.set(prefix, route.nextHop)),

@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import test from 'ava'
 import type { BgpConnection } from '../../bgp/port.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { TcpTransport } from '../../bgp/tcp-transport.ts'
 import { emitKeepalive, emitMessage, MAX_MESSAGE } from '../../bgp/wire/message.ts'
@@ -10,6 +10,7 @@ import { emitOpen, type Open } from '../../bgp/wire/open.ts'
 import { Writer } from '../../lib/bytes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { until } from './interop.ts'
+import { settle } from './settle.ts'
 
 const bytesOf = (emit: (w: Writer) => void): Uint8Array => {
   const w = new Writer(MAX_MESSAGE)

@@ -4,11 +4,12 @@ import type { BfdSessionConfig } from '../../bgp/bfd/config.ts'
 import { BfdPaths } from '../../bgp/bfd-paths.ts'
 import type { BfdConfig, PeerConfig } from '../../bgp/config.ts'
 import type { LocalAddress } from '../../bgp/port.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { systemClock } from '../../lib/clock.ts'
 import { bringUp, pair, reasonOf, stateOf } from './pair.ts'
 import { SaidBfd } from './said-bfd.ts'
+import { settle } from './settle.ts'
 
 const PATH = 'multi 10.0.0.1 10.0.0.2'
 const GRACEFUL = { gracefulRestart: { restartSeconds: 120, keepOverRestarts: true } }

@@ -3,7 +3,7 @@ import type { ExecutionContext } from 'ava'
 import { BmpCollector, type BmpConfig } from '../../bgp/bmp/collector.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import type { BgpConnection } from '../../bgp/port.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import {
   BMP_LOC_RIB,
@@ -16,6 +16,7 @@ import {
 import { HEADER } from '../../bgp/wire/message.ts'
 import { parseUpdate } from '../../bgp/wire/update.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import { settle } from './settle.ts'
 import { aSession } from './wire/wire.ts'
 
 export const COLLECTOR = '10.0.0.99'

@@ -2,12 +2,12 @@
 import test from 'ava'
 import { FAMILIES } from '../../bgp/family.ts'
 import type { Rib } from '../../bgp/rib/rib.ts'
-import { settle } from '../../bgp/simulation/memory-transport.ts'
 import type { Speaker } from '../../bgp/speaker.ts'
 import { BMP_DOWN, BMP_LOC_RIB, BMP_STAT, bmpText } from '../../bgp/wire/bmp.ts'
 import { HEADER } from '../../bgp/wire/message.ts'
 import { parseOpen } from '../../bgp/wire/open.ts'
 import { LOC_RIB, world } from './bmp-station.ts'
+import { settle } from './settle.ts'
 
 test('a collector that asks for the Loc-RIB gets it as one peer, with own networks and without what is not selected', async t => {
   const config = { monitor: ['loc-rib'], statsSeconds: 30 } as const

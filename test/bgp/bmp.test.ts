@@ -1,13 +1,13 @@
 // BMP over the transport in memory: sessions, and the table before policy.
 import test from 'ava'
 import type { Rib } from '../../bgp/rib/rib.ts'
-import { settle } from '../../bgp/simulation/memory-transport.ts'
 import { BMP_DOWN, BMP_STAT } from '../../bgp/wire/bmp.ts'
 import { CEASE, ERROR, MESSAGE } from '../../bgp/wire/iana.ts'
 import { HEADER } from '../../bgp/wire/message.ts'
 import { insideHardReset, parseNotification } from '../../bgp/wire/notification.ts'
 import { parseOpen } from '../../bgp/wire/open.ts'
 import { COLLECTOR, world } from './bmp-station.ts'
+import { settle } from './settle.ts'
 
 test('a collector hears who the speaker is, then every session with both OPENs, the table, and its end', async t => {
   const { a, b, bmp, station, listen } = await world(t)

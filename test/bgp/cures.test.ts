@@ -1,7 +1,7 @@
 // What an old fault, or a clock that is set, must not delay.
 import test from 'ava'
-import { settle } from '../../bgp/simulation/memory-transport.ts'
 import { bringUp, type Pair, pair, reasonOf, stateOf } from './pair.ts'
+import { settle } from './settle.ts'
 
 /** Many faults, so that the pauses between attempts are long. */
 async function failForLong(net: Pair, failed: () => boolean): Promise<boolean> {

@@ -1,8 +1,8 @@
 // Whether a peer has what was announced to it: it is asked for its routes, and answers once it has.
 import test from 'ava'
 import { Hearing } from '../../bgp/hearing.ts'
-import { settle } from '../../bgp/simulation/memory-transport.ts'
 import { bringUp, pair } from './pair.ts'
+import { settle } from './settle.ts'
 
 const FAMILY = 'ipv4-unicast'
 

@@ -2,9 +2,10 @@
 import type { PeerConfig } from '../../bgp/config.ts'
 import type { BgpState } from '../../bgp/fsm/step.ts'
 import type { RouteSink, SelectedRoute } from '../../bgp/port.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker, type SpeakerDeps } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import { settle } from './settle.ts'
 
 /** Two speakers on one network and one clock: `a` is 10.0.0.1 in AS 65001, `b` is 10.0.0.2 in AS 65002. */
 export async function pair(

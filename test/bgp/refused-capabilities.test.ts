@@ -2,7 +2,7 @@
 import test from 'ava'
 import type { PeerConfig } from '../../bgp/config.ts'
 import type { BgpConnection } from '../../bgp/port.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import type { Capability } from '../../bgp/wire/capabilities.ts'
 import { ProtocolError } from '../../bgp/wire/errors.ts'
@@ -12,6 +12,7 @@ import { emitNotification, type Notification } from '../../bgp/wire/notification
 import { emitOpen, type Open, parseOpen } from '../../bgp/wire/open.ts'
 import { fromHex, Writer } from '../../lib/bytes.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import { settle } from './settle.ts'
 
 const bytesOf = (emit: (w: Writer) => void): Uint8Array => {
   const w = new Writer(MAX_MESSAGE)

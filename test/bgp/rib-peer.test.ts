@@ -1,9 +1,10 @@
 import test from 'ava'
 import type { PeerConfig } from '../../bgp/config.ts'
 import type { LocalAddress, SelectedRoute } from '../../bgp/port.ts'
-import { MemoryNetwork, settle } from '../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import { settle } from './settle.ts'
 
 /**
  * Three speakers in three ASes: 10.0.0.1 in the middle of 10.0.0.2, which announces 203.0.113.0/24, and 10.0.0.3. Answers the

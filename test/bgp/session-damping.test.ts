@@ -4,10 +4,10 @@ import fc from 'fast-check'
 import type { PeerConfig } from '../../bgp/config.ts'
 import { fallen, NO_PENALTY, type Penalty } from '../../bgp/session-damping.ts'
 import { isFault, type SessionEnd } from '../../bgp/session-end.ts'
-import { settle } from '../../bgp/simulation/memory-transport.ts'
 import { cease, emitNotification, hardReset } from '../../bgp/wire/notification.ts'
 import { Writer } from '../../lib/bytes.ts'
 import { bringUp, type Pair, pair, reasonOf, stateOf } from './pair.ts'
+import { settle } from './settle.ts'
 
 const MINUTE_MS = 60_000
 

@@ -2,8 +2,8 @@
 import test from 'ava'
 import { Sightings } from '../../bgp/sightings.ts'
 import { ManualClock } from '../../lib/clock.ts'
-import { settle } from './memory-transport.ts'
 import { pair, reasonOf, stateOf } from './pair.ts'
+import { settle } from './settle.ts'
 
 /** A link on which the test says who is seen. */
 function link() {

@@ -1,8 +1,8 @@
 import test from 'ava'
 import type { PeerConfig } from '../../bgp/config.ts'
-import { settle } from '../../bgp/simulation/memory-transport.ts'
 import { setMd5 } from '../../kernel/sockopt.ts'
 import { bringUp, pair, reasonOf, stateOf } from './pair.ts'
+import { settle } from './settle.ts'
 
 test('two speakers come up, exchange a network both ways, and withdraw it', async t => {
   const net = await pair()

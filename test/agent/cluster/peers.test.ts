@@ -4,8 +4,9 @@ import { nodeFacts, routerIdOf } from '../../../agent/cluster/nodes.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
 import { bgpSettings } from '../../../agent/cluster/settings.ts'
 import { validate } from '../../../api/validate.ts'
-import { MemoryNetwork, settle } from '../../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../../bgp/speaker.ts'
+import { settle } from '../../bgp/settle.ts'
 import { all, aNode, aNode6, aPeer, settings, type World, world } from './peer-world.ts'
 
 const names = (change: Partial<World> = {}) =>

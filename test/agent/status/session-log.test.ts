@@ -1,10 +1,11 @@
 import test from 'ava'
 import { SessionLog } from '../../../agent/status/session-log.ts'
 import type { PeerStatus } from '../../../bgp/config.ts'
-import { MemoryNetwork, settle } from '../../../bgp/simulation/memory-transport.ts'
+import { MemoryNetwork } from '../../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../../bgp/speaker.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 import { createLog } from '../../../lib/log.ts'
+import { settle } from '../../bgp/settle.ts'
 
 type Status = Pick<PeerStatus, 'name' | 'state' | 'reason'>
 

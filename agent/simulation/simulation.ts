@@ -1,0 +1,187 @@
+// A cluster and its routers on paper: real speakers over a network in memory, until nothing moves any more, and then the ways of
+// packets by what each would route. Hazard: a mesh has a session for each pair of nodes, so the number of sessions is bounded.
+
+import { NODE_ANNOTATION } from '../../api/core.ts'
+import { atRest, MemoryNetwork, type PathFault } from '../../bgp/simulation/memory-transport.ts'
+import { ManualClock } from '../../lib/clock.ts'
+import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
+import { bgpSettings } from '../cluster/settings.ts'
+import type { Machine, SimulatedHop } from './machine.ts'
+import { addressesOf, PaperNode } from './paper-node.ts'
+import { PaperRouter } from './paper-router.ts'
+import { asPublished, blocksOf, type Gone, NOTHING_GONE, type Topology } from './topology.ts'
+import { type Host, Underlay } from './underlay.ts'
+
+/** Ends of sessions of one simulation, at the most: of a mesh of 200 nodes each has 199. About 20 kB each. */
+export const MOST_ENDS = 40_000
+/** The clock is moved on so often, by so much: what did not come up at once is tried again, and no keepalive is due. */
+const STEPS = 3
+const STEP_MS = 12_000
+/** What a plain packet of IP begins with, as Linux sends it. */
+const USUAL_TTL = 64
+const MOST_TTL = 255
+
+/** Too many sessions. */
+export class TooLarge extends Error {}
+
+/** How a packet gets to a prefix, or where it ends. */
+export type Walk =
+  | { arrives: true; over: readonly string[] }
+  | { arrives: false; at: string; why: 'no-route' | 'no-way' | 'next-hop-lost' | 'nobody' | 'loop'; nextHop?: string }
+
+export class Simulation {
+  readonly machines: ReadonlyMap<string, Machine>
+  readonly underlay: Underlay
+  readonly #faults: ReadonlyMap<string, string>
+  readonly #tables = new Map<string, PrefixIndex<string>>()
+
+  /** `faults`: what kept machines from connecting to addresses, by both. */
+  constructor(machines: ReadonlyMap<string, Machine>, underlay: Underlay, faults: ReadonlyMap<string, string>) {
+    this.machines = machines
+    this.underlay = underlay
+    this.#faults = faults
+  }
+
+  /** What on paper kept a machine from connecting to an address. */
+  faultOf(name: string, address: string): string | undefined {
+    return this.#faults.get(`${name} ${address}`)
+  }
+
+  /** Where packets of a machine to a prefix go next: by the longest prefix that holds it. */
+  next(name: string, prefix: string): { prefix: string; hops: readonly SimulatedHop[] } | undefined {
+    const machine = this.machines.get(name)!
+    let table = this.#tables.get(name)
+    if (table === undefined) {
+      table = new PrefixIndex()
+      for (const each of machine.prefixes()) table.set(parsePrefix(each)!, each)
+      this.#tables.set(name, table)
+    }
+    const found = table.match(parsePrefix(prefix)!)
+    return found === undefined ? undefined : { prefix: found, hops: machine.hops(found) }
+  }
+
+  /** The way of a packet from a machine to a prefix; of several the first that does not arrive, if any. */
+  walk(from: string, prefix: string, seen: readonly string[] = []): Walk {
+    const here = [...seen, from]
+    if (seen.includes(from)) return { arrives: false, at: from, why: 'loop' }
+    if (this.machines.get(from)!.own.includes(prefix)) return { arrives: true, over: here }
+    const next = this.next(from, prefix)
+    if (next === undefined) return { arrives: false, at: from, why: 'no-route' }
+    if (next.hops.length === 0) return { arrives: false, at: from, why: 'no-way' }
+    let first: Walk | undefined
+    for (const { nextHop } of next.hops) {
+      const machine = this.underlay.ownerOf(nextHop)
+      if (machine === undefined) return { arrives: false, at: from, why: 'nobody', nextHop }
+      if (!this.machines.has(machine) || !this.underlay.reaches(from, nextHop))
+        return { arrives: false, at: from, why: 'next-hop-lost', nextHop }
+      const on = this.walk(machine, prefix, here)
+      if (!on.arrives) return on
+      first ??= on
+    }
+    return first!
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.machines.values()].map(machine => machine.close()))
+  }
+}
+
+/** Whom each prefix belongs to: of those that several originate, as ranges of Services, the first. */
+export function ownersOf({ machines }: Simulation): Map<string, string> {
+  const owners = new Map<string, string>()
+  for (const { name, own } of machines.values()) for (const each of own) if (!owners.has(each)) owners.set(each, name)
+  return owners
+}
+
+/** Rejects with `TooLarge`. Without what is `gone` it is as if that had lost its power: the objects stay. */
+export async function simulate(topology: Topology, gone: Gone = NOTHING_GONE): Promise<Simulation> {
+  const blocks = blocksOf(topology)
+  const nodes = topology.all('Node').map(node => asPublished(node, blocks.get(node.metadata.name) ?? []))
+  if (leastEnds(topology) > MOST_ENDS) throw tooLarge()
+  const published: Topology = { ...topology, all: kind => (kind === 'Node' ? nodes : topology.all(kind)) as never }
+  const hosts: Host[] = [
+    ...nodes.map(node => ({
+      ...{ name: node.metadata.name, forwards: false },
+      addresses: addressesOf(node).filter(each => each !== undefined),
+    })),
+    ...topology.routers.map(({ name, addresses }) => ({ name, addresses, forwards: true })),
+  ]
+  const underlay = new Underlay(hosts, gone)
+  const network = new MemoryNetwork()
+  const faults = new Map<string, string>()
+  network.path = attempt => {
+    const fault = pathFault(underlay, attempt)
+    if (fault !== undefined) faults.set(`${underlay.ownerOf(attempt.from)} ${attempt.dialled.address}`, fault.message)
+    return fault
+  }
+  const clock = new ManualClock()
+  const machines = new Map<string, Machine>()
+  for (const { name, addresses } of hosts) {
+    if (gone.machines.has(name)) continue
+    const transport = network.host(addresses[0]?.split('/')[0] ?? '')
+    const node = nodes.find(({ metadata }) => metadata.name === name)
+    const router = topology.routers.find(each => each.name === name)
+    if (node !== undefined)
+      machines.set(name, new PaperNode(node, { topology: published, blocks: blocks.get(name) ?? [], transport, clock }))
+    else machines.set(name, new PaperRouter(router!, { transport, clock }))
+  }
+  const simulation = new Simulation(machines, underlay, faults)
+  const all = [...machines.values()]
+  let ends = 0
+  for (const machine of all) {
+    await machine.open()
+    ends += machine.sessions().length
+    if (ends > MOST_ENDS) {
+      await simulation.close()
+      throw tooLarge()
+    }
+  }
+  const isIdle = () => all.every(({ idle }) => idle)
+  await atRest(network, isIdle)
+  for (let i = 0; i < STEPS; i++) {
+    clock.advance(STEP_MS)
+    await atRest(network, isIdle)
+  }
+  return simulation
+}
+
+function tooLarge(): TooLarge {
+  return new TooLarge(`more than ${MOST_ENDS / 2} sessions`)
+}
+
+/** The ends of sessions of the mesh; of BGPPeers it shows only as they are made. */
+function leastEnds({ all }: Topology): number {
+  const cluster = all('BGPConfiguration').find(({ metadata }) => metadata.name === 'default')
+  if (!bgpSettings(cluster).nodeToNodeMeshEnabled) return 0
+  const nodes = all('Node').filter(
+    ({ metadata: { annotations = {} } }) => !annotations[NODE_ANNOTATION.routeReflectorClusterId],
+  )
+  return nodes.length * (nodes.length - 1)
+}
+
+type Attempt = Parameters<MemoryNetwork['path']>[0]
+
+/** What of links, routers, TTLs and passwords keeps a connection from being made. */
+function pathFault(underlay: Underlay, { from, dialled, accepted }: Attempt): PathFault | undefined {
+  const { address } = dialled
+  const name = underlay.ownerOf(from)
+  if (name === undefined) return { code: 'EADDRNOTAVAIL', message: `nobody has the source address ${from}` }
+  if (underlay.ownerOf(address) === undefined)
+    return { code: 'ETIMEDOUT', message: `nobody of the topology has ${address}` }
+  if (!underlay.reaches(name, address))
+    return { code: 'EHOSTUNREACH', message: `on paper no link and no router leads from ${from} to ${address}` }
+  if (accepted === undefined) return undefined
+  const lost = (message: string): PathFault => ({ code: 'ETIMEDOUT', message })
+  if (dialled.password !== accepted.password) return lost('the passwords of both ends differ')
+  const routers = underlay.isOnLink(name, address) ? 0 : 1
+  for (const [sender, receiver] of [
+    [dialled, accepted],
+    [accepted, dialled],
+  ] as const) {
+    const sent = sender.ttlSecurity === undefined ? (sender.ttl ?? USUAL_TTL) : MOST_TTL
+    if (sent <= routers) return lost('a router is between, and one end sends packets for a link alone: multihop')
+    if (receiver.ttlSecurity !== undefined && sent - routers < MOST_TTL + 1 - receiver.ttlSecurity)
+      return lost('packets have come over more hops than the TTL security of the other end lets')
+  }
+  return undefined
+}
