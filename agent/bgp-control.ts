@@ -11,6 +11,7 @@ import { type HttpRoute, send } from '../lib/http-routes.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { BgpMonitors } from './bgp-monitors.ts'
 import type { Reloaded } from './bgp-reload.ts'
+import type { NextHopStatus } from './next-hop-tracker.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 
 /** A question that cannot be answered as it was put: 400 with what to write instead. */
@@ -23,6 +24,7 @@ export type Controlled = {
   speaker: Speaker
   reload(options: { dryRun: boolean }): Promise<Reloaded>
   bfdStatus?(): Promise<BfdStatus>
+  nextHops?(): NextHopStatus[]
   monitors?: BgpMonitors
   /** Ends answers that are under way, so that a slow asker does not keep the program. */
   stopping?: AbortSignal
@@ -32,7 +34,7 @@ const NO_BFD: BfdStatus = { scheduling: 'usual', sessions: [], dropped: {} }
 const MAX_BODY = 64 * 1024
 
 /**
- * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bfd` (its sessions), `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
+ * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bfd` (its sessions), `GET /next-hops` (those that are tracked), `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
  * /reload {dryRun}`. Requests never name a file, so a client cannot make this process open one.
  */
 export function controlRoutes(daemon: Controlled): Readonly<Record<string, HttpRoute>> {
@@ -47,6 +49,7 @@ export function controlRoutes(daemon: Controlled): Readonly<Record<string, HttpR
       return routeAnswer(text, speaker.explain(text))
     }),
     'GET /bfd': json(() => daemon.bfdStatus?.() ?? NO_BFD),
+    'GET /next-hops': json(() => daemon.nextHops?.() ?? []),
     'GET /bmp': json(() => daemon.monitors?.status() ?? []),
     'GET /dump': (_request, response) => dump(daemon, response),
     'POST /clear': json(({ body: { peer, kind = 'hard' } }) => {

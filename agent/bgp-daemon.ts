@@ -8,9 +8,7 @@ import { nameOf } from '../bgp/config.ts'
 import { parseConfigFile } from '../bgp/file/config-file.ts'
 import type { ConfigFile } from '../bgp/file/types.ts'
 import { loadMrt, MrtError } from '../bgp/mrt/load.ts'
-import type { Discover, Listener, RouteSink, Transport } from '../bgp/port.ts'
-import type { Explanation } from '../bgp/rib/explain.ts'
-import { formatNextHop, octetsOf } from '../bgp/rib/next-hop.ts'
+import type { Discover, Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
@@ -23,7 +21,8 @@ import { BgpMonitors } from './bgp-monitors.ts'
 import { type Reloaded, reloadPlan } from './bgp-reload.ts'
 import { whenConverged } from './convergence.ts'
 import { KernelSink } from './kernel-sink.ts'
-import { NextHopTracker } from './next-hop-tracker.ts'
+import { announcedNextHops, heardBy } from './next-hop-feed.ts'
+import { type NextHopStatus, NextHopTracker } from './next-hop-tracker.ts'
 import { type AgentSocket, serveSocket } from './socket/server.ts'
 import { SessionLog } from './status/session-log.ts'
 
@@ -69,7 +68,7 @@ export class BgpDaemon {
       ? new NextHopTracker({
           ...{ kernel: openKernel(), protocol: protocol ?? ROUTE_PROTOCOL.margayBgp, ...nextHops, log, clock },
           selectedPaths: prefix => sink?.selectedPaths(prefix),
-          announced: prefix => nextHopsOf(this.#speaker.explain(prefix)),
+          announced: prefix => announcedNextHops(this.#speaker.explain(prefix)),
           moved: (nextHop, link) => sink?.nextHopMoved(nextHop, link),
         })
       : undefined
@@ -77,7 +76,7 @@ export class BgpDaemon {
     const restarting = this.#wasRunning()
     this.#speaker = new Speaker(speaker, {
       ...{ transport, discover, bfd, log, restarting },
-      sink: sink && tracker ? watched(sink, tracker) : sink,
+      sink: sink && tracker ? heardBy(tracker, sink) : sink,
       nextHops: tracker,
     })
     this.#speaker.setDraining(this.#file.drain)
@@ -94,6 +93,11 @@ export class BgpDaemon {
 
   get monitors(): BgpMonitors {
     return this.#monitors
+  }
+
+  /** The next hops that paths have. */
+  nextHops(): NextHopStatus[] {
+    return this.#tracker?.status() ?? []
   }
 
   /** All BFD sessions with their counters. */
@@ -226,27 +230,4 @@ export class BgpDaemon {
     const marker = this.#marker()
     if (marker !== undefined) rmSync(marker, { force: true })
   }
-}
-
-/** A sink whose changes the tracker hears too: next hops may be reached over what is selected. */
-function watched(sink: RouteSink, tracker: NextHopTracker): RouteSink {
-  return {
-    selected: route => {
-      sink.selected(route)
-      tracker.selected(route.prefix)
-    },
-    withdrawn: prefix => {
-      sink.withdrawn(prefix)
-      tracker.selected(prefix)
-    },
-  }
-}
-
-/** The next hops of the paths that import accepted. */
-function nextHopsOf(explanation: Explanation | undefined): string[] {
-  const candidates = explanation?.candidates.filter(candidate => candidate.import.accepted) ?? []
-  return candidates.flatMap(({ attributes: { attributes, mpNextHop } }) => {
-    const octets = mpNextHop ?? (attributes.nextHop === undefined ? undefined : octetsOf(attributes.nextHop))
-    return octets === undefined ? [] : [formatNextHop(octets)]
-  })
 }

@@ -22,6 +22,7 @@ import { bgpSettings, felixSettings } from './cluster/settings.ts'
 import { trustedPools } from './cluster/trust.ts'
 import type { ClusterView, Watched } from './cluster-view.ts'
 import { draining } from './drained.ts'
+import { sparedPools } from './outside-next-hops.ts'
 import type { Routing } from './routing.ts'
 import type { ServiceFeed } from './service-feed.ts'
 
@@ -44,6 +45,8 @@ export class ClusterFeed {
   readonly #nodes = new Map<string, NodeFacts>()
   /** The nodes that have each address and MAC. */
   readonly #claimants = new Map<string, Set<string>>()
+  /** Of nodes, or of none any more: what `flush` tells. */
+  readonly #movedClaims = new Set<string>()
   readonly #unreadable = new Map<string, readonly Condition[]>()
   readonly #fields = new Map<string, Condition>()
   #pools: ReadonlyMap<string, Pool> = new Map()
@@ -111,7 +114,10 @@ export class ClusterFeed {
    * this node, so that nobody outside the cluster may announce it.
    */
   async flush(
-    routing: Pick<Routing, 'trust' | 'identify' | 'share' | 'drain' | 'change' | 'announce'>,
+    routing: Pick<
+      Routing,
+      'trust' | 'identify' | 'share' | 'spare' | 'nodeAddresses' | 'drain' | 'change' | 'announce'
+    >,
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
     this.tell()
@@ -135,6 +141,7 @@ export class ClusterFeed {
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
     const { multipath, fault } = askedMultipath(view.get('BGPConfiguration', 'default')?.metadata)
     routing.share(multipath)
+    routing.spare(sparedPools(this.#pools.values()))
     const { listenPort: port, bindMode } = settings
     await routing.identify({ asn, clusterId, routerId, port, listensEverywhere: bindMode === 'None', ...at })
     secrets.want(peers.secrets())
@@ -143,6 +150,8 @@ export class ClusterFeed {
     const changes = peers.take()
     for (const [cidr, way] of this.#ways.take(changes)) felix.set('peerWay', cidr, way)
     routing.change(changes)
+    routing.nodeAddresses(this.#movedClaims)
+    this.#movedClaims.clear()
     routing.announce(advertised({ blocks, services: this.#ofServices() }, pools, settings))
     report('peers', [
       ...peers.refused(),
@@ -182,6 +191,8 @@ export class ClusterFeed {
   }
 
   #claims(name: string, before: NodeFacts | undefined, facts: NodeFacts | undefined): void {
+    const moved = [before, facts].flatMap(each => [each?.address, each?.ipv6Address])
+    for (const address of moved) if (address !== undefined) this.#movedClaims.add(address)
     for (const claim of before === undefined ? [] : claimsOf(before)) {
       const names = this.#claimants.get(claim)
       names?.delete(name)

@@ -32,6 +32,12 @@ export class LearnedRoutes implements RouteSink {
     return [...this.#learned.values()]
   }
 
+  /** The paths of what is selected for a prefix and a way for packets; undefined: there is none. */
+  selectedPaths(prefix: string): readonly LearnedPath[] | undefined {
+    const route = this.#learned.get(prefix)
+    return route && (route.paths ?? [route])
+  }
+
   selected({ prefix, paths, ...best }: SelectedRoute): void {
     this.#handedOver.delete(prefix)
     const route: LearnedRoute = { prefix, ...learnedPath(best), ...(paths && { paths: paths.map(learnedPath) }) }

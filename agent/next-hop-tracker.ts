@@ -8,10 +8,12 @@ import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.t
 import { interfacesOf, type Route } from '../kernel/port/routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
-import { isLinkLocal, mappedIpv4 } from '../lib/ip.ts'
+import { hostPrefix, isLinkLocal, mappedIpv4 } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { SoonestTimer } from '../lib/soonest-timer.ts'
 import { Covering } from './covering.ts'
+import { NextHopDamping } from './next-hop-damping.ts'
+import { costOf, isFoundOnWay, lengthOf, wayOf } from './next-hop-routes.ts'
 import { isUnanswered } from './unanswered.ts'
 
 /** Changes of routes are gathered this long; a link that goes is not waited for. */
@@ -33,10 +35,26 @@ export type TrackerDeps = {
   selectedPaths(prefix: string): readonly Pick<SelectedPath, 'nextHop' | 'interface'>[] | undefined
   /** The next hops of all paths to a prefix that import accepted, used or not. */
   announced(prefix: string): readonly string[]
-  /** Packets to a next hop go another way now. */
-  moved(nextHop: string, link: string | undefined): void
+  /** Packets to a next hop go another way now. Absent: nobody is told. */
+  moved?(nextHop: string, link: string | undefined): void
+  /** What leads to an address whatever the kernel's routes are, such as the tunnel to a node; undefined: nothing. Absent: nothing does. */
+  known?(address: string): string | undefined
+  /** A next hop counts as reachable until it was looked up, and so does one that nobody asked for. Absent: it does not. */
+  trusts?: true
   log: Log
   clock?: Clock
+}
+
+/** A next hop that paths have, for people. */
+export type NextHopStatus = {
+  nextHop: string
+  interface?: string
+  /** Absent: it is being looked up. */
+  state?: NextHopState
+  /** How often it was lost, or came to cost more, since it is followed. */
+  losses: number
+  /** It is better by now than `state` says, and counts so once it stayed for a while. */
+  damped: boolean
 }
 
 type Hop = {
@@ -49,7 +67,11 @@ type Hop = {
   route?: Route
   /** It is reached over this route, which needs it. */
   loop?: string
+  readonly damping: NextHopDamping
 }
+
+/** Of a next hop that was not looked up yet. */
+const TRUSTED: NextHopState = { reachable: true, cost: 0, over: '' }
 
 export class NextHopTracker implements NextHops {
   readonly #deps: TrackerDeps
@@ -64,6 +86,8 @@ export class NextHopTracker implements NextHops {
   #due = new Set<string>()
   #listen: Parameters<NextHops['onChange']>[0] = () => undefined
   readonly #timer: SoonestTimer
+  /** Until damped next hops count. */
+  readonly #damped: SoonestTimer
   #recheck: Cancel | undefined
   #running = false
   #closed = false
@@ -72,6 +96,10 @@ export class NextHopTracker implements NextHops {
     this.#deps = deps
     this.#clock = deps.clock ?? systemClock
     this.#timer = new SoonestTimer(this.#clock, () => void this.#run())
+    this.#damped = new SoonestTimer(this.#clock, () => {
+      const keys = [...this.#hops].filter(([, { damping }]) => damping.damped).map(([key]) => key)
+      this.#ask(keys, 0)
+    })
     this.#links = new LinkView(deps.kernel)
     this.#monitor = deps.kernel.monitor(event => this.#observe(event))
   }
@@ -80,12 +108,12 @@ export class NextHopTracker implements NextHops {
     const key = keyOf(nextHop, link)
     const known = this.#hops.get(key)
     this.#idle.delete(key)
-    if (known !== undefined) return known.state
-    const hop: Hop = { nextHop, link, address: mappedIpv4(nextHop) ?? nextHop }
+    if (known !== undefined) return known.state ?? this.#unknown
+    const hop: Hop = { nextHop, link, address: mappedIpv4(nextHop) ?? nextHop, damping: new NextHopDamping() }
     this.#hops.set(key, hop)
     if (link === undefined) this.#covering.add(hop.address, key)
     this.#ask([key], 0)
-    return undefined
+    return this.#unknown
   }
 
   release(nextHop: string, link: string | undefined): void {
@@ -108,9 +136,32 @@ export class NextHopTracker implements NextHops {
     if (keys !== undefined) this.#ask(keys, GATHER_MS)
   }
 
+  /** What `known` says of an address may be something else now. */
+  recheck(address: string): void {
+    this.#ask(this.#covering.within(hostPrefix(address)) ?? [], 0)
+  }
+
+  /** Every next hop that a path has. */
+  status(): NextHopStatus[] {
+    return [...this.#hops]
+      .filter(([key]) => !this.#idle.has(key))
+      .map(([, { nextHop, link, state, damping }]) => ({
+        nextHop,
+        ...(link !== undefined && { interface: link }),
+        ...(state !== undefined && { state }),
+        losses: damping.losses,
+        damped: damping.damped,
+      }))
+  }
+
+  get #unknown(): NextHopState | undefined {
+    return this.#deps.trusts === true ? TRUSTED : undefined
+  }
+
   close(): void {
     this.#closed = true
     this.#timer.cancel()
+    this.#damped.cancel()
     this.#recheck?.()
     this.#monitor.close()
   }
@@ -211,7 +262,7 @@ export class NextHopTracker implements NextHops {
     } catch (error) {
       if (isUnanswered(error)) throw error
     }
-    if (wayOf(hop.route) !== wayOf(before)) this.#deps.moved(hop.nextHop, hop.link)
+    if (wayOf(hop.route) !== wayOf(before)) this.#deps.moved?.(hop.nextHop, hop.link)
   }
 
   /** Works out what the answers mean, also for those that are reached over routes by other next hops. */
@@ -226,9 +277,12 @@ export class NextHopTracker implements NextHops {
   }
 
   /** True where it is another one than before. */
-  #set(hop: Hop, state: NextHopState): boolean {
+  #set(hop: Hop, found: NextHopState): boolean {
     const before = hop.state
+    const { state, waitMs } =
+      before === undefined ? { state: found } : hop.damping.take(before, found, this.#clock.monotonicMs())
     hop.state = state
+    if (waitMs !== undefined) this.#damped.within(waitMs)
     if (before !== undefined && textOf(before) === textOf(state)) return false
     if (!this.#idle.has(keyOf(hop.nextHop, hop.link))) this.#listen(hop.nextHop, hop.link, state)
     return true
@@ -242,8 +296,10 @@ export class NextHopTracker implements NextHops {
       return { reachable: true, cost: 0, over: link }
     }
     if (isLinkLocal(address)) return unreachable('it is a link-local address without an interface')
+    if (route?.type === 'local') return unreachable('it is an address of this host')
+    const known = this.#deps.known?.(address)
+    if (known !== undefined) return { reachable: true, cost: 0, over: known }
     if (route === undefined) return unreachable('no route leads there')
-    if (route.type === 'local') return unreachable('it is an address of this host')
     if (route.type !== 'unicast') return unreachable(`the route to ${route.dst} is of type ${route.type}`)
     if (route.dst.endsWith('/0') && !this.#deps.defaultRoute) return unreachable('only the default route leads there')
     // with net.ipv4.nexthop_compat_mode 0
@@ -312,16 +368,11 @@ export class NextHopTracker implements NextHops {
     if (selected === undefined) return 0
     let least: number | undefined
     for (const path of selected) {
-      const state = this.#hops.get(keyOf(path.nextHop, path.interface))?.state
+      const state = this.#hops.get(keyOf(path.nextHop, path.interface))?.state ?? this.#unknown
       if (state?.reachable === true && (least === undefined || state.cost < least)) least = state.cost
     }
     return least
   }
-}
-
-/** What is on a link of this host costs nothing, nor does a route with its family's default metric. */
-function costOf({ gateway, nextHops, metric = 0 }: Route): number {
-  return gateway === undefined && nextHops === undefined ? 0 : metric
 }
 
 function unreachable(why: string): NextHopState {
@@ -330,26 +381,6 @@ function unreachable(why: string): NextHopState {
 
 function textOf(state: NextHopState): string {
   return state.reachable ? `${state.cost} ${state.over}` : state.why
-}
-
-/**
- * Whether `look` finds something at a prefix or at those that it has followed from there. Each is looked at once, however many
- * next hops lead to it.
- */
-function isFoundOnWay(prefix: string, look: (prefix: string, follow: (over: string) => void) => boolean): boolean {
-  const way = new Set([prefix])
-  for (const each of way) if (look(each, over => way.add(over))) return true
-  return false
-}
-
-/** Where packets go by a route. */
-function wayOf(route: Route | undefined): string {
-  const { gateway, ifindex, nextHops, protocol } = route ?? {}
-  return JSON.stringify([gateway, ifindex, nextHops, protocol])
-}
-
-function lengthOf(prefix: string): number {
-  return Number(prefix.split('/')[1])
 }
 
 function keyOf(nextHop: string, link: string | undefined): string {

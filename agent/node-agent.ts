@@ -326,6 +326,7 @@ export class NodeAgent {
         transport,
         discover,
         bfd,
+        routeProtocol: options.routeProtocol,
         store: access.store,
         clock,
         log: roomLog('agent'),

@@ -39,6 +39,7 @@ export type NodeNetworkDeps = Pick<RoutingDeps, 'transport' | 'bfd' | 'discover'
   /** The same for IPv6; absent: auto. */
   nodeIp6?: string
   kernel: Kernel
+  routeProtocol: number
   store: Store
   clock: Clock
   log: Log
@@ -112,9 +113,8 @@ export class NodeNetwork {
     const interfacePrefix = INTERFACE_PREFIX
     this.#kernelReady = new KernelReady({ felix, clock, interfacePrefix, changed: () => this.report() })
     const report = (source: string, conditions: readonly Condition[]) => status.report(source, conditions)
-    const services = new ServiceFeed({ nodeName, view, clock, changed })
-    this.#services = services
-    this.#feed = new ClusterFeed({ nodeName, view, felix, secrets, services, changed, report })
+    this.#services = new ServiceFeed({ nodeName, view, clock, changed })
+    this.#feed = new ClusterFeed({ nodeName, view, felix, secrets, services: this.#services, changed, report })
     this.#defaultRoutes = new DefaultRoutes({
       ...{ kernel, clock, report: conditions => report('default routes', conditions) },
       came: () => view.retryNow(),
@@ -325,13 +325,13 @@ export class NodeNetwork {
   }
 
   #openRouting(): Routing {
-    const { transport, bfd, discover, clock, bgpLog: log, nodeName, felix } = this.#deps
+    const { felix, kernel, routeProtocol: protocol, bgpLog: log } = this.#deps
     const { capabilities, hadRoutes: restarting } = this.#facts
     return new Routing({
-      ...{ transport, bfd, discover, clock, log, nodeName, capabilities, restarting, sessions: this.#sessions },
+      ...{ ...this.#deps, log, capabilities, restarting, sessions: this.#sessions },
       learned: (prefix, route) => felix.set('learned', prefix, route),
-      converged: () => felix.complete('bgp'),
-      settled: () => felix.applied(),
+      ...{ converged: () => felix.complete('bgp'), settled: () => felix.applied() },
+      nextHops: { kernel, protocol, nodeWith: address => this.nodeWith(address) },
     })
   }
 

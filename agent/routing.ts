@@ -29,27 +29,29 @@ import { whenConverged } from './convergence.ts'
 import { isAlone, whoHeard } from './drained.ts'
 import { LearnedRoutes, type LearnedRoutesDeps } from './learned-routes.ts'
 import { OutsideClaims } from './outside-claims.ts'
+import { OutsideNextHops, type OutsideNextHopsDeps } from './outside-next-hops.ts'
 import { peerDown, severalRouters } from './outside-peers.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
 
-export type RoutingDeps = LearnedRoutesDeps & {
-  transport: Transport
-  /** Absent: no peer may be named by its interface. */
-  discover?: Discover | undefined
-  /** Absent: no peer may ask for BFD. */
-  bfd?: BfdPort & Pick<BfdOnDemand, 'condition'>
-  log: Log
-  nodeName: string
-  capabilities: Capabilities
-  /** An earlier run left routes in the kernel, so peers may be keeping ours: graceful restart (RFC 4724 §4.1). */
-  restarting: boolean
-  /** The first tables of all peers are in, or will not come: other routes of an earlier run can be removed. */
-  converged: () => void
-  /** Resolves once what was learned so far is in the kernel, as far as that takes it. */
-  settled: () => Promise<unknown>
-  sessions: SessionLog
-}
+export type RoutingDeps = LearnedRoutesDeps &
+  Pick<OutsideNextHopsDeps, 'nextHops'> & {
+    transport: Transport
+    /** Absent: no peer may be named by its interface. */
+    discover?: Discover | undefined
+    /** Absent: no peer may ask for BFD. */
+    bfd?: BfdPort & Pick<BfdOnDemand, 'condition'>
+    log: Log
+    nodeName: string
+    capabilities: Capabilities
+    /** An earlier run left routes in the kernel, so peers may be keeping ours: graceful restart (RFC 4724 §4.1). */
+    restarting: boolean
+    /** The first tables of all peers are in, or will not come: other routes of an earlier run can be removed. */
+    converged: () => void
+    /** Resolves once what was learned so far is in the kernel, as far as that takes it. */
+    settled: () => Promise<unknown>
+    sessions: SessionLog
+  }
 
 /**
  * What a session depends on besides its own configuration. `address` and `ipv6Address` are the node's own, where it has one of the family: source of sessions, next hop of its blocks.
@@ -89,6 +91,7 @@ export class Routing {
   readonly #claims: OutsideClaims
   #trust = NO_TRUST
   #drains = false
+  readonly #nextHops: OutsideNextHops
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Identity | undefined
   #multipath: Multipath | undefined = USUAL_MULTIPATH
@@ -106,6 +109,7 @@ export class Routing {
     this.#restarting = deps.restarting
     this.#claims = new OutsideClaims(deps.clock)
     this.#learned = new LearnedRoutes(deps)
+    this.#nextHops = new OutsideNextHops({ ...deps, learned: this.#learned })
   }
 
   /**
@@ -210,6 +214,17 @@ export class Routing {
     this.#speaker?.setMultipath(multipath)
   }
 
+  /** Sets the CIDRs to which packets may go by a tunnel whose end is no node: paths there need no next hop that the kernel can reach. */
+  spare(cidrs: readonly string[]): void {
+    this.#nextHops.spared = cidrs
+    this.#speaker?.setTracked(this.#nextHops.rule)
+  }
+
+  /** These addresses are of a node, or of none any more. */
+  nodeAddresses(addresses: Iterable<string>): void {
+    this.#nextHops.recheck(addresses)
+  }
+
   /** Which peers have worked through what `drain` made of the announcements, and what nobody else announces. */
   async drained(): Promise<DrainAnswer> {
     const speaker = this.#speaker
@@ -280,6 +295,7 @@ export class Routing {
       ...[...this.#overLimit].map(([key, detail]) => overLimit(this.#nameOf(key), detail)),
       ...[ipv4, ipv6].map(each => each?.listener.condition()),
       this.#deps.bfd?.condition(),
+      ...this.#nextHops.conditions(),
       ...this.#unwatched(),
       ...[...this.#outside].flatMap(key => this.#ofOutside(key, this.#nameOf(key))),
     ]
@@ -309,6 +325,7 @@ export class Routing {
   async close(): Promise<void> {
     this.#cancelConvergence()
     this.#learned.close()
+    this.#nextHops.close()
     this.#listeners.ipv4?.listener.close()
     this.#listeners.ipv6?.listener.close()
     await this.#speaker?.close({ graceful: true })
@@ -318,17 +335,11 @@ export class Routing {
     const { transport, clock, log, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    const config = { ...identity, owners: OWN_OF_NODES, multipath: this.#multipath }
+    const config = { ...identity, owners: OWN_OF_NODES, multipath: this.#multipath, tracked: this.#nextHops.rule }
     const { settled, bfd, discover } = this.#deps
+    const { sink, nextHops } = this.#nextHops.follow(prefix => speaker.explain(prefix))
     const speaker = new Speaker(config, {
-      transport,
-      clock,
-      log,
-      restarting,
-      settled,
-      bfd,
-      discover,
-      sink: this.#learned,
+      ...{ transport, clock, log, restarting, settled, bfd, discover, sink, nextHops },
     })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
     this.#spread = spread

@@ -115,6 +115,10 @@ export const CONDITION_TYPES = {
   },
   KernelInSync: { vital: false, promise: 'the kernel refuses nothing that is wanted now' },
   BlocksReachable: { vital: false, promise: 'there is a way to every learned block' },
+  NextHopsReachable: {
+    vital: false,
+    promise: 'the next hops of all peers outside the cluster can be reached, and none is damped (docs/bgp.md)',
+  },
   UplinksUp: { vital: false, promise: 'every further uplink, in whose subnet other nodes or next hops are, is up' },
   EncapsulationAsAsked: { vital: false, promise: 'packets are encapsulated as the pool asks, without a stand-in' },
   AddressesUnique: { vital: false, promise: 'no two nodes or pods claim one address' },

@@ -54,6 +54,8 @@ function started() {
     announce: () => undefined,
     trust: () => undefined,
     drain: () => undefined,
+    spare: () => undefined,
+    nodeAddresses: () => undefined,
     share: () => undefined,
   }
   const services = {

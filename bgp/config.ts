@@ -32,6 +32,19 @@ export type SpeakerConfig = {
   owners?: readonly PolicyRule[]
   /** Absent: one path of each prefix is used. */
   multipath?: Multipath
+  /** Which paths need a next hop that can be reached, where next hops are tracked (`NextHops`). Absent: all. */
+  tracked?: TrackedPaths
+}
+
+/** The paths whose next hops count (RFC 4271 §9.1.2.1). */
+export type TrackedPaths = {
+  /** Only paths of peers in this group; those of others are used at no cost. Absent: of all peers. */
+  group?: string
+  /**
+   * CIDRs: a path to a prefix inside one is used also while its next hop cannot be reached, after all paths that are equal to it but for the
+   * interior cost. For packets that find a way of their own, such as a tunnel.
+   */
+  spared?: readonly string[]
 }
 
 /**

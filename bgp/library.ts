@@ -22,6 +22,7 @@ export type {
   PrefixLimit,
   Role,
   SpeakerConfig,
+  TrackedPaths,
 } from './config.ts'
 export { DOWN_REASONS, type DownCode } from './down-reasons.ts'
 export type { AddressFamily } from './family.ts'

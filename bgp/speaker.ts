@@ -9,7 +9,15 @@ import { type Log, silentLog } from '../lib/log.ts'
 import { BfdPaths } from './bfd-paths.ts'
 import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
-import { type Multipath, type Network, nameOf, type PeerConfig, type PeerStatus, type SpeakerConfig } from './config.ts'
+import {
+  type Multipath,
+  type Network,
+  nameOf,
+  type PeerConfig,
+  type PeerStatus,
+  type SpeakerConfig,
+  type TrackedPaths,
+} from './config.ts'
 import type { AddressFamily } from './family.ts'
 import { FaultLog } from './fault-log.ts'
 import type { Heard } from './hearing.ts'
@@ -198,6 +206,17 @@ export class Speaker {
     if (isDeepStrictEqual(multipath, before)) return
     this.#config = multipath === undefined ? config : { ...config, multipath }
     this.#rib.setMultipath(multipath)
+  }
+
+  /**
+   * Other paths need a next hop that can be reached; undefined: all. Throws for what is no CIDR, changing nothing. No session ends: what is
+   * selected is decided again.
+   */
+  setTracked(tracked: TrackedPaths | undefined): void {
+    const { tracked: before, ...config } = this.#config
+    if (isDeepStrictEqual(tracked, before)) return
+    this.#rib.setTracked(tracked)
+    this.#config = tracked === undefined ? config : { ...config, tracked }
   }
 
   /**

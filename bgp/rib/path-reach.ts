@@ -12,17 +12,23 @@ export class PathReach {
   readonly #paths: PathTable
   readonly #peers: Pick<PeerFacts, 'tracked'>
   readonly #nextHops: NextHopStates | undefined
+  readonly #isSpared: (slot: number) => boolean
   /** Next hops, by number, that the walk looks for from slot `#at` on. */
   #moving = new Set<number>()
   #at = 0
   /** Those that the next walk looks for. */
   #moved = new Set<number>()
 
-  /** `nextHops` absent: all next hops can be reached. */
-  constructor(paths: PathTable, peers: Pick<PeerFacts, 'tracked'>, nextHops: NextHopStates | undefined) {
+  /** `nextHops` undefined: all next hops can be reached. `isSpared`: whether a path is used also where its own cannot. */
+  constructor(
+    paths: PathTable,
+    peers: Pick<PeerFacts, 'tracked'>,
+    { nextHops, isSpared }: { nextHops: NextHopStates | undefined; isSpared: (slot: number) => boolean },
+  ) {
     this.#paths = paths
     this.#peers = peers
     this.#nextHops = nextHops
+    this.#isSpared = isSpared
   }
 
   /** The set that a path can be used with; 0: none, as it is not accepted or its next hop cannot be reached. */
@@ -30,7 +36,7 @@ export class PathReach {
     const set = this.#paths.accepted(slot)
     const nextHops = this.#nextHops
     if (nextHops === undefined || set === 0 || this.#peers.tracked[this.#paths.peer(slot)] === 0) return set
-    return Number.isFinite(nextHops.cost(set)) ? set : 0
+    return Number.isFinite(nextHops.cost(set)) || this.#isSpared(slot) ? set : 0
   }
 
   /** Has the next hop of a path looked up from now on, so that the answer may be there when its prefix is decided. Its number; 0: it is not tracked. */

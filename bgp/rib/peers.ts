@@ -52,10 +52,15 @@ export class Peers {
       this.#byKey.set(peer.key, state)
     } else state.set(peer, this.#speaker)
     this.facts.external[state.index] = peer.peerType === 'ebgp' ? 1 : 0
-    this.facts.tracked[state.index] = peer.source === true ? 0 : 1
+    this.track(state)
     this.facts.routerId[state.index] = peer.routerId
     this.#rank.place(state)
     return state
+  }
+
+  /** Its group, or which paths need a next hop that can be reached, may be another one. */
+  track({ index, peer }: RibPeerState): void {
+    this.facts.tracked[index] = this.#speaker.tracked.tracks(peer) ? 1 : 0
   }
 
   /** Forgets a peer that is down and has no routes left; any other one stays. */

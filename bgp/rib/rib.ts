@@ -5,7 +5,7 @@
 import type { Clock } from '../../lib/clock.ts'
 import { addressBytes, cidr, ipv4Number } from '../../lib/ip.ts'
 import type { Log } from '../../lib/log.ts'
-import type { Multipath, Network, PeerConfig, SpeakerConfig } from '../config.ts'
+import type { Multipath, Network, PeerConfig, SpeakerConfig, TrackedPaths } from '../config.ts'
 import { type AddressFamily, perFamily, unicastFamily } from '../family.ts'
 import { Policy } from '../policy.ts'
 import type { NextHops, RouteSink } from '../port.ts'
@@ -131,6 +131,7 @@ export class Rib implements RibReader {
         nextHops,
         groups,
         peers: this.#peers.facts,
+        tracked: this.#speaker.tracked,
         owners: config.owners && new Owners(config.owners),
         peerState: index => this.#peers.byIndex[index]!,
         selected: (where, prefix, now, group, before) => this.#selected(where, prefix, now, group, before),
@@ -278,6 +279,7 @@ export class Rib implements RibReader {
     // throws for invalid rules, before anything has changed
     for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     state.set({ ...state.peer, config }, this.#speaker)
+    this.#peers.track(state)
     this.soft(key, 'in')
     for (const table of this.#allTables()) table.groups.move(state.index, state.peer)
     // whose routes go where depends on who is a client, and on groups
@@ -297,6 +299,13 @@ export class Rib implements RibReader {
   /** Other rules for the use of several paths; undefined: one of each prefix. What is selected is decided again. */
   setMultipath(rule: Multipath | undefined): void {
     this.#multipaths.rule = rule
+    for (const table of this.#allTables()) table.decideAll()
+  }
+
+  /** Other paths need a next hop that can be reached; undefined: all. Throws for what is no CIDR, changing nothing. What is selected is decided again. */
+  setTracked(tracked: TrackedPaths | undefined): void {
+    this.#speaker.tracked.set(tracked)
+    for (const state of this.#peers.values()) this.#peers.track(state)
     for (const table of this.#allTables()) table.decideAll()
   }
 

@@ -17,6 +17,7 @@ import { IdQueue } from './store/id-queue.ts'
 import { MARK, MAX_PEER, PathTable } from './store/path-table.ts'
 import { PREFIX_TABLES, type PrefixTable, widened } from './store/prefix-table.ts'
 import { ownerPeer } from './store/set-owner.ts'
+import type { TrackedRule } from './tracked-paths.ts'
 
 /** To judge a path again takes as long as so many decisions. */
 const JUDGEMENT = 4
@@ -31,6 +32,7 @@ type FamilyDeps = {
   /** Absent: all next hops can be reached. */
   nextHops: NextHopStates | undefined
   peers: Columns['peers']
+  tracked: Pick<TrackedRule, 'spares'>
   /** Absent: no prefix belongs to anybody. */
   owners: Owners | undefined
   peerState(index: number): RibPeerState
@@ -76,7 +78,9 @@ export class FamilyTable implements GroupTable {
     this.family = family
     this.prefixes = new PREFIX_TABLES[FAMILY[family].ip]()
     this.store = deps.store
-    this.reach = new PathReach(this.paths, deps.peers, deps.nextHops)
+    const { peers, tracked, nextHops } = deps
+    const isSpared = (slot: number) => tracked.spares(this.#textOf(slot))
+    this.reach = new PathReach(this.paths, peers, { nextHops, isSpared })
     this.groups = new ExportGroups(this, deps.groups)
     this.#deps = deps
   }

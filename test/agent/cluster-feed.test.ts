@@ -124,6 +124,7 @@ test('the annotation of the BGPConfiguration says which paths are used together,
   const routing = {
     ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined },
     ...{ change: () => undefined, announce: () => undefined, share: (rule: unknown) => void shared.push(rule) },
+    ...{ spare: () => undefined, nodeAddresses: () => undefined },
   }
   const told = async () => {
     await turns()
@@ -142,6 +143,36 @@ test('the annotation of the BGPConfiguration says which paths are used together,
   }
   t.deepEqual(await put('off'), [undefined, false])
   t.deepEqual(await put('on'), [{ paths: 16, of: 'either' }, true])
+})
+
+test('pools that ask for IP-in-IP spare their prefixes, and addresses that nodes get or lose are told once', async t => {
+  const { store, feed } = await aFeed()
+  feed.open({ address: '192.0.2.11' })
+  const told: string[] = []
+  const routing = {
+    ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined, share: () => undefined },
+    ...{ change: () => undefined, announce: () => undefined },
+    spare: (cidrs: readonly string[]) => void told.push(`spared ${cidrs.join()}`),
+    nodeAddresses: (addresses: Iterable<string>) => void told.push(`nodes ${[...addresses].join()}`),
+  }
+  const flushed = async () => {
+    await turns()
+    told.length = 0
+    await feed.flush(routing, { blocks: [], own: [] })
+    return told
+  }
+  const pool = (name: string, cidr: string, spec: object) =>
+    store.create('IPPool', aResource('IPPool', { metadata: { name }, spec: { cidr, ...spec } }))
+  await pool('x', '10.54.0.0/16', { ipipMode: 'CrossSubnet' })
+  await pool('y', '10.55.0.0/16', { vxlanMode: 'Always' })
+  await pool('z', '10.56.0.0/16', {})
+  await flushed()
+  const annotations = { [NODE_ANNOTATION.ipv4Address]: '192.0.2.77/24' }
+  await store.create('Node', aNode('n77', { annotations }))
+  t.deepEqual(await flushed(), ['spared 10.54.0.0/16', 'nodes 192.0.2.77'])
+  t.deepEqual(await flushed(), ['spared 10.54.0.0/16', 'nodes '])
+  await store.delete('Node', 'n77')
+  t.deepEqual(await flushed(), ['spared 10.54.0.0/16', 'nodes 192.0.2.77'])
 })
 
 test('a field without effect is reported while it is set', async t => {

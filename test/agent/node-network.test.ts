@@ -53,6 +53,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
       bgpLog: silentLog,
     },
     transport: new MemoryNetwork().host('192.0.2.11'),
+    routeProtocol: 80,
     podAddresses: () => [],
     floating: () => [],
     secrets: { want: () => undefined, onChange: () => undefined },

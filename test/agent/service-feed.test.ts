@@ -61,6 +61,8 @@ async function anAgent(store: Store, database: Database = openDatabase(':memory:
       trust: () => undefined,
       identify: async () => undefined,
       drain: () => undefined,
+      spare: () => undefined,
+      nodeAddresses: () => undefined,
       share: () => undefined,
       change: () => undefined,
     },

@@ -234,6 +234,8 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
   const routing = {
     trust: () => undefined,
     drain: () => undefined,
+    spare: () => undefined,
+    nodeAddresses: () => undefined,
     share: () => undefined,
     identify: async (identity: SpeakerIdentity) => {
       told.identity = identity

@@ -1,7 +1,7 @@
 // A RIB that is slow and obviously right: what every peer sent is kept as it is, and everything else is worked out from it
 // whenever somebody asks. The oracle for the real one.
 
-import type { Multipath, Network, SpeakerConfig } from '../../../bgp/config.ts'
+import type { Multipath, Network, SpeakerConfig, TrackedPaths } from '../../../bgp/config.ts'
 import type { AddressFamily } from '../../../bgp/family.ts'
 import { Policy } from '../../../bgp/policy.ts'
 import { admit } from '../../../bgp/rib/in/admission.ts'
@@ -14,7 +14,7 @@ import type { ExportSource, RibPeer } from '../../../bgp/rib/types.ts'
 import { firstAs, pathLength } from '../../../bgp/wire/as-path.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { ORIGIN } from '../../../bgp/wire/iana.ts'
-import { addressBytes, cidr, formatAddress, formatIpv4, isLinkLocal } from '../../../lib/ip.ts'
+import { addressBytes, cidr, contains, formatAddress, formatIpv4, isLinkLocal } from '../../../lib/ip.ts'
 
 type Path = { from?: RibPeer; pathId: number; set: RouteAttributes; cost?: number }
 
@@ -26,6 +26,7 @@ export class NaiveRib {
   multipath: Multipath | undefined
   /** Interior cost of each next hop that can be reached; undefined: all can, at none. */
   costs: ReadonlyMap<string, number> | undefined
+  tracked: TrackedPaths = {}
 
   constructor(config: SpeakerConfig) {
     this.#speaker = speakerNumbers(config)
@@ -99,11 +100,19 @@ export class NaiveRib {
         const verdict = policy.evaluate(subject)
         if (verdict.action === 'reject') continue
         const set = { ...admission.set, attributes: policy.apply(verdict, attributes) }
-        const cost = this.costs === undefined ? 0 : this.costs.get(nextHopOf(set))
+        const cost = this.#costOf(peer, prefix, nextHopOf(set))
         if (cost !== undefined) paths.push({ ...path, from: peer, set, cost })
       }
     }
     return paths
+  }
+
+  /** Undefined: the path is not used. */
+  #costOf(peer: RibPeer, prefix: string, nextHop: string): number | undefined {
+    const { group, spared = [] } = this.tracked
+    if (this.costs === undefined || (group !== undefined && peer.config.group !== group)) return 0
+    const isSpared = spared.some(each => contains(each, prefix))
+    return this.costs.get(nextHop) ?? (isSpared ? Number.POSITIVE_INFINITY : undefined)
   }
 
   best(prefix: string): Path | undefined {

@@ -54,6 +54,46 @@ test('what is known of a next hop already counts at once', t => {
   t.is(world.sink.routes.size, 1)
 })
 
+test('next hops count for peers of one group where that is asked for, also for one that comes into it later', t => {
+  const nextHops = new ToldHops()
+  const world = new World({ tracked: { group: 'outside' } }, { nextHops })
+  const [inside, outside] = [aPeer(1, { config: { group: 'nodes' } }), aPeer(2, { config: { group: 'outside' } })]
+  world.up(inside, outside)
+  announce(world, inside, '10.0.0.1', ['198.51.100.0/24'])
+  announce(world, outside, '10.0.0.2', ['203.0.113.0/24'])
+  world.settle()
+  t.deepEqual([...nextHops.wanted], ['10.0.0.2'])
+  t.deepEqual([...world.sink.routes.keys()], ['198.51.100.0/24'])
+  world.rib.setPolicies(inside.key, { ...inside.config, group: 'outside' })
+  world.settle()
+  t.deepEqual([...world.sink.routes.keys()], [])
+  world.rib.setTracked({ group: 'none' })
+  world.settle()
+  t.is(world.sink.routes.size, 2)
+})
+
+test('a path to a prefix that is spared is used without a next hop that can be reached, and comes after one that has it', t => {
+  const nextHops = new ToldHops()
+  const world = new World({ tracked: { spared: ['198.51.0.0/16'] } }, { nextHops })
+  const [a, b] = [aPeer(1), aPeer(2)]
+  world.up(a, b)
+  announce(world, a, '10.0.0.1', [PREFIX, '203.0.113.0/24'])
+  announce(world, b, '10.0.0.2', [PREFIX, '203.0.113.0/24'])
+  world.settle()
+  const chosen = (prefix: string) => world.sink.routes.get(prefix)?.nextHop
+  t.deepEqual([chosen(PREFIX), chosen('203.0.113.0/24')], ['10.0.0.1', undefined])
+  nextHops.tell('10.0.0.2', 7)
+  world.settle()
+  t.deepEqual([chosen(PREFIX), chosen('203.0.113.0/24')], ['10.0.0.2', '10.0.0.2'])
+  nextHops.tell('10.0.0.2', undefined)
+  world.settle()
+  t.deepEqual([chosen(PREFIX), chosen('203.0.113.0/24')], ['10.0.0.1', undefined])
+  t.throws(() => world.rib.setTracked({ spared: ['198.51.100.0'] }), { message: /CIDR/ })
+  world.rib.setTracked(undefined)
+  world.settle()
+  t.is(world.sink.routes.size, 0)
+})
+
 test('the interior cost decides between paths of one kind, and never for an internal one over an external one', t => {
   const { world, nextHops } = tracking()
   const [near, far, outside] = [aPeer(1, { peerType: 'ibgp' }), aPeer(2, { peerType: 'ibgp' }), aPeer(3)]

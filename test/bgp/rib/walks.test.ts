@@ -4,7 +4,7 @@
 // is taken back nothing is left.
 import test from 'ava'
 import fc from 'fast-check'
-import type { Multipath } from '../../../bgp/config.ts'
+import type { Multipath, TrackedPaths } from '../../../bgp/config.ts'
 import { FAMILIES } from '../../../bgp/family.ts'
 import type { PolicyRule } from '../../../bgp/policy.ts'
 import type { RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
@@ -20,11 +20,11 @@ const PREFIXES = ['10.1.0.0/16', '10.2.3.0/24', '0.0.0.0/0', '203.0.113.7/32', '
 
 const PEERS: readonly RibPeer[] = [
   aPeer(1),
-  aPeer(2, { config: { asn: OUR_AS + 1 }, remoteAs: OUR_AS + 1 }),
+  aPeer(2, { config: { asn: OUR_AS + 1, group: 'rack' }, remoteAs: OUR_AS + 1 }),
   aPeer(3),
   aPeer(4, { session: { as4: false } }),
   aPeer(5, { peerType: 'ibgp' }),
-  aPeer(6, { peerType: 'ibgp', config: { reflectorClient: true } }),
+  aPeer(6, { peerType: 'ibgp', config: { reflectorClient: true, group: 'rack' } }),
   aPeer(7, { peerType: 'ibgp', config: { reflectorClient: true }, addPath: { send: true, receive: true } }),
   aPeer(8, { addPath: { send: true }, config: { removePrivateAs: true } }),
   aPeer(9, { config: { role: 'customer' } }),
@@ -91,6 +91,7 @@ type Step =
   /** A monitor connects anew, or reads. */
   | { do: 'watch' }
   | { do: 'follow' }
+  | { do: 'track'; rule: TrackedPaths | undefined }
   | { do: 'multipath'; rule: Multipath | undefined }
   | { do: 'hop'; hop: string; cost: number | undefined }
 
@@ -134,6 +135,19 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('watch', 'follow') }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('multipath' as const), rule: multipath }) },
   {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('track' as const),
+      rule: fc.option(
+        fc.record({
+          group: fc.option(fc.constant('rack'), { nil: undefined }),
+          spared: fc.subarray(['10.0.0.0/8', PREFIXES[0]!, '2001:db8::/32']),
+        }),
+        { nil: undefined },
+      ),
+    }),
+  },
+  {
     weight: 3,
     arbitrary: fc.record({
       do: fc.constant('hop' as const),
@@ -174,6 +188,9 @@ class Pair {
     } else if (s.do === 'drain') {
       world.rib.setDraining(s.on)
       naive.draining = s.on
+    } else if (s.do === 'track') {
+      world.rib.setTracked(s.rule)
+      naive.tracked = s.rule ?? {}
     } else if (s.do === 'hop') {
       this.#hops?.tell(s.hop, s.cost)
       if (s.cost === undefined) this.#costs.delete(s.hop)
@@ -199,7 +216,7 @@ class Pair {
 
   #withPeer(
     peer: RibPeer,
-    s: Exclude<Step, { do: 'work' | 'network' | 'multipath' | 'drain' | 'hop' | 'watch' | 'follow' }>,
+    s: Exclude<Step, { do: 'work' | 'network' | 'multipath' | 'drain' | 'track' | 'hop' | 'watch' | 'follow' }>,
   ): void {
     const { world, naive } = this
     if (s.do === 'flap' && this.up.has(peer)) {
