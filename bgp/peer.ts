@@ -50,6 +50,8 @@ export type PeerDeps = SessionDeps & {
   restartDone(peer: Peer): void
   /** The peer cannot be reached. */
   unreachable(peer: Peer): void
+  /** An unnumbered peer has another address than `before`. */
+  moved(peer: Peer, before: string | undefined): void
   /** Answers a peer once what it announced so far stands where the speaker's routes go. Of one key the last answer is given. */
   answer(key: string, answer: () => void): void
 }
@@ -180,7 +182,14 @@ export class Peer implements SessionOwner {
     const { heldFor } = this.#hold
     if (heldFor !== undefined) return cease(heldFor === 'damped' ? CEASE.rejected : CEASE.maximumPrefixes)
     if (!this.#started) return cease(CEASE.shutdown, this.#config.shutdownMessage)
-    if (this.#config.address === undefined) this.#address = connection.remoteAddress
+    if (this.#config.address === undefined && this.#address !== connection.remoteAddress) {
+      // another router of the link; the session is with whom it has until that ends
+      if (this.#up !== undefined) return cease(CEASE.rejected)
+      this.#moveTo(connection.remoteAddress)
+      // the listening socket did not know what a connection from there must carry: the next one is checked
+      const { password, ttlSecurity } = this.#config
+      if (password !== undefined || ttlSecurity !== undefined) return cease(CEASE.rejected)
+    }
     const { incoming } = this.#sessions
     const up = this.#up
     if (up !== undefined) {
@@ -544,7 +553,9 @@ export class Peer implements SessionOwner {
 
   #moveTo(address: string | undefined): boolean {
     if (address === undefined || this.#address === address) return false
+    const before = this.#address
     this.#address = address
+    this.#deps.moved(this, before)
     this.#watchPath()
     return true
   }

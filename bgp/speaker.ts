@@ -122,6 +122,7 @@ export class Speaker {
       changed: peer => this.#changed(peer),
       restartDone: peer => this.#restart.done(peer.name),
       unreachable: peer => this.#restart.unreachable(peer.name),
+      moved: (peer, before) => this.#moved(peer, before),
       answer: (key, answer) => answers.give(key, answer),
     }
     const work = () => this.#rib.work()
@@ -188,8 +189,7 @@ export class Speaker {
     const config = range ?? peer?.config
     if (config === undefined) return
     this.#forgetOptions(config)
-    // another one may have the same address
-    if (config.address !== undefined) this.#protect(config.address)
+    if (config.range === undefined) this.#forgetAddress(config.address ?? peer?.address)
   }
 
   /** Another cluster id; undefined: the router id. No session ends: what is reflected goes out anew, and what came is judged again. */
@@ -472,6 +472,18 @@ export class Speaker {
     if (only !== undefined) return
     for (const { range, password, ttlSecurity } of this.#ranges.values())
       if (range !== undefined) this.#listeners.setPeerOptions(range, { password, ttlSecurity })
+  }
+
+  #moved(peer: Peer, before: string | undefined): void {
+    this.#forgetAddress(before)
+    this.#protect(peer.address)
+  }
+
+  /** A peer has this address no more; another one may. */
+  #forgetAddress(address: string | undefined): void {
+    if (address === undefined) return
+    this.#listeners.setPeerOptions(address, undefined)
+    this.#protect(address)
   }
 
   #forgetOptions(old: PeerConfig, next?: PeerConfig): void {

@@ -1,6 +1,8 @@
 // Who is seen on the interface of an unnumbered peer, and whom its session is with.
 import test from 'ava'
+import type { BgpConnection, SocketOptions, Transport } from '../../bgp/port.ts'
 import { Sightings } from '../../bgp/sightings.ts'
+import { Speaker } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { pair, reasonOf, stateOf } from './pair.ts'
 import { settle } from './settle.ts'
@@ -95,4 +97,65 @@ test('a session by interface stays with its neighbour while others are seen, and
   await settle()
   t.is(stateOf(a, 'e0'), 'Established')
   await both.close()
+})
+
+/** Nothing comes over it. */
+function connectionFrom(remoteAddress: string): BgpConnection {
+  return {
+    ...{ localAddress: 'fe80::a', localPort: 179, remoteAddress, remotePort: 1024, interface: 'e0', buffered: 0 },
+    handlers: { data: () => undefined, drain: () => undefined, closed: () => undefined },
+    write: () => true,
+    pause: () => undefined,
+    resume: () => undefined,
+    configure: () => undefined,
+    close: () => undefined,
+    destroy: () => undefined,
+  }
+}
+
+/** A speaker with one peer by interface; what its listening socket was told of addresses, and connections that come to it. */
+async function listening(config: { password?: string; ttlSecurity?: number }) {
+  const checked = new Map<string, SocketOptions | undefined>()
+  let take: (connection: BgpConnection) => void = () => undefined
+  const transport: Transport = {
+    dial: () => Promise.reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })),
+    listen: async (_options, accept) => {
+      take = accept
+      return {
+        port: 179,
+        setPeerOptions: (peer, options) => void checked.set(peer, options),
+        close: async () => undefined,
+      }
+    },
+  }
+  const { discover, found } = link()
+  const clock = new ManualClock()
+  const speaker = new Speaker({ asn: 65001, routerId: '192.0.2.1' }, { transport, clock, discover })
+  await speaker.listen({ address: '::', port: 179 })
+  speaker.setPeer({ name: 'e0', interface: 'e0', asn: 'external', ...config })
+  const connects = async (address: string) => {
+    const before = speaker.listenerCounts.rejected
+    take(connectionFrom(address))
+    await settle()
+    return speaker.listenerCounts.rejected === before ? 'taken' : 'rejected'
+  }
+  return { speaker, checked, found, connects }
+}
+
+test('a neighbour by interface is checked by the listening socket from when it is seen on, and no connection is taken before', async t => {
+  for (const config of [{ password: 'secret' }, { ttlSecurity: 1 }]) {
+    const { speaker, checked, found, connects } = await listening(config)
+    t.is(await connects('fe80::1'), 'rejected')
+    t.like(checked.get('fe80::1'), config)
+    t.is(await connects('fe80::1'), 'taken', 'the kernel has checked this one')
+    found('fe80::2')
+    t.is(checked.get('fe80::1'), undefined)
+    t.like(checked.get('fe80::2'), config)
+    speaker.removePeer('e0')
+    t.is(checked.get('fe80::2'), undefined)
+    await speaker.close()
+  }
+  const { speaker, connects } = await listening({})
+  t.is(await connects('fe80::1'), 'taken')
+  await speaker.close()
 })
