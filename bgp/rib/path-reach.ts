@@ -1,23 +1,17 @@
-// Which paths of one address family can be used as far as their next hops go, and the walk that finds those with a next hop that
-// changed: in parts, one walk over all paths for all next hops that changed before it began.
+// Which paths of one address family can be used as far as their next hops go, and which have a next hop that changed.
 import type { NextHopState } from '../port.ts'
 import type { PeerFacts } from './decision.ts'
 import type { NextHopStates } from './next-hops.ts'
+import { PathWalk } from './path-walk.ts'
 import type { PathTable } from './store/path-table.ts'
-
-/** So many paths are looked at in the time of a decision. */
-const LOOKS = 16
 
 export class PathReach {
   readonly #paths: PathTable
   readonly #peers: Pick<PeerFacts, 'tracked'>
   readonly #nextHops: NextHopStates | undefined
   readonly #isSpared: (slot: number) => boolean
-  /** Next hops, by number, that the walk looks for from slot `#at` on. */
-  #moving = new Set<number>()
-  #at = 0
-  /** Those that the next walk looks for. */
-  #moved = new Set<number>()
+  /** By the numbers of next hops. */
+  readonly #walk: PathWalk
 
   /** `nextHops` undefined: all next hops can be reached. `isSpared`: whether a path is used also where its own cannot. */
   constructor(
@@ -29,6 +23,7 @@ export class PathReach {
     this.#peers = peers
     this.#nextHops = nextHops
     this.#isSpared = isSpared
+    this.#walk = new PathWalk(paths, slot => this.ask(slot))
   }
 
   /** The set that a path can be used with; 0: none, as it is not accepted or its next hop cannot be reached. */
@@ -55,28 +50,16 @@ export class PathReach {
 
   /** Whether next hops changed whose paths are not all found. */
   get waiting(): boolean {
-    return this.#moving.size + this.#moved.size > 0
+    return this.#walk.waiting
   }
 
   /** A next hop changed. */
   changed(hop: number): void {
-    this.#moved.add(hop)
+    this.#walk.changed(hop)
   }
 
   /** Looks for the time of `limit` decisions, and calls `found` with each path whose next hop changed. Returns the time that it took. */
   find(limit: number, found: (slot: number) => void): number {
-    if (this.#moving.size === 0) {
-      if (this.#moved.size === 0) return 0
-      this.#moving = this.#moved
-      this.#moved = new Set()
-      this.#at = 0
-    }
-    const paths = this.#paths
-    const from = this.#at
-    const end = Math.min(paths.end, from + Math.max(1, limit) * LOOKS)
-    for (let slot = from; slot < end; slot++) if (paths.holds(slot) && this.#moving.has(this.ask(slot))) found(slot)
-    this.#at = end
-    if (end >= paths.end) this.#moving = new Set()
-    return Math.ceil((end - from) / LOOKS)
+    return this.#walk.find(limit, 0, found)
   }
 }

@@ -182,7 +182,8 @@ export class Rib implements RibReader {
     state.up = true
     state.discarded = state.treatedAsWithdrawn = 0
     this.#restart.up(state)
-    for (const table of this.#allTables()) if (state.family(table.family).received > 0) this.#importAgain(state, table)
+    for (const table of this.#allTables())
+      if (state.family(table.family).received > 0) table.importAllAgain(state.index)
     if (peer.source !== true) for (const family of peer.families) this.#tables[family].groups.join(state.index, peer)
   }
 
@@ -269,8 +270,8 @@ export class Rib implements RibReader {
   }
 
   /**
-   * Replaces policies and limits of a peer and evaluates its routes again, without a reset (soft reconfiguration). Throws,
-   * changing nothing, when a rule has an invalid community or CIDR.
+   * Replaces policies and limits of a peer and evaluates its routes again in `work`, without a reset (soft reconfiguration).
+   * Throws, changing nothing, when a rule has an invalid community or CIDR.
    */
   setPolicies(key: string, config: PeerConfig): void {
     const state = this.#peers.get(key)
@@ -315,14 +316,14 @@ export class Rib implements RibReader {
     this.#rebuildGroups()
   }
 
-  /** Evaluates import policy again ('in') or sends everything again ('out'): an operator's soft clear. */
+  /** Evaluates import policy again, in `work` ('in'), or sends everything again ('out'): an operator's soft clear. */
   soft(key: string, direction: 'in' | 'out'): void {
     const state = this.#peers.get(key)
     if (state === undefined) return
     for (const table of this.#allTables()) {
       const membership = table.groups.membership(state.index)
       if (direction === 'out') membership?.group.resend(membership.member, { framed: false })
-      else this.#importAgain(state, table)
+      else table.importAllAgain(state.index)
     }
   }
 
@@ -451,19 +452,6 @@ export class Rib implements RibReader {
 
   #rebuildGroups(): void {
     for (const table of this.#allTables()) for (const group of table.groups.all) group.rebuild()
-  }
-
-  /** Judges all sets of a peer again and gives its paths the outcome. */
-  #importAgain(state: RibPeerState, table: FamilyTable): void {
-    const sets = new Set<number>()
-    table.eachOf(state.index, slot => {
-      sets.add(table.paths.received(slot))
-    })
-    for (const set of sets) {
-      this.#importer.forget(set)
-      this.#importer.examine(set, state, table.family)
-    }
-    table.eachOf(state.index, slot => table.importAgain(slot, state))
   }
 
   #selected(table: FamilyTable, prefix: number, now: number, group: number, before: number): void {

@@ -1,5 +1,6 @@
 // One address family of the RIB: its prefixes, their paths (Adj-RIB-In), the selected path (Loc-RIB) and the export groups.
 // Changed prefixes are queued and decided later, so that a prefix which changes often is decided once.
+// Over 400 lines: what is received, accepted and selected changes together, and counts and references to sets with it.
 import { type AddressFamily, FAMILY } from '../family.ts'
 import type { Columns, Decision, StepName, UnusedReason } from './decision.ts'
 import type { Importer } from './in/importer.ts'
@@ -10,6 +11,7 @@ import type { GroupTable } from './out/export-group.ts'
 import { ExportGroups, type ExportGroupsDeps } from './out/export-groups.ts'
 import type { Owners } from './owners.ts'
 import { PathReach } from './path-reach.ts'
+import { PathWalk } from './path-walk.ts'
 import type { RibPeerState } from './peer-state.ts'
 import type { AttributeFacts } from './store/attribute-facts.ts'
 import type { AttributeStore } from './store/attribute-store.ts'
@@ -70,6 +72,8 @@ export class FamilyTable implements GroupTable {
   readonly accepted = new Uint32Array(MAX_PEER + 1)
   readonly #deps: FamilyDeps
   readonly #queue = new IdQueue()
+  /** By the indices of peers whose paths are judged again. */
+  readonly #again = new PathWalk(this.paths, slot => this.paths.peer(slot))
   #candidates = new Uint32Array(64)
   /** While set: prefixes without a network of our own wait here (RFC 4724 §4.1). */
   #deferred: IdQueue | undefined
@@ -87,7 +91,7 @@ export class FamilyTable implements GroupTable {
 
   /** Whether prefixes wait for a decision, or paths for their judgement. */
   get waiting(): boolean {
-    return this.#queue.size > 0 || this.reach.waiting || this.#deps.owners?.waiting === true
+    return this.#queue.size > 0 || this.#again.waiting || this.reach.waiting || this.#deps.owners?.waiting === true
   }
 
   /** Whether all queues are empty: then nothing in them can belong to a peer that is gone. */
@@ -177,11 +181,26 @@ export class FamilyTable implements GroupTable {
     }
   }
 
-  /** Applies import again to a path and decides its prefix again, as after a change of policy or of the peer's identifier. */
-  importAgain(slot: number, from: RibPeerState): void {
+  /**
+   * Judges all paths of a peer again in `work`, and decides their prefixes again, as after a change of policy or of the peer's
+   * identifier. What is announced meanwhile is judged as it will be.
+   */
+  importAllAgain(peer: number): void {
+    const { importer, busy } = this.#deps
+    this.eachOf(peer, slot => importer.outdate(this.paths.received(slot)))
+    this.#again.changed(peer)
+    busy()
+  }
+
+  #importAgain(slot: number): void {
     const { paths } = this
     const { importer } = this.#deps
+    const received = paths.received(slot)
+    // withdrawn: its path id is still in use
+    if (received === 0) return
+    const from = this.#deps.peerState(paths.peer(slot))
     this.#changed(paths.prefix(slot))
+    importer.examine(received, from, this.family)
     const accepted = this.#import(slot, from)
     if ((paths.marks(slot) & MARK.longLived) === 0 || accepted === 0) this.#accept(slot, accepted)
     else {
@@ -204,11 +223,12 @@ export class FamilyTable implements GroupTable {
   work(limit: number): number {
     let done = 0
     for (const slot of this.#deps.owners?.takeOutdated(limit / JUDGEMENT) ?? []) {
-      this.importAgain(slot, this.#deps.peerState(this.paths.peer(slot)))
+      this.#importAgain(slot)
       done += JUDGEMENT
     }
-    // a next hop that comes and goes without pause must not keep what waits already from its decision
+    // a next hop that comes and goes without pause, or rules that do, must not keep what waits already from its decision
     const share = this.#queue.size > 0 ? 2 : 1
+    done += this.#again.find((limit - done) / share, JUDGEMENT, slot => this.#importAgain(slot))
     done += this.reach.find((limit - done) / share, slot => this.#changed(this.paths.prefix(slot)))
     for (; done < limit && this.#queue.size > 0; done++) {
       const prefix = this.#queue.shift()

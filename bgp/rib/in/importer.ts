@@ -23,7 +23,7 @@ import { admit, type RejectReason } from './admission.ts'
 import { newFacts, type PlainRules, readFacts } from './read-facts.ts'
 
 /** What is known of a received set. */
-const STATE = { unknown: 0, accepted: 1, rejected: 2, asksPolicy: 3 } as const
+const STATE = { unknown: 0, accepted: 1, rejected: 2, asksPolicy: 3, outdated: 4 } as const
 
 /** Rules that every well-formed plain set follows: for sets that were accepted before. */
 const ANY: PlainRules = {
@@ -62,10 +62,15 @@ export class Importer {
     this.#speaker = speaker
   }
 
-  /** Checks a received set, once. Returns its faults the first time; with a fault worse than `discard` the set must not be used. */
+  /**
+   * Checks a received set, once, and again where it is outdated. Returns its faults the first time, those worse than `discard`
+   * always: with one the set must not be used.
+   */
   examine(set: number, from: RibPeerState, family: AddressFamily): readonly UpdateFault[] {
     this.#fit()
-    if (this.#state[set] !== STATE.unknown) return NO_FAULTS
+    const before = this.#state[set]!
+    if (before !== STATE.unknown && before !== STATE.outdated) return NO_FAULTS
+    this.#state[set] = STATE.unknown
     const mp = this.#isMp(set)
     const rules = mp ? from.mpPlainRules : from.plainRules
     if (rules !== undefined && from.importPolicy.always?.action === 'accept' && this.#isPlain(set, rules, from)) {
@@ -74,7 +79,15 @@ export class Importer {
       this.#accepted[set] = set
       return NO_FAULTS
     }
-    return this.#parse(set, from, family, mp)
+    const faults = this.#parse(set, from, family, mp)
+    return before === STATE.outdated && faults.every(({ cost }) => cost === 'discard') ? NO_FAULTS : faults
+  }
+
+  /** What a set comes to is to be found out anew: rules have changed. */
+  outdate(set: number): void {
+    if (set >= this.#state.length || this.#state[set] === STATE.outdated) return
+    this.forget(set)
+    this.#state[set] = STATE.outdated
   }
 
   /** The set that a route with this received set is used with, with one more reference; 0: the route is not used. */
