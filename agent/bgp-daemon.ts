@@ -10,7 +10,7 @@ import type { ConfigFile } from '../bgp/file/types.ts'
 import { loadMrt, MrtError } from '../bgp/mrt/load.ts'
 import type { Discover, Listener, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
-import type { Kernel } from '../kernel/port/kernel.ts'
+import type { Kernel, MonitoredRoutes } from '../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { formatSocketAddress, type SocketAddress } from '../lib/ip.ts'
@@ -29,7 +29,7 @@ import { SessionLog } from './status/session-log.ts'
 /** `openKernel` is called where the file has routes written, or next hops looked up. */
 export type DaemonDeps = {
   transport: Transport
-  openKernel(): Kernel
+  openKernel(options?: MonitoredRoutes): Kernel
   /** Finds unnumbered neighbours. */
   discover: Discover
   bfd: BfdOnDemand
@@ -61,12 +61,24 @@ export class BgpDaemon {
     const { transport, openKernel, discover, bfd, log, clock = systemClock } = deps
     const { speaker, kernel, nextHops } = this.#file
     const nextHopsTracked = nextHops !== 'none'
-    const sink = kernel === 'none' ? undefined : new KernelSink(openKernel(), kernel, log, { clock, nextHopsTracked })
+    // one kernel for both: what it tells is read once
+    const routing = kernel === 'none' ? undefined : openKernel({ ownRoutes: 'untold' })
+    const written = (prefixes: readonly string[] | 'unknown') => this.#tracker?.written(prefixes)
+    const sink =
+      routing === undefined || kernel === 'none'
+        ? undefined
+        : new KernelSink(routing, kernel, log, { clock, nextHopsTracked, written })
     const protocol = kernel === 'none' ? undefined : kernel.protocol
     this.#sink = sink
     this.#tracker = nextHopsTracked
       ? new NextHopTracker({
-          ...{ kernel: openKernel(), protocol: protocol ?? ROUTE_PROTOCOL.margayBgp, ...nextHops, log, clock },
+          ...{
+            kernel: routing ?? openKernel(),
+            protocol: protocol ?? ROUTE_PROTOCOL.margayBgp,
+            ...nextHops,
+            log,
+            clock,
+          },
           selectedPaths: prefix => sink?.selectedPaths(prefix),
           announced: prefix => announcedNextHops(this.#speaker.explain(prefix)),
           moved: (nextHop, link) => sink?.nextHopMoved(nextHop, link),

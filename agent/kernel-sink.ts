@@ -1,6 +1,7 @@
 // Writes the routes that a speaker selects into one kernel table, for `margay-bgp`. A next hop need not be a neighbour
 // (iBGP): it is looked up in the kernel, and again whenever routes, addresses or links change. Routes carry a protocol
 // number of their own: what a BIRD or the node's agent wrote into the same table is never touched.
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { RouteSink, SelectedPath, SelectedRoute } from '../bgp/port.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
@@ -21,8 +22,15 @@ import { isUnanswered } from './unanswered.ts'
 /** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179; `resilient`: as of `RouteTable`. */
 export type KernelTarget = { table: number; metric?: number; protocol?: number; resilient?: Resilient }
 
-/** `nextHopsTracked`: what is selected has next hops that can be reached, also over other routes of this sink. */
-type SinkOptions = { clock?: Clock; nextHopsTracked?: boolean }
+/**
+ * `nextHopsTracked`: what is selected has next hops that can be reached, also over other routes of this sink. `written` is called with the prefixes
+ * whose routes the kernel took, or has no more, and with `unknown` after an error: the sink's kernel need not tell of own routes.
+ */
+type SinkOptions = {
+  clock?: Clock
+  nextHopsTracked?: boolean
+  written?: ((prefixes: readonly string[] | 'unknown') => void) | undefined
+}
 
 /**
  * The ways that packets to a next hop can take; none: nowhere, or only over a route that BGP itself made where nobody looks for loops.
@@ -38,6 +46,10 @@ const GATHER_MS = 20
 const AGAIN_MS = 200
 /** After a refusal. */
 const RETRY_MS = 1000
+/** After so long in the middle of a million routes others go on, */
+const SLICE_MS = 5
+/** and the clock is read once for so many. */
+const PER_LOOK = 64
 /** Lists of paths that are remembered. */
 const MOST_LISTS = 1024
 
@@ -58,6 +70,8 @@ export class KernelSink implements RouteSink {
   #ways = new Map<readonly Path[], readonly NamedNextHop[]>()
   readonly #hops = new Map<string, Hop>()
   readonly #dirty = new Set<string>()
+  readonly #clock: Clock
+  readonly #written: NonNullable<SinkOptions['written']>
   readonly #timer: SoonestTimer
   #running = false
   #writing: Promise<void> = Promise.resolve()
@@ -71,10 +85,12 @@ export class KernelSink implements RouteSink {
     kernel: Kernel,
     target: KernelTarget,
     log: Log,
-    { clock = systemClock, nextHopsTracked = false }: SinkOptions = {},
+    { clock = systemClock, nextHopsTracked = false, written = () => undefined }: SinkOptions = {},
   ) {
     this.#kernel = kernel
     this.#tracked = nextHopsTracked
+    this.#clock = clock
+    this.#written = written
     this.#timer = new SoonestTimer(clock, () => {
       this.#writing = this.#write()
     })
@@ -210,7 +226,15 @@ export class KernelSink implements RouteSink {
     try {
       await this.#links.refresh()
       this.#ways = new Map()
+      let [untilMs, left] = [this.#clock.monotonicMs() + SLICE_MS, PER_LOOK]
       for (const prefix of [...this.#dirty]) {
+        if (--left === 0) {
+          left = PER_LOOK
+          if (this.#clock.monotonicMs() >= untilMs) {
+            await nextTurn()
+            untilMs = this.#clock.monotonicMs() + SLICE_MS
+          }
+        }
         at = prefix
         this.#dirty.delete(prefix)
         const paths = this.#selected.get(prefix)
@@ -221,12 +245,16 @@ export class KernelSink implements RouteSink {
       const outcome = await this.#routes.apply(({ dropped }) => dropped || this.#mayDelete)
       refused = outcome.refused.length > 0
       this.#report(outcome.refused)
+      const { metric } = this.#target
+      // the key of a route with a metric has it after the prefix
+      this.#written(outcome.written.map(({ key }) => (metric ? key.split(' ', 1)[0]! : key)))
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
       refused = true
       if (at !== undefined) this.#dirty.add(at)
       this.#log.error({ err: error }, 'the kernel cannot be read; trying again')
       this.#invalidate()
+      this.#written('unknown')
     } finally {
       this.#running = false
     }

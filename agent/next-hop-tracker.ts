@@ -158,6 +158,12 @@ export class NextHopTracker implements NextHops {
     return this.#deps.trusts === true ? TRUSTED : undefined
   }
 
+  /** The kernel has other routes of this speaker to some prefixes, or to nobody knows which: it does not tell of them itself. */
+  written(prefixes: readonly string[] | 'unknown'): void {
+    if (prefixes === 'unknown') this.#ask(this.#hops.keys(), GATHER_MS)
+    else for (const prefix of prefixes) this.selected(prefix)
+  }
+
   close(): void {
     this.#closed = true
     this.#timer.cancel()

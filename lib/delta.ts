@@ -45,13 +45,17 @@ export class Delta<V> {
     this.#check(key)
   }
 
-  /** What is left to do, removals last: what replaces an object is there before that goes. */
+  /**
+   * What is left to do, removals last: what replaces an object is there before that goes. It may be taken bit by bit while both
+   * maps change: each key that was left at the beginning comes once at most, as it is then.
+   */
   *pending(): Generator<Change<V>> {
-    for (const key of this.#dirty) {
+    const keys = [...this.#dirty]
+    for (const key of keys) {
       const value = this.#wanted.get(key)
-      if (value !== undefined) yield { key, value, seen: this.#seen.get(key) }
+      if (value !== undefined && this.#dirty.has(key)) yield { key, value, seen: this.#seen.get(key) }
     }
-    for (const key of this.#dirty) if (!this.#wanted.has(key)) yield { key, seen: this.#seen.get(key) }
+    for (const key of keys) if (this.#dirty.has(key) && !this.#wanted.has(key)) yield { key, seen: this.#seen.get(key) }
   }
 
   get inSync(): boolean {

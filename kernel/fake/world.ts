@@ -7,7 +7,7 @@ import { isFlooded } from '../netlink/route/neighbour.ts'
 import type { Address } from '../port/addresses.ts'
 import type { Flow } from '../port/conntrack.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
-import type { Author, Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
+import type { Author, Kernel, KernelEvent, KernelMonitor, MonitoredRoutes } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NextHopChange, NextHopObject } from '../port/next-hops.ts'
@@ -61,8 +61,8 @@ export class FakeWorld {
   }
 
   /** A kernel of the host's namespace. */
-  kernel(): Kernel {
-    return new FakeKernel(this, this.#host)
+  kernel({ ownRoutes }: MonitoredRoutes = {}): Kernel {
+    return new FakeKernel(this, this.#host, ownRoutes)
   }
 
   addNetns(path: string): void {
@@ -118,11 +118,15 @@ class FakeKernel implements Kernel {
   readonly #world: FakeWorld
   readonly #netns: FakeNetns
   readonly #monitors = new Set<KernelMonitor>()
+  readonly #ownRoutes: MonitoredRoutes['ownRoutes']
+  /** A change is under way whose routes are not told. */
+  #isUntold = false
   #closed = false
 
-  constructor(world: FakeWorld, netns: FakeNetns) {
+  constructor(world: FakeWorld, netns: FakeNetns, ownRoutes?: MonitoredRoutes['ownRoutes']) {
     this.#world = world
     this.#netns = netns
+    this.#ownRoutes = ownRoutes
   }
 
   async links(): Promise<Link[]> {
@@ -213,15 +217,25 @@ class FakeKernel implements Kernel {
 
   async changeRoutes(changes: readonly RouteChange[]): Promise<(KernelError | undefined)[]> {
     const netns = this.#open()
-    return changes.map(change => {
-      try {
-        netns.changeRoute(change)
-        return undefined
-      } catch (error) {
-        if (error instanceof KernelError) return error
-        throw error
-      }
-    })
+    return this.#changeEach(changes, change => netns.changeRoute(change))
+  }
+
+  /** The refusal of each change. What it does to routes is told as this kernel's own. */
+  #changeEach<C>(changes: readonly C[], change: (one: C) => void): (KernelError | undefined)[] {
+    this.#isUntold = this.#ownRoutes === 'untold'
+    try {
+      return changes.map(one => {
+        try {
+          change(one)
+          return undefined
+        } catch (error) {
+          if (error instanceof KernelError) return error
+          throw error
+        }
+      })
+    } finally {
+      this.#isUntold = false
+    }
   }
 
   /** Here no rules choose tables by sources. */
@@ -238,15 +252,7 @@ class FakeKernel implements Kernel {
 
   async changeNextHopObjects(changes: readonly NextHopChange[]): Promise<(KernelError | undefined)[]> {
     const { nextHops } = this.#open()
-    return changes.map(change => {
-      try {
-        nextHops.change(change)
-        return undefined
-      } catch (error) {
-        if (error instanceof KernelError) return error
-        throw error
-      }
-    })
+    return this.#changeEach(changes, change => nextHops.change(change))
   }
 
   /** Those that every kernel begins with; nobody writes others here. */
@@ -415,10 +421,12 @@ class FakeKernel implements Kernel {
     const { listeners } = this.#open()
     let closed = false
     // events of the real kernel arrive after the call that caused them, in order
-    const later = (event: KernelEvent) =>
+    const later = (event: KernelEvent) => {
+      if (this.#isUntold && (event.type === 'route' || event.type === 'route-gone')) return
       setImmediate(() => {
         if (!closed) listen(structuredClone(event))
       })
+    }
     listeners.add(later)
     const monitor = {
       close: () => {
@@ -432,7 +440,7 @@ class FakeKernel implements Kernel {
   }
 
   inside(netns: string, limit?: { mostObjects: number }): Kernel {
-    const kernel = new FakeKernel(this.#world, this.#world.netns(netns))
+    const kernel = new FakeKernel(this.#world, this.#world.netns(netns), this.#ownRoutes)
     return limit === undefined ? kernel : limited(kernel, limit.mostObjects)
   }
 

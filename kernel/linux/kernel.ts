@@ -42,7 +42,7 @@ import { fileError, listNetns, netnsPath, openNetns, runInNetns } from '../netns
 import type { Address } from '../port/addresses.ts'
 import type { Flow } from '../port/conntrack.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
-import type { Author, Kernel, KernelEvent, KernelMonitor } from '../port/kernel.ts'
+import type { Author, Kernel, KernelEvent, KernelMonitor, MonitoredRoutes } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import { ledBy, type NextHopChange, type NextHopObject, waysOf } from '../port/next-hops.ts'
@@ -85,9 +85,11 @@ const ROUTE_FLAGS = { replace: NLM_F.create | NLM_F.replace, add: NLM_F.create |
  * monitor does. `sysctlFolder`: another place of /proc/sys/net, which a container may not write. Throws `KernelError` when
  * there is no socket to be had.
  */
-export function openKernel({ sysctlFolder = SYSCTL_FOLDER }: { sysctlFolder?: string } = {}): Kernel {
-  return new LinuxKernel({ sysctlFolder })
+export function openKernel({ sysctlFolder = SYSCTL_FOLDER, ownRoutes }: KernelOptions = {}): Kernel {
+  return new LinuxKernel({ sysctlFolder, ownRoutes })
 }
+
+type KernelOptions = MonitoredRoutes & { sysctlFolder?: string }
 
 class LinuxKernel implements Kernel {
   readonly #netnsFd: number | undefined
@@ -95,13 +97,20 @@ class LinuxKernel implements Kernel {
   readonly #requests: Requests
   readonly #removal: LinkRemoval
   readonly #monitors = new Set<KernelMonitor>()
-  readonly #monitor = new SharedMonitor(listen => this.#within(() => openMonitor(listen)))
+  readonly #ownRoutes: MonitoredRoutes['ownRoutes']
+  readonly #monitor = new SharedMonitor(listen => {
+    const routesNotOf = this.#ownRoutes === 'untold' ? this.#requests.port : undefined
+    return this.#within(() => openMonitor(listen, { routesNotOf }))
+  })
   #nftables: { requests: Requests; port: LinuxNftables } | undefined
   readonly #walks = new DumpWalks(act => this.#within(act))
   #closed = false
 
-  constructor(options: { sysctlFolder: string; netnsFd?: number; limit?: { mostObjects: number } | undefined }) {
-    const { sysctlFolder, netnsFd, limit } = options
+  constructor(
+    options: MonitoredRoutes & { sysctlFolder: string; netnsFd?: number; limit?: { mostObjects: number } | undefined },
+  ) {
+    const { sysctlFolder, netnsFd, limit, ownRoutes } = options
+    this.#ownRoutes = ownRoutes
     this.#netnsFd = netnsFd
     this.#sysctlFolder = sysctlFolder
     this.#requests = this.#within(() => new Requests(limit))
@@ -390,7 +399,7 @@ class LinuxKernel implements Kernel {
   inside(netns: string, limit?: { mostObjects: number }): Kernel {
     const fd = openNetns(netns)
     try {
-      return new LinuxKernel({ sysctlFolder: this.#sysctlFolder, netnsFd: fd, limit })
+      return new LinuxKernel({ sysctlFolder: this.#sysctlFolder, netnsFd: fd, limit, ownRoutes: this.#ownRoutes })
     } catch (error) {
       closeSync(fd)
       throw error

@@ -51,8 +51,8 @@ export type NetlinkSocketOptions = {
   /** Octets of received messages that the kernel keeps for us before it drops. */
   receiveBuffer: number
   groups?: readonly number[]
-  /** What this port caused is not received, but for messages of this type that come alone. */
-  unlessCausedBy?: { port: number; butType: number }
+  /** Of what this port caused, messages of these types are not received, or none but of these; a datagram goes by its first. */
+  unlessCausedBy?: { port: number } & ({ types: readonly number[] } | { butTypes: readonly number[] })
   /**
    * Octets of the largest message, when that is known. The kernel fills dumps up to it; without it each message is
    * looked at twice, and dumps come in pieces of a page.
@@ -253,17 +253,20 @@ function bind({ family, messageSize }: NetlinkSocketOptions): { socket: RawNetli
 }
 
 /** BPF loads numbers of the network; those of the header are the machine's. Looks at the first message of a datagram. */
-function filterOf({ port, butType }: NonNullable<NetlinkSocketOptions['unlessCausedBy']>): FilterStep[] {
-  const swapped = Buffer.alloc(6)
+function filterOf({ port, ...of }: NonNullable<NetlinkSocketOptions['unlessCausedBy']>): FilterStep[] {
+  const swapped = Buffer.alloc(4)
   swapped.writeUInt32LE(port)
-  swapped.writeUInt16LE(butType, 4)
+  const [types, named, others] = 'types' in of ? [of.types, 0, 0xffffffff] : [of.butTypes, 0xffffffff, 0]
   return [
     { code: BPF.loadWord, k: HEADER_PORT },
-    { code: BPF.jumpIfEqual, k: swapped.readUInt32BE(), ifFalse: 2 },
-    { code: BPF.loadHalf, k: HEADER_TYPE },
-    { code: BPF.jumpIfEqual, k: swapped.readUInt16BE(4), ifFalse: 1 },
+    { code: BPF.jumpIfEqual, k: swapped.readUInt32BE(), ifTrue: 1 },
     { code: BPF.end, k: 0xffffffff },
-    { code: BPF.end, k: 0 },
+    { code: BPF.loadHalf, k: HEADER_TYPE },
+    ...types.flatMap((type): FilterStep[] => [
+      { code: BPF.jumpIfEqual, k: ((type & 0xff) << 8) | (type >>> 8), ifFalse: 1 },
+      { code: BPF.end, k: named },
+    ]),
+    { code: BPF.end, k: others },
   ]
 }
 

@@ -50,6 +50,12 @@ type Change =
     }
   | { type: 'overrun' }
 
+/**
+ * Which routes monitors of a kernel tell. `untold`: none that this kernel itself made or removed, nor those that its changes of next
+ * hop objects concern: who writes a million routes would read each of them again. Absent: all.
+ */
+export type MonitoredRoutes = { ownRoutes?: 'untold' | undefined }
+
 /** An open subscription; `close` is final. */
 export type KernelMonitor = { close(): void }
 
@@ -71,7 +77,7 @@ export type Kernel = LinkPort &
   ConntrackPort & {
     /**
      * Calls `listen` for every change of links, addresses, routes, next hop objects, rules, neighbours, forwarding entries and some settings from
-     * now on, one's own included. The
+     * now on, one's own included, but for routes where the kernel was opened so (`MonitoredRoutes`). The
      * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
      */
     monitor(listen: (event: KernelEvent) => void): KernelMonitor

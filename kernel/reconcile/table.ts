@@ -3,7 +3,7 @@
 // another owner's. What is wanted is written before what is not wanted is removed. A refused object stays to be done
 // and does not stop the others.
 // Over 400 lines: what is known of a key, and when it is read, written and read back, is one state machine.
-import { Delta } from '../../lib/delta.ts'
+import { type Change, Delta } from '../../lib/delta.ts'
 import { ERRNO } from '../port/error.ts'
 import type { Author } from '../port/kernel.ts'
 import { Authors } from './authors.ts'
@@ -58,6 +58,11 @@ const FEW_INTERFACES = 16
 const FEW_KEYS = 64
 /** and than to look at more than one in this many objects. */
 const OBJECTS_PER_LOOK = 16
+/**
+ * Objects that are written as one: all of an agent's. A speaker's million would be held once more as writes, requests and
+ * answers, for as long as the kernel needs for all of them.
+ */
+const MOST_AT_ONCE = 1 << 14
 /** So many objects of others that lie before one of ours are removed in one pass: who makes more of them has the next one. */
 const MOST_COVERS = 16
 
@@ -284,9 +289,20 @@ export class KernelTable<V> {
   }
 
   async #write(mayRemove: MayRemove<V>, outcome: Outcome): Promise<void> {
+    let part: Change<V>[] = []
+    for (const change of this.#delta.pending()) {
+      part.push(change)
+      if (part.length < MOST_AT_ONCE) continue
+      await this.#writePart(part, mayRemove, outcome)
+      part = []
+    }
+    await this.#writePart(part, mayRemove, outcome)
+  }
+
+  async #writePart(part: readonly Change<V>[], mayRemove: MayRemove<V>, outcome: Outcome): Promise<void> {
     const puts: Write<V>[] = []
     const removals: Write<V>[] = []
-    for (const { key, value, seen } of this.#delta.pending()) {
+    for (const { key, value, seen } of part) {
       if (value === undefined && seen !== undefined) {
         if (mayRemove({ key, seen, dropped: this.#dropped.has(key) }))
           removals.push({ verb: 'delete', key, value: seen })

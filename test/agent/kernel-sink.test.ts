@@ -3,7 +3,13 @@ import { KernelSink } from '../../agent/kernel-sink.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
+import {
+  ROUTE_PROTOCOL,
+  ROUTE_SCOPE,
+  ROUTE_TABLE,
+  type RouteChange,
+  type RouteFilter,
+} from '../../kernel/port/routes.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 
@@ -261,6 +267,63 @@ test('paths share a prefix by their weights, each over all the ways to its next 
   await sink.close()
 })
 
+test('a table of 20,000 routes over two next hops is written once each, in parts, and neither lost events nor half of the paths make all be written again', async t => {
+  const COUNT = 20_000
+  const [sent, reads, lookedUp, told]: [number[], string[], string[], string[]] = [[], [], [], []]
+  const world = new FakeWorld()
+  const kernel = world.kernel({ ownRoutes: 'untold' })
+  const { index } = await kernel.createLink({ kind: 'dummy', name: 'eth0' })
+  await kernel.setLink('eth0', { up: true })
+  await kernel.addAddress({ ifindex: index, address: '192.0.2.1', length: 24, scope: ROUTE_SCOPE.universe })
+  const spied = called(kernel, (method, [given]) => {
+    if (method === 'routes') reads.push(`${(given as RouteFilter).protocol ?? 'all'}`)
+    if (method === 'lookupRoute') lookedUp.push(given as string)
+    if (method === 'changeRoutes') sent.push((given as RouteChange[]).length)
+  })
+  kernel.monitor(event => {
+    if ('route' in event) told.push(event.route.dst)
+  })
+  const clock = new ManualClock()
+  const written: string[] = []
+  const note = (prefixes: readonly string[] | 'unknown') => void written.push(...prefixes)
+  const sink = new KernelSink(spied, { table: MAIN }, silentLog, { clock, written: note })
+  const pass = async (ms: number) => {
+    clock.advance(ms)
+    for (let i = 0; i < 50; i++) await new Promise(setImmediate)
+  }
+  const route = (n: number) => selected(`10.${n >> 8}.${n & 255}.0/24`)
+  const paths = ['192.0.2.9', '192.0.2.8'].map(nextHop => ({ ...route(0), nextHop }))
+  for (let n = 0; n < COUNT; n++) sink.selected({ ...route(n), paths })
+  await pass(20)
+  t.deepEqual(sent, [1 << 14, COUNT - (1 << 14)])
+  t.deepEqual(reads, ['all'])
+  t.deepEqual(lookedUp, ['192.0.2.9', '192.0.2.8'])
+  t.is(new Set(written).size, COUNT)
+
+  // as when the buffer of the monitor was too small
+  for (const list of [sent, reads, written]) list.length = 0
+  world.overrun()
+  await pass(0)
+  await pass(200)
+  t.deepEqual([sent, written], [[], []])
+  t.deepEqual(reads, [`${ROUTE_PROTOCOL.margayBgp}`])
+
+  // the group of all routes becomes one of the path that is left
+  reads.length = 0
+  for (let n = 0; n < COUNT; n++) sink.selected({ ...route(n), paths: [paths[0]!] })
+  await pass(20)
+  t.deepEqual([sent, reads], [[], []])
+
+  sink.allowDeletes()
+  for (let n = 0; n < COUNT; n++) sink.withdrawn(route(n).prefix)
+  await pass(20)
+  t.deepEqual(sent, [1 << 14, COUNT - (1 << 14)])
+  t.deepEqual(reads, [])
+  t.is(new Set(written).size, COUNT)
+  t.deepEqual(told, [])
+  sink.close()
+})
+
 test('closed, it writes no more and leaves no timer', async t => {
   const { sink, pass, routes, clock } = await aHost()
   sink.selected(selected('10.0.0.0/24'))
@@ -288,12 +351,19 @@ function slowed(kernel: Kernel, until: () => Promise<void>, method = 'changeRout
 
 /** A kernel that notes which ways are looked up. */
 function noted(kernel: Kernel, lookedUp: string[]): Kernel {
+  return called(kernel, (method, [dst]) => {
+    if (method === 'lookupRoute') lookedUp.push(String(dst))
+  })
+}
+
+/** A kernel that says which of its methods is called with what. */
+function called(kernel: Kernel, note: (method: PropertyKey, args: readonly unknown[]) => void): Kernel {
   return new Proxy(kernel, {
     get: (target, name) => {
       const value: unknown = Reflect.get(target, name, target)
       if (typeof value !== 'function') return value
       return (...args: unknown[]) => {
-        if (name === 'lookupRoute') lookedUp.push(String(args[0]))
+        note(name, args)
         return value.apply(target, args)
       }
     },

@@ -11,6 +11,8 @@ import { add, block, listenTo, ours, refusals, replace, upPair, veth, workload }
 export type World = {
   node: Kernel
   otherProgram: Kernel
+  /** Of the same namespace; its monitors tell no routes of its own. */
+  untold: Kernel
   podPath: string
   missingKind?: LinkSpec['kind']
   close(): void
@@ -413,6 +415,34 @@ export function kernelContract(test: TestFn, open: () => World): void {
       { type: 'route', route: { ...route, mtu: 1400 } },
       { type: 'route-gone', route: { ...route, mtu: 1400 } },
     ])
+    heard.close()
+  })
+
+  promise('where own routes are not told, a monitor hears of those of others and of all else', async (t, world) => {
+    const { node, untold } = world
+    const heard = listenTo(untold)
+    const ifindex = await upPair(untold)
+    await untold.addAddress({ ifindex, address: '10.1.0.1', length: 24, scope: 0 })
+    const routes = Array.from({ length: 300 }, (_, n) => workload(`10.2.${n >> 8}.${n & 255}/32`, ifindex))
+    await untold.changeRoutes(routes.map(route => add(route)))
+    const [theirs] = routes
+    await node.changeRoutes([replace({ ...theirs!, mtu: 1400 })])
+    await untold.changeRoutes(routes.map(route => ({ verb: 'delete', route })))
+    // while nexthop_compat_mode is 1, each route of a group is told with a change of that
+    const protocol = ROUTE_PROTOCOL.margayBgp
+    const [one, two] = [7001, 7002].map(id => ({ id, protocol, hop: { gateway: `10.1.0.${id % 7000}1`, ifindex } }))
+    const group = { id: 7003, protocol, group: [{ id: 7001 }, { id: 7002 }] }
+    await untold.changeNextHopObjects([one!, two!, group].map(object => ({ verb: 'add', object })))
+    const { ifindex: _, ...by } = { ...workload('10.4.0.0/24', ifindex), scope: ROUTE_SCOPE.universe, nextHopId: 7003 }
+    t.deepEqual(await refusals(untold, [add(by)]), [])
+    await untold.changeNextHopObjects([{ verb: 'replace', object: { ...group, group: [{ id: 7001 }] } }])
+    const last = workload('10.3.0.1/32', ifindex)
+    await node.changeRoutes([add(last)])
+    await heard.until(e => e.type === 'route' && e.route.dst === last.dst)
+    t.true(heard.events.some(e => e.type === 'link' && e.link.name === 'a'))
+    t.true(heard.events.some(e => e.type === 'address' && e.address.address === '10.1.0.1'))
+    const told = heard.events.flatMap(e => ('route' in e && e.route.protocol === last.protocol ? [e.route] : []))
+    t.deepEqual(told, [{ ...theirs!, mtu: 1400 }, last])
     heard.close()
   })
 

@@ -24,7 +24,8 @@ function open(): World {
   world.addNetns('/run/netns/pod')
   const node = world.kernel()
   const otherProgram = world.kernel()
-  return { node, otherProgram, podPath: '/run/netns/pod', missingKind: 'dummy', close: () => node.close() }
+  const untold = world.kernel({ ownRoutes: 'untold' })
+  return { node, otherProgram, untold, podPath: '/run/netns/pod', missingKind: 'dummy', close: () => node.close() }
 }
 
 test('a namespace that is removed takes its veths along at both ends', async t => {

@@ -20,13 +20,14 @@ if (isRoot) {
     using host = openKernel()
     const node = host.inside(mine.path)
     const otherProgram = host.inside(mine.path)
+    using quiet = openKernel({ ownRoutes: 'untold' })
+    const untold = quiet.inside(mine.path)
     const close = () => {
-      node.close()
-      otherProgram.close()
+      for (const kernel of [node, otherProgram, untold]) kernel.close()
       mine[Symbol.dispose]()
       pod[Symbol.dispose]()
     }
-    return { node, otherProgram, podPath: pod.path, missingKind, close }
+    return { node, otherProgram, untold, podPath: pod.path, missingKind, close }
   }
   kernelContract(test, open)
   nextHopsContract(test, open)

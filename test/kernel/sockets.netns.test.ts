@@ -41,7 +41,7 @@ netns('a monitor that lost events says so, and goes on', async t => {
     if (event.type === 'route' && event.route.dst === last.dst) heard.resolve()
     if (event.type === 'overrun') marks.push(kernel.changeRoutes([replace(last)]))
   }
-  const monitor = runInNetns(scratch.path, () => openMonitor(listen, 1))
+  const monitor = runInNetns(scratch.path, () => openMonitor(listen, { receiveBuffer: 1 }))
   await kernel.changeRoutes(Array.from({ length: 1000 }, (_, i) => replace(block(`10.${i >> 8}.${i & 255}.0/24`))))
   await heard.promise
   t.true(events.some(event => event.type === 'overrun'))

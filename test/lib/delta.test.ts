@@ -37,3 +37,21 @@ test('after any walk, carrying out everything pending leaves nothing pending and
     }),
   )
 })
+
+test('what is pending is taken bit by bit while it changes: each key once, as it is then, and none that came meanwhile', t => {
+  const delta = new Delta<number>((a, b) => a === b)
+  for (const key of ['a', 'b', 'c', 'd']) delta.want(key, 1)
+  const left = delta.pending()
+  t.like(left.next().value, { key: 'a', value: 1 })
+  delta.saw('a', 1)
+  delta.want('a', 2)
+  delta.saw('b', 1)
+  delta.want('c', 3)
+  delta.saw('d', 1)
+  delta.want('d')
+  delta.want('e', 1)
+  t.deepEqual(
+    [...left].map(({ key, value }) => `${key} ${value}`),
+    ['c 3', 'd undefined'],
+  )
+})

@@ -66,7 +66,7 @@ export function openNftablesMonitor(listen: (news?: NftNews) => void, ownPort: n
     receiveBuffer: RECEIVE_BUFFER,
     messageSize: MESSAGE_SIZE,
     groups: [NFNL_GROUP.nftables],
-    unlessCausedBy: { port: ownPort, butType: NEW_GENERATION },
+    unlessCausedBy: { port: ownPort, butTypes: [NEW_GENERATION] },
     received: messages => {
       for (const news of transactions.take(messages)) tell(news === 'untold' ? undefined : news)
     },

@@ -16,8 +16,17 @@ import { shapingIfindex } from './shaping.ts'
 /** Room for some 10,000 events while the process is busy. */
 const RECEIVE_BUFFER = 8 << 20
 
+type MonitorOptions = {
+  receiveBuffer?: number
+  /** Routes that come and go by this port are not told. */
+  routesNotOf?: number | undefined
+}
+
 /** Listens from now on, in the network namespace of the calling thread. Throws `KernelError`. */
-export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer = RECEIVE_BUFFER): KernelMonitor {
+export function openMonitor(
+  listen: (event: KernelEvent) => void,
+  { receiveBuffer = RECEIVE_BUFFER, routesNotOf }: MonitorOptions = {},
+): KernelMonitor {
   let closed = false
   const tell = (event: KernelEvent | undefined) => {
     if (event !== undefined && !closed) listen(event)
@@ -26,6 +35,9 @@ export function openMonitor(listen: (event: KernelEvent) => void, receiveBuffer 
     family: NETLINK.route,
     receiveBuffer,
     groups: Object.values(GROUP),
+    ...(routesNotOf !== undefined && {
+      unlessCausedBy: { port: routesNotOf, types: [RTM.newRoute, RTM.delRoute] },
+    }),
     received: messages => {
       for (const message of messages)
         if (message.type === RTM.newNetconf) for (const event of parseNetconf(message)) tell(event)
