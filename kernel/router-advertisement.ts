@@ -119,12 +119,13 @@ function send(
   sendTo(fd, message, to, `${formatAddress(address)}%${interfaceName}`)
 }
 
+const NO_WAY_OUT: ReadonlySet<number> = new Set([ERRNO.ENETUNREACH, ERRNO.ENETDOWN, ERRNO.EADDRNOTAVAIL])
+
 /** For people. */
 function whyNot(error: KernelError, interfaceName: string): string {
   if (error.errno === ERRNO.ENODEV) return `this machine has no interface ${interfaceName}`
-  if (error.errno === ERRNO.ENETUNREACH || error.errno === ERRNO.ENETDOWN)
-    return `${interfaceName} is down, has no carrier, or no IPv6`
-  if (error.errno === ERRNO.EADDRNOTAVAIL) return `${interfaceName} has no link-local address, or not yet`
+  // which of them the kernel says depends on what else there is in the namespace
+  if (NO_WAY_OUT.has(error.errno)) return `${interfaceName} is down, has no carrier, or no link-local address yet`
   if (error.errno === ERRNO.EPERM) return `routers on ${interfaceName} cannot be seen without CAP_NET_RAW`
   return `routers on ${interfaceName} cannot be seen: ${error.message}`
 }

@@ -15,7 +15,7 @@ type Lack = {
   effect: 'unready' | 'newPods' | 'told'
 }
 
-/** Missed where peers ask for it alone: SYS_NICE for BFD (test/agent/bfd-on-demand.test.ts), NET_RAW for peers by interface (test/agent/unnumbered.netns.test.ts). */
+/** Missed where peers ask for it alone: SYS_NICE for BFD (test/agent/bfd-on-demand.test.ts), NET_RAW for peers by interface (test/kernel/router-advertisement.netns.test.ts). */
 const CAPABILITY_LACKS: Readonly<Record<Exclude<keyof typeof CAPABILITIES, 'SYS_NICE' | 'NET_RAW'>, Lack>> = {
   NET_ADMIN: { named: /give it CAP_NET_ADMIN/, effect: 'unready' },
   NET_BIND_SERVICE: { named: /SessionsAccepted Forbidden: .* port 179: EACCES/, effect: 'told' },
