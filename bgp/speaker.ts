@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
+import { Arrivals } from './arrivals.ts'
 import { BfdPaths } from './bfd-paths.ts'
 import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
@@ -82,6 +83,7 @@ export class Speaker {
   readonly #dynamic = new Map<Peer, string>()
   readonly #sources = new Set<string>()
   readonly #listeners: Listeners
+  readonly #arrivals: Arrivals
   readonly #restart: OwnRestart
   readonly #bfd: BfdPaths
   readonly #hasBfd: boolean
@@ -101,6 +103,7 @@ export class Speaker {
     this.#log = log
     this.#faults = new FaultLog(log, clock)
     this.#listeners = new Listeners(deps.transport, clock)
+    this.#arrivals = new Arrivals(this.#workQueue, connection => this.#take(connection))
     this.#rib = new Rib(config, { sink: deps.sink, nextHops: deps.nextHops, clock, log })
     this.#bfd = new BfdPaths(deps.bfd, clock)
     this.#hasBfd = deps.bfd !== undefined
@@ -174,8 +177,10 @@ export class Speaker {
       if (peer === undefined) this.#add(config)
       else peer.configure(config)
       if (old !== undefined) this.#forgetOptions(old, config)
+      // another one may have the address that this one had
+      if (old?.address !== undefined && old.address !== config.address) this.#protect(old.address)
     }
-    this.#protect()
+    this.#protect(config.address)
     return reasons
   }
 
@@ -360,6 +365,7 @@ export class Speaker {
     }
     this.#bfd.close()
     this.#workQueue.close()
+    this.#arrivals.close()
     this.#rib.close()
     const listeners = this.#listeners.close()
     // without a NOTIFICATION on its way there is nothing to wait for
@@ -415,10 +421,23 @@ export class Speaker {
   }
 
   #accept(connection: BgpConnection): void {
+    // what nobody wants must not wait: there may be any number of it
+    const isWanted = (this.#peerFor(connection) ?? this.#newcomer(connection)) !== undefined
+    if (isWanted) this.#arrivals.add(connection)
+    else this.#refuse(connection)
+  }
+
+  #take(connection: BgpConnection): void {
+    // asked again: it may be another one's by now, or nobody's
     const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
-    if (peer === undefined) this.#listeners.counts.unknown++
-    const refusal = peer === undefined ? cease(CEASE.rejected) : peer.accept(connection)
-    if (refusal !== undefined) this.#listeners.reject(connection, refusal)
+    const refusal = peer?.accept(connection)
+    if (peer === undefined) this.#refuse(connection)
+    else if (refusal !== undefined) this.#listeners.reject(connection, refusal)
+  }
+
+  #refuse(connection: BgpConnection): void {
+    this.#listeners.counts.unknown++
+    this.#listeners.reject(connection, cease(CEASE.rejected))
   }
 
   #peerFor(connection: BgpConnection): Peer | undefined {

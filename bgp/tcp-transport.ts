@@ -3,8 +3,8 @@
 // Hazards: a listener must send with TTL 255 or a GTSM peer never sees its SYN-ACK; closing a socket with unread input
 // sends RST, which may overtake a NOTIFICATION, so `close` reads on until the peer is done.
 import { createServer, Socket, type SocketConstructorOpts } from 'node:net'
-import { networkInterfaces } from 'node:os'
-import { contains, familyOf, formatCidr, isLinkLocal, parseAddress, parseCidr } from '../lib/ip.ts'
+import { contains, familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
+import { HostAddresses } from './host-addresses.ts'
 import type {
   BgpConnection,
   ConnectionHandlers,
@@ -40,6 +40,7 @@ export class TcpTransport implements Transport {
   readonly #sockets: Sockets | undefined
   /** Closed by us and not yet by their peers, oldest first. */
   readonly #lingering = new Set<Socket>()
+  readonly #host = new HostAddresses()
 
   constructor(sockets?: Sockets) {
     this.#sockets = sockets
@@ -168,15 +169,7 @@ export class TcpTransport implements Transport {
   }
 
   addresses(): readonly LocalAddress[] {
-    return Object.entries(networkInterfaces()).flatMap(([name, list]) =>
-      (list ?? []).flatMap(({ address, cidr }) => {
-        const network = cidr === null ? undefined : parseCidr(cidr)
-        const canonical = parseAddress(address)
-        return network === undefined || canonical === undefined
-          ? []
-          : [{ interface: name, address: canonical, cidr: formatCidr(network) }]
-      }),
-    )
+    return this.#host.now()
   }
 
   #unconnected(options: DialOptions): Socket {

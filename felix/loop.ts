@@ -484,7 +484,7 @@ export class Felix {
       const ready = complete ? this.#ready : { ...this.#ready, datastore: false, bgp: false }
       const causes = [...this.#changedByOthers]
       this.#changedByOthers.clear()
-      const usedMs = this.#usedMs()
+      const usedMs = causes.length > 0 ? this.#usedMs() : 0
       const outcome = await this.passes.measure(() => this.#applier.apply(ready))
       this.#report(outcome)
       if (causes.length > 0) this.#repaired(causes, this.#usedMs() - usedMs)

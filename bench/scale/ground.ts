@@ -8,6 +8,8 @@ import { systemProgram } from '../../lib/system-program.ts'
  * Calico's rule this node dials all others.
  */
 export const NODE_ADDRESS = '10.99.99.254'
+/** This node's address where all others join it: as a text the smallest of all, so that by Calico's rule they dial. */
+export const JOINED_ADDRESS = '10.99.0.1'
 /** The addresses of all nodes: 10.99.0.0 to 10.99.239.255. */
 const NODE_PREFIXES = ['10.99.0.0/17', '10.99.128.0/18', '10.99.192.0/19', '10.99.224.0/20']
 /** Of all nodes and the router. */
@@ -20,10 +22,14 @@ export const ROUTER = {
 } as const
 const INSIDE = 'MARGAY_BENCH_INSIDE'
 
-/** Runs this program again in a namespace of its own, and ends with its exit code; returns when it is already there. */
-export function enterNamespace(): void {
+/**
+ * Runs this program again in a namespace of its own, and ends with its exit code; returns when it is already there, with
+ * `address` as this node's.
+ */
+export function enterNamespace(address = NODE_ADDRESS): void {
   if (process.env[INSIDE] !== undefined) {
-    buildUplink()
+    buildUplink(address)
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(name, () => process.exit(1))
     return
   }
   const argv = ['--net', '--mount', process.execPath, ...process.argv.slice(1)]
@@ -35,11 +41,11 @@ export function enterNamespace(): void {
 }
 
 /** The simulated nodes' addresses are local ones, so that one process can listen on each of them, or on none of a node. */
-function buildUplink(): void {
+function buildUplink(address: string): void {
   const ip = (text: string): void => void execFileSync(systemProgram('ip'), text.split(' '))
   ip('link set lo up')
   ip('link add up0 type bridge')
-  ip(`addr add ${NODE_ADDRESS}/16 dev up0`)
+  ip(`addr add ${address}/16 dev up0`)
   ip('link set up0 arp off up')
   ip('route add default via 10.99.255.254')
   for (const prefix of NODE_PREFIXES) ip(`route add local ${prefix} dev lo`)

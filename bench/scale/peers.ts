@@ -2,14 +2,10 @@
 // and announce their block; of a hundred nodes five hold the connection and never answer, five refuse it, and one ends
 // its session each minute. A router that is no node announces 1,000 routes, of which one changes with each message.
 import { createServer, type Socket } from 'node:net'
-import { AFI, CEASE, MESSAGE, SAFI } from '../../bgp/wire/iana.ts'
-import { emitKeepalive, MAX_MESSAGE, MessageSplitter } from '../../bgp/wire/message.ts'
-import { cease, emitNotification } from '../../bgp/wire/notification.ts'
-import { emitOpen } from '../../bgp/wire/open.ts'
-import { emitUpdate } from '../../bgp/wire/update.ts'
-import { Writer } from '../../lib/bytes.ts'
-import { ipv4Number } from '../../lib/ip.ts'
-import { CLUSTER_ASN, ROUTER } from './ground.ts'
+import { MESSAGE } from '../../bgp/wire/iana.ts'
+import { MessageSplitter } from '../../bgp/wire/message.ts'
+import { ROUTER } from './ground.ts'
+import { announcement, GOODBYE, KEEPALIVE, KEEPALIVE_MS, open, PORT } from './messages.ts'
 import { blockCidr, nodeAddress } from './objects.ts'
 
 /** Moves one route of the router, by number, to its other next hop. */
@@ -20,19 +16,7 @@ export type PeersReport = { up: number; answering: number }
 /** `flaps`: as one that answers, but ends each session after about a minute. */
 type Behaviour = 'answers' | 'flaps' | 'silent' | 'refuses'
 
-const PORT = 179
-const HOLD_SECONDS = 90
-const KEEPALIVE_MS = 30_000
 const FLAP_MS = 60_000
-const SESSION = {
-  as4: true,
-  peerType: 'ibgp' as const,
-  addPath: { ipv4: false, ipv6: false },
-  extendedNextHop: false,
-  extendedMessage: false,
-}
-const KEEPALIVE = encode(emitKeepalive)
-const GOODBYE = encode(w => emitNotification(w, cease(CEASE.shutdown)))
 const ROUTES_PER_UPDATE = 200
 const REPORT_MS = 1000
 
@@ -121,27 +105,6 @@ function changeRoute(i: number): void {
 /** A /26 of the router's pool. */
 function routePrefix(i: number): string {
   return `10.64.${i >> 2}.${(i & 3) * 64}/26`
-}
-
-function open(address: string): Uint8Array {
-  const capabilities = [
-    { type: 'multiprotocol', afi: AFI.ipv4, safi: SAFI.unicast },
-    { type: 'fourOctetAs', asn: CLUSTER_ASN },
-  ] as const
-  const routerId = ipv4Number(address)
-  return encode(w => emitOpen(w, { asn: CLUSTER_ASN, holdTime: HOLD_SECONDS, routerId, capabilities }))
-}
-
-function announcement(prefixes: readonly string[], nextHop: string): Uint8Array {
-  const attributes = { origin: 0, asPath: [], nextHop: ipv4Number(nextHop), localPref: 100 }
-  const nlri = prefixes.map(prefix => ({ prefix }))
-  return encode(w => emitUpdate(w, { withdrawn: [], attributes, nlri }, SESSION))
-}
-
-function encode(emit: (w: Writer) => void): Uint8Array {
-  const w = new Writer(MAX_MESSAGE)
-  emit(w)
-  return w.done()
 }
 
 await main(Number(process.argv[2]))

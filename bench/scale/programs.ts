@@ -106,13 +106,18 @@ export async function startApi(checkout: Checkout, folder: string): Promise<Api>
   return { ...programOf(child), url }
 }
 
-/** Starts the agent of node 0 against the API server at `url`, and waits until it can serve pods. */
-export async function startAgent(checkout: Checkout, folder: string, url: string): Promise<Agent> {
+/** Starts the agent of node 0, with its address, against the API server at `url`, and waits until it can serve pods. */
+export async function startAgent(
+  checkout: Checkout,
+  folder: string,
+  url: string,
+  address = NODE_ADDRESS,
+): Promise<Agent> {
   const kubeconfig = join(folder, 'kubeconfig')
   writeFileSync(kubeconfig, kubeconfigText(url))
   const run = join(folder, 'run')
   mkdirSync(run, { recursive: true })
-  const names = ['--node-name', nodeName(0), '--node-ip', NODE_ADDRESS, '--kubeconfig', kubeconfig]
+  const names = ['--node-name', nodeName(0), '--node-ip', address, '--kubeconfig', kubeconfig]
   const places = ['--data-dir', join(folder, 'node'), '--run-dir', run]
   const startMs = performance.now()
   const child = spawn(process.execPath, [programFile(checkout, 'agent'), ...names, ...places], {
@@ -135,7 +140,15 @@ export async function startAgent(checkout: Checkout, folder: string, url: string
   return { ...programOf(child), readySeconds, socketPath, logLines: () => lines }
 }
 
+const running = new Set<ChildProcess>()
+// whatever ends this process, but for SIGKILL: nothing of it runs on
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 function programOf(child: ChildProcess): Program {
+  running.add(child)
+  child.once('exit', () => running.delete(child))
   return {
     pid: child.pid!,
     async stop() {

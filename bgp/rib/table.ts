@@ -7,8 +7,8 @@ import type { Importer } from './in/importer.ts'
 import { LocRib } from './loc-rib.ts'
 import type { Multipaths } from './multipaths.ts'
 import type { NextHopStates } from './next-hops.ts'
-import type { GroupTable } from './out/export-group.ts'
 import { ExportGroups, type ExportGroupsDeps } from './out/export-groups.ts'
+import type { GroupTable } from './out/group-table.ts'
 import type { Owners } from './owners.ts'
 import { PathReach } from './path-reach.ts'
 import { PathWalk } from './path-walk.ts'
@@ -326,11 +326,7 @@ export class FamilyTable implements GroupTable {
       selected(this, prefix, now, group, before)
     }
     let told = false
-    for (const each of this.groups.all)
-      if (now !== before || each.addPath) {
-        each.changed(prefix)
-        told = true
-      }
+    for (const each of this.groups.all) if ((now !== before || each.addPath) && each.changed(prefix)) told = true
     if (now !== before && before !== 0) store.release(before)
     if (groupBefore !== 0) multipaths.release(groupBefore)
     // an export group that was told looks itself, once it has made messages of it

@@ -424,7 +424,7 @@ export class Calculator {
     const changes = this.#nodeAddresses.changes + this.#learned.hopChanges
     if (before.node === node && before.connected === connected && changes === this.#addressChanges) return
     this.#addressChanges = changes
-    const known = [...this.#nodeAddresses.prefixes(), ...this.#learned.hops()]
+    const known = (subnet: Prefix) => [...this.#nodeAddresses.within(subnet), ...this.#learned.hopsWithin(subnet)]
     const beside = node === undefined ? [] : besideUplinks(this.#learned.connected, node, known)
     const names = [...new Set(beside.map(({ interfaceName }) => interfaceName))].sort()
     this.#otherUplinks = kept(this.#otherUplinks, names)

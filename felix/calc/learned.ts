@@ -10,6 +10,7 @@ import type { ConnectedSubnet, LearnedPath, LearnedRoute, Pool, ThisNode } from 
 import type { ConditionCounts } from './conditions.ts'
 import { can, poolEncapsulation, TUNNEL_TYPE } from './encapsulation.ts'
 import { type Here, type PathWay, unreachable, wayOf } from './learned-way.ts'
+import type { KnownAddress } from './node-addresses.ts'
 import { type Connected, changedSubnets, connectedIndex } from './other-uplinks.ts'
 import { ownPrefixes } from './own-prefixes.ts'
 import type { RouteClaims } from './route-claims.ts'
@@ -168,8 +169,9 @@ export class LearnedGroup {
     return this.#connected
   }
 
-  hops(): Iterable<readonly [nextHop: string, { readonly prefix: Prefix | undefined }]> {
-    return this.#byHop
+  /** The next hops in a subnet. */
+  hopsWithin(subnet: Prefix): KnownAddress[] {
+    return this.#hops.within(subnet).map(({ nextHop }) => ({ address: nextHop, prefix: parsePrefix(nextHop)! }))
   }
 
   /** Works out what changed since the last call. */

@@ -1,10 +1,15 @@
 // The addresses of all nodes, this one's too. Several nodes may claim one address: it is known while one of them does.
-import { type Prefix, parsePrefix } from '../../lib/prefix-index.ts'
+import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
+
+/** An address of another node, or a next hop. */
+export type KnownAddress = { readonly address: string; readonly prefix: Prefix }
 
 export class NodeAddresses {
   readonly #byNode = new Map<string, readonly string[]>()
-  /** How many nodes have each address, and the address as a number where it can be read. */
-  readonly #claims = new Map<string, { count: number; readonly prefix: Prefix | undefined }>()
+  /** How many nodes have each address. */
+  readonly #claims = new Map<string, number>()
+  /** Of those that can be read. */
+  readonly #index = new PrefixIndex<KnownAddress>()
   /** Grows with each address that is known from then on, or no more. */
   changes = 0
 
@@ -28,15 +33,19 @@ export class NodeAddresses {
     return this.#claims.keys()
   }
 
-  prefixes(): Iterable<readonly [address: string, { readonly prefix: Prefix | undefined }]> {
-    return this.#claims
+  /** Those in a subnet. */
+  within(subnet: Prefix): readonly KnownAddress[] {
+    return this.#index.within(subnet)
   }
 
   #count(address: string, change: 1 | -1): number {
-    const claims = this.#claims.get(address) ?? { count: 0, prefix: parsePrefix(address) }
-    claims.count += change
-    if (claims.count === 0) this.#claims.delete(address)
-    else this.#claims.set(address, claims)
-    return claims.count
+    const before = this.#claims.get(address) ?? 0
+    const now = before + change
+    if (now === 0) this.#claims.delete(address)
+    else this.#claims.set(address, now)
+    const prefix = (before === 0) === (now === 0) ? undefined : parsePrefix(address)
+    if (prefix !== undefined && now === 0) this.#index.delete(prefix)
+    else if (prefix !== undefined) this.#index.set(prefix, { address, prefix })
+    return now
   }
 }

@@ -5,26 +5,38 @@ import { familyOf } from '../../lib/ip.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { ConnectedSubnet, ThisNode } from '../input.ts'
 import { addressesOf } from './filter-group.ts'
+import type { KnownAddress } from './node-addresses.ts'
 
 /** A subnet and the interfaces in it, those that are up first. */
-export type Shared = { readonly length: number; interfaces: readonly ConnectedSubnet[] }
+export type Shared = {
+  readonly length: number
+  readonly prefix: Prefix
+  interfaces: readonly ConnectedSubnet[]
+}
 
 export type Connected = {
   subnets: PrefixIndex<Shared>
+  /** The same in a row. */
+  all: readonly Shared[]
   /** Of this node. */
   addresses: ReadonlySet<string>
 }
 
 export function connectedIndex(connected: readonly ConnectedSubnet[]): Connected {
   const subnets = new PrefixIndex<Shared>()
+  const all: Shared[] = []
   for (const subnet of connected) {
     const prefix = parsePrefix(subnet.cidr)
     if (prefix === undefined) continue
-    const { interfaces } = subnets.get(prefix) ?? { interfaces: [] }
-    const all = [...interfaces, subnet].toSorted((a, b) => Number(b.isUp) - Number(a.isUp))
-    subnets.set(prefix, { length: prefix.length, interfaces: all })
+    let shared = subnets.get(prefix)
+    if (shared === undefined) {
+      shared = { length: prefix.length, prefix, interfaces: [] }
+      subnets.set(prefix, shared)
+      all.push(shared)
+    }
+    shared.interfaces = [...shared.interfaces, subnet].toSorted((a, b) => Number(b.isUp) - Number(a.isUp))
   }
-  return { subnets, addresses: new Set(connected.map(({ cidr }) => cidr.split('/')[0]!)) }
+  return { subnets, all, addresses: new Set(connected.map(({ cidr }) => cidr.split('/')[0]!)) }
 }
 
 /** The subnets with something that is in one of the two alone; whether an interface is up does not count in those of `always`. */
@@ -48,24 +60,23 @@ export function changedSubnets(
 }
 
 /**
- * The subnets by which some of these addresses are reached, the longest for each, but those of the node's uplink of their family.
- * Its own addresses do not count.
+ * The subnets by which some known addresses are reached, the longest for each, but those of the node's uplink of their family. Its
+ * own addresses do not count. `known` answers those in a subnet; those of the uplink, which are most, are not asked for.
  */
 export function besideUplinks(
-  { subnets, addresses }: Connected,
+  { subnets, all, addresses }: Connected,
   node: ThisNode,
-  known: Iterable<readonly [address: string, { readonly prefix: Prefix | undefined }]>,
+  known: (subnet: Prefix) => readonly KnownAddress[],
 ): ConnectedSubnet[] {
   const { uplink, ipv6Uplink = uplink } = node
   const own = new Set([...addresses, ...addressesOf(node)])
-  const found = new Set<Shared>()
-  for (const [address, { prefix }] of known) {
-    const shared = prefix === undefined || own.has(address) ? undefined : subnets.match(prefix)
-    if (shared !== undefined) found.add(shared)
-  }
-  return [...found]
-    .flatMap(({ interfaces }) => interfaces)
-    .filter(({ cidr, interfaceName }) => interfaceName !== (familyOf(cidr) === 'ipv4' ? uplink : ipv6Uplink))
+  return all.flatMap(shared => {
+    const beside = shared.interfaces.filter(
+      ({ cidr, interfaceName }) => interfaceName !== (familyOf(cidr) === 'ipv4' ? uplink : ipv6Uplink),
+    )
+    const leadsThere = ({ address, prefix }: KnownAddress) => !own.has(address) && subnets.match(prefix) === shared
+    return beside.length > 0 && known(shared.prefix).some(leadsThere) ? beside : []
+  })
 }
 
 /** For each interface that is down. */

@@ -2,14 +2,12 @@
 // queue; when a member that has read everything asks for more, the next part of the queue becomes blocks of messages in a
 // backlog, which every member reads at its own speed. A member that falls behind the bounded backlog keeps one octet per
 // prefix that it has missed and is sent their state later: a slow peer costs memory by prefix, never by message.
-import type { AddressFamily } from '../../family.ts'
-import type { AttributeStore } from '../store/attribute-store.ts'
 import { IdQueue } from '../store/id-queue.ts'
-import { MARK, type PathTable } from '../store/path-table.ts'
-import type { PrefixTable } from '../store/prefix-table.ts'
+import { MARK } from '../store/path-table.ts'
 import { Backlog, concerns, type MessageBlock } from './backlog.ts'
 import { Batch } from './batch.ts'
 import type { Exporter } from './exporter.ts'
+import type { GroupTable } from './group-table.ts'
 import { Member } from './member.ts'
 import { eachPackedPrefix } from './own-messages.ts'
 import { SentRoutes } from './sent-routes.ts'
@@ -21,29 +19,6 @@ const CHUNK = 16384
 const MEMBER_CHUNK = 4096
 /** A block ends after the attribute set with which it passes this many octets, so that a reader gets about what it asks for. */
 const BLOCK_OCTETS = 32768
-
-export type GroupTable = {
-  readonly family: AddressFamily
-  readonly prefixes: PrefixTable
-  readonly paths: PathTable
-  /** Selected set per prefix id. */
-  readonly best: Uint32Array
-  readonly store: AttributeStore
-  readonly reach: {
-    /** The set that a path can be used with; 0: none. */
-    usable(slot: number): number
-  }
-  /** Index of the peer a stored set came from. */
-  peerOf(set: number): number
-  /** Makes room for what was added to `prefixes`. */
-  fit(): void
-  /** Frees the id of a prefix that nothing refers to any more. */
-  releaseUnused(prefix: number): void
-  /** A path's slot may be used again when no group has it as a path id. */
-  releasePathId(slot: number): void
-  /** A peer that had nothing to read has something now. */
-  wake(peer: number): void
-}
 
 export class ExportGroup {
   readonly key: string
@@ -126,11 +101,24 @@ export class ExportGroup {
     this.exporter.reset()
   }
 
-  /** A prefix's selected route (with ADD-PATH: any of its paths) changed. */
-  changed(prefix: number): void {
+  /**
+   * A prefix's selected route (with ADD-PATH: any of its paths) changed. Answers whether the group will look at it, and
+   * then ask whether its id is still used.
+   */
+  changed(prefix: number): boolean {
     const quiet = this.#queue.size === 0
+    // in a mesh most of what comes goes to nobody, and waking each member for it costs as much as their number
+    if (quiet && this.#isNothing(prefix)) return false
     this.#queue.push(prefix)
     if (quiet) for (const member of this.members.values()) this.#wake(member)
+    return true
+  }
+
+  /** Whether nothing was sent for a prefix and nothing is to be sent, where that is known without its rules. */
+  #isNothing(prefix: number): boolean {
+    if (this.addPath || this.#sent.set(prefix) !== 0) return false
+    const set = this.#table.best[prefix]!
+    return set === 0 || this.exporter.withholds(set)
   }
 
   /** No change waits to be made into messages. */

@@ -64,6 +64,12 @@ export class Exporter {
     return made
   }
 
+  /** Whether nothing is sent with the stored set `set` to any peer of this group, whatever its rules say. */
+  withholds(set: number): boolean {
+    const { facts, sourceOf } = this.#deps
+    return withheldFrom(facts.flags[set]!, sourceOf(set), this.target) !== undefined
+  }
+
   /** Why nothing is sent for a prefix with this set; undefined when something is. */
   explain(set: number, prefix: number): string | undefined {
     const { store, facts, sourceOf, prefixes, speaker } = this.#deps

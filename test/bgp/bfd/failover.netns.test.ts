@@ -21,7 +21,7 @@ for (const [intervalMs, multihop, promiseMs] of [
       while (!isKept() && took.length < TIMES) {
         await failover.ready()
         const before = slowness()
-        const lostMs = await failover.lost()
+        const { lostMs } = await failover.lost()
         took.push({ lostMs, mostMs: promiseMs * Math.max(before, slowness()) })
       }
       t.log(`last lost packets after ${took.map(({ lostMs }) => Math.round(lostMs)).join(', ')} ms`)

@@ -14,6 +14,7 @@ import {
   sendTo,
 } from '../../../kernel/libc.ts'
 import { runInNetns } from '../../../kernel/netns.ts'
+import { KernelError } from '../../../kernel/port/error.ts'
 import { socketAddress } from '../../../kernel/sockopt.ts'
 import { systemProgram } from '../../../lib/system-program.ts'
 import { type ScratchNetns, scratchNetns } from '../../kernel/scratch-netns.ts'
@@ -119,8 +120,11 @@ protocol bgp { local ${theirs} as 65002; neighbor ${ours} as 65001; ${multihop ?
     )
   }
 
-  /** Silences the better router, and resolves with the milliseconds from then to the sending of the last packet that was lost. */
-  async lost(): Promise<number> {
+  /**
+   * Silences the better router, and resolves with the milliseconds from then to the sending of the last packet that was lost,
+   * and to when margay-bgp heard of it from BFD.
+   */
+  async lost(): Promise<{ lostMs: number; heardMs: number }> {
     for (const fd of this.#receivers) while (receiveNow(fd, Buffer.alloc(8), 'stream') > 0);
     const startMs = performance.now()
     const sent: number[] = []
@@ -131,7 +135,7 @@ protocol bgp { local ${theirs} as 65002; neighbor ${ours} as 65001; ${multihop ?
       while (sent.length < performance.now() - startMs) {
         const atMs = performance.now()
         packet.writeDoubleLE(atMs)
-        sendTo(this.#sender, packet, socketAddress(ADDRESS, PORT), 'stream')
+        this.#send(packet)
         sent.push(atMs)
       }
       for (const fd of this.#receivers) while (receiveNow(fd, packet, 'stream') > 0) arrived.add(packet.readDoubleLE(0))
@@ -157,10 +161,27 @@ protocol bgp { local ${theirs} as 65002; neighbor ${ours} as 65001; ${multihop ?
       await pause(50)
       step()
       const last = lastLostMs()
-      return last === undefined ? 0 : last - cutMs
+      const heard = this.margay.program
+        .output()
+        .matchAll(/"time":"([^"]+)"[^\n]*"reason":"bfd-down","detail"/g)
+        .toArray()
+        .at(-1)
+      const heardMs = Date.parse(heard?.[1] ?? '') - performance.timeOrigin - cutMs
+      return { lostMs: last === undefined ? 0 : last - cutMs, heardMs }
     } finally {
       clearInterval(timer)
       speak(this.#link.theirs)
+      // it would be damped for falling again and again
+      await this.margay.clear('best', 'hard')
+    }
+  }
+
+  /** Where there is no way at all, as both routers are lost on a machine that stood still, a packet is lost, too. */
+  #send(packet: Buffer): void {
+    try {
+      sendTo(this.#sender, packet, socketAddress(ADDRESS, PORT), 'stream')
+    } catch (error) {
+      if (!(error instanceof KernelError && error.code === 'ENETUNREACH')) throw error
     }
   }
 

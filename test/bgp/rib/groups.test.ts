@@ -183,3 +183,27 @@ test('a long queue that holds nothing for a peer is worked off in steps', t => {
   world.settle(b.key)
   t.is(world.held(b).size, prefixes.length)
 })
+
+test('a route that goes to nobody wakes nobody, and leaves nothing behind when it goes', t => {
+  const world = new World()
+  const internal = Array.from({ length: 20 }, (_, i) => aPeer(i + 1, { peerType: 'ibgp' }))
+  const outside = aPeer(50)
+  world.up(...internal)
+  world.settle()
+  const woken: string[] = []
+  world.rib.onPending(key => woken.push(key))
+  const attributes = someAttributes([], { localPref: 100 })
+  world.send(internal[0]!, { announce: ['10.1.0.0/16'], attributes })
+  world.settle()
+  t.deepEqual(woken, [])
+  world.send(internal[0]!, { withdraw: ['10.1.0.0/16'] })
+  world.settle()
+  t.deepEqual(woken, [])
+  t.is(world.rib.explain('10.1.0.0/16'), undefined)
+  // who came later gets what goes to it
+  world.send(internal[0]!, { announce: ['10.2.0.0/16'], attributes })
+  world.up(outside)
+  world.settle()
+  t.deepEqual([...world.held(outside).keys()].map(String), ['10.2.0.0/16'])
+  t.is(world.held(internal[1]!).size, 0)
+})
