@@ -281,10 +281,11 @@ export class FakeNetns {
 
   /** The route that a deletion means; in IPv4 one that names no metric means any, the smallest first. */
   #named(route: Route): Route | undefined {
-    const anyMetric = isIpv4(route.dst) && (route.metric ?? 0) === 0
-    const sameKey = (r: Route) =>
-      anyMetric ? r.dst === route.dst && r.table === route.table : routeKey(r) === routeKey(route)
-    const found = [...this.routes.values()].filter(r => sameKey(r) && describes(route, r))
+    const exact = this.routes.get(routeKey(route))
+    if (exact !== undefined && describes(route, exact)) return exact
+    if (!isIpv4(route.dst) || (route.metric ?? 0) !== 0) return undefined
+    const isMeant = (r: Route) => r.dst === route.dst && r.table === route.table && describes(route, r)
+    const found = [...this.routes.values()].filter(isMeant)
     return found.sort((a, b) => (a.metric ?? 0) - (b.metric ?? 0))[0]
   }
 
