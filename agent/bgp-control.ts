@@ -12,6 +12,7 @@ import { parseCidr } from '../lib/ip.ts'
 import type { BgpMonitors } from './bgp-monitors.ts'
 import type { Reloaded } from './bgp-reload.ts'
 import type { NextHopStatus } from './next-hop-tracker.ts'
+import { openconfigNeighbors } from './openconfig.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 
 /** A question that cannot be answered as it was put: 400 with what to write instead. */
@@ -34,7 +35,7 @@ const NO_BFD: BfdStatus = { scheduling: 'usual', sessions: [], dropped: {} }
 const MAX_BODY = 64 * 1024
 
 /**
- * `GET /healthz`, `GET /peers`, `GET /route?prefix=`, `GET /bfd` (its sessions), `GET /next-hops` (those that are tracked), `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
+ * `GET /healthz`, `GET /peers`, `GET /openconfig` (the same as openconfig-bgp has it), `GET /route?prefix=`, `GET /bfd` (its sessions), `GET /next-hops` (those that are tracked), `GET /bmp` (collectors), `GET /dump` (the RIB as MRT), `POST /clear {peer, kind}`, `POST
  * /reload {dryRun}`. Requests never name a file, so a client cannot make this process open one.
  */
 export function controlRoutes(daemon: Controlled): Readonly<Record<string, HttpRoute>> {
@@ -42,6 +43,7 @@ export function controlRoutes(daemon: Controlled): Readonly<Record<string, HttpR
   return {
     'GET /healthz': json(() => ({ restarting: speaker.restarting, listener: speaker.listenerCounts })),
     'GET /peers': json(() => speaker.peers()),
+    'GET /openconfig': json(() => openconfigNeighbors(speaker)),
     'GET /route': json(({ query }) => {
       const prefix = parseCidr(query.get('prefix') ?? '')
       if (prefix === undefined) throw new BadRequest('prefix: write a CIDR like ?prefix=203.0.113.0/24')
