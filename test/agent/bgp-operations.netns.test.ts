@@ -258,7 +258,13 @@ function unnumberedRouter(t: ExecutionContext, heading: string, { number, uplink
     for (const each of say) t.regex(each('show bgp ipv4 unicast'), BLOCK)
     t.is(ways().length, 2)
     await bothUp()
-    t.is(ways().length, 2)
+    await until(
+      t,
+      'both next hops again',
+      async () => ways(),
+      found => found.length === 2,
+      60_000,
+    )
     for (const each of say) t.regex(each('show bgp ipv4 unicast'), BLOCK)
   },
 )
