@@ -75,6 +75,8 @@ export class MemoryNetwork {
   readonly dials: string[] = []
   /** While true nothing that is written arrives, and nobody is told. */
   silent = false
+  /** One delivery for all that is written to a connection in a turn, and not one for each write: for thousands of connections. */
+  gathers = false
   /** Why a connection cannot be made; absent: each can whose address has a listener. */
   path: Path = () => undefined
   /** What each listening address asks of connections from an address or a CIDR: by both. */
@@ -150,6 +152,8 @@ class MemoryConnection implements BgpConnection {
   /** The first of `#queue` that was not delivered: shifting a long array is slow. */
   #next = 0
   #paused = true
+  /** What was written is about to be delivered. */
+  #isDue = false
   #full = false
   #open = true
   buffered = 0
@@ -174,8 +178,7 @@ class MemoryConnection implements BgpConnection {
     if (!this.#open || this.#network.silent || this.other === undefined) return true
     this.other.#queue.push(bytes.slice())
     this.buffered += bytes.length
-    const { other } = this
-    this.#network.later(() => other.#deliver())
+    this.other.#deliverLater()
     this.#full = this.buffered > HIGH_WATER
     return !this.#full
   }
@@ -214,6 +217,15 @@ class MemoryConnection implements BgpConnection {
     this.#open = false
     this.#handlers = IDLE
     this.#network.connections.delete(this)
+  }
+
+  #deliverLater(): void {
+    if (this.#isDue && this.#network.gathers) return
+    this.#isDue = true
+    this.#network.later(() => {
+      this.#isDue = false
+      this.#deliver()
+    })
   }
 
   #deliver(): void {
