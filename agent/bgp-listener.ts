@@ -1,7 +1,7 @@
 // One address and port where the speaker takes connections, tried again until the system gives it: the port may be another
 // program's for a while, and an address may come later. Sessions that this node dials do not need it.
 import { broken, type Condition } from '../api/status.ts'
-import type { Listener } from '../bgp/port.ts'
+import type { Listener, ListenOptions } from '../bgp/port.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -16,14 +16,14 @@ const MAX_RETRY_MS = 5_000
 
 export class BgpListener {
   readonly #deps: Deps
-  readonly #at: SocketAddress
+  readonly #at: ListenOptions
   readonly #backoff = new Backoff({ firstMs: FIRST_RETRY_MS, maxMs: MAX_RETRY_MS })
   #listener: Listener | undefined
   #cause: Error | undefined
   #cancel: Cancel = () => undefined
   #closed = false
 
-  constructor(at: SocketAddress, deps: Deps) {
+  constructor(at: ListenOptions, deps: Deps) {
     this.#at = at
     this.#deps = deps
   }

@@ -5,20 +5,29 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
 import { type Condition, conditionKey } from '../api/status.ts'
 import { configurationOf, NODE_CONFIGURATION_KINDS, nodeOfConfiguration } from '../api/unsupported.ts'
-import type { Pool } from '../felix/input.ts'
+import type { Peering, Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
+import { GATEWAY } from '../kernel/pod-interface.ts'
 import { hostPrefix } from '../lib/ip.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
 import { advertised } from './cluster/advertised.ts'
 import { meshOf, peersOf } from './cluster/bgp-objects.ts'
+import { clusterRoutesOfNobody } from './cluster/cluster-routes.ts'
 import { fieldsCondition } from './cluster/fields.ts'
+import {
+  type LocalPod,
+  type PeeringAddresses,
+  PeeringEndpoints,
+  peeringAddresses,
+  peeringOf,
+} from './cluster/local-pods.ts'
 import { askedMultipath } from './cluster/multipath.ts'
-import { claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
+import { addressesOf, claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { PeerWays } from './cluster/peer-ways.ts'
 import type { Peers } from './cluster/peers.ts'
 import { felixPools } from './cluster/pools.ts'
 import { allRanges, isExcluded, serviceRanges } from './cluster/services.ts'
-import { bgpSettings, felixSettings } from './cluster/settings.ts'
+import { type BgpSettings, bgpSettings, felixSettings } from './cluster/settings.ts'
 import { trustedPools } from './cluster/trust.ts'
 import type { ClusterView, Watched } from './cluster-view.ts'
 import { draining } from './drained.ts'
@@ -52,6 +61,11 @@ export class ClusterFeed {
   #pools: ReadonlyMap<string, Pool> = new Map()
   #peers: Peers | undefined
   readonly #ways = new PeerWays()
+  readonly #peering = new PeeringEndpoints()
+  /** What felix was told last. */
+  #peeringTold: Peering | undefined
+  /** Interfaces of pods of this node, by the ids of their endpoints. */
+  readonly #pods = new Map<string, LocalPod>()
   /** What `tell` passes on. */
   readonly #waiting = new Set<'pools' | 'settings' | 'fields'>()
   #own: OwnAddresses | undefined
@@ -90,6 +104,7 @@ export class ClusterFeed {
     this.#waiting.clear()
     if (waiting.includes('pools')) this.#tellPools()
     if (waiting.includes('settings')) this.#configure()
+    this.#tellPeering()
     if (waiting.includes('fields')) this.#deps.report('fields', [...this.#fields.values()])
   }
 
@@ -107,6 +122,45 @@ export class ClusterFeed {
       return
     }
     this.#peers = peersOf({ nodeName, ...own }, this.#nodes.values(), view)
+    for (const [id, pod] of this.#pods) this.#peers.pod(id, pod)
+  }
+
+  /** An interface of a pod of this node changed, appeared, or went. */
+  pod(id: string, pod: LocalPod | undefined): void {
+    if (pod === undefined) this.#pods.delete(id)
+    else this.#pods.set(id, pod)
+    if (this.#peers?.pod(id, pod) === true) this.#deps.changed()
+  }
+
+  /** Routes that are written although the objects leave them to nobody. */
+  #unwritten(): Condition | undefined {
+    const { view } = this.#deps
+    return clusterRoutesOfNobody(view.get('BGPConfiguration', 'default'), view.get('FelixConfiguration', 'default'))
+  }
+
+  /** This node's BGP settings. */
+  #settings(): BgpSettings {
+    const { view, nodeName } = this.#deps
+    return bgpSettings(view.get('BGPConfiguration', 'default'), view.get('BGPConfiguration', configurationOf(nodeName)))
+  }
+
+  #peeringAddresses(settings: BgpSettings): PeeringAddresses {
+    const pools = this.#deps.view.all('IPPool')
+    const cidrs = [...pools.map(({ spec }) => spec.cidr), ...allRanges(serviceRanges(settings, pools))]
+    const nodeWith = (address: string) => this.nodeWith(address)
+    return peeringAddresses(settings, { cidrs, gateway: GATEWAY.ipv4, nodeWith })
+  }
+
+  #tellPeering(): void {
+    const peering = this.#peeringHere()
+    if (isDeepStrictEqual(peering, this.#peeringTold)) return
+    this.#peeringTold = peering
+    this.#deps.felix.configure({ peering })
+  }
+
+  #peeringHere(): Peering | undefined {
+    const settings = this.#settings()
+    return peeringOf(this.#peeringAddresses(settings), settings.listenPort)
   }
 
   /**
@@ -125,17 +179,19 @@ export class ClusterFeed {
     const peers = this.#peers
     const at = this.#own
     if (peers === undefined || at === undefined) return
+    const settings = this.#settings()
+    peers.configure({ peering: this.#peeringAddresses(settings) })
     const { asn, clusterId } = peers
-    const settings = bgpSettings(
-      view.get('BGPConfiguration', 'default'),
-      view.get('BGPConfiguration', configurationOf(this.#deps.nodeName)),
-    )
+    secrets.want(peers.secrets())
+    const changes = peers.take()
+    const peerings = this.#peering.take(changes)
     const pools = view.all('IPPool')
     const ranges = serviceRanges(settings, pools)
     // first: no peer may be heard under old rules
     routing.trust({
       ...{ own: [...blocks, ...own], pools: trustedPools(pools) },
       services: { ranges: allRanges(ranges), pods: ranges.pods },
+      nodes: this.#peering.size === 0 ? [] : [...this.#nodes.values()].flatMap(addressesOf),
     })
     services.setRanges(ranges)
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
@@ -143,11 +199,18 @@ export class ClusterFeed {
     routing.share(multipath)
     routing.spare(sparedPools(this.#pools.values()))
     const { listenPort: port, bindMode } = settings
-    await routing.identify({ asn, clusterId, routerId, port, listensEverywhere: bindMode === 'None', ...at })
-    secrets.want(peers.secrets())
+    await routing.identify({
+      asn,
+      clusterId,
+      routerId,
+      port,
+      listensEverywhere: bindMode === 'None',
+      peering: this.#peeringHere(),
+      ...at,
+    })
     const drains = this.#nodes.get(this.#deps.nodeName)?.drains ?? false
     routing.drain(drains)
-    const changes = peers.take()
+    for (const [id, isPeer] of peerings) felix.set('peer', id, isPeer || undefined)
     for (const [cidr, way] of this.#ways.take(changes)) felix.set('peerWay', cidr, way)
     routing.change(changes)
     routing.nodeAddresses(this.#movedClaims)
@@ -156,7 +219,7 @@ export class ClusterFeed {
     report('peers', [
       ...peers.refused(),
       ...(drains ? [draining(this.#deps.nodeName)] : []),
-      ...(fault === undefined ? [] : [fault]),
+      ...[fault, this.#unwritten()].filter(each => each !== undefined),
       ...services.refused(),
     ])
   }

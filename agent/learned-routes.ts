@@ -10,6 +10,8 @@ export type LearnedRoutesDeps = {
   clock: Clock
   /** A route was learned or changed; undefined: nobody announces the prefix any more. */
   learned: (prefix: string, route: LearnedRoute | undefined) => void
+  /** The interface here and the address of the pod that a peer is, by its key; undefined: it is none. */
+  podOf: (peer: string) => { interfaceName: string; address: string } | undefined
 }
 
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
@@ -40,7 +42,8 @@ export class LearnedRoutes implements RouteSink {
 
   selected({ prefix, paths, ...best }: SelectedRoute): void {
     this.#handedOver.delete(prefix)
-    const route: LearnedRoute = { prefix, ...learnedPath(best), ...(paths && { paths: paths.map(learnedPath) }) }
+    const path = (each: SelectedPath) => learnedPath(each, this.#deps.podOf(each.peer))
+    const route: LearnedRoute = { prefix, ...path(best), ...(paths && { paths: paths.map(path) }) }
     if (this.#isKeptBack(prefix)) this.#keptBack.set(prefix, route)
     else this.#learn(prefix, route)
   }
@@ -88,8 +91,15 @@ export class LearnedRoutes implements RouteSink {
   }
 }
 
-/** An IPv4 next hop inside of IPv6 is how a node announces IPv6 blocks over IPv4 (RFC 4798). */
-function learnedPath({ nextHop, interface: name, encapsulations, weight }: SelectedPath): LearnedPath {
+/**
+ * An IPv4 next hop inside of IPv6 is how a node announces IPv6 blocks over IPv4 (RFC 4798). What a pod announces leads to the pod,
+ * whatever next hop it names.
+ */
+function learnedPath(
+  { nextHop, interface: name, encapsulations, weight }: SelectedPath,
+  pod: ReturnType<LearnedRoutesDeps['podOf']>,
+): LearnedPath {
+  if (pod !== undefined) return { nextHop: pod.address, pod: pod.interfaceName, encapsulations: [] }
   const path: LearnedPath = { nextHop: mappedIpv4(nextHop) ?? nextHop, encapsulations }
   if (name !== undefined) path.interface = name
   if (weight !== undefined) path.weight = weight

@@ -262,6 +262,7 @@ export class NodeAgent {
     })
     this.#policies = new PolicyFeed({
       ...{ nodeName: node, caches: this.#caches, names: this.#names, floating: this.#floating, clock },
+      pods: { setPod: (id, pod) => this.#network.setPod(id, pod) },
       felix: {
         setPolicy(kind, key, value) {
           ends.set(kind, key, value)

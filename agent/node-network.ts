@@ -2,7 +2,7 @@
 // are taken into memory at once; after a burst of them one pass does what may wait for a socket. Passes never overlap.
 import { isDeepStrictEqual } from 'node:util'
 import type { DrainAnswer, RouteAnswer } from '../api/answers.ts'
-import { broken, type Condition, type EventRecord, unknown } from '../api/status.ts'
+import { type Condition, type EventRecord, unknown } from '../api/status.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import type { Store } from '../datastore/port.ts'
 import { vtepMac } from '../felix/calc/tunnels.ts'
@@ -15,13 +15,14 @@ import type { Clock } from '../lib/clock.ts'
 import { contains, familyOf, hostPrefix } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
+import type { LocalPod } from './cluster/local-pods.ts'
 import { confirmationMs, type NodeFacts } from './cluster/nodes.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { DefaultRoutes } from './default-routes.ts'
 import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
-import { NodePublisher } from './node-publisher.ts'
+import { lacksNode, NodePublisher } from './node-publisher.ts'
 import { NodeTunnels } from './node-tunnels.ts'
 import { Routing, type RoutingDeps } from './routing.ts'
 import { ServiceFeed } from './service-feed.ts'
@@ -63,15 +64,6 @@ export type NodeNetworkDeps = Pick<RoutingDeps, 'transport' | 'bfd' | 'discover'
 
 /** What the kernel can do and held when this run began. `hadRoutes`: routes of an earlier run are in it. */
 export type KernelFacts = { capabilities: Capabilities; hadRoutes: boolean }
-
-function lacksNode(name: string): Condition {
-  return broken('NodeObjectKnown', {
-    reason: 'NoNodeObject',
-    message: `the cluster has no Node ${name}`,
-    remedy: `create Node ${name}, or start margay-node with --node-name of the Node object of this machine`,
-    object: { kind: 'Node', name },
-  })
-}
 
 export class NodeNetwork {
   readonly #deps: NodeNetworkDeps
@@ -180,6 +172,11 @@ export class NodeNetwork {
 
   learned(): LearnedRoute[] {
     return this.#routing?.learned() ?? []
+  }
+
+  /** An interface of a pod of this node changed, appeared, or went. */
+  setPod(id: string, pod: LocalPod | undefined): void {
+    this.#feed.pod(id, pod)
   }
 
   /** A node that has an address, also for a tunnel. */

@@ -206,3 +206,13 @@ export function networkCondition(node: Resource<'Node'> | undefined): Record<str
   if (!Array.isArray(conditions)) return undefined
   return conditions.find(each => isObject(each) && each['type'] === NETWORK_CONDITION)
 }
+
+/** Without its Node object nobody knows of a node. */
+export function lacksNode(name: string): Condition {
+  return broken('NodeObjectKnown', {
+    reason: 'NoNodeObject',
+    message: `the cluster has no Node ${name}`,
+    remedy: `create Node ${name}, or start margay-node with --node-name of the Node object of this machine`,
+    object: { kind: 'Node', name },
+  })
+}

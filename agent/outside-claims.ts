@@ -4,7 +4,9 @@ import { broken, type Condition } from '../api/status.ts'
 import type { ExplainedPath } from '../bgp/rib/explain.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import type { Clock } from '../lib/clock.ts'
+import { hostPrefix } from '../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../lib/prefix-index.ts'
+import type { Session } from './cluster/sessions.ts'
 import { NO_TRUST, type Trust } from './cluster/trust.ts'
 
 /** How long one look at all refused paths of a peer counts: every change in the cluster asks for their conditions. */
@@ -41,11 +43,18 @@ export class OutsideClaims {
     this.#claims.delete(key)
   }
 
-  /** What is wrong with the announcements of a peer that people know by `name`. */
-  condition(speaker: Speaker | undefined, key: string, name: string): Condition | undefined {
+  /** What is wrong with the announcements of a peer that people know by `name`. A pod may announce its own address, which changes nothing. */
+  condition(
+    speaker: Speaker | undefined,
+    key: string,
+    { name, session }: { name: string; session: Pick<Session, 'pod'> | undefined },
+  ): Condition | undefined {
     const { ofThisNode, ofNodes } = this.#claimsOf(speaker, key)
-    if (ofThisNode.length > 0) return claimsOurs(name, ofThisNode)
-    return ofNodes.length > 0 ? claimsTheirs(name, ofNodes) : undefined
+    const its = session?.pod && hostPrefix(session.pod.address)
+    const who = session?.pod === undefined ? OUTSIDE : POD
+    const ours = ofThisNode.filter(prefix => prefix !== its)
+    if (ours.length > 0) return claimsOurs(name, who, ours)
+    return ofNodes.length > 0 ? claimsTheirs(name, who, ofNodes) : undefined
   }
 
   /** The paths are looked at when the number of received or accepted ones changed, or after some time. */
@@ -92,22 +101,26 @@ function indexOf(cidrs: readonly string[]): PrefixIndex<string> {
   return index
 }
 
-function claimsOurs(name: string, prefixes: readonly string[]): Condition {
+type Who = { who: string; remedy: string }
+const OUTSIDE: Who = { who: 'a peer outside the cluster', remedy: 'find out why that router announces it' }
+const POD: Who = { who: 'a pod of this node', remedy: 'correct what the pod announces, or take its label away' }
+
+function claimsOurs(name: string, { who, remedy }: Who, prefixes: readonly string[]): Condition {
   return broken('AddressesUnique', {
     object: { kind: 'BGPSession', name },
     reason: 'OwnPrefix',
-    message: `a peer outside the cluster announces ${some(prefixes)}, which belongs to this node; it is neither used nor passed on`,
-    remedy: 'find out why that router announces it',
+    message: `${who} announces ${some(prefixes)}, which belongs to this node; it is neither used nor passed on`,
+    remedy,
   })
 }
 
-function claimsTheirs(name: string, claims: Claims['ofNodes']): Condition {
+function claimsTheirs(name: string, { who, remedy }: Who, claims: Claims['ofNodes']): Condition {
   const owned = some([...new Set(claims.map(claim => claim.owned))])
   return broken('AddressesUnique', {
     object: { kind: 'BGPSession', name },
     reason: 'PrefixOfNode',
-    message: `a peer outside the cluster announces ${some(claims.map(({ prefix }) => prefix))}, but ${owned}; it is neither used nor passed on`,
-    remedy: 'find out why that router announces it',
+    message: `${who} announces ${some(claims.map(({ prefix }) => prefix))}, but ${owned}; it is neither used nor passed on`,
+    remedy,
   })
 }
 

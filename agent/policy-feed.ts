@@ -16,6 +16,7 @@ import { NotFound } from '../datastore/port.ts'
 import type { Felix } from '../felix/loop.ts'
 import type { Policy, PolicyEndpoint } from '../felix/policy/model.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import type { LocalPod } from './cluster/local-pods.ts'
 import { podProfiles } from './cluster/policies/endpoints.ts'
 import { notEnforced } from './cluster/policies/not-enforced.ts'
 import { POLICY_KINDS, type PolicyKind, PolicyObjects, policyId } from './cluster/policies/objects.ts'
@@ -33,6 +34,8 @@ export type PolicyFeedDeps = {
   felix: Pick<Felix, 'set' | 'setPolicy' | 'setPolicyRevision' | 'setLocalEndpoint' | 'setHostEndpoint' | 'complete'>
   /** Which pods of this node floating addresses can lead to. */
   floating: Pick<FloatingAddresses, 'setHere'>
+  /** Which interfaces of pods are here, with their labels: some may be BGP peers of this node. */
+  pods: { setPod(id: string, pod: LocalPod | undefined): void }
   /** Of which a policy may ask. */
   names: Pick<DomainNames, 'want' | 'gaps'>
   clock: Clock
@@ -68,6 +71,8 @@ export class PolicyFeed {
   readonly #withSources = new Map<string, readonly string[]>()
   /** The policies that name Services, by key. */
   readonly #byService = new Map<string, Policy>()
+  /** The interfaces of each pod that were told with its labels, by their ids. */
+  readonly #labelled = new Map<string, readonly string[]>()
   #servicesKnown = false
   #told = false
 
@@ -309,6 +314,11 @@ export class PolicyFeed {
       [told, sources.told].filter(each => each !== undefined),
     )
     this.#deps.floating.setHere(key, asked && first)
+    this.#tellPods(
+      key,
+      asked === undefined || said === undefined || this.#left.has(key) ? [] : here,
+      said?.labels ?? {},
+    )
     const asks = { profiles, ...(qos && { qos }), ...(bandwidth && { bandwidth }) }
     felix.setPolicy('endpoint', key, said && addresses !== undefined ? { ...said, addresses } : said)
     felix.setLocalEndpoint(key, first && { interfaceName: first.interfaceName, ...asks })
@@ -335,6 +345,16 @@ export class PolicyFeed {
     for (const id of ids) felix.set('sources', id, cidrs && { pod: { namespace, name }, cidrs })
     if (ids.length === 0) this.#withSources.delete(key)
     else this.#withSources.set(key, ids)
+  }
+
+  #tellPods(key: string, here: readonly PodEndpoint[], labels: PolicyEndpoint['labels']): void {
+    const { pods } = this.#deps
+    const ids = here.map(({ id }) => id)
+    for (const gone of this.#labelled.get(key) ?? []) if (!ids.includes(gone)) pods.setPod(gone, undefined)
+    for (const { id, interfaceName, addresses } of here)
+      pods.setPod(id, { endpoint: id, interfaceName, addresses, labels })
+    if (ids.length === 0) this.#labelled.delete(key)
+    else this.#labelled.set(key, ids)
   }
 
   #tellAskedInVain(key: string, told: readonly Condition[]): void {

@@ -4,15 +4,14 @@
 // says where the session comes from.
 import { isDeepStrictEqual } from 'node:util'
 import type { DrainAnswer, RouteAnswer } from '../api/answers.ts'
-import { BGP_ANNOTATION } from '../api/core.ts'
-import { broken, type Condition } from '../api/status.ts'
+import type { Condition } from '../api/status.ts'
 import type { Multipath, PeerBfdStatus, PeerConfig, PeerStatus } from '../bgp/config.ts'
 import { unicastFamily } from '../bgp/family.ts'
 import type { BfdPort, Discover, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
 import { parseCommunity } from '../bgp/wire/communities.ts'
 import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
-import type { LearnedRoute } from '../felix/input.ts'
+import type { LearnedRoute, Peering } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { familyOf, type SocketAddress } from '../lib/ip.ts'
@@ -24,17 +23,27 @@ import type { Announced } from './cluster/advertised.ts'
 import { USUAL_MULTIPATH } from './cluster/multipath.ts'
 import type { PeerChange } from './cluster/session-requests.ts'
 import type { PeerOrigin, Session } from './cluster/sessions.ts'
-import { NO_TRUST, OWN_OF_NODES, ofServices, outsideImport, PEER_GROUP, type Trust } from './cluster/trust.ts'
+import {
+  NO_TRUST,
+  OWN_OF_NODES,
+  ofServices,
+  outsideImport,
+  PEER_GROUP,
+  podImport,
+  type Trust,
+  withPods,
+} from './cluster/trust.ts'
 import { whenConverged } from './convergence.ts'
 import { isAlone, whoHeard } from './drained.ts'
 import { LearnedRoutes, type LearnedRoutesDeps } from './learned-routes.ts'
 import { OutsideClaims } from './outside-claims.ts'
 import { OutsideNextHops, type OutsideNextHopsDeps } from './outside-next-hops.ts'
 import { peerDown, severalRouters } from './outside-peers.ts'
+import { notWatched, overLimit } from './session-conditions.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
 
-export type RoutingDeps = LearnedRoutesDeps &
+export type RoutingDeps = Omit<LearnedRoutesDeps, 'podOf'> &
   Pick<OutsideNextHopsDeps, 'nextHops'> & {
     transport: Transport
     /** Absent: no peer may be named by its interface. */
@@ -66,6 +75,8 @@ export type SpeakerIdentity = {
   ipv6Address?: string
   clusterId?: string
   listensEverywhere?: boolean
+  /** The addresses under which pods that are peers find this node. */
+  peering?: Omit<Peering, 'port'>
 }
 
 /** What a speaker has for its life. */
@@ -75,6 +86,11 @@ type Identity = Pick<SpeakerIdentity, 'asn' | 'routerId'>
 const WATCHED_AFTER_MS = 10_000
 /** A fault may be cured at the other end alone, of which nothing tells this one: it must not wait long after many faults. */
 const MOST_IDLE_HOLD_SECONDS = 5
+
+/** Where it listens: in each family at the node's address, and at that for its pods. */
+const PLACES = ['ipv4', 'ipv6', 'podsIpv4', 'podsIpv6'] as const
+type Place = (typeof PLACES)[number]
+
 export class Routing {
   readonly #deps: RoutingDeps
   readonly #learned: LearnedRoutes
@@ -82,7 +98,7 @@ export class Routing {
   readonly #peers = new Map<string, { session: Session; origin: PeerOrigin | undefined }>()
   /** The keys of sessions by their names. */
   readonly #keys = new Map<string, string>()
-  /** Those outside the cluster: a few of thousands, and looked at after each change. */
+  /** Those that are no nodes, outside the cluster or pods: a few of thousands, and looked at after each change. */
   readonly #outside = new Set<string>()
   /** Sessions that are up while BFD is not. */
   readonly #notWatched = new Map<string, PeerStatus & { bfd: PeerBfdStatus }>()
@@ -95,10 +111,7 @@ export class Routing {
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Identity | undefined
   #multipath: Multipath | undefined = USUAL_MULTIPATH
-  readonly #listeners: {
-    ipv4?: { at: SocketAddress; listener: BgpListener }
-    ipv6?: { at: SocketAddress; listener: BgpListener }
-  } = {}
+  readonly #listeners: { [P in Place]?: { at: SocketAddress; listener: BgpListener } } = {}
   #speaker: Speaker | undefined
   #spread: BlockSpread | undefined
   #restarting: boolean
@@ -108,7 +121,7 @@ export class Routing {
     this.#deps = deps
     this.#restarting = deps.restarting
     this.#claims = new OutsideClaims(deps.clock)
-    this.#learned = new LearnedRoutes(deps)
+    this.#learned = new LearnedRoutes({ ...deps, podOf: key => this.#peers.get(key)?.session.pod })
     this.#nextHops = new OutsideNextHops({ ...deps, learned: this.#learned })
   }
 
@@ -117,7 +130,7 @@ export class Routing {
    * or IPv6 address, which comes and goes with the use of IPv6, none.
    */
   async identify(identified: SpeakerIdentity): Promise<void> {
-    const { asn, routerId, clusterId, port, address, ipv6Address, listensEverywhere } = identified
+    const { asn, routerId, clusterId, port, address, ipv6Address, listensEverywhere, peering = {} } = identified
     const identity = { asn, routerId }
     if (isDeepStrictEqual(identity, this.#identity)) this.#speaker?.setClusterId(clusterId)
     else await this.#startAnew(identity, clusterId)
@@ -125,6 +138,11 @@ export class Routing {
       own === undefined ? undefined : { address: listensEverywhere ? any : own, port }
     await this.#listen('ipv4', at(address, '0.0.0.0'))
     await this.#listen('ipv6', at(ipv6Address, '::'))
+    // whoever listens everywhere listens there too
+    const forPods = (own: string | undefined) =>
+      own === undefined || listensEverywhere ? undefined : { address: own, port }
+    await this.#listen('podsIpv4', forPods(peering.ipv4))
+    await this.#listen('podsIpv6', forPods(peering.ipv6))
   }
 
   async #startAnew(identity: Identity, clusterId: string | undefined): Promise<void> {
@@ -133,8 +151,7 @@ export class Routing {
     const change = { old: before, new: identity }
     if (before !== undefined) log.warn(change, 'the identity of the BGP speaker changed: all sessions are reset')
     this.#identity = identity
-    await this.#listen('ipv4', undefined)
-    await this.#listen('ipv6', undefined)
+    for (const place of PLACES) await this.#listen(place, undefined)
     // peers that know the next speaker for the same one keep the routes of this node until it has told them again
     await this.#speaker?.close({ graceful: before?.asn === identity.asn })
     this.#learned.handOver()
@@ -145,15 +162,16 @@ export class Routing {
     for (const block of this.#announced.values()) this.#announce(speaker, block)
   }
 
-  /** Listens elsewhere for a family, or nowhere. */
-  async #listen(family: 'ipv4' | 'ipv6', at: SocketAddress | undefined): Promise<void> {
-    if (isDeepStrictEqual(at, this.#listeners[family]?.at)) return
-    this.#listeners[family]?.listener.close()
-    delete this.#listeners[family]
+  /** Listens elsewhere, or nowhere. */
+  async #listen(place: Place, at: SocketAddress | undefined): Promise<void> {
+    if (isDeepStrictEqual(at, this.#listeners[place]?.at)) return
+    this.#listeners[place]?.listener.close()
+    delete this.#listeners[place]
     if (at === undefined || this.#speaker === undefined) return
     const { clock, log } = this.#deps
-    const listener = new BgpListener(at, { speaker: this.#speaker, clock, log })
-    this.#listeners[family] = { at, listener }
+    const notOurs = place === 'podsIpv4' || place === 'podsIpv6'
+    const listener = new BgpListener({ ...at, ...(notOurs && { notOurs }) }, { speaker: this.#speaker, clock, log })
+    this.#listeners[place] = { at, listener }
     await listener.open()
   }
 
@@ -173,7 +191,7 @@ export class Routing {
       } else {
         this.#peers.set(key, { session, origin })
         this.#keys.set(session.name, key)
-        if (session.group === PEER_GROUP.outside) this.#outside.add(key)
+        if (session.group !== PEER_GROUP.cluster) this.#outside.add(key)
         else this.#outside.delete(key)
         const resets = this.#speaker?.setPeer(this.#inEffect(key, session)) ?? []
         if (resets.length > 0) log.warn({ peer: session.name, resets }, 'a changed peer is reset')
@@ -290,10 +308,9 @@ export class Routing {
 
   /** What peers outside the cluster do that they must not, those that are not there, and addresses where none can connect. */
   refused(): Condition[] {
-    const { ipv4, ipv6 } = this.#listeners
     const all = [
       ...[...this.#overLimit].map(([key, detail]) => overLimit(this.#nameOf(key), detail)),
-      ...[ipv4, ipv6].map(each => each?.listener.condition()),
+      ...PLACES.map(place => this.#listeners[place]?.listener.condition()),
       this.#deps.bfd?.condition(),
       ...this.#nextHops.conditions(),
       ...this.#unwatched(),
@@ -305,7 +322,7 @@ export class Routing {
   #ofOutside(key: string, name: string): (Condition | undefined)[] {
     const status = this.#speaker?.peer(key)
     return [
-      this.#claims.condition(this.#speaker, key, name),
+      this.#claims.condition(this.#speaker, key, { name, session: this.#peers.get(key)?.session }),
       status && peerDown(status, name, this.#deps.clock.wallMs()),
       status && severalRouters(status, name),
     ]
@@ -326,8 +343,7 @@ export class Routing {
     this.#cancelConvergence()
     this.#learned.close()
     this.#nextHops.close()
-    this.#listeners.ipv4?.listener.close()
-    this.#listeners.ipv6?.listener.close()
+    for (const place of PLACES) this.#listeners[place]?.listener.close()
     await this.#speaker?.close({ graceful: true })
   }
 
@@ -362,9 +378,11 @@ export class Routing {
 
   #inEffect(key: string, session: Session): PeerConfig {
     const timers = { mostIdleHoldSeconds: MOST_IDLE_HOLD_SECONDS, ...session.timers }
-    const { importFilters, ...config } = session
-    const outside = session.group === PEER_GROUP.outside && { import: outsideImport(this.#trust, importFilters) }
-    return { ...config, name: key, timers, ...outside }
+    const { importFilters, pod: _, ...config } = session
+    if (session.group === PEER_GROUP.cluster) return { ...config, name: key, timers }
+    const imported = session.group === PEER_GROUP.workload ? podImport : outsideImport
+    const rules = typeof session.export === 'object' ? withPods(session.export, this.#trust.pools) : session.export
+    return { ...config, name: key, timers, import: imported(this.#trust, importFilters), export: rules }
   }
 
   #announce(speaker: Speaker, { prefix, communities: texts, localPref }: Announced): void {
@@ -373,23 +391,4 @@ export class Routing {
     const communities = texts.map(parseCommunity).filter(community => community !== undefined)
     speaker.announce({ prefix, encapsulations, communities, localPref })
   }
-}
-
-function notWatched(name: string, address: string, { hops, fault }: PeerBfdStatus): Condition {
-  const [kind, port] = hops === 'single' ? ['for one link', 3784] : ['for several hops', 4784]
-  return broken('PathsWatched', {
-    object: { kind: 'BGPSession', name },
-    reason: fault === undefined ? 'BfdDown' : 'BfdRefused',
-    message: `the session is up and its BFD ${kind} is not${fault === undefined ? '' : `: ${fault}`}; a lost path is noticed by the hold timer alone`,
-    remedy: `switch BFD ${kind} on at ${address}, and let UDP port ${port} through; or take ${BGP_ANNOTATION.bfd} away`,
-  })
-}
-
-function overLimit(name: string, detail: string): Condition {
-  return broken('PrefixLimitsKept', {
-    object: { kind: 'BGPSession', name },
-    reason: 'TooManyPrefixes',
-    message: `the peer announced too many prefixes and its session was ended: ${detail}`,
-    remedy: 'let that router announce only what lies in the IPPools',
-  })
 }

@@ -132,6 +132,9 @@ const community = z.string().refine(isCommunity, 'must be a community such as 65
 /** Texts of any form: what makes no sense must not refuse the AS number beside it. */
 const serviceRanges = z.array(z.looseObject({ cidr: z.string().optional() })).optional()
 
+/** Which routes to other nodes one of Calico's two programs writes. Absent: BIRD those of pools without tunnels, Felix those of IP-in-IP. */
+const programClusterRoutes = z.enum(['Enabled', 'Disabled', 'EnabledIPIPOnly', 'EnabledNoEncapOnly']).optional()
+
 export const bgpConfiguration = z.looseObject({
   metadata: objectMeta,
   spec: z
@@ -142,9 +145,13 @@ export const bgpConfiguration = z.looseObject({
       listenPort: z.int().min(1).max(65535).optional(),
       /** None: at every address of the machine. Absent: NodeIP, or that of the cluster. */
       bindMode: z.enum(['None', 'NodeIP']).optional(),
+      programClusterRoutes,
       /** Absent: 1024. */
       ipv4NormalRoutePriority: z.int().min(1).max(2147483646).optional(),
       ipv6NormalRoutePriority: z.int().min(1).max(2147483646).optional(),
+      /** Where pods that are BGP peers of their node find it, on every node. */
+      localWorkloadPeeringIPV4: z.union([z.literal(''), addressField]).optional(),
+      localWorkloadPeeringIPV6: z.union([z.literal(''), addressField]).optional(),
       logSeverityScreen: z.string().default('Info'),
       nodeMeshPassword: secretKeyRef.optional(),
       nodeMeshMaxRestartTime: durationField.optional(),
@@ -181,6 +188,8 @@ export const bgpPeer = z.looseObject({
       /** `ip` or `ip:port` (`[ip]:port` for IPv6). */
       peerIP: peerAddressField.optional(),
       peerSelector: selectorField.optional(),
+      /** Pods of the node itself. */
+      localWorkloadSelector: selectorField.optional(),
       asNumber: asNumberField.optional(),
       localASNumber: asNumberField.optional(),
       nextHopMode: z.enum(['Auto', 'Self', 'Keep']).optional(),
@@ -206,6 +215,11 @@ export const bgpPeer = z.looseObject({
         refuse('peerSelector', 'peerIP and peerSelector cannot both be used')
       if (spec.asNumber !== undefined && spec.peerSelector !== undefined)
         refuse('asNumber', 'comes from the selected nodes when peerSelector is used')
+      if (spec.localWorkloadSelector !== undefined)
+        for (const field of ['peerIP', 'peerSelector'] as const)
+          if (spec[field] !== undefined) refuse(field, 'localWorkloadSelector and another peer cannot both be used')
+      if (spec.localWorkloadSelector !== undefined && spec.asNumber === undefined)
+        refuse('asNumber', 'is needed when localWorkloadSelector is used')
       if (spec.keepOriginalNextHop === true && spec.nextHopMode !== undefined)
         refuse('nextHopMode', 'nextHopMode replaces keepOriginalNextHop: use one')
     }),
@@ -222,6 +236,7 @@ export const felixConfiguration = z.looseObject({
   metadata: objectMeta,
   spec: z.looseObject({
     interfacePrefix: z.string().default('cali'),
+    programClusterRoutes,
     routeRefreshInterval: durationField.default('90s'),
     /** Absent or 0: what the uplink leaves; absent in an object for one node: that of the cluster. */
     ipipMTU: z.int().min(0).optional(),

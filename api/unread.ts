@@ -75,7 +75,7 @@ export const UNREAD: readonly UnreadGroup[] = [
     'nothing: a second record of the same fact could differ',
   ),
   felix(
-    'routeSource routeSyncDisabled programClusterRoutes routeTableRange* deviceRouteSourceAddress* ipv4*RoutePriority ipv6*RoutePriority',
+    'routeSource routeSyncDisabled routeTableRange* deviceRouteSourceAddress* ipv4*RoutePriority ipv6*RoutePriority',
     'routes lie in the main table as DESIGN.md has them, and BGP tells of the blocks',
     'nothing: routes are the same on every node',
   ),
@@ -97,13 +97,7 @@ export const UNREAD: readonly UnreadGroup[] = [
     'it has no meaning in this program',
     OTHER_PROGRAM,
   ),
-  bgp('localWorkloadPeering*', 'pods are no BGP peers', 'peers in pods'),
   bgp('ignoredInterfaces', 'routes of interfaces are not announced', 'nothing: there is nothing to leave out'),
-  bgp(
-    'programClusterRoutes',
-    'learned blocks are routes without a metric',
-    'nothing: routes are the same on every node',
-  ),
   {
     ...{ kind: 'IPAMConfiguration', names: ['kubeVirtVMAddressPersistence'] },
     instead: 'a virtual machine that moves gets another address',

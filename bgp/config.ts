@@ -167,6 +167,11 @@ export type PeerConfig = {
   gracefulRestart?: GracefulRestartConfig | false
   reflectorClient?: boolean
   nextHop?: 'auto' | 'self' | 'keep'
+  /**
+   * It is reached over this speaker alone: all others are told this speaker's own address as the next hop of its routes, whatever their
+   * `nextHop` says. Default false.
+   */
+  behindUs?: boolean
   role?: Role
   strictRole?: boolean
   allowAsIn?: number

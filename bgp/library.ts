@@ -38,6 +38,7 @@ export type {
   DialOptions,
   Discover,
   Listener,
+  ListenOptions,
   LocalAddress,
   NextHopState,
   NextHops,

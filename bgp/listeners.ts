@@ -3,7 +3,7 @@
 import { Writer } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { familyOf } from '../lib/ip.ts'
-import type { BgpConnection, Listener, SocketOptions, Transport } from './port.ts'
+import type { BgpConnection, Listener, ListenOptions, SocketOptions, Transport } from './port.ts'
 import { MAX_MESSAGE } from './wire/message.ts'
 import { emitNotification, type Notification } from './wire/notification.ts'
 
@@ -28,10 +28,7 @@ export class Listeners {
   }
 
   /** Rejects with Node's code (EADDRINUSE, EACCES, …). */
-  async listen(
-    options: { address: string; port: number; interface?: string },
-    accept: (connection: BgpConnection) => void,
-  ): Promise<Listener> {
+  async listen(options: ListenOptions, accept: (connection: BgpConnection) => void): Promise<Listener> {
     const listener = await this.#transport.listen(options, accept)
     const family = familyOf(options.address)
     const own: Listener = {

@@ -63,11 +63,14 @@ export type Listener = {
   close(): Promise<void>
 }
 
+/** `notOurs`: the address may be that of no interface (`IP_FREEBIND` of ip(7)), as one that only a route leads here. */
+export type ListenOptions = { address: string; port: number; interface?: string; notOurs?: true }
+
 export type Transport = {
   /** Rejects with Node's error code (ECONNREFUSED, EHOSTUNREACH, ETIMEDOUT, …). `signal` cancels the attempt. */
   dial(options: DialOptions, signal: AbortSignal): Promise<BgpConnection>
   listen(
-    options: { address: string; port: number; interface?: string; ttlSecurity?: number },
+    options: ListenOptions & { ttlSecurity?: number },
     accept: (connection: BgpConnection) => void,
   ): Promise<Listener>
   /**
@@ -110,6 +113,8 @@ export type Sockets = {
   openTcp(family: Family): number
   bindTcp(fd: number, address: string, port: number, interfaceName?: string): void
   bindToDevice(fd: number, interfaceName: string): void
+  /** Lets it be bound to an address that no interface has. */
+  setFreeBind(fd: number, family: Family): void
   /** Sets the key for an address or a CIDR; without `key` removes it. */
   setMd5(fd: number, family: Family, peer: string, key?: string): void
   setTtl(fd: number, family: Family, ttl: number): void

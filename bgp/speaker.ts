@@ -27,7 +27,16 @@ import { type ListenerCounts, Listeners } from './listeners.ts'
 import { OwnRestart } from './own-restart.ts'
 import { type ClearKind, Peer, type PeerDeps } from './peer.ts'
 import { Policy } from './policy.ts'
-import type { BfdPort, BgpConnection, Discover, Listener, NextHops, RouteSink, Transport } from './port.ts'
+import type {
+  BfdPort,
+  BgpConnection,
+  Discover,
+  Listener,
+  ListenOptions,
+  NextHops,
+  RouteSink,
+  Transport,
+} from './port.ts'
 import type { Explanation } from './rib/explain.ts'
 import type { RibReader } from './rib/reader.ts'
 import { Rib } from './rib/rib.ts'
@@ -300,7 +309,7 @@ export class Speaker {
   }
 
   /** Listens for peers. Rejects with Node's code (EADDRINUSE, EACCES, …). */
-  async listen(options: { address: string; port: number; interface?: string }): Promise<Listener> {
+  async listen(options: ListenOptions): Promise<Listener> {
     const listener = await this.#listeners.listen(options, connection => this.#accept(connection))
     this.#protect()
     return listener

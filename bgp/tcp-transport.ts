@@ -10,6 +10,7 @@ import type {
   ConnectionHandlers,
   DialOptions,
   Listener,
+  ListenOptions,
   LocalAddress,
   SocketOptions,
   Sockets,
@@ -76,7 +77,7 @@ export class TcpTransport implements Transport {
   }
 
   async listen(
-    options: { address: string; port: number; interface?: string; ttlSecurity?: number },
+    options: ListenOptions & { ttlSecurity?: number },
     accept: (connection: BgpConnection) => void,
   ): Promise<Listener> {
     try {
@@ -90,7 +91,7 @@ export class TcpTransport implements Transport {
   }
 
   async #listen(
-    options: { address: string; port: number; interface?: string; ttlSecurity?: number },
+    options: ListenOptions & { ttlSecurity?: number },
     accept: (connection: BgpConnection) => void,
   ): Promise<Listener> {
     const family = familyOf(options.address)
@@ -194,7 +195,7 @@ export class TcpTransport implements Transport {
     })
   }
 
-  #listening(options: { address: string; port: number; interface?: string; ttlSecurity?: number }): number | undefined {
+  #listening(options: ListenOptions & { ttlSecurity?: number }): number | undefined {
     const sockets = this.#sockets
     if (sockets === undefined) {
       refuse(options)
@@ -207,6 +208,7 @@ export class TcpTransport implements Transport {
         if (options.interface !== undefined) sockets.bindToDevice(fd, options.interface)
         sockets.setTtl(fd, family, 255)
         if (options.ttlSecurity !== undefined) sockets.setMinTtl(fd, family, 256 - options.ttlSecurity)
+        if (options.notOurs) sockets.setFreeBind(fd, family)
         sockets.bindTcp(fd, options.address, options.port, options.interface)
         return fd
       } catch (error) {

@@ -6,6 +6,7 @@
 import type { Author, Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { NftNews } from '../kernel/port/nftables.ts'
+import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { readOrAbsent } from '../kernel/port/sysctls.ts'
 import { addressTable } from '../kernel/reconcile/addresses.ts'
 import { ForeignRoutes } from '../kernel/reconcile/foreign-routes.ts'
@@ -65,6 +66,8 @@ export class Applier {
   readonly #neighbours: KernelTable<NamedNeighbour>
   readonly #fdb: KernelTable<NamedFdbEntry>
   readonly #routes: RouteTable
+  /** Of the local table. */
+  readonly #localRoutes: RouteTable
   readonly foreignRoutes = new ForeignRoutes()
   readonly #nft: NftTables
   readonly #policy: PolicyEnforcer | undefined
@@ -106,8 +109,17 @@ export class Applier {
     this.#neighbours = neighbourTable(kernel, links, ownership)
     this.#fdb = fdbTable(kernel, links, ownership)
     this.#routes = new RouteTable(kernel, links, ownership, { confirm: true, foreign: this.foreignRoutes })
+    const ofLocalTable = new Ownership({ table: ROUTE_TABLE.local, protocol: marks.protocol })
+    this.#localRoutes = new RouteTable(kernel, links, ofLocalTable, { confirm: true })
     this.#nft = new NftTables(kernel)
-    this.#tables = [this.#addresses, ...this.#sysctlTables, this.#neighbours, this.#fdb, this.#routes]
+    this.#tables = [
+      this.#addresses,
+      ...this.#sysctlTables,
+      this.#neighbours,
+      this.#fdb,
+      this.#routes,
+      this.#localRoutes,
+    ]
     this.#wants = {
       link: (key, link) => this.#linkTable.want(key, link && { ...link, up: true }),
       address: (key, address) => this.#addresses.want(key, address),
@@ -117,6 +129,7 @@ export class Applier {
       neighbour: (key, neighbour) => this.#neighbours.want(key, neighbour),
       fdb: (key, entry) => this.#fdb.want(key, entry),
       route: (dst, route) => this.#routes.want(dst, route),
+      localRoute: (dst, route) => this.#localRoutes.want(dst, route),
       destination: (cidr, wanted) => this.#wantDestination(cidr, wanted),
     }
   }
@@ -216,6 +229,8 @@ export class Applier {
             return false
         }
       }),
+      // which pods are peers is known with their labels
+      await this.#localRoutes.apply(() => ready.datastore && ready.endpoints && ready.policy),
       await this.#linkTable.remove(tunnelsKnown),
       await this.#nft.remove(element => {
         if (element.interfaceName === undefined) return ready.datastore
@@ -254,7 +269,7 @@ export class Applier {
       case 'route-gone':
       case 'next-hop':
       case 'next-hop-gone':
-        return this.#routes.observe(event)
+        return this.#observeRoutes(event)
       case 'neighbour':
       case 'neighbour-gone': {
         const value = namedNeighbour(event.neighbour, this.#links)
@@ -339,6 +354,11 @@ export class Applier {
     for (const [key, value] of changes) this.#wants[kind](key, value)
   }
 
+  #observeRoutes(event: KernelEvent): boolean {
+    const isOfLocalTable = this.#localRoutes.observe(event)
+    return this.#routes.observe(event) || isOfLocalTable
+  }
+
   /** What a link takes along when it goes away or down is mostly not told. */
   #linkChanged(event: KernelEvent & { type: 'link' | 'link-gone' }): boolean {
     this.#linkTable.changedBy(event.link.name, event.by)
@@ -348,7 +368,7 @@ export class Applier {
     for (const name of touched) this.#invalidateInterface(name, event.by)
     const { name, mtu, mac } = event.link
     const wanted = this.#linkTable.wanted().has(name)
-    const routesChanged = this.#routes.observe(event)
+    const routesChanged = this.#observeRoutes(event)
     const changed = touched.length > 0 || routesChanged || (wanted && (before?.mtu !== mtu || before?.mac !== mac))
     // what is told late is how the link was before the last write of ours
     if (changed && wanted) this.#toLookAt.add(name)
@@ -370,7 +390,7 @@ export class Applier {
     // the echo of one's own write, or news about an IPv6 address such as the end of its duplicate detection
     if (event.type === 'address' && this.#addresses.wanted().has(key)) return false
     const changed = this.#addresses.observe(key, event.type === 'address' ? value : undefined, event.by)
-    return this.#routes.observe(event) || changed
+    return this.#observeRoutes(event) || changed
   }
 
   /**

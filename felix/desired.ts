@@ -32,6 +32,8 @@ export type Desired = {
   address: NamedAddress
   /** Key: the destination. */
   route: NamedRoute
+  /** Routes of the local table, that lead to this node what no interface has as its address. Key: the destination. */
+  localRoute: NamedRoute
   neighbour: NamedNeighbour
   fdb: NamedFdbEntry
   sysctl: NamedSysctl

@@ -70,6 +70,8 @@ export type LearnedPath = {
   nextHop: string
   interface?: string
   encapsulations: readonly number[]
+  /** The interface of the pod of this node that announced it, whose address `nextHop` is. */
+  pod?: string
   /** Its share of the flows in relation to the others, 1-255; absent: 1. */
   weight?: number
 }
@@ -126,6 +128,12 @@ export type NatSettings = {
 /** What becomes of packets that this node would forward to an address of `ranges`, CIDRs in which Services have theirs, that nobody has. */
 export type ServiceLoops = { action: 'drop' | 'reject'; ranges: readonly string[] }
 
+/**
+ * The addresses under which pods of this node that are its BGP peers find it, the same on every node, and the TCP port of its speaker
+ * there. No interface has them; felix leads them here while some pod of the family is such a peer.
+ */
+export type Peering = { ipv4?: string; ipv6?: string; port: number }
+
 /** What exists once: replaced as a whole, part by part. */
 export type Settings = {
   /** Until the node is known, nothing is wanted of the kernel. */
@@ -153,6 +161,8 @@ export type Settings = {
     /** Pods may send under the sources that are told of them (`Inputs.sources`); absent: no pod may. */
     allowSources?: true
   }
+  /** Absent: no pod is a BGP peer. */
+  peering?: Peering | undefined
   capabilities: Capabilities
   /** Bytes. Felix follows the uplink from its first pass on; until then this value counts. */
   uplinkMtu: number
@@ -171,6 +181,8 @@ export type Inputs = {
   endpoint: Endpoint
   /** Key: the id of the endpoint that sends. */
   sources: AllowedSources
+  /** The pod is a BGP peer of this node. Key: the id of its endpoint. */
+  peer: true
   /** Key: the address, in canonical text. */
   floating: FloatingAddress
   /** Key: the prefix, a canonical CIDR. */

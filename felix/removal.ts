@@ -5,7 +5,7 @@ import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { ForwardChain, NftFamily } from '../kernel/port/nftables.ts'
-import type { Route } from '../kernel/port/routes.ts'
+import { ROUTE_TABLE, type Route } from '../kernel/port/routes.ts'
 import { NextHopIds } from '../kernel/reconcile/next-hop-ids.ts'
 import { lacksNftables } from '../kernel/reconcile/nft-lacks.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
@@ -54,9 +54,11 @@ export async function removeFromKernel(
   const links = await kernel.links()
   const names = new Map(links.map(({ index, name }) => [index, name]))
   // read before links go: they take their routes along
-  const routes = (await kernel.routes({ table: marks.table })).filter(route =>
-    ownership.ownsRoute(namedRoute(route, index => names.get(index))),
-  )
+  const local = new Ownership({ table: ROUTE_TABLE.local, protocol: marks.protocol })
+  const routes: Route[] = []
+  for (const owned of [ownership, local])
+    for (const route of await kernel.routes({ table: owned.marks.table }))
+      if (owned.ownsRoute(namedRoute(route, index => names.get(index)))) routes.push(route)
   const addresses = (await kernel.addresses()).filter(address =>
     ownership.ownsAddress({ ...address, interfaceName: names.get(address.ifindex) ?? '' }),
   )

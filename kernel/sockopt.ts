@@ -23,11 +23,13 @@ const IPPROTO_IPV6 = 41
 const SO_REUSEADDR = 2
 const SO_BINDTODEVICE = 25
 const IP_TTL = 2
+const IP_FREEBIND = 15
 const IP_MINTTL = 21
 const IP_BIND_ADDRESS_NO_PORT = 24
 const IPV6_UNICAST_HOPS = 16
 const IPV6_V6ONLY = 26
 const IPV6_MINHOPCOUNT = 73
+const IPV6_FREEBIND = 78
 const TCP_MD5SIG = 14
 const TCP_MD5SIG_EXT = 32
 const TCP_MD5SIG_FLAG_PREFIX = 1
@@ -101,6 +103,12 @@ export function setTtl(fd: number, family: Family, ttl: number): void {
 export function setMinTtl(fd: number, family: Family, ttl: number): void {
   if (family === 'ipv4') setSocketInt(fd, IPPROTO_IP, IP_MINTTL, ttl, 'IP_MINTTL')
   else setSocketInt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, ttl, 'IPV6_MINHOPCOUNT')
+}
+
+/** Lets a socket be bound to an address that no interface of this host has. */
+export function setFreeBind(fd: number, family: Family): void {
+  if (family === 'ipv4') setSocketInt(fd, IPPROTO_IP, IP_FREEBIND, 1, 'IP_FREEBIND')
+  else setSocketInt(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1, 'IPV6_FREEBIND')
 }
 
 /** Closes a socket that was not handed to anybody. */

@@ -11,6 +11,7 @@ import type { AskedBfd } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { KnownNodes } from './known-nodes.ts'
 import { type BgpPeer, type KnownPeer, KnownPeers } from './known-peers.ts'
+import { type LocalPod, type PeeringAddresses, unfit } from './local-pods.ts'
 import { asNumberOf, badAsLabel } from './node-as.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
 import { type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
@@ -32,6 +33,7 @@ import {
   namedBack,
   namedSession,
   type PeerOrigin,
+  podSession,
   type SessionEnd,
   selectedSession,
 } from './sessions.ts'
@@ -46,6 +48,8 @@ export type PeersOf = {
   /** Of the mesh. */
   bfd?: AskedBfd
   asLabel?: string | undefined
+  /** Absent: no pod is a peer. */
+  peering?: PeeringAddresses
 }
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
@@ -62,6 +66,8 @@ export class Peers {
   readonly #ofNodes = new Map<string, readonly Condition[]>()
   readonly #requests = new SessionRequests()
   readonly #problems = new Map<string, Condition>()
+  /** Interfaces of pods that run here, by the ids of their endpoints. */
+  readonly #pods = new Map<string, LocalPod>()
 
   constructor(of: PeersOf) {
     this.#of = of
@@ -118,6 +124,18 @@ export class Peers {
   /** A BGPFilter changed, appeared, or went: the BGPPeers that name it follow. */
   filter(name: string, object: Resource<'BGPFilter'> | undefined): void {
     for (const peerName of this.#bgpPeers.filter(name, object)) this.#bgpPeer(peerName)
+  }
+
+  /** An interface of a pod of this node changed, appeared, or went. Whether some BGPPeer is for pods at all. */
+  pod(id: string, pod: LocalPod | undefined): boolean {
+    if (isDeepStrictEqual(pod, this.#pods.get(id))) return false
+    if (pod === undefined) this.#pods.delete(id)
+    else this.#pods.set(id, pod)
+    const names = [...this.#bgpPeers.names()].filter(
+      name => this.#bgpPeers.get(name)!.object.spec.localWorkloadSelector !== undefined,
+    )
+    for (const name of names) this.#withPod(name, id)
+    return names.length > 0
   }
 
   /** What is known of a password; undefined: it is being read, and nothing that needs it comes up. */
@@ -177,6 +195,7 @@ export class Peers {
   #bgpPeer(name: string): void {
     for (const node of this.#nodes.names()) this.#joined(name, node)
     this.#named(name)
+    for (const id of this.#pods.keys()) this.#withPod(name, id)
   }
 
   /** Works out the sessions of the BGPPeers that name one of these addresses. */
@@ -190,7 +209,8 @@ export class Peers {
     const by: ObjectRef = { kind: 'BGPPeer', name }
     this.#problems.delete(name)
     this.#requests.set(by, undefined)
-    if (known === undefined || known.object.spec.peerSelector !== undefined) return
+    const { peerSelector, localWorkloadSelector } = known?.object.spec ?? {}
+    if (known === undefined || (peerSelector ?? localWorkloadSelector) !== undefined) return
     const rank = this.#rankAt(known.object, this.#of.nodeName)
     if (rank === undefined) return
     const { place, fault } = known.place
@@ -203,6 +223,42 @@ export class Peers {
     if (named === undefined) return
     if ('reason' in named) this.#problems.set(name, broken('PeersConfigured', { ...named, object: by }))
     else this.#requests.set(by, guarded({ rank, by, origin, ...named }, this.#bgpPeers.guardOf(known)))
+  }
+
+  /** Works out the sessions of a BGPPeer with one pod of this node, one in each family. Of several BGPPeers the first by name has it, as in Calico. */
+  #withPod(name: string, id: string): void {
+    const by: ObjectRef = { kind: 'BGPPeer', name }
+    const known = this.#bgpPeers.get(name)
+    const pod = this.#pods.get(id)
+    const isFor =
+      known !== undefined && pod !== undefined && this.#rankAt(known.object, this.#of.nodeName) !== undefined
+    const { localWorkloadSelector = '!all()', asNumber } = known?.object.spec ?? {}
+    const selected = isFor && matchesSelector(localWorkloadSelector, pod.labels) ? pod : undefined
+    const asked = selected && this.#bgpPeers.asked(known!)
+    const missing: ConditionCause[] = []
+    for (const family of FAMILIES) {
+      const address = selected?.addresses.find(each => familyOf(each) === family)
+      const peering = this.#of.peering?.[family]
+      let request: SessionRequest | undefined
+      if (asked !== undefined && address !== undefined && asNumber !== undefined) {
+        const fault = unfit(asked) ?? (peering && 'missing' in peering ? peering.missing : undefined)
+        if (fault !== undefined) missing.push(fault)
+        else if (peering !== undefined) {
+          const peer = podSession(
+            this.#ownEnd(),
+            { interfaceName: selected!.interfaceName, endpoint: id },
+            { address, asn: asNumber },
+            asked,
+          )
+          const common = { rank: RANK.node, by, origin: 'workload', isMain: true } as const
+          request = guarded({ ...common, peer }, this.#bgpPeers.guardOf(known!))
+        }
+      }
+      this.#requests.set(by, request, `for pod ${id} ${family}`)
+    }
+    const key = `${name} for pod ${id}`
+    if (missing[0] === undefined) this.#problems.delete(key)
+    else this.#problems.set(key, broken('PeersConfigured', { ...missing[0], object: by }))
   }
 
   /** Undefined where the BGPPeer names this node itself: it is for the others. */

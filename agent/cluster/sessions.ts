@@ -8,16 +8,20 @@ import type { PolicyRule } from '../../bgp/policy.ts'
 import { familyOf } from '../../lib/ip.ts'
 import type { FilterRules } from './filters.ts'
 import type { PeerPlace } from './peer-places.ts'
-import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP } from './trust.ts'
+import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP, POD_LIMIT } from './trust.ts'
 
-/** Where a session comes from: the mesh, or a BGPPeer for some nodes or for all. */
-export type PeerOrigin = 'mesh' | 'node' | 'global'
+/** Where a session comes from: the mesh, a BGPPeer for some nodes or for all, or one for pods of the node. */
+export type PeerOrigin = 'mesh' | 'node' | 'global' | 'workload'
+
+/** The end of a session in a pod of this node: its interface here, and the id of its endpoint. */
+export type PodEnd = { interfaceName: string; endpoint: string }
 
 /** `importFilters`: of an outside peer the rules that come after what belongs to nodes, and before the default (trust.ts). */
 export type Session = PeerConfig & {
   name: string
   port: number
   importFilters?: readonly PolicyRule[]
+  pod?: PodEnd & { address: string }
 }
 
 type Addressed = Session & { address: string }
@@ -47,7 +51,10 @@ const MOST_RESTART_SECONDS = 4095
 /** Says the family of an address that is not known. */
 const ANY_LINK_LOCAL = 'fe80::'
 
-const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = { mesh: 'Mesh', node: 'Node', global: 'Global' }
+const NAME_PREFIX: Readonly<Record<PeerOrigin, string>> = {
+  ...{ mesh: 'Mesh', node: 'Node', global: 'Global' },
+  workload: 'Local_Workload',
+}
 
 /** The session of the mesh with another node of the cluster. Both ends work it out from the same objects, and one of them dials. */
 export function meshSession(
@@ -111,6 +118,23 @@ export function linkSession(
   const name = `${NAME_PREFIX[origin]}_${link}`
   const onLink = { interface: link, source: undefined, families: FAMILIES, extendedNextHop: true }
   return outside({ ...session, ...options(object, mine.asn, far), ...onLink, name }, own, object.filters)
+}
+
+/**
+ * The session with a pod of this node that a BGPPeer selects, which dials, as in Calico. Its routes are taken as those of peers outside
+ * are, lead to the pod by its own interface, and to this node for everybody else.
+ */
+export function podSession(own: SessionEnd, pod: PodEnd, far: Pick<FarEnd, 'address' | 'asn'>, object: Asked): Session {
+  const { spec } = object
+  const mine = { ...own, asn: spec.localASNumber ?? own.asn }
+  const end = { ...far, port: BGP_PORT }
+  const session = { ...base('workload', mine, end, spec.maxRestartTime, false), ...options(object, mine.asn, end) }
+  return {
+    ...outside(session, own, object.filters),
+    ...{ group: PEER_GROUP.workload, passive: true, source: undefined, behindUs: true, prefixLimit: POD_LIMIT },
+    pod: { ...pod, address: far.address },
+    export: outsideExport({ forCluster: false, filters: object.filters?.export ?? [] }),
+  }
 }
 
 /** The same session at the node whose address the BGPPeer names. */

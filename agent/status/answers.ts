@@ -11,6 +11,7 @@ const PEER_TYPE: Readonly<Record<PeerOrigin, PeerAnswer['type']>> = {
   mesh: MESH_PEER,
   node: 'node specific',
   global: 'global',
+  workload: 'local workload',
 }
 
 /** Calico's word for where a session comes from; one of no BGPPeer is for all nodes. */

@@ -22,7 +22,11 @@ type Way = { nextHop: string; interface?: string }
 
 /** Most peers and most routes of each family in one object. */
 const MOST = 1000
-const PEER_TYPES: Readonly<Record<PeerOrigin, string>> = { mesh: 'NodeMesh', node: 'NodePeer', global: 'GlobalPeer' }
+const PEER_TYPES: Readonly<Record<PeerOrigin, string>> = {
+  ...{ mesh: 'NodeMesh', node: 'NodePeer', global: 'GlobalPeer' },
+  // there is no word for it
+  workload: 'NodePeer',
+}
 
 /** What was asked for by `classes`; null takes a part away that an earlier writer left. */
 export function calicoNodeStatus(classes: readonly string[], observed: Observed, nowMs: number): object {

@@ -81,7 +81,7 @@ export class RibPeerState {
 }
 
 function sourceOf({ peerType, config, routerId, remoteAddress, leadsOut }: RibPeer): ExportSource {
-  const client = config.reflectorClient ?? false
+  const { reflectorClient: client = false, group, behindUs } = config
   const address = parseAddress(remoteAddress) === undefined ? undefined : addressBytes(remoteAddress)
-  return { local: false, peerType, client, group: config.group, routerId, address, interface: leadsOut }
+  return { local: false, peerType, client, group, behindUs, routerId, address, interface: leadsOut }
 }

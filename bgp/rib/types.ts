@@ -52,6 +52,8 @@ export type ExportSource = {
   /** The peer is a client of ours (RFC 4456). */
   client: boolean
   group?: string
+  /** As of `PeerConfig`. */
+  behindUs?: boolean
   routerId: number
   /** The peer's address, 4 or 16 octets. */
   address?: Uint8Array

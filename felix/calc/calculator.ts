@@ -16,6 +16,7 @@
 //            └─> address of a node in the pod filter and in the tables of NAT
 //   pool, learned, capabilities ──> tunnels needed, by counting ──> link, address
 //   node, config, uplinkMtu ──> tables of the pod filter, of NAT and of Services, link, address, sysctl of the host, route to the pods' gateway, all learned
+//   peer, peering ──> route of the local table, tables and elements of the pod filter
 //   heedsRouters ──> sysctl of uplinks
 //   connected ──> all learned, unused addresses of Services; with remote and learned: sysctl and condition of other uplinks
 //
@@ -40,6 +41,7 @@ import {
   type InputKind,
   type Inputs,
   type LearnedRoute,
+  type Peering,
   type RemoteNode,
   type Settings,
   type ThisNode,
@@ -59,6 +61,7 @@ import { ALL_ALIKE, ANY, NO_TUNNELS, type Others, tunnelsNeeded } from './needs.
 import { NodeAddresses } from './node-addresses.ts'
 import { besideUplinks, downConditions } from './other-uplinks.ts'
 import { Output } from './output.ts'
+import { peeringRoutes } from './peering.ts'
 import type { PodFilterMarks, TunnelFacts } from './pod-filter.ts'
 import { PoolGroup } from './pools.ts'
 import { RouteClaims } from './route-claims.ts'
@@ -75,12 +78,14 @@ const UNTOLD: Settings = {
   uplinkMtu: 1500,
   connected: [],
   heedsRouters: [],
+  peering: undefined,
 }
 
 export class Calculator {
   readonly #items: { readonly [K in InputKind]: Map<string, Inputs[K]> } = {
     endpoint: new Map(),
     sources: new Map(),
+    peer: new Map(),
     floating: new Map(),
     learned: new Map(),
     peerWay: new Map(),
@@ -92,6 +97,7 @@ export class Calculator {
   readonly #told: { readonly [K in InputKind]: Set<string> } = {
     endpoint: new Set(),
     sources: new Set(),
+    peer: new Set(),
     floating: new Set(),
     learned: new Set(),
     peerWay: new Set(),
@@ -119,6 +125,7 @@ export class Calculator {
     link: new Output<Desired['link']>(),
     address: new Output<NamedAddress>(),
     route: new Output<NamedRoute>(),
+    localRoute: new Output<NamedRoute>(),
     neighbour: new Output<NamedNeighbour>(),
     fdb: new Output<NamedFdbEntry>(),
     sysctl: new Output<NamedSysctl>(),
@@ -190,11 +197,12 @@ export class Calculator {
 
   /** Takes parts of the settings in. Returns whether that is news. */
   configure(part: Partial<Settings>): boolean {
-    const { node, config, capabilities, uplinkMtu, connected, heedsRouters } = { ...this.#settings, ...part }
+    const { node, config, peering, capabilities, uplinkMtu, connected, heedsRouters } = { ...this.#settings, ...part }
     const before = this.#settings
     const settings = {
       node: kept(before.node, node),
       config: kept(before.config, config),
+      peering: kept(before.peering, peering),
       capabilities: kept(before.capabilities, capabilities),
       uplinkMtu,
       connected: kept(before.connected, connected),
@@ -228,12 +236,14 @@ export class Calculator {
 
   /** Works out what follows from everything told so far. Returns what changed since the last step. */
   step(): Differences {
-    const { link, address, route, neighbour, fdb, sysctl, nftTable, nftElement, destination, condition } = this.#outputs
+    const { link, address, route, localRoute, neighbour, fdb, sysctl, nftTable, nftElement, destination, condition } =
+      this.#outputs
     this.#update()
     return {
       link: link.take(),
       address: address.take(),
       route: route.take(),
+      localRoute: localRoute.take(),
       neighbour: neighbour.take(),
       fdb: fdb.take(),
       sysctl: sysctl.take(),
@@ -246,11 +256,13 @@ export class Calculator {
 
   /** Everything wanted at the last step. The maps go on changing with later steps. */
   wanted(): DesiredState {
-    const { link, address, route, neighbour, fdb, sysctl, nftTable, nftElement, destination, condition } = this.#outputs
+    const { link, address, route, localRoute, neighbour, fdb, sysctl, nftTable, nftElement, destination, condition } =
+      this.#outputs
     return {
       link: link.wanted(),
       address: address.wanted(),
       route: route.wanted(),
+      localRoute: localRoute.wanted(),
       neighbour: neighbour.wanted(),
       fdb: fdb.wanted(),
       sysctl: sysctl.wanted(),
@@ -344,6 +356,9 @@ export class Calculator {
     this.#endpoints.ruleSources(allowed, config.workloadRouteProtocol)
     for (const id of this.#told.sources)
       this.#endpoints.updateSources(id, this.#items.sources.get(id), config.workloadRouteProtocol)
+    this.#endpoints.allowPeers(this.#settings.peering !== undefined, config.workloadRouteProtocol)
+    for (const id of this.#told.peer)
+      this.#endpoints.updatePeer(id, this.#items.peer.has(id), config.workloadRouteProtocol)
     for (const id of this.#told.endpoint)
       this.#endpoints.update(id, this.#items.endpoint.get(id), config.workloadRouteProtocol)
     if (before.node !== node && node !== undefined)
@@ -352,7 +367,9 @@ export class Calculator {
     if (before !== this.#settings || needed !== this.#needed) this.#updateDevices(needed)
     // a tunnel that may come with the next learned block has its rules before it is there
     const possible = this.#needs(ANY)
-    this.#filter.updateHere(node, possible, config.vxlanPort)
+    const { peering } = this.#settings
+    this.#filter.updateHere(node, possible, { vxlanPort: config.vxlanPort, peering })
+    this.#updateLocalRoutes(peering)
     if (node !== undefined && this.#learnedUsable) {
       this.#masquerade.update({ nat: config.nat, tunnels: possible })
       this.#serviceLoops.update(config.serviceLoops, this.#settings.connected, this.#items.pool.values())
@@ -446,6 +463,13 @@ export class Calculator {
     for (const [key, { interfaceName }] of [...address.wanted()])
       if (TUNNEL_DEVICES.has(interfaceName)) address.want(key, undefined)
     for (const each of addresses) address.want(addressKey(each), each)
+  }
+
+  #updateLocalRoutes(peering: Peering | undefined): void {
+    const { localRoute } = this.#outputs
+    const wanted = peering === undefined ? [] : peeringRoutes(peering, this.#routeProtocol, this.#endpoints)
+    for (const dst of [...localRoute.wanted().keys()]) localRoute.want(dst, undefined)
+    for (const route of wanted) localRoute.want(route.dst, route)
   }
 
   #updateHostSysctls(): void {

@@ -14,12 +14,12 @@ import {
   nftElementKey,
   sysctlKey,
 } from '../../kernel/reconcile/objects.ts'
-import { familyOf } from '../../lib/ip.ts'
+import { type Family, familyOf } from '../../lib/ip.ts'
 import type { Desired, PodLink } from '../desired.ts'
 import type { AllowedSources, Endpoint } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
 import type { Output } from './output.ts'
-import { type PodFilterMarks, podElements, sourceElements } from './pod-filter.ts'
+import { type PodFilterMarks, peerElement, podElements, sourceElements } from './pod-filter.ts'
 import type { RouteClaims } from './route-claims.ts'
 
 /** An endpoint that has its interface, with what is wanted there. */
@@ -51,6 +51,8 @@ export class EndpointGroup {
   readonly #endpoints = new Map<string, Endpoint>()
   readonly #sources = new Map<string, AllowedSources>()
   #sourceRule: SourceRule = 'unknown'
+  readonly #peers = new Set<string>()
+  #mayPeer = false
   readonly #floating = new Map<string, readonly string[]>()
   readonly #withSources = new Set<string>()
   readonly #byInterface = new Map<string, Set<string>>()
@@ -94,6 +96,28 @@ export class EndpointGroup {
     this.#conditions.replace(undefined, this.#inVain(id))
     const endpoint = this.#endpoints.get(id)
     if (endpoint !== undefined) this.#claimRoutes(endpoint.interfaceName, routeProtocol)
+  }
+
+  /** Whether an endpoint is a BGP peer of this node, where some may be. */
+  updatePeer(id: string, isPeer: boolean, routeProtocol: number): void {
+    if (isPeer) this.#peers.add(id)
+    else this.#peers.delete(id)
+    const endpoint = this.#endpoints.get(id)
+    if (endpoint !== undefined) this.#claimRoutes(endpoint.interfaceName, routeProtocol)
+  }
+
+  /** The same again costs nothing. */
+  allowPeers(mayPeer: boolean, routeProtocol: number): void {
+    if (mayPeer === this.#mayPeer) return
+    this.#mayPeer = mayPeer
+    for (const id of this.#peers) this.updatePeer(id, true, routeProtocol)
+  }
+
+  /** Whether some pod with an address of a family is a BGP peer of this node. */
+  hasPeer(family: Family): boolean {
+    return this.#peers
+      .values()
+      .some(id => this.#endpoints.get(id)?.addresses.some(address => familyOf(address) === family) === true)
   }
 
   /** The floating addresses that lead to an endpoint. */
@@ -162,7 +186,11 @@ export class EndpointGroup {
       filter:
         this.#filter === undefined
           ? []
-          : [...podElements(this.#filter, endpoint), ...sourceElements(this.#filter, interfaceName, cidrs)],
+          : [
+              ...podElements(this.#filter, endpoint),
+              ...sourceElements(this.#filter, interfaceName, cidrs),
+              ...(this.#mayPeer && this.#peers.has(first!) ? [peerElement(this.#filter, interfaceName)] : []),
+            ],
     }
     for (const route of [...pod.routes, ...pod.floating]) this.#claims.addPod(route)
     this.#wantAll(pod, 'present')

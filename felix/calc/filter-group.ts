@@ -1,7 +1,7 @@
 // The part of the pod filter that is no pod's own: its tables, and the addresses of all nodes, this one's too.
 import { type NamedNftElement, nftElementKey } from '../../kernel/reconcile/objects.ts'
 import type { Desired } from '../desired.ts'
-import type { RemoteNode, ThisNode } from '../input.ts'
+import type { Peering, RemoteNode, ThisNode } from '../input.ts'
 import type { TunnelsNeeded } from './mtu.ts'
 import { NodeAddresses } from './node-addresses.ts'
 import type { Output } from './output.ts'
@@ -25,6 +25,7 @@ export class FilterGroup {
   #node: ThisNode | undefined
   #tunnels: TunnelsNeeded | undefined
   #vxlanPort: number | undefined
+  #peering: Peering | undefined
 
   /** Without `marks` nothing is wanted. */
   constructor(marks: PodFilterMarks | undefined, nodes: Nodes, outputs: Outputs) {
@@ -53,14 +54,21 @@ export class FilterGroup {
   }
 
   /** Takes in what the tables depend on, once this node is known. The same again costs nothing. */
-  updateHere(node: ThisNode | undefined, tunnels: TunnelsNeeded, vxlanPort: number): void {
+  updateHere(
+    node: ThisNode | undefined,
+    tunnels: TunnelsNeeded,
+    { vxlanPort, peering }: { vxlanPort: number; peering: Peering | undefined },
+  ): void {
     if (this.#marks === undefined || node === undefined) return
-    if (this.#node === node && this.#tunnels === tunnels && this.#vxlanPort === vxlanPort) return
+    const isSame = this.#node === node && this.#tunnels === tunnels && this.#vxlanPort === vxlanPort
+    if (isSame && this.#peering === peering) return
+    this.#peering = peering
     this.#node = node
     this.#tunnels = tunnels
     this.#vxlanPort = vxlanPort
     const { nftTable, nftElement } = this.#outputs
-    for (const [key, program] of podFilterPrograms(this.#marks, { ...tunnels, vxlanPort })) nftTable.want(key, program)
+    for (const [key, program] of podFilterPrograms(this.#marks, { ...tunnels, vxlanPort }, peering))
+      nftTable.want(key, program)
     const marks = this.#marks
     const own = addressesOf(node).map(address => thisNodeElement(marks, address))
     const before = this.#own

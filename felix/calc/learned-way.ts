@@ -33,6 +33,9 @@ export function wayOf(
   { here, connected, vtep }: { here: Here; connected: Connected; vtep: Vtep | undefined },
 ): PathWay {
   const { nextHop } = path
+  // a pod is reached by its own interface, whatever a pool asks for between nodes
+  if (path.pod !== undefined && hop.family === prefix.family)
+    return { way: 'direct', hop: { gateway: nextHop, interfaceName: path.pod, onlink: true } }
   // only a pool can ask for the tunnel that this takes
   const overIpv4 = pool !== undefined && prefix.family === 'ipv6' && hop.family === 'ipv4'
   const isSelf = here.addresses.match(hop) === true || connected.addresses.has(nextHop)

@@ -200,7 +200,7 @@ export class LearnedGroup {
     const lacksIpip =
       state.pool !== undefined &&
       poolEncapsulation(state.pool) === 'ipip' &&
-      pathsOf(state.learned).some(path => !can(path.encapsulations, TUNNEL_TYPE.ipip))
+      pathsOf(state.learned).some(path => path.pod === undefined && !can(path.encapsulations, TUNNEL_TYPE.ipip))
     this.#lackingIpip += Number(lacksIpip) - Number(state.lacksIpip)
     state.lacksIpip = lacksIpip
     this.#lookAgain(state)

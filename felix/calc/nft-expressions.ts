@@ -302,6 +302,34 @@ export function byInterfaceIn(key: 'iifname' | 'oifname', set: string): Steps {
   return [{ type: 'meta', key, load: 1 }, lookup(set, 'in')]
 }
 
+/** `iifname != @SET`. */
+export function fromInterfaceNotIn(set: string): Steps {
+  return [{ type: 'meta', key: 'iifname', load: 1 }, lookup(set, 'not in')]
+}
+
+/** `fib saddr . iif oif missing`: no route to the source goes by the interface that the packet came by. */
+export function hasNoWayBack(): Steps {
+  return [{ type: 'fib', result: 'oif', flags: ['saddr', 'iif'], load: 1 }, equals('00000000')]
+}
+
+/** `meta l4proto != PROTOCOL`. */
+export function notOfProtocol(protocol: keyof typeof PROTOCOL): Steps {
+  const value = hex(PROTOCOL[protocol], 1)
+  return [
+    { type: 'meta', key: 'l4proto', load: 1 },
+    { type: 'cmp', op: 'neq', from: 1, value },
+  ]
+}
+
+/** `tcp dport != PORT`. */
+export function tcpNotTo(port: number): Steps {
+  return [
+    ...ofProtocol('tcp'),
+    read({ base: 'transport', offset: 2, length: 2 }, 1),
+    { type: 'cmp', op: 'neq', from: 1, value: hex(port, 2) },
+  ]
+}
+
 /** `ct state STATE`, the octets of the states as the kernel keeps them in a register. */
 export function inState(mask: string): Steps {
   return [

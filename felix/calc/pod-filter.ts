@@ -3,7 +3,9 @@
 // node sent, and what pods send to loopback addresses, which `route_localnet` would let in. Two tables, because ARP has a
 // family of its own. Each rule looks keys up in sets, so that its cost is the same for any number of pods and nodes.
 // A pod may be allowed to send under other sources too (FelixConfiguration.workloadSourceSpoofing): those alone come to the
-// chains `foreign_*`, which let nobody be a node, a loopback address or a neighbour that it is not.
+// chains `foreign_*`, which let nobody be a node, a loopback address or a neighbour that it is not. So may pods that are BGP peers of
+// this node, under what it has a route to by their interface; they alone reach the address of the node that pods peer with, and there
+// the port of BGP alone.
 // Hazards: packets of pods are judged before connection tracking (priority raw), so that what is dropped leaves no entry;
 // tunnel packets are judged after DNAT, which can lead to a node too; a masquerading node gives a pod's packet its own
 // address, so tunnel packets count only at the one address that the other nodes send them to.
@@ -12,20 +14,23 @@ import type { NftChain, NftExpression, NftFamily, NftRule, NftSet } from '../../
 import { type NamedNftElement, type NftProgram, nftTableKey } from '../../kernel/reconcile/objects.ts'
 import { addressBits, type Family, familyOf, linkLocal } from '../../lib/ip.ts'
 import { rangeOf } from '../../lib/ip-range.ts'
-import type { Endpoint } from '../input.ts'
+import type { Endpoint, Peering } from '../input.ts'
 import {
   COUNTED_DROP,
   destination,
   destinationIs,
   destinationStartsWith,
+  fromInterfaceNotIn,
   fromInterfaces,
   fromOwnAddress,
+  hasNoWayBack,
   isIcmp,
   isIcmpv6Error,
   isIpip,
   isNeighbourDiscovery,
   isUdp,
   jump,
+  notOfProtocol,
   ofFamily,
   quotesPacketTo,
   quotesPacketToInterface,
@@ -36,6 +41,7 @@ import {
   sourceNotOfInterface,
   sourceStartsWith,
   targetNotOfInterface,
+  tcpNotTo,
   toInterface,
 } from './nft-expressions.ts'
 
@@ -51,6 +57,8 @@ const POD_IPV6 = 'pod_ipv6'
 const POD = { ipv4: POD_IPV4, ipv6: POD_IPV6 } as const
 /** `iifname . CIDR` of what pods may send under beside their addresses. */
 const ALLOWED = { ipv4: 'allowed_ipv4', ipv6: 'allowed_ipv6' } as const
+/** Interfaces of pods that are BGP peers of this node. */
+const PEERS = 'peers'
 /** Addresses of all nodes, this one's too. */
 const NODES = 'nodes'
 const NODES_OF = { ipv4: NODES, ipv6: 'nodes_ipv6' } as const
@@ -76,10 +84,11 @@ const ICMPV6 = { routerAdvertisement: 134, neighbourAdvertisement: 136, redirect
 const FOREIGN = { ipv4: 'foreign_ipv4', ipv6: 'foreign_ipv6' } as const
 const ERROR = { ipv4: 'error_ipv4', ipv6: 'error_ipv6' } as const
 
-/** Both tables by key, for the nodes' tunnels as they are. */
+/** Both tables by key, for the nodes' tunnels as they are; with `peering` pods may be BGP peers of this node. */
 export function podFilterPrograms(
   { table, interfacePrefix }: PodFilterMarks,
   tunnels: TunnelFacts,
+  peering?: Peering,
 ): Map<string, NftProgram> {
   const fromPods = fromInterfaces(interfacePrefix)
   const inet = tableOf('inet', table)
@@ -92,6 +101,7 @@ export function podFilterPrograms(
         inet.set(POD_IPV6, 'ifname . ipv6_addr'),
         inet.set(ALLOWED.ipv4, 'ifname . ipv4_addr', ['interval']),
         inet.set(ALLOWED.ipv6, 'ifname . ipv6_addr', ['interval']),
+        ...(peering === undefined ? [] : [inet.set(PEERS, 'ifname')]),
         inet.set(NODES_OF.ipv4, 'ipv4_addr'),
         inet.set(NODES_OF.ipv6, 'ipv6_addr'),
         inet.set(NODE_TUNNELS.ipv4, 'ipv4_addr'),
@@ -107,11 +117,12 @@ export function podFilterPrograms(
         inet.chain('input', { type: 'filter', hook: 'input', priority: FILTER }),
       ],
       rules: [
-        ...FAMILIES.flatMap(family => [...foreignRules(inet, family), ...errorRules(inet, family)]),
+        ...FAMILIES.flatMap(family => [...foreignRules(inet, family, peering), ...errorRules(inet, family)]),
         ...podRules(inet),
         inet.rule('prerouting', [...fromPods, ...jump('from_pod')]),
         ...forwardRules(inet.drop, tunnels),
         ...tunnelRules(inet.drop, tunnels),
+        ...(peering === undefined ? [] : FAMILIES.flatMap(family => peeringRules(inet.drop, family, peering))),
       ],
     },
     {
@@ -165,11 +176,18 @@ function podRules({ drop, rule: plain }: Table): NftRule[] {
  * would fill the table that all pods of its node share, and so would answers to many link-local addresses of IPv6, each of which
  * is looked for first, on the pod's own interface.
  */
-function foreignRules({ drop }: Table, family: Family): NftRule[] {
+function foreignRules({ drop }: Table, family: Family, peering: Peering | undefined): NftRule[] {
   const rule = (comment: string, match: readonly NftExpression[]) => drop(FOREIGN[family], comment, match)
   const names = { ipv4: 'IPv4', ipv6: 'IPv6' }
+  const isForeign = [...ofFamily(family), ...sourceNotOfInterface(family, ALLOWED[family])]
+  const comment = `foreign ${names[family]} source`
   return [
-    rule(`foreign ${names[family]} source`, [...ofFamily(family), ...sourceNotOfInterface(family, ALLOWED[family])]),
+    ...(peering === undefined
+      ? [rule(comment, isForeign)]
+      : [
+          rule(comment, [...isForeign, ...fromInterfaceNotIn(PEERS)]),
+          rule(comment, [...isForeign, ...hasNoWayBack()]),
+        ]),
     rule('source of a node', source(family, 'in', NODES_OF[family])),
     rule('source of a node', source(family, 'in', NODE_TUNNELS[family])),
     ...(family === 'ipv4'
@@ -238,6 +256,24 @@ function tunnelRules(drop: Drop, { ipip, vxlan, vxlanOverIpv6, vxlanPort }: Tunn
   ]
 }
 
+/** Behind the translation of destinations, which can lead to this address too. */
+function peeringRules(drop: Drop, family: Family, { port, ...addresses }: Peering): NftRule[] {
+  const address = addresses[family]
+  if (address === undefined) return []
+  const rule = (comment: string, match: readonly NftExpression[]) =>
+    drop('input', comment, [...destinationIs(family, address), ...match])
+  return [
+    rule('to the address of BGP for pods, from none of them', fromInterfaceNotIn(PEERS)),
+    rule('no BGP to the address of BGP for pods', notOfProtocol('tcp')),
+    rule('no BGP to the address of BGP for pods', tcpNotTo(port)),
+  ]
+}
+
+/** The element that makes a pod a BGP peer of this node. */
+export function peerElement({ table }: PodFilterMarks, interfaceName: string): NamedNftElement {
+  return { family: 'inet', table, set: PEERS, words: [interfaceName], interfaceName }
+}
+
 /** The elements that let a pod send under its own addresses, and under the link-local address that its MAC gives it. */
 export function podElements(
   { table }: PodFilterMarks,
@@ -283,7 +319,7 @@ function outermost(cidrs: readonly string[]): string[] {
 
 /** Whether an element lets a pod send under sources that are not its addresses. */
 export function allowsSource({ set }: Pick<NamedNftElement, 'set'>): boolean {
-  return set === ALLOWED.ipv4 || set === ALLOWED.ipv6
+  return set === ALLOWED.ipv4 || set === ALLOWED.ipv6 || set === PEERS
 }
 
 /** The element of one node's address. */

@@ -46,7 +46,7 @@ async function aNode() {
     },
     nextHops: { kernel: world.kernel(), protocol: 80, nodeWith: address => nodes.get(address) },
   })
-  routing.trust({ own: [], pools: [POOL], services: { ranges: [], pods: [] } })
+  routing.trust({ own: [], pools: [POOL], services: { ranges: [], pods: [] }, nodes: [] })
   await routing.identify({ asn: 64512, port: 179, routerId: NODE, address: NODE })
   const pass = async (ms: number) => {
     for (let i = 0; i < 10; i++) {

@@ -73,12 +73,15 @@ function aFeed() {
   const here = new Map<string, PodEndpoint | undefined>()
   const floating = { setHere: (key: string, endpoint: PodEndpoint | undefined) => void here.set(key, endpoint) }
   const report: PolicyFeedDeps['report'] = told => (reported.now = told)
-  const feed = new PolicyFeed({ nodeName: 'here', caches, felix, floating, names, clock, report })
+  const pods = new Map<string, string | undefined>()
+  const setPod: PolicyFeedDeps['pods']['setPod'] = (id, local) =>
+    void (local === undefined ? pods.delete(id) : pods.set(id, local.labels['app']))
+  const feed = new PolicyFeed({ nodeName: 'here', caches, felix, floating, names, pods: { setPod }, clock, report })
   const seen = (key: string) => {
     const { labels, addresses } = endpoints.get(key) ?? {}
     return [labels?.['app'], addresses, locals.get(key)?.interfaceName]
   }
-  return { caches, clock, feed, here, seen, locals, hosts, sources, reported }
+  return { caches, clock, feed, here, seen, locals, hosts, sources, pods, reported }
 }
 
 const pod = (uid: string, app: string, more: object = {}) => ({
@@ -293,4 +296,32 @@ test('who can have a floating address here is told with its first interface, whi
   t.is(here.get('ns/db-0')?.id, '2')
   feed.removeLocal(made('2', 'u1', '10.0.0.2'))
   t.is(here.get('ns/db-0'), undefined)
+})
+
+test('which pods may be BGP peers follows the labels of the very Pod, each interface by itself, and ends with it', t => {
+  const { caches, feed, pods } = aFeed()
+  caches.known = true
+  caches.tellState()
+  feed.setLocal(made('c1', 'u1', '10.244.0.1'))
+  t.deepEqual([...pods], [])
+  caches.put('Namespace', 'ns', { metadata: { name: 'ns' } })
+  caches.put('Pod', 'ns/db-0', pod('u1', 'router'))
+  feed.setLocal(made('c2', 'u1', '10.244.0.2'))
+  t.deepEqual(
+    [...pods],
+    [
+      ['c1', 'router'],
+      ['c2', 'router'],
+    ],
+  )
+  caches.put('Pod', 'ns/db-0', pod('u1', 'plain'))
+  t.deepEqual([...pods.values()], ['plain', 'plain'])
+  feed.removeLocal(made('c2', 'u1', '10.244.0.2'))
+  t.deepEqual([...pods.keys()], ['c1'])
+  // another Pod of that name is not the one that has this interface
+  caches.put('Pod', 'ns/db-0', pod('u2', 'router'))
+  t.deepEqual([...pods], [])
+  caches.put('Pod', 'ns/db-0', pod('u1', 'router'))
+  feed.removeLocal(made('c1', 'u1', '10.244.0.1'))
+  t.deepEqual([...pods], [])
 })

@@ -34,7 +34,7 @@ async function aFeed(failing = new Map<Kind, Error>()) {
   let conditions: readonly Condition[] = []
   const feed = new PolicyFeed({
     nodeName: 'n1',
-    ...{ caches, clock, names, floating: { setHere: () => undefined } },
+    ...{ caches, clock, names, floating: { setHere: () => undefined }, pods: { setPod: () => undefined } },
     felix: {
       set: () => undefined,
       setPolicy: (kind, key, value) => {

@@ -76,7 +76,7 @@ async function aCluster(t: ExecutionContext, { clusterId, keep = false, n2Asn = 
   })
   const trust = (change: { own?: string[]; pools?: string[]; services?: { ranges: string[]; pods: string[] } } = {}) =>
     routing.trust({
-      ...{ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], services: { ranges: [], pods: [POOL] } },
+      ...{ own: ['10.244.1.0/26', '192.0.2.11/24'], pools: [POOL], services: { ranges: [], pods: [POOL] }, nodes: [] },
       ...change,
     })
   trust()

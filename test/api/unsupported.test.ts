@@ -92,11 +92,11 @@ test('a field is told when it is set to something else than its default', t => {
   t.deepEqual(ineffectiveFields('IPPool', aPool('a', { natOutgoing: true })), [])
   const peer = aResource('BGPPeer', {
     metadata: { name: 'a' },
-    spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'], localWorkloadSelector: 'all()', keepaliveTime: '30s' },
+    spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'], fromLater: 'all()', keepaliveTime: '30s' },
   })
   t.deepEqual(
     ineffectiveFields('BGPPeer', peer).map(({ field }) => field),
-    ['localWorkloadSelector'],
+    ['fromLater'],
   )
 })
 

@@ -59,18 +59,16 @@ test('a field without effect is written, and a warning says what happens instead
   t.regex(err, /^margayctl: FelixConfiguration default: interfacePrefix has no effect: the pods' interfaces are called/)
 })
 
-test('a BGPPeer with a guard that does not work yet is written, and a warning says that it gets no session', async t => {
+test('a field that guards what does not work without it is written, and a warning says what stays closed', async t => {
   const { ctl } = t.context
-  const peer = `apiVersion: projectcalico.org/v3
-kind: BGPPeer
-metadata: {name: tor}
-spec: {asNumber: 65001, localWorkloadSelector: app == 'tor'}
-`
-  const { code, out, err } = await ctl(['apply', '-f', '-'], peer)
-  t.like({ code, out }, { code: 0, out: 'bgppeer.projectcalico.org/tor created\n' })
+  const { code, out, err } = await ctl(
+    ['apply', '-f', '-'],
+    FELIX.replace('vxlanMTU: 1400', 'prometheusMetricsCAFile: /ca.pem'),
+  )
+  t.like({ code, out }, { code: 0, out: 'felixconfiguration.projectcalico.org/default created\n' })
   t.regex(
     err,
-    /^margayctl: BGPPeer tor: localWorkloadSelector is not supported: nothing in this version acts on it, and the peer gets no session/,
+    /^margayctl: FelixConfiguration default: prometheusMetricsCAFile is not supported: the metrics are not served at any port/,
   )
 })
 

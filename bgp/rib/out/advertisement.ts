@@ -192,7 +192,7 @@ function nextHopFor(
 ): NextHop | undefined {
   const { nextHop } = set.attributes
   const octets = set.mpNextHop ?? (nextHop === undefined ? undefined : octetsOf(nextHop))
-  if (octets === undefined || target.nextHop === 'self') return selfFor(target)
+  if (octets === undefined || target.nextHop === 'self' || source.behindUs === true) return selfFor(target)
   const chosen = target.nextHop === 'keep' || target.peerType !== 'ebgp' || source.local
   if (!chosen && link?.keeps(octets, 0, Math.min(16, octets.length), source.address) !== true) return selfFor(target)
   return keptFor(octets, target) ?? selfFor(target)

@@ -66,6 +66,7 @@ export class ByteExport {
   /** Writes what peers of the group get for the set in `bytes[start..end)` to `out`; its length, or -1. */
   rewrite(bytes: Uint8Array, start: number, end: number, flags: number, source: ExportSource, out: Uint8Array): number {
     if ((flags & SET_FLAG.unusual) !== 0 || source.local || source.peerType === 'confed') return -1
+    if (source.behindUs === true) return -1
     if (end - start > MOST_OCTETS) return -1
     const external = this.#external
     const mp = (flags & SET_FLAG.multiprotocol) !== 0

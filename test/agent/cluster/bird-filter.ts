@@ -33,7 +33,7 @@ export function filterDifferences(
 function policyOf({ group, import: imports, importFilters = [], export: exports }: Session, direction: string): Policy {
   const isOutside = group === PEER_GROUP.outside
   const rules = isOutside
-    ? outsideImport({ own: [], pools: [], services: { ranges: [], pods: [] } }, importFilters)
+    ? outsideImport({ own: [], pools: [], services: { ranges: [], pods: [] }, nodes: [] }, importFilters)
     : imports
   return new Policy(direction === 'import' ? rules : exports, { external: true })
 }

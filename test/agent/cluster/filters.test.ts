@@ -242,7 +242,7 @@ test('from outside a filter lets in what the default would not, but nothing of t
   if ('reason' in found) return t.fail(found.message)
   const own = ['10.244.1.0/26', '192.0.2.11/24']
   const policy = new Policy(
-    outsideImport({ own, pools: ['10.244.0.0/16'], services: { ranges: [], pods: [] } }, found.import),
+    outsideImport({ own, pools: ['10.244.0.0/16'], services: { ranges: [], pods: [] }, nodes: [] }, found.import),
     { external: true },
   )
   const of = (prefix: string) => policy.evaluate(route(prefix))

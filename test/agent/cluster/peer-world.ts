@@ -1,5 +1,6 @@
 // Nodes and BGPPeers as a cluster has them, and what one node makes of them.
 import type { AskedBfd } from '../../../agent/cluster/bfd.ts'
+import type { PeeringAddresses } from '../../../agent/cluster/local-pods.ts'
 import { nodeFacts } from '../../../agent/cluster/nodes.ts'
 import type { Password } from '../../../agent/cluster/passwords.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
@@ -42,6 +43,7 @@ export type World = {
   ipv6Address?: string
   config: BgpSettings
   bfd?: AskedBfd
+  peering?: PeeringAddresses
   /** The ports of nodes that have one of their own. */
   ports?: ReadonlyMap<string, number>
   nodes: readonly Resource<'Node'>[]
