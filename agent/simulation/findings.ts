@@ -1,6 +1,7 @@
 // What is wrong on paper, by cause and with a remedy. Pure, but that it asks the machines.
 import { type Condition, conditionKey } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
+import { parseAddress } from '../../lib/ip.ts'
 import type { Machine } from './machine.ts'
 import { ownersOf, type Simulation, type Walk } from './simulation.ts'
 
@@ -58,6 +59,7 @@ function deadSessions(simulation: Simulation): Finding[] {
   return [...machines.values()].flatMap(machine =>
     machine.sessions().flatMap((session): Finding[] => {
       if (session.state === 'Established') return []
+      if (parseAddress(session.address) === undefined) return [notSimulated(machine.name, session)]
       const far = underlay.ownerOf(session.address)
       const pair = [machine.name, far ?? session.address].sort().join(' ')
       if (told.has(pair)) return []
@@ -73,6 +75,15 @@ function deadSessions(simulation: Simulation): Finding[] {
       ]
     }),
   )
+}
+
+/** A session of an interface has no address before a neighbour is seen there, and nobody is on paper. */
+function notSimulated(name: string, { name: session }: PeerStatus): Finding {
+  return {
+    ...{ severity: 'risk', reason: 'NotSimulated', machines: [name] },
+    message: `session ${session} of ${name} is by an interface, and such sessions are left out on paper`,
+    remedy: 'give both ends addresses in the topology to see what it would carry',
+  }
 }
 
 type Cause = { reason: string; why: string; remedy: string }

@@ -188,6 +188,13 @@ test('nodes without a session between them are parted, and a router between two 
   )
 })
 
+test('a session by an interface is said to be left out, and is no fault', async t => {
+  const annotations = { 'margay.io/Interface': 'eth1' }
+  const unnumbered = aResource('BGPPeer', { metadata: { name: 'u', annotations }, spec: { asNumber: 65001 } })
+  const found = await report(t, aTopology({ Node: three.slice(0, 1), BGPPeer: [unnumbered], IPPool: [pool()] }))
+  t.deepEqual(faults(found), ['risk NotSimulated'])
+})
+
 test('a block of an IPAMBlock counts, and the others get the next free ones', async t => {
   const block = aResource('IPAMBlock', {
     metadata: { name: '10-244-0-0-26' },
