@@ -32,7 +32,7 @@ import { RouteTable } from '../kernel/reconcile/routes.ts'
 import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
 import type { KernelTable } from '../kernel/reconcile/table.ts'
 import { familyOf } from '../lib/ip.ts'
-import { allowsSource } from './calc/pod-filter.ts'
+import { allowsSource, isPeer } from './calc/pod-filter.ts'
 import { changedObject } from './changed-object.ts'
 import type { Desired, DesiredKind, Differences } from './desired.ts'
 import type { PolicyEnforcer } from './enforcer.ts'
@@ -230,10 +230,12 @@ export class Applier {
         }
       }),
       // which pods are peers is known with their labels
-      await this.#localRoutes.apply(() => ready.datastore && ready.endpoints && ready.policy),
+      await this.#localRoutes.apply(({ dropped }) => dropped || (tunnelsKnown && ready.endpoints && ready.policy)),
       await this.#linkTable.remove(tunnelsKnown),
       await this.#nft.remove(element => {
         if (element.interfaceName === undefined) return ready.datastore
+        // which pods are peers is told a moment after their labels
+        if (isPeer(element) && !ready.bgp) return false
         // what a pod may send under is said by its Pod and by FelixConfiguration
         return ready.endpoints && (!allowsSource(element) || (ready.datastore && ready.policy))
       }),

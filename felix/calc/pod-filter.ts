@@ -322,6 +322,11 @@ export function allowsSource({ set }: Pick<NamedNftElement, 'set'>): boolean {
   return set === ALLOWED.ipv4 || set === ALLOWED.ipv6 || set === PEERS
 }
 
+/** Whether an element makes a pod a BGP peer of this node. */
+export function isPeer({ set }: Pick<NamedNftElement, 'set'>): boolean {
+  return set === PEERS
+}
+
 /** The element of one node's address. */
 export function nodeElement({ table }: PodFilterMarks, address: string): NamedNftElement {
   return { family: 'inet', table, set: NODES_OF[familyOf(address)], words: [address] }
