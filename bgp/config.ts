@@ -1,5 +1,6 @@
 // The configuration of a speaker, its peers and its networks, and the status of a peer: types, and functions of one value.
 import { familyOf } from '../lib/ip.ts'
+import type { TcpAoKey } from '../lib/tcp-ao.ts'
 import type { Authentication } from './bfd/authentication.ts'
 import type { BfdState, Diagnostic } from './bfd/packet.ts'
 import type { Hops } from './bfd/port.ts'
@@ -146,7 +147,13 @@ export type PeerConfig = {
   disabled?: boolean
   /** Sent with an administrative shutdown or reset (RFC 9003); at most 255 octets of UTF-8. */
   shutdownMessage?: string
+  /** TCP MD5 (RFC 2385). Excludes `tcpAo`. */
   password?: string
+  /**
+   * TCP-AO (RFC 5925), 1-16 keys, the one first that the peer is asked to sign with. Never less: where the kernel has none, there is
+   * no session. A new key is added to the living connection at both ends, and an old one may go once the new one is first.
+   */
+  tcpAo?: readonly TcpAoKey[]
   /** TTL to send with on eBGP, 1-255; default 1 (iBGP: 255). Excludes `ttlSecurity`. */
   multihop?: number
   ttlSecurity?: number

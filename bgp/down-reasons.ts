@@ -53,8 +53,12 @@ export const DOWN_REASONS = {
     remedy: 'compare what the detail names at both ends; router ids must differ inside an AS',
   },
   'md5-suspected': {
-    when: 'nothing answers, and this end has a password',
-    remedy: 'compare the passwords of both ends, then look for a firewall',
+    when: 'nothing answers, and this end has a password or keys of TCP-AO',
+    remedy: 'compare the passwords, or the keys with their ids, of both ends, then look for a firewall',
+  },
+  'not-signed': {
+    when: 'the kernel of this host cannot sign connections as the configuration asks',
+    remedy: 'take a kernel with TCP-AO (Linux 6.7 with CONFIG_TCP_AO), or a password at both ends',
   },
   collision: {
     when: 'both ends dialled at once and one connection was given up',

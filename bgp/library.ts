@@ -4,6 +4,7 @@
 export type { Cancel, Clock } from '../lib/clock.ts'
 export { AddressError, type Family } from '../lib/ip.ts'
 export type { Log } from '../lib/log.ts'
+export type { TcpAoAlgorithm, TcpAoKey } from '../lib/tcp-ao.ts'
 export type { Authentication, AuthenticationKey } from './bfd/authentication.ts'
 export type { BfdChange, BfdSessionConfig, RemoteStatus } from './bfd/config.ts'
 export { BfdError } from './bfd/error.ts'

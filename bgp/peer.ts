@@ -375,7 +375,7 @@ export class Peer implements SessionOwner {
     const remote = this.#address ?? this.name
     const reason = reasonOf(end, {
       remote,
-      password: this.#config.password !== undefined,
+      signed: this.#config.password !== undefined || this.#config.tcpAo !== undefined,
       holdSeconds,
       lostPath: this.#lostPath,
     })
@@ -520,9 +520,9 @@ export class Peer implements SessionOwner {
   }
 
   #followOptions(old: PeerConfig): void {
-    const before = [old.password, old.multihop, old.ttlSecurity]
-    const { password, multihop, ttlSecurity } = this.#config
-    if (!isDeepStrictEqual(before, [password, multihop, ttlSecurity])) {
+    const before = [old.password, old.tcpAo, old.multihop, old.ttlSecurity]
+    const { password, tcpAo, multihop, ttlSecurity } = this.#config
+    if (!isDeepStrictEqual(before, [password, tcpAo, multihop, ttlSecurity])) {
       // whoever still waits for an answer to the old options would wait in vain
       if (this.#up === undefined && this.#hold.heldFor === undefined) {
         this.reset(CEASE.configurationChange)

@@ -1,12 +1,15 @@
 // What the speaker needs from outside: a transport for TCP and a sink for the routes it selects. Both are ports, so
 // that the FSM and RIB tests need no socket and the library needs no kernel.
 import type { Family } from '../lib/ip.ts'
+import type { TcpAoKey } from '../lib/tcp-ao.ts'
 import type { BfdChange, BfdSessionConfig } from './bfd/config.ts'
 
 /** Socket options of one BGP connection or listener. A transport that cannot set one throws, naming it. */
 export type SocketOptions = {
   /** TCP MD5 signature key (RFC 2385), 1-80 octets, for this peer only. */
   password?: string
+  /** Keys of TCP-AO (RFC 5925) for this peer only, the one first that it is asked to sign with. Excludes `password`. */
+  tcpAo?: readonly TcpAoKey[]
   /** GTSM (RFC 5082): send with TTL 255, drop what arrives with less than `256 - ttlSecurity`. 1-254 hops. */
   ttlSecurity?: number
   /** TTL to send with: 1 for a directly connected eBGP peer, more for multihop. */
@@ -29,7 +32,10 @@ export type BgpConnection = {
   readonly buffered: number
   pause(): void
   resume(): void
-  /** Changes key and TTLs of the open connection. Throws what a dial with them would throw. */
+  /**
+   * Changes keys and TTLs of the open connection. Throws what a dial with them would throw. A key of TCP-AO that is not named any more
+   * stays until the connection ends (RFC 5925 section 3.3); one in its place needs ids of its own.
+   */
   configure(options: SocketOptions): void
   /** Sends what is queued, then FIN. Input is discarded; after two seconds the socket is destroyed. */
   close(): void
@@ -117,6 +123,12 @@ export type Sockets = {
   setFreeBind(fd: number, family: Family): void
   /** Sets the key for an address or a CIDR; without `key` removes it. */
   setMd5(fd: number, family: Family, peer: string, key?: string): void
+  /** Adds a key of TCP-AO for an address or a CIDR. `first`, not for a socket that listens: it signs with it, and asks the peer to. */
+  addTcpAoKey(fd: number, peer: string, key: TcpAoKey, first: boolean): void
+  /** Takes a key from a socket that listens. */
+  removeTcpAoKey(fd: number, peer: string, key: TcpAoKey): void
+  /** Asks the peer of a connection to sign with a key that the connection has; throws where it has not. */
+  askForTcpAoKey(fd: number, key: TcpAoKey): void
   setTtl(fd: number, family: Family, ttl: number): void
   /** 0 accepts every TTL. */
   setMinTtl(fd: number, family: Family, ttl: number): void

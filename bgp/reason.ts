@@ -12,7 +12,7 @@ const MOST_SHOWN = 32
 export type DownReason = { code: DownCode; detail: string }
 
 /** What of the configuration a reason depends on. `lostPath`: what BFD said, where it is why we end the session. */
-export type ReasonContext = { remote: string; password: boolean; holdSeconds: number; lostPath?: string }
+export type ReasonContext = { remote: string; signed: boolean; holdSeconds: number; lostPath?: string }
 
 /** Why a session or a dial ended; undefined when we closed it ourselves. */
 export function reasonOf(cause: SessionEnd, context: ReasonContext): DownReason | undefined {
@@ -44,7 +44,7 @@ export function isWeighty({ code }: DownReason): boolean {
   return !['never-tried', 'no-route', 'refused', 'timeout', 'reset', 'closed', 'md5-suspected', 'damped'].includes(code)
 }
 
-function dialReason(code: string | undefined, message: string, { remote, password }: ReasonContext): DownReason {
+function dialReason(code: string | undefined, message: string, { remote, signed }: ReasonContext): DownReason {
   switch (code) {
     case 'ECONNREFUSED':
       return { code: 'refused', detail: `${remote} refuses the connection: no BGP listens there for us` }
@@ -58,9 +58,11 @@ function dialReason(code: string | undefined, message: string, { remote, passwor
       return { code: 'no-route', detail: `no way to ${remote} (${message})` }
     case 'ETIMEDOUT':
       // with a wrong or missing key nothing answers: the kernel drops the segments
-      return password
-        ? { code: 'md5-suspected', detail: `${remote} does not answer: compare the passwords of both sides` }
+      return signed
+        ? { code: 'md5-suspected', detail: `${remote} does not answer: compare the passwords or keys of both sides` }
         : { code: 'timeout', detail: `${remote} does not answer: a firewall, or a password configured there only` }
+    case 'ENOPROTOOPT':
+      return { code: 'not-signed', detail: `the connection to ${remote} cannot be signed as asked (${message})` }
     case 'EMFILE':
     case 'ENFILE':
       return { code: 'no-route', detail: `no descriptor is left to connect to ${remote} (${message})` }

@@ -35,6 +35,7 @@ import type {
   ListenOptions,
   NextHops,
   RouteSink,
+  SocketOptions,
   Transport,
 } from './port.ts'
 import type { Explanation } from './rib/explain.ts'
@@ -495,11 +496,19 @@ export class Speaker {
     for (const peer of this.#peers.values()) {
       const { address } = peer
       if (address === undefined || peer.config.dialOnly || (only ?? address) !== address) continue
-      this.#listeners.setPeerOptions(address, peer.socketOptions())
+      this.#require(address, peer.socketOptions())
     }
     if (only !== undefined) return
-    for (const { range, password, ttlSecurity } of this.#ranges.values())
-      if (range !== undefined) this.#listeners.setPeerOptions(range, { password, ttlSecurity })
+    for (const { range, password, tcpAo, ttlSecurity } of this.#ranges.values())
+      if (range !== undefined) this.#require(range, { password, tcpAo, ttlSecurity })
+  }
+
+  #require(from: string, options: SocketOptions): void {
+    try {
+      this.#listeners.setPeerOptions(from, options)
+    } catch (error) {
+      this.#log.warn({ from, error }, 'no connection from there is taken: what it must carry cannot be asked for')
+    }
   }
 
   #moved(peer: Peer, before: string | undefined): void {

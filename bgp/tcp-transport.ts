@@ -1,9 +1,10 @@
-// TCP for BGP on node:net, the only file that imports it. A socket that needs options (MD5, TTL, GTSM, a device) is
+// TCP for BGP on node:net, the only file that imports it. A socket that needs options (MD5, TCP-AO, TTL, GTSM, a device) is
 // made by the `Sockets` port, configured while it is unconnected, and then handed to node:net by its descriptor.
 // Hazards: a listener must send with TTL 255 or a GTSM peer never sees its SYN-ACK; closing a socket with unread input
 // sends RST, which may overtake a NOTIFICATION, so `close` reads on until the peer is done.
 import { createServer, Socket, type SocketConstructorOpts } from 'node:net'
-import { contains, familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
+import { familyOf, isLinkLocal, parseAddress } from '../lib/ip.ts'
+import { sameKey, type TcpAoKey } from '../lib/tcp-ao.ts'
 import { HostAddresses } from './host-addresses.ts'
 import type {
   BgpConnection,
@@ -16,6 +17,7 @@ import type {
   Sockets,
   Transport,
 } from './port.ts'
+import { RequiredOptions } from './required-options.ts'
 
 const WRITE_BUFFER = 256 * 1024
 const LINGER_MS = 2000
@@ -35,7 +37,7 @@ const ERRNO_CODES: Readonly<Record<number, string>> = {
 }
 
 /**
- * BGP's TCP. Without `sockets` a password, GTSM or a device is refused with ENOPROTOOPT, and `ttl` is the system's.
+ * BGP's TCP. Without `sockets` a password, TCP-AO, GTSM or a device is refused with ENOPROTOOPT, and `ttl` is the system's.
  */
 export class TcpTransport implements Transport {
   readonly #sockets: Sockets | undefined
@@ -64,7 +66,7 @@ export class TcpTransport implements Transport {
     socket.connect({ host: `${options.address}${zone}`, port: options.port, ...local })
     socket.once('connect', () => {
       socket.off('error', fail)
-      const connection = new TcpConnection(socket, this.#sockets, this.#lingering)
+      const connection = new TcpConnection(socket, this.#sockets, this.#lingering, options.tcpAo)
       if (connection.remoteAddress !== '') resolve(connection)
       else fail(coded('ECONNRESET', 'reset as soon as it was there'))
     })
@@ -97,23 +99,22 @@ export class TcpTransport implements Transport {
     const family = familyOf(options.address)
     const server = createServer({ highWaterMark: WRITE_BUFFER, noDelay: true, pauseOnConnect: true })
     const fd = this.#listening(options)
-    const peers = new Map<string, SocketOptions>()
-    const early = new EarlyConnections()
+    const required =
+      fd === undefined || this.#sockets === undefined ? undefined : new RequiredOptions(this.#sockets, fd)
     server.on('connection', socket => {
-      const connection = new TcpConnection(socket, this.#sockets, this.#lingering)
-      if (connection.remoteAddress === '') {
-        // the peer reset it before we accepted it: it has no remote address any more
-        connection.destroy()
+      const address = parseAddress((socket.remoteAddress ?? '').split('%')[0]!)
+      // without an address the peer reset it before we accepted it
+      const wanted = address === undefined ? 'refused' : (required?.of(address) ?? {})
+      if (wanted === 'refused') {
+        // a socket that is closed already has this for an error
+        socket.on('error', () => undefined)
+        socket.resetAndDestroy()
         return
       }
-      if (early.mayBe(connection.remoteAddress)) {
-        connection.destroy()
-        return
-      }
-      const wanted = mostSpecific(peers, connection.remoteAddress)
+      const connection = new TcpConnection(socket, this.#sockets, this.#lingering, wanted.tcpAo)
       try {
-        // the key too, which the new socket has already, but for one that came before the listening socket had it
-        if (wanted !== undefined) connection.configure(wanted)
+        // the password too, which the new socket has already, but for one that came before the listening socket had it
+        connection.configure(wanted)
       } catch {
         connection.destroy()
         return
@@ -136,15 +137,8 @@ export class TcpTransport implements Transport {
       port: typeof bound === 'object' && bound !== null ? bound.port : options.port,
       setPeerOptions: (peer, wanted) => {
         if (!open || familyOf(peer) !== family) return
-        if (fd !== undefined && this.#sockets !== undefined) {
-          const had = peers.get(peer)?.password
-          if (wanted?.password !== had) {
-            coding(() => this.#sockets?.setMd5(fd, family, peer, wanted?.password))
-            if (wanted?.password !== undefined) early.mark(peer)
-          }
-        } else refuse(wanted ?? {})
-        if (wanted === undefined) peers.delete(peer)
-        else peers.set(peer, wanted)
+        if (required === undefined) refuse(wanted ?? {})
+        else coding(() => required.set(peer, wanted))
       },
       close: async () => {
         open = false
@@ -184,6 +178,7 @@ export class TcpTransport implements Transport {
       const fd = sockets.openTcp(family)
       try {
         configure(sockets, fd, options.address, options)
+        for (const [i, key] of (options.tcpAo ?? []).entries()) sockets.addTcpAoKey(fd, options.address, key, i === 0)
         if (options.interface !== undefined) sockets.bindToDevice(fd, options.interface)
         if (options.source !== undefined) sockets.bindTcp(fd, options.source, 0, options.interface)
         // manualStart: reading before the connection is established would fail
@@ -219,25 +214,6 @@ export class TcpTransport implements Transport {
   }
 }
 
-/**
- * Connections that waited to be accepted when their peer got a key: the kernel took what is in them without one. They are accepted in
- * the next turn of the event loop, at the end of which there is none left.
- */
-class EarlyConnections {
-  readonly #peers = new Set<{ peer: string }>()
-
-  mark(peer: string): void {
-    const mark = { peer }
-    this.#peers.add(mark)
-    // the first ends the turn that goes on now, in which the listening socket may have been looked at already
-    setImmediate(() => setImmediate(() => this.#peers.delete(mark)))
-  }
-
-  mayBe(address: string): boolean {
-    return this.#peers.values().some(({ peer }) => (peer.includes('/') ? contains(peer, address) : peer === address))
-  }
-}
-
 const IGNORE: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
 
 class TcpConnection implements BgpConnection {
@@ -249,11 +225,14 @@ class TcpConnection implements BgpConnection {
   readonly #socket: Socket
   readonly #sockets: Sockets | undefined
   readonly #lingering: Set<Socket>
+  /** Every key of TCP-AO that it ever had: none is taken from a connection. */
+  readonly #keys: TcpAoKey[]
   #handlers: ConnectionHandlers = IGNORE
   #error: (Error & { code?: string }) | undefined
 
-  constructor(socket: Socket, sockets: Sockets | undefined, lingering: Set<Socket>) {
+  constructor(socket: Socket, sockets: Sockets | undefined, lingering: Set<Socket>, keys: readonly TcpAoKey[] = []) {
     this.#socket = socket
+    this.#keys = [...keys]
     this.#sockets = sockets
     this.#lingering = lingering
     const [remote = '', zone] = (socket.remoteAddress ?? '').split('%')
@@ -309,7 +288,16 @@ class TcpConnection implements BgpConnection {
       return
     }
     const sockets = this.#sockets
-    coding(() => configure(sockets, fd, this.remoteAddress, options))
+    coding(() => {
+      configure(sockets, fd, this.remoteAddress, options)
+      for (const key of options.tcpAo ?? []) {
+        if (this.#keys.some(other => sameKey(key, other))) continue
+        sockets.addTcpAoKey(fd, this.remoteAddress, key, false)
+        this.#keys.push(key)
+      }
+      // throws for a connection without TCP-AO
+      if (options.tcpAo !== undefined) sockets.askForTcpAoKey(fd, options.tcpAo[0]!)
+    })
   }
 
   close(): void {
@@ -348,19 +336,6 @@ function configure(sockets: Sockets, fd: number, peer: string, options: SocketOp
   }
 }
 
-/** The options of the longest prefix, or of the address itself, that covers `address`. */
-function mostSpecific(peers: ReadonlyMap<string, SocketOptions>, address: string): SocketOptions | undefined {
-  const exact = peers.get(address)
-  if (exact !== undefined) return exact
-  let best: { bits: number; options: SocketOptions } | undefined
-  for (const [prefix, options] of peers) {
-    if (!prefix.includes('/')) continue // another peer's own address
-    const bits = Number(prefix.split('/')[1])
-    if ((best === undefined || bits > best.bits) && contains(prefix, address)) best = { bits, options }
-  }
-  return best?.options
-}
-
 /** The descriptor of a socket. node:net does not publish it; its handle has had `fd` since Node 0.10. */
 function descriptor(socket: Socket): number | undefined {
   const handle = (socket as unknown as { _handle?: { fd?: number } | null })._handle
@@ -368,7 +343,7 @@ function descriptor(socket: Socket): number | undefined {
 }
 
 function refuse(options: SocketOptions & { interface?: string }): void {
-  for (const name of ['password', 'ttlSecurity'] as const)
+  for (const name of ['password', 'tcpAo', 'ttlSecurity'] as const)
     if (options[name] !== undefined) throw coded('ENOPROTOOPT', `${name} needs a transport with socket options`)
 }
 

@@ -1,7 +1,8 @@
-// TCP sockets with options that node:net cannot set: MD5 signatures (RFC 2385), TTLs and GTSM (RFC 5082), a device.
+// TCP sockets with options that node:net cannot set: MD5 signatures (RFC 2385), TCP-AO (RFC 5925), TTLs and GTSM (RFC 5082), a device.
 // A socket is made here, gets its options while it is still unconnected, and is then handed to node:net by its
 // descriptor. Constants and layouts: asm-generic/socket.h, linux/tcp.h, linux/in.h, linux/in6.h, netinet/in.h.
 import { addressBits, addressBytes, type Family, familyOf } from '../lib/ip.ts'
+import type { TcpAoKey } from '../lib/tcp-ao.ts'
 import {
   bindSocket,
   closeDescriptor,
@@ -13,6 +14,7 @@ import {
   setSocketOption,
 } from './libc.ts'
 import { ERRNO, KernelError } from './port/error.ts'
+import { tcpAoAdd, tcpAoAsk, tcpAoDelete } from './tcp-ao.ts'
 
 export { KernelError }
 
@@ -34,6 +36,9 @@ const TCP_MD5SIG = 14
 const TCP_MD5SIG_EXT = 32
 const TCP_MD5SIG_FLAG_PREFIX = 1
 const TCP_MD5SIG_MAXKEYLEN = 80
+const TCP_AO_ADD_KEY = 38
+const TCP_AO_DEL_KEY = 39
+const TCP_AO_INFO = 40
 const SOCKADDR_STORAGE = 128
 
 /** A new non-blocking, close-on-exec TCP socket; IPv6 ones never take IPv4. Throws `KernelError`. */
@@ -90,6 +95,39 @@ export function setMd5(fd: number, family: Family, peer: string, key?: string): 
     setSocketOption(fd, IPPROTO_TCP, ranged ? TCP_MD5SIG_EXT : TCP_MD5SIG, value, `TCP_MD5SIG ${peer}`)
   } catch (error) {
     if (octets.length > 0 || !(error instanceof KernelError) || error.errno !== ERRNO.ENOENT) throw error
+  }
+}
+
+/**
+ * Adds a key of TCP-AO for one address or every address of a CIDR to a socket that listens, is not connected yet, or has keys for that
+ * peer already. `first`, of one that does not listen: it signs with this key, and asks the peer to. Throws ENOPROTOOPT where the
+ * kernel has no TCP-AO (Linux 6.7, CONFIG_TCP_AO), EEXIST where one of the key's ids is in use.
+ */
+export function addTcpAoKey(fd: number, peer: string, key: TcpAoKey, first: boolean): void {
+  const { address, prefix } = peersOf(peer)
+  setSocketOption(fd, IPPROTO_TCP, TCP_AO_ADD_KEY, tcpAoAdd(address, prefix, key, first), `TCP_AO_ADD_KEY ${peer}`)
+}
+
+/** Takes a key of TCP-AO from a socket that listens. Removing an absent one is no error. */
+export function removeTcpAoKey(fd: number, peer: string, key: TcpAoKey): void {
+  const { address, prefix } = peersOf(peer)
+  try {
+    setSocketOption(fd, IPPROTO_TCP, TCP_AO_DEL_KEY, tcpAoDelete(address, prefix, key), `TCP_AO_DEL_KEY ${peer}`)
+  } catch (error) {
+    if (!(error instanceof KernelError) || error.errno !== ERRNO.ENOENT) throw error
+  }
+}
+
+/** Asks the peer of a connection to sign with `key`. Throws where the connection has no such key, as one without TCP-AO has none. */
+export function askForTcpAoKey(fd: number, key: TcpAoKey): void {
+  setSocketOption(fd, IPPROTO_TCP, TCP_AO_INFO, tcpAoAsk(key), 'TCP_AO_INFO')
+}
+
+function peersOf(peer: string): { address: Buffer; prefix: number } {
+  const [address, bits] = peer.split('/') as [string, string?]
+  return {
+    address: socketAddress(address, 0),
+    prefix: bits === undefined ? addressBits(familyOf(address)) : Number(bits),
   }
 }
 

@@ -2,6 +2,7 @@
 // refused here; what concerns several neighbors or the speaker is in contradictions.ts.
 import * as z from 'zod'
 import { familyOf, isLinkLocal } from '../../lib/ip.ts'
+import { TCP_AO_ALGORITHMS } from '../../lib/tcp-ao.ts'
 import type { PeerConfig } from '../config.ts'
 import { FAMILIES } from '../family.ts'
 import { asn, between, distinct, host, interfaceName, label, octets, port, prefix, seconds } from './fields.ts'
@@ -39,6 +40,35 @@ const bfd = z.strictObject(
   'write an object such as {interval: 300, multiplier: 3}',
 )
 
+const keyId = between(0, 255, 'a key id, 0-255').optional()
+
+const tcpAo = z
+  .array(
+    z
+      .strictObject({
+        ...{ id: keyId, sendId: keyId, receiveId: keyId },
+        algorithm: z.enum(TCP_AO_ALGORITHMS, `write ${TCP_AO_ALGORITHMS.join(' or ')}`).default('hmac-sha1'),
+        secret: octets(80),
+      })
+      .refine(
+        ({ id, sendId, receiveId }) =>
+          id === undefined ? sendId !== undefined && receiveId !== undefined : (sendId ?? receiveId) === undefined,
+        'write id, or sendId and receiveId',
+      )
+      .transform(({ id = 0, sendId = id, receiveId = id, algorithm, secret }) => ({
+        sendId,
+        receiveId,
+        algorithm,
+        secret,
+      })),
+  )
+  .min(1, 'name at least one key')
+  .max(16, 'at most 16 keys')
+  .refine(keys => isDistinct(keys.map(({ sendId }) => sendId)), 'two keys have one sendId')
+  .refine(keys => isDistinct(keys.map(({ receiveId }) => receiveId)), 'two keys have one receiveId')
+
+const isDistinct = (values: readonly number[]) => new Set(values).size === values.length
+
 const flag = z.boolean('write true or false').optional()
 
 /** The longest name of a peer; a dynamic neighbour's is its range's with an address behind. */
@@ -58,6 +88,7 @@ const fields = z.strictObject({
   disabled: flag,
   shutdownMessage: octets(255).optional(),
   password: octets(80).optional(),
+  tcpAo: tcpAo.optional(),
   multihop: between(1, 255, 'a TTL, 1-255').optional(),
   ttlSecurity: between(1, 254, 'hops, 1-254').optional(),
   bfd: bfd.optional(),
@@ -124,6 +155,7 @@ function* contradictions(n: Neighbor): Generator<readonly [field: keyof Neighbor
     yield ['source', `the neighbor is reached over ${familyOf(ours)}: write an address of that family, or remove it`]
   if (n.multihop !== undefined && n.ttlSecurity !== undefined)
     yield ['', 'multihop and ttlSecurity exclude each other: remove one']
+  if (n.password !== undefined && n.tcpAo !== undefined) yield ['', 'password and tcpAo exclude each other: remove one']
   if (n.nextHopSelf !== undefined && n.nextHop !== undefined)
     yield ['', 'nextHopSelf is short for nextHop: self; remove one']
   if (n.strictRole && n.role === undefined) yield ['', 'strictRole needs a role']

@@ -31,6 +31,21 @@ const match = (cidr: string, lengths: object, fault: RegExp, operator = 'In'): C
   rule({ match: { operator, cidr, lengths } }, fault)
 
 const cases: Readonly<Record<string, readonly Case[]>> = {
+  'keys of TCP-AO': [
+    neighbor({ tcpAo: [] }, /name at least one key/),
+    neighbor({ tcpAo: [{ secret: 's' }] }, /write id, or sendId and receiveId/),
+    neighbor({ tcpAo: [{ id: 1, sendId: 2, secret: 's' }] }, /write id, or sendId and receiveId/),
+    neighbor({ tcpAo: [{ sendId: 2, secret: 's' }] }, /write id, or sendId and receiveId/),
+    neighbor({ tcpAo: [{ id: 256, secret: 's' }] }, /tcpAo\[0\]\.id: .*says 256/),
+    neighbor({ tcpAo: [{ id: 1 }] }, /tcpAo\[0\]\.secret/),
+    neighbor({ tcpAo: [{ id: 1, secret: '' }] }, /tcpAo\[0\]\.secret/),
+    neighbor({ tcpAo: [{ id: 1, secret: 'é'.repeat(41) }] }, /tcpAo\[0\]\.secret/),
+    neighbor({ tcpAo: [{ id: 1, secret: 's', algorithm: 'md5' }] }, /write hmac-sha1 or aes-128-cmac/),
+    neighbor({ tcpAo: [1, 1].map(id => ({ id, secret: 's' })) }, /two keys have one sendId/),
+    neighbor({ tcpAo: [1, 2].map(sendId => ({ sendId, receiveId: 3, secret: 's' })) }, /two keys have one receiveId/),
+    neighbor({ tcpAo: Array.from({ length: 17 }, (_, id) => ({ id, secret: 's' })) }, /at most 16 keys/),
+    neighbor({ tcpAo: [{ id: 1, secret: 's' }], password: 'p' }, /password and tcpAo exclude each other/),
+  ],
   'who the speaker is': [
     file({ asn: 4294967296 }, /^asn: too large: .*says 4294967296/),
     file({ asn: 1.5 }, /^asn: write a whole number/),
