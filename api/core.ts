@@ -207,6 +207,8 @@ export const BGP_ANNOTATION = {
   bfd: 'margay.io/BFD',
   /** Of a BGPPeer without peerIP: the interface on whose link its peer is, found by its router advertisements (RFC 4861). */
   interface: 'margay.io/Interface',
+  /** Keys of TCP-AO from Secrets, such as `2=NAME/KEY 1=NAME/KEY:aes-128-cmac`, the one first that the peer is asked to sign with. */
+  tcpAo: 'margay.io/TCPAO',
   /** Of BGPConfiguration `default`: which equal paths nodes use together, such as `paths=8 of=merge`, or `off`. */
   multipath: 'margay.io/Multipath',
   /** Of BGPConfiguration `default`: the key of a label of Nodes, whose value is the AS number of those without an annotation for it. */

@@ -6,6 +6,7 @@ import { askedAsLabel } from './node-as.ts'
 import type { NodeFacts } from './nodes.ts'
 import { Peers } from './peers.ts'
 import { type BgpSettings, bgpSettings } from './settings.ts'
+import { type AskedAo, askedAo } from './tcp-ao.ts'
 
 export type BgpKind = 'BGPPeer' | 'BGPFilter' | 'BGPConfiguration'
 
@@ -33,11 +34,13 @@ export function peersOf(
 export function meshOf(object: Resource<'BGPConfiguration'> | undefined): {
   config: BgpSettings
   bfd: AskedBfd
+  ao: AskedAo
   asLabel: string | undefined
 } {
   return {
     config: bgpSettings(object),
     bfd: askedBfd(object?.metadata ?? {}),
+    ao: askedAo(object?.metadata ?? {}, object?.spec.nodeMeshPassword !== undefined),
     asLabel: askedAsLabel(object?.metadata),
   }
 }

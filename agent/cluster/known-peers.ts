@@ -11,6 +11,7 @@ import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } f
 import { type AskedPlace, askedPlace } from './peer-places.ts'
 import type { Guard } from './session-requests.ts'
 import type { Asked } from './sessions.ts'
+import { type AskedAo, askedAo, guardOfKeys } from './tcp-ao.ts'
 
 export type BgpPeer = Resource<'BGPPeer'>
 /** `target`: the address that it names. `closed`: why it must have no session. `secret`: where its password is, where it names one. */
@@ -20,6 +21,7 @@ export type KnownPeer = {
   target: string | undefined
   secret: SecretKey | undefined
   bfd: AskedBfd
+  ao: AskedAo
   place: AskedPlace
   filters: FilterRules | undefined
 }
@@ -46,8 +48,9 @@ export class KnownPeers {
       const target = peerSelector === undefined ? parseSocketAddress(peerIP, BGP_PORT)?.address : undefined
       const secret = passwordOf(object.spec.password)
       const bfd = askedBfd(object.metadata)
+      const ao = askedAo(object.metadata, secret !== undefined)
       const place = askedPlace(object)
-      this.#byName.set(name, { object, target, secret, bfd, place, ...this.#rulesOf(object) })
+      this.#byName.set(name, { object, target, secret, bfd, ao, place, ...this.#rulesOf(object) })
     }
   }
 
@@ -65,9 +68,7 @@ export class KnownPeers {
     if (isDeepStrictEqual(password, this.#passwords.get(key))) return undefined
     if (password === undefined) this.#passwords.delete(key)
     else this.#passwords.set(key, password)
-    const theirs = [...this.#byName].filter(
-      ([, known]) => sameKey(known.secret, secret) || sameKey(known.bfd.secret, secret),
-    )
+    const theirs = [...this.#byName].filter(([, known]) => secretsOf(known).some(each => sameKey(each, secret)))
     return theirs.map(([peerName]) => peerName)
   }
 
@@ -87,8 +88,11 @@ export class KnownPeers {
   }
 
   /** A session whose password is not known does not come up: never without one. */
-  guardOf({ closed, secret }: Pick<KnownPeer, 'closed' | 'secret'>): Guard {
-    if (closed !== undefined || secret === undefined) return { closed }
+  guardOf({ closed, secret, ao }: Pick<KnownPeer, 'closed' | 'secret' | 'ao'>): Guard {
+    const cause = closed ?? ao.fault
+    if (cause !== undefined) return { closed: cause }
+    if (ao.keys.length > 0) return guardOfKeys(ao, this.#passwords)
+    if (secret === undefined) return {}
     const known = this.#passwords.get(keyOf(secret))
     if (known === undefined) return { closed: NOT_READ, isPending: true }
     return 'missing' in known ? { closed: known.missing } : { password: known.text }
@@ -96,9 +100,7 @@ export class KnownPeers {
 
   /** The Secrets that those name that are for this node. */
   secrets(isForThis: (peer: ObjectRef) => boolean): (SecretKey | undefined)[] {
-    return [...this.#byName].flatMap(([name, { secret, bfd }]) =>
-      isForThis({ kind: 'BGPPeer', name }) ? [secret, bfd.secret] : [],
-    )
+    return [...this.#byName].flatMap(([name, known]) => (isForThis({ kind: 'BGPPeer', name }) ? secretsOf(known) : []))
   }
 
   /** Those that ask for a session with this node that must not come up, and those whose sessions have no BFD, and so the mesh. */
@@ -116,4 +118,9 @@ export class KnownPeers {
     const { filters, closed } = this.#filters.of(object.spec.filters ?? [])
     return { filters, closed: closedCause('BGPPeer', object) ?? askedPlace(object).fault ?? closed }
   }
+}
+
+/** Those that an object names: of its password, of BFD and of TCP-AO. */
+export function secretsOf({ secret, bfd, ao }: Pick<KnownPeer, 'secret' | 'bfd' | 'ao'>): (SecretKey | undefined)[] {
+  return [secret, bfd.secret, ...ao.keys.map(({ from }) => from)]
 }

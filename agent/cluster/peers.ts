@@ -10,7 +10,7 @@ import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import type { AskedBfd } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { KnownNodes } from './known-nodes.ts'
-import { type BgpPeer, type KnownPeer, KnownPeers } from './known-peers.ts'
+import { type BgpPeer, type KnownPeer, KnownPeers, secretsOf } from './known-peers.ts'
 import { type LocalPod, type PeeringAddresses, unfit } from './local-pods.ts'
 import { asNumberOf, badAsLabel } from './node-as.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
@@ -38,6 +38,7 @@ import {
   selectedSession,
 } from './sessions.ts'
 import type { BgpSettings } from './settings.ts'
+import type { AskedAo } from './tcp-ao.ts'
 
 /** What all sessions of this node have in common. */
 export type PeersOf = {
@@ -47,12 +48,14 @@ export type PeersOf = {
   config: BgpSettings
   /** Of the mesh. */
   bfd?: AskedBfd
+  ao?: AskedAo
   asLabel?: string | undefined
   /** Absent: no pod is a peer. */
   peering?: PeeringAddresses
 }
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
+const NO_KEYS: AskedAo = { keys: [] }
 
 export class Peers {
   readonly #nodes = new KnownNodes()
@@ -143,14 +146,14 @@ export class Peers {
     const theirs = this.#bgpPeers.password(secret, password)
     if (theirs === undefined) return
     for (const name of theirs) this.#bgpPeer(name)
-    if (![this.#meshSecret, this.#of.bfd?.secret].some(each => sameKey(each, secret))) return
+    if (!this.#meshSecrets.some(each => sameKey(each, secret))) return
     for (const facts of this.#nodes.all()) this.#mesh(facts.name, facts)
   }
 
   /** The passwords that sessions of this node need. */
   secrets(): SecretKey[] {
     const named = this.#bgpPeers.secrets(peer => this.#requests.asks(peer))
-    const ofMesh = this.#meshes ? [this.#meshSecret, this.#of.bfd?.secret] : []
+    const ofMesh = this.#meshes ? this.#meshSecrets : []
     return [...named, ...ofMesh].filter(secret => secret !== undefined)
   }
 
@@ -337,12 +340,14 @@ export class Peers {
     return this.#of.config.nodeToNodeMeshEnabled && this.clusterId === undefined
   }
 
-  get #meshSecret(): SecretKey | undefined {
-    return passwordOf(this.#of.config.nodeMeshPassword)
+  get #meshSecrets(): (SecretKey | undefined)[] {
+    const { config, bfd = {}, ao = NO_KEYS } = this.#of
+    return secretsOf({ secret: passwordOf(config.nodeMeshPassword), bfd, ao })
   }
 
   get #meshGuard(): Guard {
-    return this.#bgpPeers.guardOf({ closed: this.#meshClosed, secret: this.#meshSecret })
+    const { config, ao = NO_KEYS } = this.#of
+    return this.#bgpPeers.guardOf({ closed: this.#meshClosed, secret: passwordOf(config.nodeMeshPassword), ao })
   }
 
   /** The rank of a BGPPeer at a node; undefined: it is for other nodes. */

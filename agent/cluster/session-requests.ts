@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
 import type { PeerWay } from '../../felix/input.ts'
+import type { TcpAoKey } from '../../lib/tcp-ao.ts'
 import type { NodeFacts } from './nodes.ts'
 import { clash } from './peer-conditions.ts'
 import type { PeerOrigin, Session } from './sessions.ts'
@@ -36,7 +37,7 @@ export type PeerChange = { key: string } & Partial<Wanted>
 export const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
 
 /** What a session must have, or why there is none. */
-export type Guard = { password?: string; closed?: ConditionCause; isPending?: true }
+export type Guard = { password?: string; tcpAo?: readonly TcpAoKey[]; closed?: ConditionCause; isPending?: true }
 
 type Wanted = Pick<SessionRequest, 'peer' | 'origin' | 'way'>
 
@@ -173,10 +174,14 @@ function byRank(a: SessionRequest, b: SessionRequest): number {
 /** What an object asks for, with what its session must have. */
 export function guarded(
   request: Omit<SessionRequest, 'closed'>,
-  { password, closed, isPending }: Guard,
+  { closed, isPending, ...signed }: Guard,
 ): SessionRequest {
-  const peer = password === undefined ? request.peer : { ...request.peer, password }
-  return { ...request, peer, closed: closed !== undefined, ...(isPending && { isPending }) }
+  return {
+    ...request,
+    peer: { ...request.peer, ...signed },
+    closed: closed !== undefined,
+    ...(isPending && { isPending }),
+  }
 }
 
 /** Where the session of an object of this rank comes from. */

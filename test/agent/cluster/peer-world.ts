@@ -5,6 +5,7 @@ import { nodeFacts } from '../../../agent/cluster/nodes.ts'
 import type { Password } from '../../../agent/cluster/passwords.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
 import { type BgpSettings, bgpSettings } from '../../../agent/cluster/settings.ts'
+import type { AskedAo } from '../../../agent/cluster/tcp-ao.ts'
 import type { Resource } from '../../../api/kinds.ts'
 import { aResource } from '../../datastore/objects.ts'
 
@@ -44,6 +45,7 @@ export type World = {
   config: BgpSettings
   bfd?: AskedBfd
   peering?: PeeringAddresses
+  ao?: AskedAo
   /** The ports of nodes that have one of their own. */
   ports?: ReadonlyMap<string, number>
   nodes: readonly Resource<'Node'>[]
