@@ -1,9 +1,9 @@
 // Keys of the TCP Authentication Option (RFC 5925), as peers agree on them.
 
 /** By their names in RFC 5926 section 3.1, in small letters: the two that every implementation has. MACs have 96 bits. */
-export const TCP_AO_ALGORITHMS = ['hmac-sha1', 'aes-128-cmac'] as const
+export const TCP_AO_ALGORITHMS: readonly TcpAoAlgorithm[] = ['hmac-sha1', 'aes-128-cmac']
 
-export type TcpAoAlgorithm = (typeof TCP_AO_ALGORITHMS)[number]
+export type TcpAoAlgorithm = 'hmac-sha1' | 'aes-128-cmac'
 
 /** One key (a "master key tuple", RFC 5925 section 3.1). Among the keys for a peer no id is there twice in a direction. */
 export type TcpAoKey = {

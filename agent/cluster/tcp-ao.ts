@@ -63,5 +63,5 @@ function parse(text: string): AskedKey[] | string {
 }
 
 function isAlgorithm(text: string): text is TcpAoAlgorithm {
-  return (TCP_AO_ALGORITHMS as readonly string[]).includes(text)
+  return TCP_AO_ALGORITHMS.some(each => each === text)
 }
