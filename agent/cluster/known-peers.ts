@@ -7,10 +7,12 @@ import { parseSocketAddress } from '../../lib/ip.ts'
 import { type AskedBfd, askedBfd, badBfd, withKey } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { type FilterRules, Filters } from './filters.ts'
+import type { PeeringAddresses } from './local-pods.ts'
 import { keyOf, NOT_READ, type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
 import { type AskedPlace, askedPlace } from './peer-places.ts'
 import type { Guard } from './session-requests.ts'
 import type { Asked } from './sessions.ts'
+import type { BgpSettings } from './settings.ts'
 import { type AskedAo, askedAo, guardOfKeys } from './tcp-ao.ts'
 
 export type BgpPeer = Resource<'BGPPeer'>
@@ -24,6 +26,20 @@ export type KnownPeer = {
   ao: AskedAo
   place: AskedPlace
   filters: FilterRules | undefined
+}
+
+/** What all sessions of this node have in common. */
+export type PeersOf = {
+  nodeName: string
+  address?: string
+  ipv6Address?: string
+  config: BgpSettings
+  /** Of the mesh. */
+  bfd?: AskedBfd
+  ao?: AskedAo
+  asLabel?: string | undefined
+  /** Absent: no pod is a peer. */
+  peering?: PeeringAddresses
 }
 
 export class KnownPeers {

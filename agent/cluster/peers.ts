@@ -7,11 +7,10 @@ import { matchesSelector } from '../../api/selector.ts'
 import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
-import type { AskedBfd } from './bfd.ts'
 import { closedCause } from './fields.ts'
 import { KnownNodes } from './known-nodes.ts'
-import { type BgpPeer, type KnownPeer, KnownPeers, secretsOf } from './known-peers.ts'
-import { type LocalPod, type PeeringAddresses, unfit } from './local-pods.ts'
+import { type BgpPeer, type KnownPeer, KnownPeers, type PeersOf, secretsOf } from './known-peers.ts'
+import { type LocalPod, unfit } from './local-pods.ts'
 import { asNumberOf, badAsLabel } from './node-as.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
 import { type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
@@ -37,22 +36,7 @@ import {
   type SessionEnd,
   selectedSession,
 } from './sessions.ts'
-import type { BgpSettings } from './settings.ts'
 import type { AskedAo } from './tcp-ao.ts'
-
-/** What all sessions of this node have in common. */
-export type PeersOf = {
-  nodeName: string
-  address?: string
-  ipv6Address?: string
-  config: BgpSettings
-  /** Of the mesh. */
-  bfd?: AskedBfd
-  ao?: AskedAo
-  asLabel?: string | undefined
-  /** Absent: no pod is a peer. */
-  peering?: PeeringAddresses
-}
 
 const FAMILIES = ['ipv4', 'ipv6'] as const
 const NO_KEYS: AskedAo = { keys: [] }
@@ -146,14 +130,14 @@ export class Peers {
     const theirs = this.#bgpPeers.password(secret, password)
     if (theirs === undefined) return
     for (const name of theirs) this.#bgpPeer(name)
-    if (!this.#meshSecrets.some(each => sameKey(each, secret))) return
+    if (!secretsOf(this.#meshNeeds).some(each => sameKey(each, secret))) return
     for (const facts of this.#nodes.all()) this.#mesh(facts.name, facts)
   }
 
   /** The passwords that sessions of this node need. */
   secrets(): SecretKey[] {
     const named = this.#bgpPeers.secrets(peer => this.#requests.asks(peer))
-    const ofMesh = this.#meshes ? this.#meshSecrets : []
+    const ofMesh = this.#meshes ? secretsOf(this.#meshNeeds) : []
     return [...named, ...ofMesh].filter(secret => secret !== undefined)
   }
 
@@ -340,14 +324,14 @@ export class Peers {
     return this.#of.config.nodeToNodeMeshEnabled && this.clusterId === undefined
   }
 
-  get #meshSecrets(): (SecretKey | undefined)[] {
+  /** What the mesh's sessions need. */
+  get #meshNeeds(): Pick<KnownPeer, 'closed' | 'secret' | 'bfd' | 'ao'> {
     const { config, bfd = {}, ao = NO_KEYS } = this.#of
-    return secretsOf({ secret: passwordOf(config.nodeMeshPassword), bfd, ao })
+    return { closed: this.#meshClosed, secret: passwordOf(config.nodeMeshPassword), bfd, ao }
   }
 
   get #meshGuard(): Guard {
-    const { config, ao = NO_KEYS } = this.#of
-    return this.#bgpPeers.guardOf({ closed: this.#meshClosed, secret: passwordOf(config.nodeMeshPassword), ao })
+    return this.#bgpPeers.guardOf(this.#meshNeeds)
   }
 
   /** The rank of a BGPPeer at a node; undefined: it is for other nodes. */
