@@ -17,6 +17,8 @@ export class Listeners {
   readonly #transport: Transport
   readonly #clock: Clock
   readonly #open = new Set<Listener>()
+  /** By address or CIDR. */
+  readonly #asked = new Map<string, SocketOptions>()
   readonly counts: ListenerCounts = { unknown: 0, rejected: 0, droppedUnanswered: 0 }
   #tokens = REJECTIONS_PER_SECOND
   #tokensAtMs: number
@@ -48,6 +50,13 @@ export class Listeners {
   /** What connections from an address or CIDR must carry; without `options` nothing. */
   setPeerOptions(peer: string, options?: SocketOptions): void {
     for (const listener of this.#open) listener.setPeerOptions(peer, options)
+    if (options === undefined) this.#asked.delete(peer)
+    else this.#asked.set(peer, options)
+  }
+
+  /** What connections from an address must carry now, where that is of the address and not of a CIDR. */
+  askedOf(address: string): SocketOptions | undefined {
+    return this.#asked.get(address)
   }
 
   /** Ends a connection with a NOTIFICATION, or without when there were many in this second. */

@@ -177,8 +177,11 @@ export class Peer implements SessionOwner {
     this.start()
   }
 
-  /** Takes a connection from the peer's address. Returns a Cease when it must be rejected. */
-  accept(connection: BgpConnection): Notification | undefined {
+  /**
+   * Takes a connection from the peer's address, or, of an unnumbered peer, its link; `checked`: what the listening socket has seen to, which
+   * knows addresses and not links, and no address before somebody was seen. Returns a Cease when it must be rejected.
+   */
+  accept(connection: BgpConnection, checked: SocketOptions | undefined): Notification | undefined {
     const { heldFor } = this.#hold
     if (heldFor !== undefined) return cease(heldFor === 'damped' ? CEASE.rejected : CEASE.maximumPrefixes)
     if (!this.#started) return cease(CEASE.shutdown, this.#config.shutdownMessage)
@@ -186,10 +189,9 @@ export class Peer implements SessionOwner {
       // another router of the link; the session is with whom it has until that ends
       if (this.#up !== undefined) return cease(CEASE.rejected)
       this.#moveTo(connection.remoteAddress)
-      // the listening socket did not know what a connection from there must carry: the next one is checked
-      const { password, ttlSecurity } = this.#config
-      if (password !== undefined || ttlSecurity !== undefined) return cease(CEASE.rejected)
     }
+    const { password, ttlSecurity } = this.#config
+    if (checked?.password !== password || checked?.ttlSecurity !== ttlSecurity) return cease(CEASE.rejected)
     const { incoming } = this.#sessions
     const up = this.#up
     if (up !== undefined) {
@@ -322,6 +324,8 @@ export class Peer implements SessionOwner {
     this.#updatesOut = 0
     this.#history.up()
     this.#near = { local: connection.localAddress, interface: connection.interface }
+    // others may have come into sight since it began
+    if (this.#config.address === undefined) this.#moveTo(connection.remoteAddress)
     this.#watchPath()
     const side = { key: this.name, config: this.#config, negotiated }
     this.#deps.rib.peerUp(ribPeerOf(side, connection, this.#deps.transport.addresses?.() ?? []))

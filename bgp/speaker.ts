@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
-import { Arrivals } from './arrivals.ts'
+import { type Arrival, Arrivals } from './arrivals.ts'
 import { BfdPaths } from './bfd-paths.ts'
 import type { SessionWatcher } from './bmp/session-watcher.ts'
 import { resetReasons } from './change.ts'
@@ -113,7 +113,7 @@ export class Speaker {
     this.#log = log
     this.#faults = new FaultLog(log, clock)
     this.#listeners = new Listeners(deps.transport, clock)
-    this.#arrivals = new Arrivals(this.#workQueue, connection => this.#take(connection))
+    this.#arrivals = new Arrivals(this.#workQueue, arrival => this.#take(arrival))
     this.#rib = new Rib(config, { sink: deps.sink, nextHops: deps.nextHops, clock, log })
     this.#bfd = new BfdPaths(deps.bfd, clock)
     this.#hasBfd = deps.bfd !== undefined
@@ -433,14 +433,15 @@ export class Speaker {
   #accept(connection: BgpConnection): void {
     // what nobody wants must not wait: there may be any number of it
     const isWanted = (this.#peerFor(connection) ?? this.#newcomer(connection)) !== undefined
-    if (isWanted) this.#arrivals.add(connection)
+    if (isWanted) this.#arrivals.add({ connection, checked: this.#listeners.askedOf(connection.remoteAddress) })
     else this.#refuse(connection)
   }
 
-  #take(connection: BgpConnection): void {
+  #take({ connection, checked }: Arrival): void {
     // asked again: it may be another one's by now, or nobody's
     const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
-    const refusal = peer?.accept(connection)
+    const isOfRange = peer !== undefined && this.#dynamic.has(peer)
+    const refusal = peer?.accept(connection, isOfRange ? peer.socketOptions() : checked)
     if (peer === undefined) this.#refuse(connection)
     else if (refusal !== undefined) this.#listeners.reject(connection, refusal)
   }

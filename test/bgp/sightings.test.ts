@@ -2,6 +2,7 @@
 import test from 'ava'
 import type { BgpConnection, SocketOptions, Transport } from '../../bgp/port.ts'
 import { Sightings } from '../../bgp/sightings.ts'
+import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { pair, reasonOf, stateOf } from './pair.ts'
@@ -100,9 +101,10 @@ test('a session by interface stays with its neighbour while others are seen, and
 })
 
 /** Nothing comes over it. */
-function connectionFrom(remoteAddress: string): BgpConnection {
+function connectionFrom(remoteAddress: string, onInterface = 'e0'): BgpConnection {
+  const far = { remoteAddress, remotePort: 1024, interface: onInterface }
   return {
-    ...{ localAddress: 'fe80::a', localPort: 179, remoteAddress, remotePort: 1024, interface: 'e0', buffered: 0 },
+    ...{ localAddress: 'fe80::a', localPort: 179, ...far, buffered: 0 },
     handlers: { data: () => undefined, drain: () => undefined, closed: () => undefined },
     write: () => true,
     pause: () => undefined,
@@ -133,13 +135,13 @@ async function listening(config: { password?: string; ttlSecurity?: number }) {
   const speaker = new Speaker({ asn: 65001, routerId: '192.0.2.1' }, { transport, clock, discover })
   await speaker.listen({ address: '::', port: 179 })
   speaker.setPeer({ name: 'e0', interface: 'e0', asn: 'external', ...config })
-  const connects = async (address: string) => {
+  const connects = async (address: string, onInterface?: string) => {
     const before = speaker.listenerCounts.rejected
-    take(connectionFrom(address))
+    take(connectionFrom(address, onInterface))
     await settle()
     return speaker.listenerCounts.rejected === before ? 'taken' : 'rejected'
   }
-  return { speaker, checked, found, connects }
+  return { speaker, checked, found, connects, take: (address: string) => take(connectionFrom(address)) }
 }
 
 test('a neighbour by interface is checked by the listening socket from when it is seen on, and no connection is taken before', async t => {
@@ -158,4 +160,65 @@ test('a neighbour by interface is checked by the listening socket from when it i
   const { speaker, connects } = await listening({})
   t.is(await connects('fe80::1'), 'taken')
   await speaker.close()
+})
+
+test('of two neighbours with one link-local address on two links none is taken that was checked for what the other one must carry', async t => {
+  for (const [first, second] of [
+    ['secret', undefined],
+    [undefined, 'secret'],
+    ['secret', 'other'],
+  ]) {
+    const { speaker, checked, connects } = await listening(first === undefined ? {} : { password: first })
+    speaker.setPeer({ name: 'e1', interface: 'e1', asn: 'external', ...(second !== undefined && { password: second }) })
+    // each is known by its address from then on
+    await connects('fe80::1', 'e0')
+    await connects('fe80::1', 'e1')
+    const { password } = checked.get('fe80::1')!
+    for (const [link, own] of [
+      ['e0', first],
+      ['e1', second],
+    ] as const)
+      t.is(await connects('fe80::1', link), own === password ? 'taken' : 'rejected', `${link} ${first} ${second}`)
+    await speaker.close()
+  }
+})
+
+test('a connection that waits to be taken is checked by what counted when it came, not by what counts by then', async t => {
+  const { speaker, found, take } = await listening({ password: 'secret' })
+  // this turn has no time left for what comes in it
+  speaker.setPeer({ name: 'busy', address: 'fe80::9', interface: 'e0', asn: 65009, passive: true })
+  take('fe80::9')
+  for (const end = performance.now() + 20; performance.now() < end; );
+  take('fe80::1')
+  const before = speaker.listenerCounts.rejected
+  found('fe80::1')
+  await settle()
+  t.is(speaker.listenerCounts.rejected - before, 1)
+  await speaker.close()
+})
+
+test('who comes into sight while a session is being made is not whom it is with', async t => {
+  const { discover, found } = link()
+  const network = new MemoryNetwork()
+  const clock = new ManualClock()
+  const host = network.host('fe80::a')
+  const onLink: Transport = {
+    dial: (options, signal) => host.dial(options, signal),
+    listen: (options, accept) =>
+      host.listen(options, connection => accept(Object.assign(connection, { interface: 'e0' }))),
+  }
+  const a = new Speaker({ asn: 65001, routerId: '10.0.0.1' }, { transport: onLink, clock, discover })
+  const b = new Speaker({ asn: 65002, routerId: '10.0.0.2' }, { transport: network.host('fe80::b'), clock })
+  await a.listen({ address: 'fe80::a', port: 179 })
+  a.setPeer({ name: 'e0', interface: 'e0', asn: 'external' })
+  const states: string[] = []
+  a.onChange(({ state }) => {
+    states.push(state)
+    if (state === 'OpenConfirm') found('fe80::c')
+  })
+  b.setPeer({ address: 'fe80::a', asn: 65001 })
+  await settle()
+  t.true(states.includes('OpenConfirm'), states.join())
+  t.like(a.peer('e0'), { state: 'Established', address: 'fe80::b%e0' })
+  await Promise.all([a.close(), b.close()])
 })
