@@ -31,6 +31,8 @@ const SOCKADDR_IN6 = 28
 /** How often the socket is read, and every how many readings we advertise ourselves. */
 const POLL_MS = 250
 const POLLS_PER_ADVERTISEMENT = 8
+/** So much is read in one reading at the most: whoever floods the link must not keep all else from its turn. */
+const MOST_PER_READING = 16
 /** MAX_RTR_SOLICITATIONS (RFC 4861 §10), for each time that the interface comes back. */
 const MOST_SOLICITATIONS = 3
 
@@ -57,7 +59,7 @@ export function discoverNeighbour(
           send(fd, { type: ROUTER_SOLICITATION, octets: 8, to: ALL_ROUTERS, interfaceName })
         hindered(undefined)
       }
-      for (let address = receive(fd); address !== undefined; address = receive(fd)) {
+      for (const address of received(fd)) {
         if (address === known) continue
         known = address
         found(address)
@@ -130,15 +132,15 @@ function whyNot(error: KernelError, interfaceName: string): string {
   return `routers on ${interfaceName} cannot be seen: ${error.message}`
 }
 
-/** The sender of the next advertisement; undefined when none waits. Only link-local senders count (RFC 4861 §6.1.2). */
-function receive(fd: number): string | undefined {
+/** The senders of advertisements that wait. Only link-local senders count (RFC 4861 §6.1.2). */
+function* received(fd: number): Generator<string> {
   const data = Buffer.alloc(1500)
-  for (;;) {
-    const from = Buffer.alloc(SOCKADDR_IN6)
+  const from = Buffer.alloc(SOCKADDR_IN6)
+  for (let i = 0; i < MOST_PER_READING; i++) {
     const size = receiveOrNone(fd, data, from)
-    if (size === undefined) return undefined
+    if (size === undefined) return
     const linkLocal = isLinkLocalOctets(from, 8)
-    if (size >= 16 && data[0] === ROUTER_ADVERTISEMENT && linkLocal) return formatAddress(from.subarray(8, 24))
+    if (size >= 16 && data[0] === ROUTER_ADVERTISEMENT && linkLocal) yield formatAddress(from.subarray(8, 24))
   }
 }
 

@@ -60,3 +60,34 @@ asRoot('routers are asked for their advertisements when the interface comes up',
     }, 20)`
   t.is(said(netns.path, heard), 'solicited and advertised')
 })
+
+asRoot('whoever floods a link with advertisements is read a few at a time, so that all else goes on', t => {
+  using netns = scratchNetns()
+  const ip = (...words: string[]) => execFileSync(systemProgram('ip'), ['-n', netns.name, ...words])
+  ip('link', 'add', 'e0', 'type', 'veth', 'peer', 'name', 'e1')
+  for (const end of ['e0', 'e1']) ip('link', 'set', end, 'addrgenmode', 'none', 'up')
+  ip('addr', 'add', 'fe80::1/64', 'dev', 'e0', 'nodad')
+  for (const last of ['a', 'b']) ip('addr', 'add', `fe80::${last}/64`, 'dev', 'e1', 'nodad')
+  const flood = `
+    const libc = await import('${new URL('../../kernel/libc.ts', import.meta.url).href}')
+    const { socketAddress } = await import('${new URL('../../kernel/sockopt.ts', import.meta.url).href}')
+    const senders = ['fe80::a', 'fe80::b'].map(address => {
+      const fd = libc.openSocket(libc.SOCKET_FAMILY.ipv6, libc.SOCKET_TYPE.raw, 58, 'icmpv6')
+      libc.bindSocket(fd, socketAddress(address, 0, 'e1'), 'icmpv6')
+      return fd
+    })
+    const advertisement = Buffer.alloc(16)
+    advertisement[0] = 134
+    let inTurn = 0
+    let most = 0
+    let all = 0
+    discoverNeighbour('e0', () => {
+      if (inTurn++ === 0) setImmediate(() => (inTurn = 0))
+      most = Math.max(most, inTurn)
+      if (++all === 60) say('at most ' + most + ' in one turn')
+    })
+    // a full socket, once
+    for (let i = 0; i < 200; i++) libc.sendTo(senders[i % 2], advertisement, socketAddress('ff02::1', 0, 'e1'), 'icmpv6')
+    setInterval(() => undefined, 1000)`
+  t.is(said(netns.path, flood), 'at most 16 in one turn')
+})
