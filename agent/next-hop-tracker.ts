@@ -174,7 +174,7 @@ export class NextHopTracker implements NextHops {
 
   #observe(event: KernelEvent): void {
     if (event.type === 'overrun') this.#links.invalidate()
-    this.#links.observe(event)
+    const names = this.#links.observe(event)
     switch (event.type) {
       case 'overrun':
         this.#ask(this.#hops.keys(), 0)
@@ -188,7 +188,7 @@ export class NextHopTracker implements NextHops {
       case 'link':
       case 'link-gone': {
         const lost = event.type === 'link-gone' || !event.link.up || !event.link.running
-        this.#ask(this.#on(event.link.index, event.link.name), lost ? 0 : GATHER_MS)
+        this.#ask(this.#on(event.link.index, [event.link.name, ...names]), lost ? 0 : GATHER_MS)
         break
       }
       case 'address':
@@ -197,12 +197,12 @@ export class NextHopTracker implements NextHops {
     }
   }
 
-  /** The next hops behind a link, and those that are behind none. */
-  *#on(index: number, name?: string): Generator<string> {
+  /** The next hops behind a link, by a name that it has or had, and those that are behind none. */
+  *#on(index: number, names: readonly string[] = []): Generator<string> {
     for (const [key, { route, link, state }] of this.#hops)
       if (
         state?.reachable !== true ||
-        (link === undefined ? route !== undefined && interfacesOf(route).includes(index) : link === name)
+        (link === undefined ? route !== undefined && interfacesOf(route).includes(index) : names.includes(link))
       )
         yield key
   }

@@ -147,6 +147,21 @@ test('a link that goes down takes its next hops out at once, and brings them whe
   tracker.close()
 })
 
+test('a link that gets another name while it is up takes the next hops by its old name out, and brings those by the new one', async t => {
+  const { kernel, tracker, pass, text } = await aHost()
+  tracker.want('fe80::1', 'eth0')
+  tracker.want('fe80::1', 'lan0')
+  tracker.want('192.0.2.9', undefined)
+  await pass(0)
+  await pass(20)
+  await kernel.setLink('eth0', { name: 'lan0' })
+  await pass(20)
+  t.is(text('fe80::1%eth0'), 'eth0 is down')
+  t.is(text('fe80::1%lan0'), '0 over lan0')
+  t.is(text('192.0.2.9'), '0 over 192.0.2.0/24')
+  tracker.close()
+})
+
 const aRoute = (prefix: string, nextHop: string): SelectedRoute => ({
   ...{ prefix, family: 'ipv4', nextHop, encapsulations: [], peer: 'a' },
 })
