@@ -80,6 +80,7 @@ export class KernelSink implements RouteSink {
   #closed = false
   #mayDelete = false
   #reported = ''
+  #lackingTold = false
 
   constructor(
     kernel: Kernel,
@@ -245,6 +246,7 @@ export class KernelSink implements RouteSink {
       const outcome = await this.#routes.apply(({ dropped }) => dropped || this.#mayDelete)
       refused = outcome.refused.length > 0
       this.#report(outcome.refused)
+      this.#tellLacking()
       const { metric } = this.#target
       // the key of a route with a metric has it after the prefix
       this.#written(outcome.written.map(({ key }) => (metric ? key.split(' ', 1)[0]! : key)))
@@ -313,6 +315,17 @@ export class KernelSink implements RouteSink {
       if (isUnanswered(error)) throw error
       return []
     }
+  }
+
+  /** Says once that the kernel has no such groups as are asked for. */
+  #tellLacking(): void {
+    const { lacksResilient: detail } = this.#routes
+    if (detail !== undefined && !this.#lackingTold)
+      this.#log.warn(
+        { detail },
+        'no resilient groups: when one of three or more paths goes, flows of the others may move',
+      )
+    this.#lackingTold = detail !== undefined
   }
 
   /** Says once what is refused, until that changes. */

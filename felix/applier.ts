@@ -5,6 +5,7 @@
 // Over 400 lines: each kind of object is wanted, told of and written here, in an order that is one promise.
 import type { Author, Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
+import type { Resilient } from '../kernel/port/next-hops.ts'
 import type { NftNews } from '../kernel/port/nftables.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { readOrAbsent } from '../kernel/port/sysctls.ts'
@@ -165,6 +166,16 @@ export class Applier {
   /** Takes differences in. Memory only; throws for a route that would not be known as ours. */
   want(differences: Differences): void {
     for (const kind of Object.keys(this.#wants) as AppliedKind[]) this.#wantEach(kind, differences[kind])
+  }
+
+  /** As `RouteTable.setResilient`. */
+  setResilient(resilient: Resilient | undefined): boolean {
+    return this.#routes.setResilient(resilient)
+  }
+
+  /** As `RouteTable.lacksResilient`. */
+  get lacksResilient(): string | undefined {
+    return this.#routes.lacksResilient
   }
 
   /** Takes the kernel as far as it goes towards what is wanted. Rejects only when nothing can be read. */

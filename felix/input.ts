@@ -1,6 +1,7 @@
 // What felix is told. `calc/` turns it into what the kernel should hold (`desired.ts`) and is pure: its output is a
 // function of the current input alone, whatever the order of events was.
 import type { Capabilities } from '../kernel/port/links.ts'
+import type { Resilient } from '../kernel/port/next-hops.ts'
 import type { OffloadSettings } from './flow-offload.ts'
 import type { HostSettings, LogLimit } from './policy/model.ts'
 
@@ -158,6 +159,8 @@ export type Settings = {
     hosts?: HostSettings
     /** Established connections that policies deny now are kept; absent: they are cut. */
     keepConnections?: true
+    /** Flows of several paths stay on theirs while it is there; absent: of three or more paths some may move when one goes. */
+    resilient?: Resilient
     /** Pods may send under the sources that are told of them (`Inputs.sources`); absent: no pod may. */
     allowSources?: true
   }

@@ -42,7 +42,7 @@ import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInput
 import type { NamePatterns } from './policy/name-patterns.ts'
 import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
-import { EndpointRefusals, refOf, refusalConditions, tableConditions } from './refusals.ts'
+import { EndpointRefusals, flowsMove, refOf, refusalConditions, tableConditions } from './refusals.ts'
 import { RepairPace } from './repair-pace.ts'
 import { reversePathConditions } from './reverse-path.ts'
 import { Revocation } from './revocation.ts'
@@ -289,7 +289,8 @@ export class Felix {
     const isLogLimitNew = config !== undefined && this.#policy?.setLogLimit(config.logLimit) === true
     if (config !== undefined) this.#revocation?.configure(config.keepConnections === true ? 'keep' : 'cut')
     const isOffloadNew = config !== undefined && this.#offload?.configure(config.offload) === true
-    if (this.#calculator.configure(part) || isLogLimitNew || isOffloadNew) this.#changed()
+    const isTypeNew = config !== undefined && this.#applier.setResilient(config.resilient)
+    if (this.#calculator.configure(part) || isLogLimitNew || isOffloadNew || isTypeNew) this.#changed()
   }
 
   /** Which tunnels this node should have, and thus which tunnel addresses it should be given. */
@@ -587,7 +588,15 @@ export class Felix {
     const ofPackets = [this.#qos, this.#bandwidth].flatMap(each => each?.conditions(refused) ?? [])
     const beside = [...hosts, ...ofPackets, ...(this.#offload?.conditions ?? [])]
     const paths = reversePathConditions(this.#kernel, this.#calculator.withSources)
-    const conditions = [...refusalConditions(refused), ...tables, ...this.#stops(refused), ...beside, ...paths]
+    const spread = flowsMove(this.#applier.lacksResilient)
+    const conditions = [
+      ...refusalConditions(refused),
+      ...spread,
+      ...tables,
+      ...this.#stops(refused),
+      ...beside,
+      ...paths,
+    ]
     const changes = this.#refused.take(conditions)
     if (changes.size > 0) this.#deps.onConditions(changes)
     // an old refusal must not delay what may be cured in a moment

@@ -1,4 +1,5 @@
 // What the kernel refused, as conditions and for the endpoint that it concerns.
+import { BGP_ANNOTATION } from '../api/core.ts'
 import { broken, type Condition, type ConditionCause, type ObjectRef } from '../api/status.ts'
 import {
   noInterface,
@@ -45,6 +46,18 @@ export function refusalConditions(refused: readonly Refusal[]): Condition[] {
   const others = refused.filter(({ interfaceName }) => interfaceName === undefined || !missing.has(interfaceName))
   const links = [...missing].map(name => ({ kind: 'link', key: name, ...noInterface(name) }) as const)
   return [...links, ...others].map(refusalCondition)
+}
+
+/** Groups of next hops are plain ones although others are asked for; `said`: by the kernel, where it is so. */
+export function flowsMove(said: string | undefined): Condition[] {
+  if (said === undefined) return []
+  const condition = broken('KernelInSync', {
+    object: { kind: 'BGPConfiguration', name: 'default' },
+    reason: 'NoResilientGroups',
+    message: `this kernel cannot have resilient groups: ${said}; when one of three or more paths goes, flows of the others may move too`,
+    remedy: `use Linux 5.13 or later, or take the word resilient out of the annotation ${BGP_ANNOTATION.multipath}`,
+  })
+  return [condition]
 }
 
 /** What is not there without each of our tables: those of NAT have the families ip and ip6. */

@@ -10,6 +10,7 @@ import { BGP_PORT } from '../../bgp/config.ts'
 import type { Settings } from '../../felix/input.ts'
 import type { HostSettings, LogLimit, OpenPort } from '../../felix/policy/model.ts'
 import type { MetricsAddress } from '../../lib/metrics-server.ts'
+import { askedMultipath } from './multipath.ts'
 import { allRanges, serviceRanges } from './services.ts'
 
 export type BgpSettings = Resource<'BGPConfiguration'>['spec'] & { listenPort: number }
@@ -45,6 +46,7 @@ export function felixSettings(
   const ports = parsePortRange(mine?.natPortRange ?? spec.natPortRange ?? 0)
   const address = mine?.natOutgoingAddress ?? spec.natOutgoingAddress ?? ''
   const exclusions = mine?.natOutgoingExclusions ?? spec.natOutgoingExclusions
+  const { resilient } = askedMultipath(bgp.find(({ metadata }) => metadata.name === 'default')?.metadata)
   const listenPorts = bgp.flatMap(each => each.spec.listenPort ?? [])
   return {
     vxlanPort: spec.vxlanPort,
@@ -56,6 +58,7 @@ export function felixSettings(
     logLimit: logLimit(spec),
     ...(keepsConnections(object, own) && { keepConnections: true as const }),
     ...serviceLoops(spec, bgp),
+    ...(resilient !== undefined && { resilient }),
     ...(spec.nftablesFlowTableOffload === 'All' && {
       offload: { devicePattern: spec.nftablesFlowTableDataIfacePattern ?? '' },
     }),

@@ -1,18 +1,22 @@
 // Next hop objects: routes with the same next hops go by one group of the kernel, so that a next hop that is lost, or comes back, is
 // one message for all of them. What a group is, is the list of next hops that its routes want; what it has are those of them whose
-// links carry packets. Where the kernel has no objects, or none can be had, routes have their next hops themselves.
+// links carry packets. Where the kernel has no objects, or none can be had, routes have their next hops themselves. Groups of another
+// type than is asked for get new ids, since the kernel changes none in place: their routes are written by those before they go.
+// Over 400 lines: what routes want, ids and objects are one state, which whatever a link, a route or the kernel tells may change.
 // Hazards: the kernel removes objects with the carrier of their link and tells nobody, so a change of a link makes all be read; it
 // removes the routes of a group with it, so no group goes before the last route that was seen to go by it.
 import { isDeepStrictEqual } from 'node:util'
 import { ERRNO, type KernelError } from '../port/error.ts'
 import type { KernelEvent } from '../port/kernel.ts'
 import type { GroupMember, NextHopChange, NextHopObject, NextHopPort, Resilient } from '../port/next-hops.ts'
+import { GroupType } from './group-type.ts'
 import type { LinkView } from './link-view.ts'
 import { NextHopIds } from './next-hop-ids.ts'
 import { contentOf, hopsOf, keyOf, type NextHops, textOf } from './next-hop-lists.ts'
 import type { NamedNextHop, NamedRoute } from './objects.ts'
 import { failureOf, type Refusal } from './outcome.ts'
 import type { Marks } from './ownership.ts'
+import { RoutesByGroup } from './routes-by-group.ts'
 
 /** `isInline`: some of its routes were written with their next hops, for want of a group. */
 type List = { key: string; hops: NextHops; users: number; id?: number; isInline?: true }
@@ -27,7 +31,8 @@ export class NextHopGroups {
   readonly #routes: Routes
   readonly #protocol: number
   readonly #ids: NextHopIds
-  readonly #resilient: Resilient | undefined
+  readonly #type: GroupType
+  readonly #going: RoutesByGroup
   readonly #lists = new Map<string, List>()
   /** Of the array that stands for a list in wanted routes. */
   readonly #byHops = new Map<NextHops, List>()
@@ -41,8 +46,6 @@ export class NextHopGroups {
   readonly #carried = new Map<string, boolean>()
   /** Routes that were seen to go by a group and are wanted otherwise since the last `apply`, by the group. */
   readonly #changed = new Map<number, Set<string>>()
-  /** A route that goes by a group which no list of a wanted route has, as of the last look. */
-  readonly #keptBy = new Map<number, string>()
   #isAbsent: boolean
   #isStale = true
   #isDirty = true
@@ -60,7 +63,21 @@ export class NextHopGroups {
     this.#protocol = marks.protocol
     this.#ids = new NextHopIds(marks)
     this.#isAbsent = !this.#ids.exist
-    this.#resilient = resilient
+    this.#type = new GroupType(resilient)
+    this.#going = new RoutesByGroup(routes.seen)
+  }
+
+  /** How groups keep their flows where they are, from the next `apply` on; returns whether one is needed. */
+  setResilient(resilient: Resilient | undefined): boolean {
+    if (!this.#type.ask(resilient)) return false
+    this.#isDirty = true
+    return !this.#isAbsent
+  }
+
+  /** What the kernel said of resilient groups, where they are asked for and it has none: groups are plain ones then. */
+  get lacking(): string | undefined {
+    const isWanted = this.#type.fields.resilient !== undefined
+    return this.#isAbsent && isWanted ? 'it has no next hop objects, or none for this table' : this.#type.lacking
   }
 
   /** The array that stands for these next hops in a wanted route, which `release` gives back. */
@@ -162,7 +179,7 @@ export class NextHopGroups {
     if (this.#isAbsent || !(this.isStale || this.#isDirty || this.#changed.size > 0))
       return { refused, changed: [], lost: new Set() }
     const lost = this.isStale ? await this.#read() : new Set<number>()
-    const changed = this.#follow()
+    const changed = [...this.#follow(), ...this.#retype()]
     if (this.#isAbsent) return { refused, changed, lost }
     this.#isDirty = false
     const made = new Map<string, number>()
@@ -186,18 +203,43 @@ export class NextHopGroups {
         hops.push({ verb: 'add', object: this.#hopObject(id, hop) })
       }
     await this.#write(hops, refused)
-    const groups: NextHopChange[] = []
-    for (const [id, { hops: all }] of this.#listOf) {
-      const group = this.#members(all, made)
-      if (group.length === 0) continue
-      const { protocol, resilient } = { protocol: this.#protocol, resilient: this.#resilient }
-      const object: NextHopObject = { id, protocol, group, ...(resilient && { resilient }) }
-      const before = this.#seen.get(id)
-      if (!isDeepStrictEqual(before, object)) groups.push({ verb: before === undefined ? 'add' : 'replace', object })
+    let ofGroups: Refusal[] = []
+    await this.#write(this.#groups(made), ofGroups)
+    if (this.#type.giveUp(ofGroups, this.#seen)) {
+      const plain: Refusal[] = []
+      const groups = this.#groups(made)
+      await this.#write(groups, plain)
+      if (plain.length < groups.length) ofGroups = plain
+      else this.#type.retract()
     }
-    await this.#write(groups, refused)
+    for (const refusal of ofGroups) refused.push(refusal)
     for (const key of this.#inline()) changed.push(key)
     return { refused, changed, lost }
+  }
+
+  /** What groups lack; `made`: the ids of next hops. */
+  #groups(made: ReadonlyMap<string, number>): NextHopChange[] {
+    const changes: NextHopChange[] = []
+    for (const [id, { hops }] of this.#listOf) {
+      const group = this.#members(hops, made)
+      if (group.length === 0) continue
+      const object: NextHopObject = { id, protocol: this.#protocol, group, ...this.#type.fields }
+      const before = this.#seen.get(id)
+      if (!isDeepStrictEqual(before, object)) changes.push({ verb: before === undefined ? 'add' : 'replace', object })
+    }
+    return changes
+  }
+
+  /** Lists whose groups are of another type give these up, and get others. Returns the routes that are to be compared again. */
+  #retype(): string[] {
+    const left = new Set<number>()
+    for (const [id, list] of this.#listOf) {
+      const group = this.#seen.get(id)
+      if (group === undefined || this.#type.isOf(group)) continue
+      left.add(id)
+      this.#forget(list)
+    }
+    return this.#going.keysOf(left)
   }
 
   /** The routes that have the next hops of a group which has come to be. */
@@ -215,8 +257,8 @@ export class NextHopGroups {
     if (this.#isAbsent) return
     const idle = new Set<number>()
     for (const [id, { group }] of this.#seen)
-      if (group !== undefined && (this.#listOf.get(id)?.users ?? 0) === 0 && !this.#hasRoutes(id)) idle.add(id)
-    for (const list of [...this.#lists.values()]) if (list.users === 0 && !this.#hasRoutes(list.id)) this.#forget(list)
+      if (group !== undefined && (this.#listOf.get(id)?.users ?? 0) === 0 && !this.#going.has(id)) idle.add(id)
+    for (const list of [...this.#lists.values()]) if (list.users === 0 && !this.#going.has(list.id)) this.#forget(list)
     const kept = new Set<number>()
     for (const [id, { group = [] }] of this.#seen) if (!idle.has(id)) for (const member of group) kept.add(member.id)
     for (const [id, { hop }] of this.#seen) if (hop !== undefined && !kept.has(id)) idle.add(id)
@@ -300,9 +342,9 @@ export class NextHopGroups {
     )
     if (lacking.length === 0) return
     const earlier = new Map<string, number>()
-    for (const { id, group, resilient } of this.#seen.values())
-      if (group !== undefined && !this.#listOf.has(id) && isDeepStrictEqual(resilient, this.#resilient))
-        earlier.set(contentOf(group), id)
+    for (const object of this.#seen.values())
+      if (object.group !== undefined && !this.#listOf.has(object.id) && this.#type.isOf(object))
+        earlier.set(contentOf(object.group), object.id)
     for (const list of lacking) {
       const content = contentOf(this.#members(list.hops, made))
       const id = earlier.get(content) ?? this.#free('group')
@@ -359,20 +401,6 @@ export class NextHopGroups {
 
   #named({ ifindex, ...hop }: NonNullable<NextHopObject['hop']>): string {
     return textOf({ ...hop, interfaceName: this.#links.nameOf(ifindex) ?? '' })
-  }
-
-  #hasRoutes(id: number | undefined): boolean {
-    if (id === undefined) return false
-    const seen = this.#routes.seen()
-    const last = this.#keptBy.get(id)
-    if (last !== undefined && seen.get(last)?.nextHopId === id) return true
-    this.#keptBy.delete(id)
-    for (const [key, { nextHopId }] of seen)
-      if (nextHopId === id) {
-        this.#keptBy.set(id, key)
-        return true
-      }
-    return false
   }
 
   #forget(list: List): void {

@@ -66,6 +66,16 @@ export class RouteTable {
     this.#groups.release(before?.nextHops)
   }
 
+  /** As the option `resilient`, from the next `apply` on; returns whether one is needed. Routes go to new groups before the old ones go. */
+  setResilient(resilient: Resilient | undefined): boolean {
+    return this.#groups.setResilient(resilient)
+  }
+
+  /** What the kernel said of resilient groups, where they are asked for and it has none: flows may move then. */
+  get lacksResilient(): string | undefined {
+    return this.#groups.lacking
+  }
+
   /** By key, as `routeKeyOf` makes it. */
   wanted(): ReadonlyMap<string, NamedRoute> {
     return this.#table.wanted()

@@ -44,7 +44,7 @@ async function aFeed() {
     services: new ServiceFeed({ nodeName: 'n1', view, clock, changed }),
     felix: {
       set: (kind, key, value) => void heard.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
-      configure: ({ config }) => void heard.push(`config ${config?.vxlanMtu}`),
+      configure: ({ config }) => void heard.push(`config ${config?.vxlanMtu}${config?.resilient ? ' resilient' : ''}`),
     },
     report: (source, conditions) => void reports.set(source, conditions),
     changed,
@@ -143,6 +143,19 @@ test('the annotation of the BGPConfiguration says which paths are used together,
   }
   t.deepEqual(await put('off'), [undefined, false])
   t.deepEqual(await put('on'), [{ paths: 16, of: 'either' }, true])
+})
+
+test('felix hears of resilient groups when the annotation of the BGPConfiguration asks for them, and when it does not any more', async t => {
+  const { store, take } = await aFeed()
+  take()
+  const annotations = { [BGP_ANNOTATION.multipath]: 'resilient' }
+  await store.create('BGPConfiguration', aResource('BGPConfiguration', { metadata: { name: 'default', annotations } }))
+  await turns()
+  t.deepEqual(take(), ['config 0 resilient'])
+  const object = await store.get('BGPConfiguration', 'default')
+  await store.update('BGPConfiguration', { ...object, metadata: { ...object.metadata, annotations: {} } })
+  await turns()
+  t.deepEqual(take(), ['config 0'])
 })
 
 test('pools that ask for IP-in-IP spare their prefixes, and addresses that nodes get or lose are told once', async t => {

@@ -9,6 +9,7 @@ import { nodeMarks } from '../../felix/marks.ts'
 import { removeFromKernel } from '../../felix/removal.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { NextHopChange } from '../../kernel/port/next-hops.ts'
 import type { NftChange, NftElements } from '../../kernel/port/nftables.ts'
 import type { Route, RouteFilter } from '../../kernel/port/routes.ts'
 import { ApplyError } from '../../kernel/reconcile/outcome.ts'
@@ -29,7 +30,8 @@ type NodeUnderTest = {
   otherProgram: Kernel
   healed: string[]
   clock: ManualClock
-  start(from?: Partial<FelixDeps>): Felix
+  /** `kernel`: another than that of `spy`. */
+  start(from?: Partial<FelixDeps>, kernel?: Kernel): Felix
 }
 
 const MARKS = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
@@ -93,8 +95,8 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       for (const { interfaceName } of full.endpoints) await addLink(otherProgram, interfaceName)
       const watched = spy(kernel)
       const onHealed = ({ kind, name }: ObjectRef) => healed.push(`${kind} ${name}`)
-      const start = (deps: Partial<FelixDeps> = {}) => {
-        const felix = new Felix(watched.kernel, {
+      const start = (deps: Partial<FelixDeps> = {}, of = watched.kernel) => {
+        const felix = new Felix(of, {
           clock,
           log: silentLog,
           marks: MARKS,
@@ -153,6 +155,53 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       await felix.applied()
       await felix.applied()
       t.deepEqual(it.spy.writes, [])
+    }))
+
+  test('groups of learned paths keep their flows where that is asked for, and a kernel that has none is told', t =>
+    onNode(async it => {
+      const told = new Map<string, Condition | undefined>()
+      let isOld = false
+      const kernel = new Proxy(it.spy.kernel, {
+        get(target, name: keyof Kernel) {
+          if (name !== 'changeNextHopObjects') return Reflect.get(target, name)
+          return async (changes: readonly NextHopChange[]) => {
+            const answers: (KernelError | undefined)[] = []
+            for (const change of changes)
+              if (isOld && change.object.resilient !== undefined)
+                answers.push(new KernelError(ERRNO.EINVAL, 'add next hop object', '1', 'Invalid group type'))
+              else answers.push(...(await target.changeNextHopObjects([change])))
+            return answers
+          }
+        },
+      })
+      const felix = await startInSync({
+        ...it,
+        start: () =>
+          it.start(
+            { onConditions: changes => changes.forEach((condition, key) => void told.set(key, condition)) },
+            kernel,
+          ),
+      })
+      const paths = ['192.168.10.1', '192.168.10.2'].map(nextHop => ({ nextHop, encapsulations: [] }))
+      felix.set('learned', '198.51.101.0/24', { prefix: '198.51.101.0/24', ...paths[0]!, paths })
+      const type = async (resilient?: { buckets: number; idleSeconds: number }) => {
+        tell(felix, { config: { ...full.config, ...(resilient && { resilient }) } })
+        await felix.inSync()
+        const groups = ((await it.otherProgram.nextHopObjects()) ?? []).filter(({ group }) => group !== undefined)
+        t.is(groups.length, 1)
+        return groups[0]?.resilient
+      }
+      t.is(await type(), undefined)
+      const resilient = { buckets: 512, idleSeconds: 120 }
+      t.deepEqual(await type(resilient), resilient)
+      t.is(await type(), undefined)
+      t.deepEqual(told.get('KernelInSync BGPConfiguration default'), undefined)
+      isOld = true
+      t.is(await type(resilient), undefined)
+      t.like(told.get('KernelInSync BGPConfiguration default'), { reason: 'NoResilientGroups' })
+      t.is(await type(), undefined)
+      t.is(told.get('KernelInSync BGPConfiguration default'), undefined)
+      t.false(it.spy.lost.includes('198.51.101.0/24'))
     }))
 
   test('what felix made is removed from the kernel, what others made stays, and the second time nothing is found', t =>

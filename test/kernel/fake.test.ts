@@ -8,6 +8,7 @@ import { multipathSuite, shown } from './multipath-suite.ts'
 import { nextHopGroupsSuite } from './next-hop-groups-suite.ts'
 import { nextHopsContract } from './next-hops-contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
+import { resilientGroupsSuite } from './resilient-groups-suite.ts'
 import { routeTableSuite, setting } from './route-table-suite.ts'
 import { shapingContract } from './shaping-contract.ts'
 
@@ -17,6 +18,7 @@ nftablesContract(test, open)
 routeTableSuite(test, open)
 multipathSuite(test, open)
 nextHopGroupsSuite(test, open)
+resilientGroupsSuite(test, open)
 shapingContract(test, open)
 
 function open(): World {

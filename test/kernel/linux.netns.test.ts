@@ -9,6 +9,7 @@ import { multipathSuite } from './multipath-suite.ts'
 import { nextHopGroupsSuite } from './next-hop-groups-suite.ts'
 import { nextHopsContract } from './next-hops-contract.ts'
 import { nftablesContract } from './nftables-contract.ts'
+import { resilientGroupsSuite } from './resilient-groups-suite.ts'
 import { routeTableSuite } from './route-table-suite.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 import { shapingContract } from './shaping-contract.ts'
@@ -35,6 +36,7 @@ if (isRoot) {
   routeTableSuite(test, open)
   multipathSuite(test, open)
   nextHopGroupsSuite(test, open)
+  resilientGroupsSuite(test, open)
   shapingContract(test, open)
 
   test('the settings of an interface that comes are told as new, in each family, and those that are written later are not', async t => {

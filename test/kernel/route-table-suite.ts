@@ -1,6 +1,7 @@
 // What the route table promises, over any kernel that keeps the contract.
+// Over 400 lines: one list of promises that two test files run, and the setting that the suites of next hops share.
 import type { ExecutionContext, TestFn } from 'ava'
-import { ERRNO } from '../../kernel/port/error.ts'
+import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NextHopChange, Resilient } from '../../kernel/port/next-hops.ts'
 import {
@@ -21,7 +22,8 @@ import type { World } from './contract.ts'
 
 const OURS: Marks = { table: ROUTE_TABLE.main, protocol: ROUTE_PROTOCOL.blocks, interfacePrefix: 'cali' }
 
-type Options = { inline?: boolean; resilient?: Resilient }
+/** `old`: the kernel knows no resilient groups. */
+type Options = { inline?: boolean; resilient?: Resilient | undefined; old?: boolean }
 
 export type Setting = {
   kernel: Kernel
@@ -30,13 +32,16 @@ export type Setting = {
   sent: RouteChange[]
   objectsSent: NextHopChange[]
   reads: RouteFilter[]
+  /** Each once, before groups of next hops are written. */
+  beforeGroups: (() => Promise<void>)[]
   table: RouteTable
   links: LinkView
   ownership: Ownership
   /** Wants a kernel's route, by the name of its interface. */
   want(route: Route): void
   apply(mayRemove?: boolean): Promise<Outcome>
-  again(): Promise<Setting>
+  /** `options`: others than before. */
+  again(options?: Options): Promise<Setting>
 }
 
 export function routeTableSuite(test: TestFn, open: () => World): void {
@@ -319,10 +324,11 @@ export async function setting(kernel: Kernel, options: Options = {}): Promise<Se
 
 /** A process that begins, over what an earlier one left. */
 async function begun(kernel: Kernel, { cali, eth }: { cali: number; eth: number }, options: Options): Promise<Setting> {
-  const { inline = false, resilient } = options
+  const { inline = false, resilient, old = false } = options
   const sent: RouteChange[] = []
   const reads: RouteFilter[] = []
   const objectsSent: NextHopChange[] = []
+  const beforeGroups: Setting['beforeGroups'] = []
   const spy = {
     routes: (filter: RouteFilter = {}) => {
       reads.push(filter)
@@ -330,9 +336,17 @@ async function begun(kernel: Kernel, { cali, eth }: { cali: number; eth: number 
     },
     lookupRoute: (dst: string) => kernel.lookupRoute(dst),
     nextHopObjects: async () => (inline ? undefined : kernel.nextHopObjects()),
-    changeNextHopObjects: (changes: readonly NextHopChange[]) => {
+    changeNextHopObjects: async (changes: readonly NextHopChange[]) => {
       objectsSent.push(...changes)
-      return kernel.changeNextHopObjects(changes)
+      if (changes.some(({ object }) => object.group !== undefined)) await beforeGroups.shift()?.()
+      const answers: (KernelError | undefined)[] = []
+      for (const change of changes)
+        if (old && change.object.resilient !== undefined)
+          answers.push(
+            new KernelError(ERRNO.EINVAL, 'add next hop object', `${change.object.id}`, 'Invalid group type'),
+          )
+        else answers.push(...(await kernel.changeNextHopObjects([change])))
+      return answers
     },
     changeRoutes: (changes: readonly RouteChange[]) => {
       sent.push(...changes)
@@ -349,8 +363,8 @@ async function begun(kernel: Kernel, { cali, eth }: { cali: number; eth: number 
       namedRoute(route, index => links.nameOf(index)),
     )
   const apply = (mayRemove = true) => table.apply(() => mayRemove)
-  const again = () => begun(kernel, { cali, eth }, options)
-  return { kernel, cali, eth, sent, objectsSent, reads, table, links, ownership, want, apply, again }
+  const again = (others = options) => begun(kernel, { cali, eth }, others)
+  return { kernel, cali, eth, sent, objectsSent, reads, beforeGroups, table, links, ownership, want, apply, again }
 }
 
 /** One route of every shape that Margay writes. */

@@ -19,6 +19,15 @@ test('each word changes one thing', t => {
   })
 })
 
+test('resilient asks for groups that keep flows where they are, with as many buckets as it says', t => {
+  t.deepEqual(asked('resilient'), { multipath: USUAL, resilient: { buckets: 512, idleSeconds: 120 } })
+  t.deepEqual(asked('resilient=64 paths=8'), {
+    multipath: { ...USUAL, paths: 8 },
+    resilient: { buckets: 64, idleSeconds: 120 },
+  })
+  t.deepEqual(asked('resilient=65535').resilient, { buckets: 65535, idleSeconds: 120 })
+})
+
 test('what makes no sense is told with what may be written, and nodes do as without it', t => {
   for (const [text, wrong] of [
     ['paths=0', /number of paths is not from 1 to 64/],
@@ -27,10 +36,16 @@ test('what makes no sense is told with what may be written, and nodes do as with
     ['of=', /of is none/],
     ['as-path=short', /as-path is none of length, same/],
     ['weights=equal', /weights is not link-bandwidth/],
+    ['resilient=63', /number of buckets of resilient is not from 64 to 65535/],
+    ['resilient=65536', /number of buckets/],
+    ['resilient=', /number of buckets/],
+    ['resilient=many', /number of buckets/],
+    ['off resilient', /nothing is known of the word off/],
     ['off paths=8', /nothing is known of the word off/],
-    ['fast', /nothing is known of the word fast, but of off, paths, of, as-path and weights/],
+    ['fast', /nothing is known of the word fast, but of off, paths, of, as-path, weights and resilient/],
   ] as const) {
-    const { multipath, fault } = asked(text)
+    const { multipath, resilient, fault } = asked(text)
+    t.is(resilient, undefined, text)
     t.deepEqual(multipath, USUAL, text)
     t.like(fault, { type: 'PeersConfigured', reason: 'BadMultipath' }, text)
     t.regex(fault?.message ?? '', wrong, text)

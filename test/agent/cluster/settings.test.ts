@@ -1,5 +1,6 @@
 import test from 'ava'
 import { bgpSettings, felixSettings, metricsSettings } from '../../../agent/cluster/settings.ts'
+import { BGP_ANNOTATION } from '../../../api/core.ts'
 import { aResource } from '../../datastore/objects.ts'
 
 test("without a configuration object Calico's defaults hold", t => {
@@ -87,6 +88,21 @@ test('what is said of NAT for one node replaces what is said for all, field by f
   const bgp = (name: string, spec: object) => aResource('BGPConfiguration', { metadata: { name }, spec })
   const ports = [bgp('default', { listenPort: 1179 }), bgp('node.n2', { listenPort: 1180 }), bgp('node.n3', {})]
   t.deepEqual(felixSettings(undefined, undefined, ports).nat?.bgpPorts, [179, 1179, 1180])
+})
+
+test('the annotation for several paths of the cluster’s BGPConfiguration says how groups keep their flows', t => {
+  const of = (name: string, text: string) => {
+    const annotations = { [BGP_ANNOTATION.multipath]: text }
+    return felixSettings(undefined, undefined, [aResource('BGPConfiguration', { metadata: { name, annotations } })])
+  }
+  t.deepEqual(of('default', 'resilient=128 of=ebgp').resilient, { buckets: 128, idleSeconds: 120 })
+  for (const [name, text] of [
+    ['default', 'of=ebgp'],
+    ['default', 'off'],
+    ['default', 'resilient=1'],
+    ['node.n1', 'resilient'],
+  ] as const)
+    t.is(of(name, text).resilient, undefined, `${name} ${text}`)
 })
 
 test('metrics are served at Calico’s port of all addresses once they are enabled, and nowhere before', t => {
