@@ -443,9 +443,10 @@ export class Calculator {
     this.#addressChanges = changes
     const known = (subnet: Prefix) => [...this.#nodeAddresses.within(subnet), ...this.#learned.hopsWithin(subnet)]
     const beside = node === undefined ? [] : besideUplinks(this.#learned.connected, node, known)
-    const names = [...new Set(beside.map(({ interfaceName }) => interfaceName))].sort()
-    this.#otherUplinks = kept(this.#otherUplinks, names)
     const uplinks = node === undefined ? [] : uplinksOf(node)
+    const named = node === undefined ? [] : [...this.#learned.links].filter(name => !uplinks.includes(name))
+    const names = [...new Set([...beside.map(({ interfaceName }) => interfaceName), ...named])].sort()
+    this.#otherUplinks = kept(this.#otherUplinks, names)
     // what keeps the node from serving at all is told elsewhere
     const down = downConditions(beside.filter(({ interfaceName }) => !uplinks.includes(interfaceName)))
     for (const condition of this.#uplinksDown) this.#conditions.replace(condition, undefined)

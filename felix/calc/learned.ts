@@ -51,13 +51,15 @@ export class LearnedGroup {
   readonly #byPrefix = new PrefixIndex<State>()
   readonly #byHop = new Map<string, Hop>()
   readonly #hops = new PrefixIndex<Hop>()
-  /** Grows with each next hop that is new or gone. */
+  /** Grows with each next hop, or interface of one, that is new or gone. */
   hopChanges = 0
   #connected = connectedIndex([])
   #subnets: readonly ConnectedSubnet[] = []
   readonly #ownBlocks = new PrefixIndex<true>()
   /** Single addresses that lead to a pod of some other node, and may lie in own blocks: as CIDRs. */
   readonly #floating = new Set<string>()
+  /** How many paths name each interface. */
+  readonly #links = new Map<string, number>()
   /** Single addresses of own blocks that another node has, as CIDRs, and that node. */
   readonly #lent = new Map<string, string>()
   #dirty: State[] = []
@@ -73,6 +75,9 @@ export class LearnedGroup {
   update(key: string, learned: LearnedRoute | undefined): void {
     const before = this.#states.get(key)
     const left = before?.hops ?? []
+    // what comes first, so that nothing changes by what stays
+    this.#countLinks(learned, 1)
+    this.#countLinks(before?.learned, -1)
     if (learned === undefined) {
       if (before !== undefined) this.#forget(before)
     } else if (before === undefined) this.#add(key, learned)
@@ -169,6 +174,11 @@ export class LearnedGroup {
     return this.#connected
   }
 
+  /** The interfaces on which next hops were heard, whatever subnets they have. */
+  get links(): Iterable<string> {
+    return this.#links.keys()
+  }
+
   /** The next hops in a subnet. */
   hopsWithin(subnet: Prefix): KnownAddress[] {
     return this.#hops.within(subnet).map(({ nextHop }) => ({ address: nextHop, prefix: parsePrefix(nextHop)! }))
@@ -204,6 +214,17 @@ export class LearnedGroup {
     this.#lackingIpip += Number(lacksIpip) - Number(state.lacksIpip)
     state.lacksIpip = lacksIpip
     this.#lookAgain(state)
+  }
+
+  #countLinks(learned: LearnedRoute | undefined, change: 1 | -1): void {
+    for (const { interface: link } of learned === undefined ? [] : pathsOf(learned)) {
+      if (link === undefined) continue
+      const before = this.#links.get(link) ?? 0
+      const now = before + change
+      if (now === 0) this.#links.delete(link)
+      else this.#links.set(link, now)
+      if (before === 0 || now === 0) this.hopChanges++
+    }
   }
 
   #hop(nextHop: string, state: State): Hop {

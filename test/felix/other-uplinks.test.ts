@@ -268,6 +268,27 @@ test('IPv4 goes by the link-local address of a router on the interface where it 
   ])
 })
 
+test('an interface that a next hop was heard on is an uplink without any subnet, as long as some path goes by it', t => {
+  const path = (link: string) => ({ nextHop: 'fe80::1', interface: link, encapsulations: [] })
+  const first = { prefix: '198.51.100.0/24', ...path('eth1'), paths: [path('eth1'), path('eth2')] }
+  const second = { prefix: '203.0.113.0/24', ...path('eth1') }
+  const calculator = calculated({ ...FULL, learned: [first, second, { prefix: '192.0.2.0/24', ...path('eth0') }] })
+  t.deepEqual(calculator.otherUplinks, ['eth1', 'eth2'])
+  const sysctls = Object.keys(wantedBy(calculator).sysctl!)
+  for (const link of ['eth1', 'eth2'])
+    for (const setting of ['forwarding', 'rp_filter', 'ignore_routes_with_linkdown'])
+      t.true(sysctls.includes(`net.ipv4 conf/${link}/${setting}`), `${link} ${setting}: ${sysctls.join()}`)
+  const learn = (route: typeof first | typeof second, stays: boolean) => {
+    calculator.set('learned', route.prefix, stays ? route : undefined)
+    calculator.step()
+    return calculator.otherUplinks
+  }
+  const before = calculator.otherUplinks
+  t.is(learn(first, true), before, 'the same again')
+  t.deepEqual(learn(first, false), ['eth1'])
+  t.deepEqual(learn(second, false), [])
+})
+
 test('an IPv6 address that is no neighbour on a known link is no next hop for IPv4, and no tunnel ends at one that is', t => {
   const route = { prefix: '198.51.100.0/24', nextHop: 'fe80::1', encapsulations: [] }
   const said = (learned: object) =>
