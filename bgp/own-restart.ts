@@ -8,9 +8,11 @@ import type { Negotiated } from './fsm/negotiate.ts'
 
 /** How long a restart waits when no peer says how long. */
 const DEFAULT_RESTART_MS = 120_000
+/** How long a peer that dials, and is not dialled, may take: several tries of its, which come every few seconds. */
+const SILENT_MS = 15_000
 
 /** A peer whose table is missing. `families`: those whose End-of-RIB is; undefined: it is not up yet. */
-type Waited = { families?: Set<string>; isUnreachable: boolean }
+type Waited = { families?: Set<string>; isUnreachable: boolean; isUp?: true }
 
 export class OwnRestart {
   readonly #clock: Clock
@@ -18,6 +20,7 @@ export class OwnRestart {
   readonly #waited = new Map<string, Waited>()
   readonly #listeners = new Set<() => void>()
   #cancel: Cancel = () => undefined
+  readonly #silent = new Map<string, Cancel>()
   #active: boolean
   #complete: boolean
 
@@ -41,24 +44,37 @@ export class OwnRestart {
     else this.#listeners.add(listen)
   }
 
-  /** Waits for a peer with graceful restart; `all` are the configurations of all peers. */
-  waitFor(name: string, all: readonly PeerConfig[]): void {
+  /** Waits for a peer with graceful restart, which dials alone where it is passive here; `all` are the configurations of all peers. */
+  waitFor(name: string, all: readonly PeerConfig[], { isPassive = false }: { isPassive?: boolean } = {}): void {
     if (!this.#active) return
     this.#waited.set(name, { isUnreachable: false })
     const seconds = Math.max(...all.map(({ gracefulRestart: g }) => (g ? g.restartSeconds : 0)))
     this.#cancel()
     this.#cancel = this.#clock.after(seconds * 1000, () => this.#timeIsOver())
+    this.#silent.get(name)?.()
+    this.#silent.delete(name)
+    // no failed dial tells that it is dead
+    if (isPassive)
+      this.#silent.set(
+        name,
+        this.#clock.after(SILENT_MS, () => this.#staysAway(name)),
+      )
   }
 
-  /** A session came up. Peers that restart themselves, and those that kept nothing of ours, are not waited for. */
+  #staysAway(name: string): void {
+    if (this.#waited.get(name)?.isUp !== true) this.unreachable(name)
+  }
+
+  /** A session came up. Peers that restart themselves, and those without graceful restart, are not waited for. */
   sessionUp(name: string, { gracefulRestart: graceful }: Negotiated): void {
     const waited = this.#waited.get(name)
     if (waited === undefined) return
     waited.isUnreachable = false
-    if (graceful === undefined || graceful.restarting || graceful.families.length === 0) this.done(name)
+    waited.isUp = true
+    if (graceful === undefined || graceful.restarting) this.done(name)
   }
 
-  /** A peer has sent all of a family; `families` are those that it kept ours of. */
+  /** A peer has sent all of a family; `families` are those of which it sends that. */
   endOfRib(name: string, family: string, families: readonly string[]): void {
     const waited = this.#waited.get(name)
     if (waited === undefined) return
@@ -83,6 +99,8 @@ export class OwnRestart {
   /** Stops without telling anybody. */
   close(): void {
     this.#cancel()
+    for (const cancel of this.#silent.values()) cancel()
+    this.#silent.clear()
     this.#listeners.clear()
     this.#waited.clear()
   }

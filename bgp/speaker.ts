@@ -405,6 +405,7 @@ export class Speaker {
       this.#restart.waitFor(
         peer.name,
         [...this.#peers.values()].map(each => each.config),
+        { isPassive: config.passive === true },
       )
     peer.start()
     return peer
@@ -540,8 +541,10 @@ export class Speaker {
 
   #ribEvent(event: RibEvent): void {
     if (event.type === 'end-of-rib') {
-      const families = this.#peers.get(event.key)?.negotiated?.gracefulRestart?.families ?? []
-      this.#restart.endOfRib(event.key, event.family, families)
+      const { families: all = [], gracefulRestart } = this.#peers.get(event.key)?.negotiated ?? {}
+      // who names none keeps no routes over restarts of its own, and helps with those of others (RFC 4724 §3)
+      const kept = gracefulRestart?.families ?? []
+      this.#restart.endOfRib(event.key, event.family, kept.length > 0 ? kept : all)
     }
     this.#faults.note(event)
     for (const listen of this.#faultWatchers) listen(event)

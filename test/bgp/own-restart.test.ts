@@ -28,13 +28,40 @@ test('a restart is over when the last peer has sent the End-of-RIB of every fami
   t.is(clock.pending, 0)
 })
 
-test('peers that restart themselves or kept nothing of ours are not waited for (RFC 4724 §4.1)', t => {
-  for (const negotiated of [came(['ipv4-unicast'], true), came([]), {} as Negotiated]) {
+test('peers that restart themselves or have no graceful restart are not waited for, and those are that only help others (RFC 4724 §3, §4.1)', t => {
+  for (const negotiated of [came(['ipv4-unicast'], true), {} as Negotiated]) {
     const { restart } = begun()
     restart.waitFor('a', [restartSeconds(30)])
     restart.sessionUp('a', negotiated)
     t.false(restart.active)
   }
+  const { restart } = begun()
+  restart.waitFor('a', [restartSeconds(30)])
+  restart.sessionUp('a', came([]))
+  t.true(restart.active)
+  restart.endOfRib('a', 'ipv4-unicast', ['ipv4-unicast'])
+  t.false(restart.active)
+})
+
+test('a peer that alone dials and does not, is waited for 15 s before routes are selected, and to the end of the restart time for its table', t => {
+  const { clock, told, restart } = begun()
+  restart.waitFor('a', [restartSeconds(120)], { isPassive: true })
+  clock.advance(14_000)
+  t.true(restart.active)
+  clock.advance(1000)
+  t.deepEqual(told, ['over'])
+  restart.sessionUp('a', came(['ipv4-unicast']))
+  restart.endOfRib('a', 'ipv4-unicast', ['ipv4-unicast'])
+  t.deepEqual(told, ['over', 'listener'])
+  t.is(clock.pending, 0)
+})
+
+test('a peer that dialled in time and is slow to tell its table is not given up after 15 s', t => {
+  const { clock, restart } = begun()
+  restart.waitFor('a', [restartSeconds(120)], { isPassive: true })
+  restart.sessionUp('a', came(['ipv4-unicast']))
+  clock.advance(60_000)
+  t.true(restart.active)
 })
 
 test('the longest restart time bounds the wait, and a listener that comes late is told at once', t => {
