@@ -11,7 +11,7 @@ import { GATEWAY } from '../kernel/pod-interface.ts'
 import { hostPrefix } from '../lib/ip.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
 import { advertised } from './cluster/advertised.ts'
-import { meshOf, peersOf } from './cluster/bgp-objects.ts'
+import { meshOf, peersOf, reflectorsOf } from './cluster/bgp-objects.ts'
 import { clusterRoutesOfNobody } from './cluster/cluster-routes.ts'
 import { fieldsCondition } from './cluster/fields.ts'
 import {
@@ -93,6 +93,11 @@ export class ClusterFeed {
       else this.#peers?.listenPort(node, after?.spec.listenPort)
       this.#wait('settings')
     })
+    view.onChange('ClusterInformation', ({ key, after }) => {
+      if (key !== 'default') return
+      this.#peers?.configure({ reflectors: reflectorsOf(after) })
+      changed()
+    })
     view.onChange('FelixConfiguration', () => this.#wait('settings'))
     for (const kind of NODE_CONFIGURATION_KINDS) this.#followFields(kind)
     this.#configure()
@@ -170,7 +175,7 @@ export class ClusterFeed {
   async flush(
     routing: Pick<
       Routing,
-      'trust' | 'identify' | 'share' | 'spare' | 'nodeAddresses' | 'drain' | 'change' | 'announce'
+      'trust' | 'identify' | 'share' | 'spare' | 'nodeAddresses' | 'drain' | 'change' | 'witness' | 'announce'
     >,
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
@@ -215,6 +220,7 @@ export class ClusterFeed {
     routing.change(changes)
     routing.nodeAddresses(this.#movedClaims)
     this.#movedClaims.clear()
+    routing.witness(peers.reflection())
     routing.announce(advertised({ blocks, services: this.#ofServices() }, pools, settings))
     report('peers', [
       ...peers.refused(),

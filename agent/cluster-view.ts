@@ -17,6 +17,7 @@ const WATCHED = [
   'FelixConfiguration',
   'IPAMConfiguration',
   'IPReservation',
+  'ClusterInformation',
 ] as const satisfies readonly Kind[]
 export type Watched = (typeof WATCHED)[number]
 

@@ -288,6 +288,7 @@ export class NodeAgent {
       faultOf: policy => this.#policies.faultOf(policy),
       asked: () => this.#podAnswers.asked,
       late: () => sets.lateVersion,
+      reflection: () => this.#network.reflection,
     })
     this.#podAnswers = new PodAnswers({
       ...{ caches: this.#caches, clock, worked: () => this.#felix.policyReceipt()?.pods },
@@ -336,6 +337,7 @@ export class NodeAgent {
       },
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
       secrets: this.#secrets,
+      reflectionChanged: () => this.#receipts.changed(),
       podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
       floating: () => this.#floating.held,
     })

@@ -56,6 +56,8 @@ export type NodeNetworkDeps = Pick<RoutingDeps, 'transport' | 'bfd' | 'discover'
   status: Pick<StatusModel, 'report'>
   secrets: Pick<BgpSecrets, 'want' | 'onChange'>
   record: (event: EventRecord) => void
+  /** What `reflection` says is another thing. Absent: nobody is told. */
+  reflectionChanged?: () => void
   /** The addresses of the pods of this node. */
   podAddresses(): string[]
   /** Single addresses that lead to this node beside its blocks, which it announces. */
@@ -177,6 +179,11 @@ export class NodeNetwork {
   /** An interface of a pod of this node changed, appeared, or went. */
   setPod(id: string, pod: LocalPod | undefined): void {
     this.#feed.pod(id, pod)
+  }
+
+  /** What this node says of automatic reflectors. */
+  get reflection(): Routing['reflection'] {
+    return this.#routing?.reflection
   }
 
   /** A node that has an address, also for a tunnel. */

@@ -5,7 +5,7 @@
 // a time of its own. What is told must have been in the kernel: felix says so, never what was only told to it.
 import { sameJson } from '../api/json.ts'
 import { isAtLeast, RECEIPT_KINDS } from '../api/policy-receipts.ts'
-import { MOST_ENFORCED, MOST_FAILING, type PolicyReceipt } from '../api/receipt-schemas.ts'
+import { MOST_ENFORCED, MOST_FAILING, type PolicyReceipt, type ReflectionReceipt } from '../api/receipt-schemas.ts'
 import { isStoreError, NotFound, type Store } from '../datastore/port.ts'
 import type { EnforcerReceipt, PolicyFailure } from '../felix/enforcer.ts'
 import { Backoff } from '../lib/backoff.ts'
@@ -27,6 +27,8 @@ export type PolicyReceiptsDeps = {
   asked: () => string | undefined
   /** The version of Pods in which a pod was gone whose address went to another one too early for all nodes to have said so. */
   late: () => string | undefined
+  /** What this node says of automatic reflectors. Absent: nothing. */
+  reflection?: () => ReflectionReceipt | undefined
   random?: () => number
 }
 
@@ -95,7 +97,12 @@ export class PolicyReceipts {
     }
     this.#isDue = false
     const late = this.#deps.late()
-    const spec = { ...receiptOf(said, this.#deps.faultOf), ...(late !== undefined && { late }) }
+    const reflection = this.#deps.reflection?.()
+    const spec = {
+      ...receiptOf(said, this.#deps.faultOf),
+      ...(late !== undefined && { late }),
+      ...(reflection !== undefined && { reflection }),
+    }
     const laterMs = isRepeat ? undefined : this.#laterMs(spec)
     if (laterMs !== undefined) {
       this.#after('idle', laterMs)
@@ -149,8 +156,8 @@ export class PolicyReceipts {
     try {
       // a merge keeps that of which nothing is said any more
       const worked = Object.fromEntries(RECEIPT_KINDS.map(kind => [kind, spec.worked[kind] ?? null]))
-      const { pods = null, late = null } = spec
-      await store.patch('PolicyReceipt', name, { spec: { ...spec, worked, pods, late } })
+      const { pods = null, late = null, reflection = null } = spec
+      await store.patch('PolicyReceipt', name, { spec: { ...spec, worked, pods, late, reflection } })
     } catch (error) {
       if (!(error instanceof NotFound)) throw error
       await store.create('PolicyReceipt', { metadata: { name }, spec })

@@ -9,8 +9,6 @@ import type { Multipath, PeerBfdStatus, PeerConfig, PeerStatus } from '../bgp/co
 import { unicastFamily } from '../bgp/family.ts'
 import type { BfdPort, Discover, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
-import { parseCommunity } from '../bgp/wire/communities.ts'
-import { TUNNEL_TYPE } from '../felix/calc/encapsulation.ts'
 import type { LearnedRoute, Peering } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel } from '../lib/clock.ts'
@@ -21,6 +19,7 @@ import { BgpListener } from './bgp-listener.ts'
 import { BlockSpread } from './block-spread.ts'
 import type { Announced } from './cluster/advertised.ts'
 import { USUAL_MULTIPATH } from './cluster/multipath.ts'
+import type { ReflectionAsked } from './cluster/reflection.ts'
 import type { PeerChange } from './cluster/session-requests.ts'
 import type { PeerOrigin, Session } from './cluster/sessions.ts'
 import {
@@ -39,6 +38,8 @@ import { LearnedRoutes, type LearnedRoutesDeps } from './learned-routes.ts'
 import { OutsideClaims } from './outside-claims.ts'
 import { OutsideNextHops, type OutsideNextHopsDeps } from './outside-next-hops.ts'
 import { peerDown, severalRouters } from './outside-peers.ts'
+import { networkOf } from './own-networks.ts'
+import { ReflectionWitness } from './reflection-witness.ts'
 import { notWatched, overLimit } from './session-conditions.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
@@ -60,6 +61,8 @@ export type RoutingDeps = Omit<LearnedRoutesDeps, 'podOf'> &
     /** Resolves once what was learned so far is in the kernel, as far as that takes it. */
     settled: () => Promise<unknown>
     sessions: SessionLog
+    /** What `reflection` says is another thing. Absent: nobody is told. */
+    reflectionChanged?: () => void
   }
 
 /**
@@ -82,8 +85,6 @@ export type SpeakerIdentity = {
 /** What a speaker has for its life. */
 type Identity = Pick<SpeakerIdentity, 'asn' | 'routerId'>
 
-/** BFD needs a second or two after a session came up. */
-const WATCHED_AFTER_MS = 10_000
 /** A fault may be cured at the other end alone, of which nothing tells this one: it must not wait long after many faults. */
 const MOST_IDLE_HOLD_SECONDS = 5
 
@@ -105,6 +106,7 @@ export class Routing {
   /** Outside peers that announced more prefixes than they may. */
   readonly #overLimit = new Map<string, string>()
   readonly #claims: OutsideClaims
+  readonly #witness: ReflectionWitness
   #trust = NO_TRUST
   #drains = false
   readonly #nextHops: OutsideNextHops
@@ -121,6 +123,8 @@ export class Routing {
     this.#deps = deps
     this.#restarting = deps.restarting
     this.#claims = new OutsideClaims(deps.clock)
+    const { clock, reflectionChanged: changed = () => undefined } = deps
+    this.#witness = new ReflectionWitness({ clock, changed, sessionOf: key => this.#peers.get(key) })
     this.#learned = new LearnedRoutes({ ...deps, podOf: key => this.#peers.get(key)?.session.pod })
     this.#nextHops = new OutsideNextHops({ ...deps, learned: this.#learned })
   }
@@ -159,7 +163,7 @@ export class Routing {
     this.#speaker = speaker
     speaker.setDraining(this.#drains)
     for (const [key, { session }] of this.#peers) speaker.setPeer(this.#inEffect(key, session))
-    for (const block of this.#announced.values()) this.#announce(speaker, block)
+    for (const block of this.#announced.values()) speaker.announce(networkOf(block, this.#deps.capabilities))
   }
 
   /** Listens elsewhere, or nowhere. */
@@ -243,6 +247,15 @@ export class Routing {
     this.#nextHops.recheck(addresses)
   }
 
+  /** What is asked of this node about automatic reflectors, once sessions are as the objects say. */
+  witness(asked: ReflectionAsked | undefined): void {
+    this.#witness.ask(asked)
+  }
+
+  get reflection(): ReflectionWitness['said'] {
+    return this.#witness.said
+  }
+
   /** Which peers have worked through what `drain` made of the announcements, and what nobody else announces. */
   async drained(): Promise<DrainAnswer> {
     const speaker = this.#speaker
@@ -263,7 +276,8 @@ export class Routing {
     if (this.#speaker === undefined) return
     for (const prefix of before.keys()) if (!wanted.has(prefix)) this.#speaker.withdraw(prefix)
     for (const [prefix, block] of wanted)
-      if (!isDeepStrictEqual(block, before.get(prefix))) this.#announce(this.#speaker, block)
+      if (!isDeepStrictEqual(block, before.get(prefix)))
+        this.#speaker.announce(networkOf(block, this.#deps.capabilities))
   }
 
   /**
@@ -331,11 +345,7 @@ export class Routing {
   /** Sessions that are up while BFD, which is to watch them, is not. */
   #unwatched(): Condition[] {
     const nowMs = this.#deps.clock.wallMs()
-    return [...this.#notWatched].flatMap(([key, { address, sinceMs, bfd }]) =>
-      bfd.fault === undefined && nowMs - Math.max(sinceMs, bfd.sinceMs) < WATCHED_AFTER_MS
-        ? []
-        : [notWatched(this.#nameOf(key), address, bfd)],
-    )
+    return [...this.#notWatched].flatMap(([key, status]) => notWatched(this.#nameOf(key), status, nowMs))
   }
 
   /** Stops; peers with graceful restart keep this node's routes until it is back. */
@@ -343,6 +353,7 @@ export class Routing {
     this.#cancelConvergence()
     this.#learned.close()
     this.#nextHops.close()
+    this.#witness.close()
     for (const place of PLACES) this.#listeners[place]?.listener.close()
     await this.#speaker?.close({ graceful: true })
   }
@@ -352,13 +363,15 @@ export class Routing {
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
     const config = { ...identity, owners: OWN_OF_NODES, multipath: this.#multipath, tracked: this.#nextHops.rule }
-    const { settled, bfd, discover } = this.#deps
+    const { bfd, discover } = this.#deps
+    const settled = () => this.#deps.settled().then(() => this.#witness.behind())
     const { sink, nextHops } = this.#nextHops.follow(prefix => speaker.explain(prefix))
     const speaker = new Speaker(config, {
       ...{ transport, clock, log, restarting, settled, bfd, discover, sink, nextHops },
     })
     const spread = new BlockSpread(speaker, clock, name => this.#peers.get(name)?.origin === 'mesh')
     this.#spread = spread
+    this.#witness.follow(speaker)
     this.#cancelConvergence()
     // without routes of an earlier run nothing has to wait
     if (hadRoutes) this.#cancelConvergence = whenConverged(speaker, { clock, restarting }, converged)
@@ -383,12 +396,5 @@ export class Routing {
     const imported = session.group === PEER_GROUP.workload ? podImport : outsideImport
     const rules = typeof session.export === 'object' ? withPods(session.export, this.#trust.pools) : session.export
     return { ...config, name: key, timers, import: imported(this.#trust, importFilters), export: rules }
-  }
-
-  #announce(speaker: Speaker, { prefix, communities: texts, localPref }: Announced): void {
-    const { ipip, vxlan } = this.#deps.capabilities
-    const encapsulations = [...(ipip ? [TUNNEL_TYPE.ipip] : []), ...(vxlan ? [TUNNEL_TYPE.vxlan] : [])]
-    const communities = texts.map(parseCommunity).filter(community => community !== undefined)
-    speaker.announce({ prefix, encapsulations, communities, localPref })
   }
 }

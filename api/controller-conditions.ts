@@ -31,6 +31,10 @@ export const CONTROLLER_CONDITION_TYPES = {
     vital: false,
     promise: 'every Service of type LoadBalancer that asks margay-controllers for addresses has them',
   },
+  ReflectorsPlaced: {
+    vital: false,
+    promise: 'the route reflectors that the BGPConfiguration asks for are there, and no move of them waits for long',
+  },
   AddressesRested: {
     vital: false,
     promise:

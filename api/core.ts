@@ -213,4 +213,6 @@ export const BGP_ANNOTATION = {
   multipath: 'margay.io/Multipath',
   /** Of BGPConfiguration `default`: the key of a label of Nodes, whose value is the AS number of those without an annotation for it. */
   asNumberLabel: 'margay.io/ASNumberLabel',
+  /** Of BGPConfiguration `default`: above how many nodes some reflect for all, such as `above=100, per-rack=2, label=KEY`. */
+  autoReflectors: 'margay.io/AutoReflectors',
 } as const

@@ -56,6 +56,7 @@ function started() {
     drain: () => undefined,
     spare: () => undefined,
     nodeAddresses: () => undefined,
+    witness: () => undefined,
     share: () => undefined,
   }
   const services = {

@@ -26,6 +26,8 @@ export type Parts = {
   unmade: readonly UnmadeHostEndpoint[]
   /** Services without an address that they ask for. */
   unassigned: readonly Unassigned[]
+  /** What is wrong with the reflectors that are asked for. */
+  reflectors: ConditionCause | undefined
   /** Nodes that have not heard of the end of pods. */
   behind: readonly string[]
   configurations: readonly Resource<'KubeControllersConfiguration'>[]
@@ -52,6 +54,7 @@ export function controllerConditions(parts: Parts): ControllerCondition[] {
     ...parts.unassigned
       .slice(0, MOST_UNASSIGNED)
       .map(each => unserved(each, parts.unassigned.length - MOST_UNASSIGNED)),
+    ...(parts.reflectors === undefined ? [] : [broken('ReflectorsPlaced', parts.reflectors)]),
     ...nodesBehind(parts.behind),
     ...parts.configurations.flatMap(fieldsIdle),
     ...(parts.metricsFailure === undefined ? [] : [metricsUnserved(parts.metricsFailure)]),

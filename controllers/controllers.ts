@@ -25,6 +25,7 @@ import { Nodes } from './nodes.ts'
 import { PolicyStatuses } from './policy-statuses.ts'
 import { PoolConditions } from './pool-conditions.ts'
 import { PoolForecasts } from './pool-forecasts.ts'
+import { Reflectors } from './reflectors.ts'
 import { ReusedAddresses } from './reused-addresses.ts'
 import { assignIPsOf, hostEndpointSettings, logLevelOf, settingsOf } from './settings.ts'
 
@@ -52,13 +53,14 @@ type Look = Pick<Collector, 'waiting' | 'unclear' | 'census'> & {
   forecasts: PoolForecasts['found']
   unmade: HostEndpoints['unmade']
   unassigned: LoadBalancer['unassigned']
+  reflectors: Reflectors['problem']
   behind: ReusedAddresses['behind']
   failures: ReturnType<Chores['failures']>
 }
 
 const NO_LOOK: Look = {
   ...{ waiting: [], unclear: [], census: [], pools: [], forecasts: [], unmade: [], unassigned: [] },
-  ...{ behind: [], failures: [] },
+  ...{ reflectors: undefined, behind: [], failures: [] },
 }
 
 const LEASE_NAME = 'margay-controllers'
@@ -75,6 +77,8 @@ export class Controllers {
   readonly #loadBalancer: LoadBalancer
   readonly #policyStatuses: PolicyStatuses
   readonly #reusedAddresses: ReusedAddresses
+  readonly #bgp = new DefaultObject<'BGPConfiguration'>()
+  readonly #reflectors: Reflectors
   readonly #policyConditions: ClusterPolicyConditions
   readonly #chores: Chores
   readonly #store: Store
@@ -142,7 +146,10 @@ export class Controllers {
     this.#policyStatuses = new PolicyStatuses({
       ...{ store: led, clock },
       changed: () => this.#chores.hurry('policy statuses'),
-      receipt: (node, said) => this.#reusedAddresses.take(node, said),
+      receipt: (node, said) => {
+        this.#reusedAddresses.take(node, said)
+        this.#reflectors.take(node, said)
+      },
     })
     this.#policyConditions = new ClusterPolicyConditions({
       ...{ store: led, clock },
@@ -153,9 +160,15 @@ export class Controllers {
       known: () => this.#policyStatuses.receiptsKnown,
       changed: () => this.#chores.hurry('reused addresses'),
     })
+    this.#reflectors = new Reflectors({
+      ...{ store: led, clock, log },
+      configuration: this.#bgp,
+      known: () => this.#policyStatuses.receiptsKnown,
+      changed: () => this.#chores.hurry('reflectors'),
+    })
     const chores: readonly Chore[] = [
       ...[first, this.#collector, this.#forecasts, this.#pools, poolConditions, this.#hostEndpoints],
-      ...[this.#loadBalancer, this.#policyStatuses, this.#policyConditions, this.#reusedAddresses],
+      ...[this.#loadBalancer, this.#policyStatuses, this.#policyConditions, this.#reusedAddresses, this.#reflectors],
     ]
     this.#chores = new Chores(chores, { clock, log })
     this.#metrics = new MetricsServer({
@@ -174,6 +187,10 @@ export class Controllers {
       handlers => this.#store.watch('KubeControllersConfiguration', handlers),
       () => this.#configured(),
     )
+    this.#bgp.start(
+      handlers => this.#store.watch('BGPConfiguration', handlers),
+      () => this.#chores.hurry('reflectors'),
+    )
     this.#lock.start()
     this.#lease.start()
   }
@@ -188,6 +205,8 @@ export class Controllers {
     this.#loadBalancer.close()
     this.#policyStatuses.close()
     this.#policyConditions.close()
+    this.#bgp.close()
+    this.#reflectors.close()
     this.#configuration.close()
     this.#lock.close()
     this.#metrics.close()
@@ -252,7 +271,8 @@ export class Controllers {
     const { unmade } = this.#hostEndpoints
     const { unassigned } = this.#loadBalancer
     const { behind } = this.#reusedAddresses
-    const [pools, forecasts] = [this.#pools.waiting, this.#forecasts.found]
-    return { waiting, unclear, census, pools, forecasts, unmade, unassigned, behind, failures: this.#chores.failures() }
+    const { problem: reflectors } = this.#reflectors
+    const [pools, forecasts, failures] = [this.#pools.waiting, this.#forecasts.found, this.#chores.failures()]
+    return { waiting, unclear, census, pools, forecasts, unmade, unassigned, reflectors, behind, failures }
   }
 }

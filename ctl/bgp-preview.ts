@@ -21,7 +21,9 @@ import { type Format, renderTable, show } from './render.ts'
 import { itemsOf, targetOptions } from './targets.ts'
 
 /** What sessions and announcements are made of. */
-const KINDS = ['Node', 'BGPPeer', 'BGPFilter', 'BGPConfiguration', 'IPPool'] as const satisfies readonly Kind[]
+const KINDS = [
+  ...(['Node', 'BGPPeer', 'BGPFilter', 'BGPConfiguration', 'IPPool', 'ClusterInformation'] as const),
+] satisfies readonly Kind[]
 type BgpKind = (typeof KINDS)[number]
 
 export const bgpPreviewCommand: Command = {

@@ -13,6 +13,7 @@ import {
 import type { Kind } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { RECEIPT_ANNOTATION } from '../api/policy-receipts.ts'
+import { REFLECTORS_ANNOTATION } from '../api/reflectors.ts'
 import type { Fields } from './port.ts'
 
 const IDENTITY = { name: true, namespace: true, uid: true, creationTimestamp: true, deletionTimestamp: true } as const
@@ -91,7 +92,10 @@ const FIELDS: { readonly [K in Kind]?: Fields } = {
   },
   ClusterInformation: {
     ...OTHERS,
-    metadata: { ...OTHERS.metadata, annotations: named(Object.values(RECEIPT_ANNOTATION)) },
+    metadata: {
+      ...OTHERS.metadata,
+      annotations: named([...Object.values(RECEIPT_ANNOTATION), REFLECTORS_ANNOTATION]),
+    },
   },
   ServiceAccount: { metadata: LABELLED },
   Service: {

@@ -67,6 +67,7 @@ export const RIGHTS = {
     of('IPReservation', ['list']),
     of('IPAMConfiguration', ['list']),
     of('ClusterInformation', ['get', ...READ, 'create', 'patch']),
+    of('BGPConfiguration', READ),
     of('KubeControllersConfiguration', [...READ, 'create']),
     of('HostEndpoint', [...READ, 'create', 'update', 'delete']),
     of('Service', ['get', ...READ]),

@@ -10,6 +10,11 @@ export class KnownNodes {
     return this.#byName.get(name)
   }
 
+  /** A node with its labels: one that is not known has none. */
+  named(name: string): Pick<NodeFacts, 'name' | 'labels'> {
+    return this.#byName.get(name) ?? { name, labels: {} }
+  }
+
   names(): MapIterator<string> {
     return this.#byName.keys()
   }

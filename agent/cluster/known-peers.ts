@@ -1,6 +1,7 @@
 // The BGPPeers of the cluster with what they name: filters, and passwords and keys of BFD from Secrets. Pure.
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../api/kinds.ts'
+import type { ReflectorState } from '../../api/reflectors.ts'
 import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import { parseSocketAddress } from '../../lib/ip.ts'
@@ -40,6 +41,8 @@ export type PeersOf = {
   asLabel?: string | undefined
   /** Absent: no pod is a peer. */
   peering?: PeeringAddresses
+  /** Which nodes reflect for the mesh. */
+  reflectors?: ReflectorState | undefined
 }
 
 export class KnownPeers {

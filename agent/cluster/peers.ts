@@ -15,6 +15,8 @@ import { asNumberOf, badAsLabel } from './node-as.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
 import { type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
 import { badAddress, NO_AS_NUMBER, nodeConditions, noPeers, sharesFamily } from './peer-conditions.ts'
+import { rankAt, selects } from './ranks.ts'
+import { Reflection, type ReflectionAsked } from './reflection.ts'
 import {
   type Guard,
   guarded,
@@ -55,9 +57,11 @@ export class Peers {
   readonly #problems = new Map<string, Condition>()
   /** Interfaces of pods that run here, by the ids of their endpoints. */
   readonly #pods = new Map<string, LocalPod>()
+  readonly #reflection = new Reflection(this.#nodes)
 
   constructor(of: PeersOf) {
     this.#of = of
+    this.#reflection.set(of.reflectors)
     this.#meshClosed = closedCause('BGPConfiguration', { metadata: { name: 'default' }, spec: of.config })
   }
 
@@ -66,9 +70,14 @@ export class Peers {
     return asNumberOf(this.#nodes.get(this.#of.nodeName), this.#of)
   }
 
-  /** The cluster id of this node, where it is a route reflector. */
+  /** The cluster id that people gave this node, where they made it a route reflector. */
   get clusterId(): string | undefined {
     return this.#nodes.get(this.#of.nodeName)?.clusterId
+  }
+
+  /** What this node has to say of automatic reflectors; undefined: nothing, or it is none of the mesh. */
+  reflection(): ReflectionAsked | undefined {
+    return this.#meshes ? this.#reflection.askedOf(this.#of.nodeName) : undefined
   }
 
   /** The cluster's BGP settings, or an address of this node, changed. */
@@ -77,6 +86,7 @@ export class Peers {
     if (isDeepStrictEqual(of, this.#of)) return
     this.#of = of
     this.#meshClosed = closedCause('BGPConfiguration', { metadata: { name: 'default' }, spec: of.config })
+    this.#reflection.set(of.reflectors)
     this.#all()
   }
 
@@ -85,7 +95,7 @@ export class Peers {
     const before = this.#nodes.get(name)
     if (isDeepStrictEqual(facts, before)) return
     const addresses = this.#nodes.set(name, facts)
-    if (name === this.#of.nodeName) this.#all()
+    if (this.#reflection.nodeChanged(name) || name === this.#of.nodeName) this.#all()
     // the node may be gone: what it asked for goes too
     this.#node(name)
     // a peer that is named by its address may now be a node, or no longer, or another one
@@ -292,7 +302,7 @@ export class Peers {
     const { object } = known
     const [own, end, asked] = [this.#ownEnd(), this.#farEnd(far, address), this.#bgpPeers.asked(known)]
     if (object.spec.peerSelector !== undefined) {
-      const { rank, origin } = this.#selects(object, far) ?? {}
+      const { rank, origin } = selects(object, this.#nodes.named(this.#of.nodeName), far) ?? {}
       return rank === undefined ? undefined : { rank, origin: origin!, peer: selectedSession(origin!, own, end, asked) }
     }
     const rank = this.#namesThis(object, familyOf(address)) ? this.#rankAt(object, far.name) : undefined
@@ -311,6 +321,7 @@ export class Peers {
   #meshRequest(far: NodeFacts, family: 'ipv4' | 'ipv6'): SessionRequest | undefined {
     // reflectors and their clients do not mesh: they are joined by BGPPeer objects
     if (!this.#meshes || far.clusterId !== undefined) return undefined
+    if (!this.#reflection.joins(this.#of.nodeName, far.name)) return undefined
     const address = this.#farAddress(far, family)
     if (address === undefined) return undefined
     const { config, bfd = {} } = this.#of
@@ -334,23 +345,8 @@ export class Peers {
     return this.#bgpPeers.guardOf(this.#meshNeeds)
   }
 
-  /** The rank of a BGPPeer at a node; undefined: it is for other nodes. */
-  #rankAt({ spec }: BgpPeer, nodeName: string): number | undefined {
-    if (spec.node !== undefined) return spec.node === nodeName ? RANK.node : undefined
-    if (spec.nodeSelector === undefined) return RANK.global
-    return matchesSelector(spec.nodeSelector, this.#nodes.get(nodeName)?.labels ?? {}) ? RANK.selector : undefined
-  }
-
-  /** The rank of a BGPPeer with `peerSelector` for the session with another node, the same from either end, and how it came to it here. */
-  #selects(object: BgpPeer, far: NodeFacts): { rank: number; origin: PeerOrigin } | undefined {
-    const { nodeName } = this.#of
-    const { peerSelector = '', reversePeering } = object.spec
-    const own = this.#nodes.get(nodeName)?.labels ?? {}
-    const forward = matchesSelector(peerSelector, far.labels) ? this.#rankAt(object, nodeName) : undefined
-    const comesBack = reversePeering !== 'Manual' && matchesSelector(peerSelector, own)
-    const ranks = [forward, comesBack ? this.#rankAt(object, far.name) : undefined].filter(rank => rank !== undefined)
-    if (ranks.length === 0) return undefined
-    return { rank: Math.min(...ranks), origin: forward === undefined ? 'node' : originOf(forward) }
+  #rankAt(object: BgpPeer, nodeName: string): number | undefined {
+    return rankAt(object, this.#nodes.named(nodeName))
   }
 
   /** The address of another node that this node can have a session with. */
@@ -361,12 +357,13 @@ export class Peers {
   }
 
   #ownEnd(): SessionEnd {
-    const { address: ipv4, ipv6Address: ipv6 } = this.#of
-    return { asn: this.asn, clusterId: this.clusterId, ipv4, ipv6 }
+    const { nodeName, address: ipv4, ipv6Address: ipv6 } = this.#of
+    return { asn: this.asn, clusterId: this.clusterId, reflects: this.#reflection.has(nodeName), ipv4, ipv6 }
   }
 
-  #farEnd(facts: NodeFacts, address: string): FarEnd {
-    return { address, asn: asNumberOf(facts, this.#of), port: this.#portOf(facts.name), clusterId: facts.clusterId }
+  #farEnd({ name, clusterId, ...facts }: NodeFacts, address: string): FarEnd {
+    const reflects = this.#reflection.has(name)
+    return { address, asn: asNumberOf({ name, ...facts }, this.#of), port: this.#portOf(name), clusterId, reflects }
   }
 
   /** Where a node listens. */

@@ -33,15 +33,23 @@ export type Asked = Resource<'BGPPeer'> & { filters?: FilterRules; bfd?: BfdConf
 export type SessionEnd = {
   /** The AS number that peers see. */
   asn: number
-  /** A route reflector's (RFC 4456). */
+  /** Of a route reflector (RFC 4456) that people made. */
   clusterId?: string
+  /** It is an automatic reflector, for the nodes of the mesh alone; its cluster id is its BGP identifier. */
+  reflects?: boolean
   /** The address of each family that the node has. */
   ipv4?: string
   ipv6?: string
 }
 
 /** The other end. */
-export type FarEnd = { address: string; asn: number | 'external'; port: number; clusterId?: string }
+export type FarEnd = {
+  address: string
+  asn: number | 'external'
+  port: number
+  clusterId?: string
+  reflects?: boolean
+}
 
 /** Seconds that neighbours keep our routes while this node's agent is away; long enough for an upgrade's restart. */
 const RESTART_SECONDS = 120
@@ -145,7 +153,10 @@ export function namedBack(own: SessionEnd, far: FarEnd, { metadata, spec, filter
 }
 
 function nodeSession(origin: PeerOrigin, own: SessionEnd, far: FarEnd, restartTime: string | undefined): Addressed {
-  return { ...base(origin, own, far, restartTime, true), ...overIpv4(far.address) }
+  const session = base(origin, own, far, restartTime, true)
+  // an automatic reflector hears from each of the others itself what that one reflects
+  const isClient = own.reflects === true && far.reflects !== true && far.clusterId === undefined && far.asn === own.asn
+  return { ...session, ...(isClient && { reflectorClient: true }), ...overIpv4(far.address) }
 }
 
 /** Calico's rule, on the text and not on the number: both ends must agree who dials in a mixed cluster. */

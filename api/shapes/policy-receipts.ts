@@ -1,6 +1,7 @@
 // PolicyReceipt and PolicyStatus, Margay's own kinds: what nodes say of policies, and what comes of it.
 import { MOST_ENFORCED, MOST_FAILING } from '../receipt-schemas.ts'
-import { instant, int64, type KindShape, list, mapOf, object, once, text, whole } from './shape.ts'
+import { MOST_REFLECTORS } from '../reflectors.ts'
+import { bool, instant, int64, type KindShape, list, mapOf, object, once, text, whole } from './shape.ts'
 
 const reason = { 'reason!': text(64), 'message!': text(1024) }
 
@@ -10,6 +11,11 @@ export const policyReceipt = once(
       'worked!': mapOf(text(64)),
       pods: text(64),
       late: text(64),
+      reflection: object({
+        'step!': whole,
+        'via!': list(text(253), { maxItems: MOST_REFLECTORS }),
+        'direct!': bool,
+      }),
       'enforced!': list(text(64), { maxItems: MOST_ENFORCED }),
       'failing!': list(object({ 'policy!': text(512), 'revision!': text(64), ...reason }), { maxItems: MOST_FAILING }),
     }),

@@ -1,4 +1,5 @@
 // docs/bgp-operations.md as it stands: its manifests are applied to a whole node, its routers are started beside it.
+// Over 400 lines: a few for each recipe, on one machine.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,6 +10,8 @@ import { type ClusterObjects, nodeBgp, nodesOf, previewOf } from '../../agent/cl
 import type { AgentStatus } from '../../api/answers.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
+import { formatReflectors, REFLECTORS_ANNOTATION } from '../../api/reflectors.ts'
+import { askedReflectors } from '../../controllers/reflector-wish.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { bird, frr, frrDaemon, vtysh } from '../bgp/daemons.ts'
 import { makeLink, Program, runnable } from '../bgp/interop.ts'
@@ -151,6 +154,7 @@ test('every recipe of the document is run here', t => {
       'BFD',
       'Services',
       'Route reflectors',
+      'Automatic route reflectors',
     ],
     'Maintenance of a node',
   ])
@@ -378,6 +382,34 @@ test('route reflectors: no session ends before the mesh does, and then those alo
   t.deepEqual(ended({ BGPPeer: [aResource('BGPPeer', parse(peer!))] }), [])
   t.deepEqual(ended({ Node: nodes(labels, { [NODE_ANNOTATION.routeReflectorClusterId]: '224.0.0.1' }) }), [])
   t.deepEqual(ended({ BGPConfiguration: [aResource('BGPConfiguration', parse(configuration!))] }), [
+    'n3 Mesh_192_0_2_4 ends',
+    'n4 Mesh_192_0_2_3 ends',
+  ])
+})
+
+test('automatic route reflectors: the annotation is understood, and only sessions end that no reflector has', t => {
+  const [text] = blocks('Automatic route reflectors', 'yaml')
+  const object = aResource('BGPConfiguration', parse(text!))
+  t.deepEqual(askedReflectors(object.metadata).wish, { above: 100, perRack: 2, label: 'topology.kubernetes.io/rack' })
+  t.deepEqual(object.spec.nodeToNodeMeshEnabled, true)
+  const names = ['n1', 'n2', 'n3', 'n4'] as const
+  const nodes = names.map((name, i) =>
+    aNode(name, { annotations: { [NODE_ANNOTATION.ipv4Address]: `192.0.2.${i + 1}/24` } }),
+  )
+  const now = (mesh: 'whole' | 'thin', reflecting: string[]) => {
+    const annotations = { [REFLECTORS_ANNOTATION]: formatReflectors({ step: 1, mesh, nodes: reflecting }) }
+    const cluster = aResource('ClusterInformation', { metadata: { name: 'default', annotations }, spec: {} })
+    const view = viewOf({ Node: nodes, BGPConfiguration: [object], ClusterInformation: [cluster] })
+    return new Map(names.map(name => [name, nodeBgp(name, nodesOf(view), view, [])]))
+  }
+  const ended = (before: ReturnType<typeof now>, after: ReturnType<typeof now>) =>
+    names.flatMap(name =>
+      previewOf(before.get(name), after.get(name))
+        .sessions.filter(session => session.change !== 'changes')
+        .map(session => `${name} ${session.name} ${session.change}`),
+    )
+  t.deepEqual(ended(now('whole', []), now('whole', ['n1', 'n2'])), [])
+  t.deepEqual(ended(now('whole', ['n1', 'n2']), now('thin', ['n1', 'n2'])), [
     'n3 Mesh_192_0_2_4 ends',
     'n4 Mesh_192_0_2_3 ends',
   ])

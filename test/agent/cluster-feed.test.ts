@@ -124,7 +124,7 @@ test('the annotation of the BGPConfiguration says which paths are used together,
   const routing = {
     ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined },
     ...{ change: () => undefined, announce: () => undefined, share: (rule: unknown) => void shared.push(rule) },
-    ...{ spare: () => undefined, nodeAddresses: () => undefined },
+    ...{ spare: () => undefined, nodeAddresses: () => undefined, witness: () => undefined },
   }
   const told = async () => {
     await turns()
@@ -166,6 +166,7 @@ test('pools that ask for IP-in-IP spare their prefixes, and addresses that nodes
     ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined, share: () => undefined },
     ...{ change: () => undefined, announce: () => undefined },
     spare: (cidrs: readonly string[]) => void told.push(`spared ${cidrs.join()}`),
+    witness: () => undefined,
     nodeAddresses: (addresses: Iterable<string>) => void told.push(`nodes ${[...addresses].join()}`),
   }
   const flushed = async () => {

@@ -1,7 +1,7 @@
 // What a node says of policies: when it writes, and what. The kernel's part is a value here; test/felix has the real one.
 import test from 'ava'
 import { PolicyReceipts } from '../../agent/policy-receipts.ts'
-import { MOST_ENFORCED, MOST_FAILING } from '../../api/receipt-schemas.ts'
+import { MOST_ENFORCED, MOST_FAILING, type ReflectionReceipt } from '../../api/receipt-schemas.ts'
 import { startApiServer } from '../../apiserver/server.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
 import { openStore } from '../../datastore/kube.ts'
@@ -26,6 +26,7 @@ function started(nodes = 3) {
     refuses: false,
     question: undefined as string | undefined,
     late: undefined as string | undefined,
+    reflection: undefined as ReflectionReceipt | undefined,
   }
   const writes: string[] = []
   const counted = <T>(what: string, call: () => Promise<T>): Promise<T> => {
@@ -42,6 +43,7 @@ function started(nodes = 3) {
     faultOf: () => it.fault,
     asked: () => it.question,
     late: () => it.late,
+    reflection: () => it.reflection,
   })
   const pass = async (ms: number) => {
     clock.advance(ms)
@@ -68,6 +70,23 @@ test('what the kernel has is written after a moment of its own, and what stays t
   node.receipts.changed()
   await node.pass(2000)
   t.deepEqual((await node.said()).enforced, ['a', 'b'])
+  node.receipts.close()
+})
+
+test('what a node says of automatic reflectors is written at once, and taken away', async t => {
+  const node = started()
+  node.receipts.changed()
+  await node.pass(2000)
+  for (const reflection of [
+    { step: 7, via: ['n1', 'n2'], direct: true },
+    { step: 8, via: [], direct: false },
+    undefined,
+  ]) {
+    node.reflection = reflection
+    node.receipts.changed()
+    await node.pass(2000)
+    t.deepEqual((await node.said()).reflection, reflection)
+  }
   node.receipts.close()
 })
 

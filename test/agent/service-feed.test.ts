@@ -65,6 +65,7 @@ async function anAgent(store: Store, database: Database = openDatabase(':memory:
       nodeAddresses: () => undefined,
       share: () => undefined,
       change: () => undefined,
+      witness: () => undefined,
     },
     announce: (all: readonly { prefix: string; communities: readonly string[] }[]) => {
       flushes++

@@ -65,7 +65,7 @@ test('a preview tells node by node what a manifest does, merges it as apply does
   t.deepEqual([signed.code, JSON.parse(signed.out).nodes.length], [0, 2])
   t.is(
     signed.err,
-    'Passed over, since sessions depend on Node, BGPPeer, BGPFilter, BGPConfiguration, IPPool alone: Secret bgp, Role margay-bgp-bgp, RoleBinding margay-bgp-bgp.\n',
+    'Passed over, since sessions depend on Node, BGPPeer, BGPFilter, BGPConfiguration, IPPool, ClusterInformation alone: Secret bgp, Role margay-bgp-bgp, RoleBinding margay-bgp-bgp.\n',
   )
 
   for (const [text, words, message] of [

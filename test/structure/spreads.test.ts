@@ -5,7 +5,7 @@ import { files, textOf } from './source.ts'
 
 /** Files that may spread a list into a call, with what keeps it short. */
 const SHORT: Readonly<Record<string, string>> = {
-  'agent/cluster/peers.ts': 'the two ends of a session',
+  'agent/cluster/ranks.ts': 'the two ends of a session',
   'agent/status/kubernetes-events.ts': 'the reasons of Events, a closed table',
   'bgp/own-restart.ts': 'the sessions of a speaker',
   'bgp/policy.ts': 'a segment of an AS path, 255 numbers',

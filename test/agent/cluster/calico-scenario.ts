@@ -243,6 +243,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
     change: (peers: readonly PeerChange[]) => {
       told.peers = peers
     },
+    witness: () => undefined,
     announce: (announced: readonly Announced[]) => {
       told.announced = announced
     },

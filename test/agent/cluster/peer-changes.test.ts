@@ -8,6 +8,7 @@ import { keyOf, type Password } from '../../../agent/cluster/passwords.ts'
 import { Peers } from '../../../agent/cluster/peers.ts'
 import type { PeerChange } from '../../../agent/cluster/session-requests.ts'
 import type { Resource } from '../../../api/kinds.ts'
+import type { ReflectorState } from '../../../api/reflectors.ts'
 import type { PeerConfig } from '../../../bgp/config.ts'
 import { aFilter, all, aNode, aPeer, settings, world } from './peer-world.ts'
 
@@ -59,6 +60,17 @@ const aChange = fc.oneof(
     password: fc.constantFrom<Password>({ text: 'a' }, { text: 'b' }, NO_PASSWORD),
   }),
   fc.record({
+    kind: fc.constant('ClusterInformation' as const),
+    reflectors: fc.option(
+      fc.record({
+        step: fc.constantFrom(1, 2),
+        mesh: fc.constantFrom('whole' as const, 'thin' as const),
+        nodes: fc.constantFrom(['n1'], ['n2'], ['n1', 'n2'], ['n2', 'n3'], ['n2', 'n9']),
+      }),
+      { nil: undefined },
+    ),
+  }),
+  fc.record({
     kind: fc.constant('BGPConfiguration' as const),
     mesh: fc.boolean(),
     asNumber: fc.constantFrom(1, 2),
@@ -82,6 +94,7 @@ test('whatever the order of changes, sessions and refusals are those of the last
       for (const [name, password] of passwords) peers.password({ name, key: 'k' }, password)
       let last = config
       let bfd: AskedBfd = {}
+      let reflectors: ReflectorState | undefined
       const follow = (change: PeerChange) => {
         if (change.peer === undefined) t.true(sessions.delete(change.key), 'only what is there ends')
         else sessions.set(change.key, change.peer)
@@ -92,6 +105,9 @@ test('whatever the order of changes, sessions and refusals are those of the last
           last = settings({ nodeToNodeMeshEnabled, asNumber, ...(nodeMeshPassword && { nodeMeshPassword }) })
           bfd = change.bfd
           peers.configure({ config: last, bfd })
+        } else if (change.kind === 'ClusterInformation') {
+          reflectors = change.reflectors
+          peers.configure({ reflectors })
         } else if (change.kind === 'Secret') {
           passwords.set(change.name, change.password)
           peers.password({ name: change.name, key: 'k' }, change.password)
@@ -124,7 +140,7 @@ test('whatever the order of changes, sessions and refusals are those of the last
         for (const each of peers.take()) follow(each)
       }
       const whole = all({
-        ...{ config: last, bfd, passwords, ports, nodes: [...nodes.values()] },
+        ...{ config: last, bfd, reflectors, passwords, ports, nodes: [...nodes.values()] },
         ...{ peers: [...objects.values()], filters: [...filters.values()] },
       })
       t.deepEqual(

@@ -7,6 +7,7 @@ import { Peers } from '../../../agent/cluster/peers.ts'
 import { type BgpSettings, bgpSettings } from '../../../agent/cluster/settings.ts'
 import type { AskedAo } from '../../../agent/cluster/tcp-ao.ts'
 import type { Resource } from '../../../api/kinds.ts'
+import type { ReflectorState } from '../../../api/reflectors.ts'
 import { aResource } from '../../datastore/objects.ts'
 
 export const aNode = (
@@ -46,6 +47,7 @@ export type World = {
   bfd?: AskedBfd
   peering?: PeeringAddresses
   ao?: AskedAo
+  reflectors?: ReflectorState | undefined
   /** The ports of nodes that have one of their own. */
   ports?: ReadonlyMap<string, number>
   nodes: readonly Resource<'Node'>[]

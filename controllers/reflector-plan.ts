@@ -1,0 +1,120 @@
+// The next move of automatic route reflectors, from what objects say alone: a leader may end between any two. Pure. One move at a time,
+// and each waits until those nodes have answered that would lose routes by it:
+//   a reflector comes once those before it say that they reflect, and at once where fewer than two can be counted on;
+//   the mesh goes, or a reflector does, once every node has all its routes from two others;
+//   the mesh comes back at once; then the last reflectors go, once every node has all its routes from the nodes themselves.
+import type { ReflectionReceipt } from '../api/receipt-schemas.ts'
+import { MOST_REFLECTORS, type ReflectorState } from '../api/reflectors.ts'
+import type { ReflectorWish } from './reflector-wish.ts'
+
+/** A node of the mesh. */
+export type PlanNode = {
+  name: string
+  rack: string
+  /** It can be counted on as a reflector: Ready, and nobody is about to take it away. */
+  isFit: boolean
+  /** Others wait for its answer: it may carry packets. */
+  isAwaited: boolean
+  /** Since when it is Ready, milliseconds since the epoch. */
+  readyMs: number
+  said?: ReflectionReceipt | undefined
+}
+
+/** `next` absent: nothing is to be written; `'nothing'`: the state is to go. */
+export type ReflectorPlan = {
+  next?: ReflectorState | 'nothing'
+  /** The nodes whose answer the next move waits for, sorted. */
+  waitsFor: readonly string[]
+  /** Reflectors are asked for, and fewer than two nodes can be one. */
+  lacksNodes?: true
+}
+
+const LEAST = 2
+/** A number of nodes that goes up and down around the wish moves nothing: reflectors go below so much of it. */
+const STAY = 0.9
+
+export type PlanInputs = {
+  /** Undefined: there is none, or somebody wrote something else. */
+  state: ReflectorState | undefined
+  /** Undefined: reflectors are not asked for. */
+  wish: ReflectorWish | undefined
+  nodes: readonly PlanNode[]
+}
+
+export function reflectorPlan({ state, wish, nodes }: PlanInputs): ReflectorPlan {
+  const least = state === undefined ? (wish?.above ?? 0) : Math.floor((wish?.above ?? 0) * STAY)
+  const isWanted = wish !== undefined && nodes.length > least
+  const step = 1 + nodes.reduce((most, { said }) => Math.max(most, said?.step ?? 0), state?.step ?? 0)
+  if (state === undefined) return isWanted ? moved({ step, mesh: 'whole', nodes: [] }) : DONE
+  const known = new Map(nodes.map(node => [node.name, node]))
+  const there = state.nodes.filter(name => known.has(name))
+  const to = (change: Partial<ReflectorState>) => moved({ ...state, nodes: there, ...change, step })
+  const whoLacks = (has: (said: ReflectionReceipt) => boolean) =>
+    nodes.filter(({ isAwaited, said }) => isAwaited && !(said?.step === state.step && has(said))).map(nameOf)
+  const wanted = isWanted ? chosen(wish, state, nodes) : []
+  // agents have sessions with all by then: one that comes now must not end these before it reflects
+  if (state.mesh === 'thin' && there.length < LEAST) return to({ mesh: 'whole' })
+  if (wanted.length < LEAST) {
+    if (state.mesh === 'thin') return to({ mesh: 'whole' })
+    if (isWanted) return { waitsFor: [], lacksNodes: true }
+    if (there.length === 0) return { next: 'nothing', waitsFor: [] }
+    const lacking = whoLacks(({ direct }) => direct)
+    return lacking.length > 0 ? waits(lacking) : to({ nodes: there.slice(0, -1) })
+  }
+  const missing = wanted.find(name => !there.includes(name))
+  const present = wanted.filter(name => there.includes(name))
+  if (missing !== undefined) {
+    const silent = present.filter(name => !reflects(known.get(name)!, state))
+    return silent.length > 0 && present.length >= LEAST ? waits(silent) : to({ nodes: [...there, missing] })
+  }
+  const lacking = whoLacks(({ via }) => via.filter(name => wanted.includes(name)).length >= LEAST)
+  const surplus = there.findLast(name => !wanted.includes(name))
+  if (surplus === undefined && state.mesh === 'thin') return DONE
+  if (lacking.length > 0) return waits(lacking)
+  return to(surplus === undefined ? { mesh: 'thin' } : { nodes: there.filter(name => name !== surplus) })
+}
+
+const DONE: ReflectorPlan = { waitsFor: [] }
+
+function moved(next: ReflectorState): ReflectorPlan {
+  return { next, waitsFor: [] }
+}
+
+function waits(nodes: readonly string[]): ReflectorPlan {
+  return { waitsFor: nodes.toSorted() }
+}
+
+/** By its own word, of this step. */
+function reflects({ name, said }: PlanNode, state: ReflectorState): boolean {
+  return said?.step === state.step && said.via.includes(name)
+}
+
+/**
+ * The nodes that are to reflect: of each rack so many, in all at least two where there are so many, and no more than each node can have
+ * sessions with. Those that reflect stay where they can; of others, those that have answered and are Ready for longest come first.
+ */
+function chosen(wish: ReflectorWish, state: ReflectorState, nodes: readonly PlanNode[]): string[] {
+  const can = nodes.filter(node => node.isFit && (state.nodes.includes(node.name) || node.said !== undefined))
+  const order = (node: PlanNode) => [
+    state.nodes.includes(node.name) ? 0 : 1,
+    node.said?.step === state.step || state.nodes.includes(node.name) ? 0 : 1,
+    node.readyMs,
+  ]
+  const sorted = can.toSorted((a, b) => compare([...order(a), a.name], [...order(b), b.name]))
+  // racks in the order of their first ones: those that reflect now keep the places of all
+  const racks = [...Map.groupBy(sorted, ({ rack }) => rack).values()]
+  const rounds = Array.from({ length: wish.perRack }, (_, round) => racks.flatMap(rack => rack[round] ?? []))
+  const all = rounds.flat().slice(0, MOST_REFLECTORS)
+  const others = sorted.filter(node => !all.includes(node)).slice(0, Math.max(0, LEAST - all.length))
+  return [...all, ...others].map(nameOf)
+}
+
+function compare(a: readonly (number | string)[], b: readonly (number | string)[]): number {
+  const at = a.findIndex((each, i) => each !== b[i])
+  if (at < 0) return 0
+  return a[at]! < b[at]! ? -1 : 1
+}
+
+function nameOf({ name }: { name: string }): string {
+  return name
+}
