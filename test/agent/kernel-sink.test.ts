@@ -324,6 +324,34 @@ test('a table of 20,000 routes over two next hops is written once each, in parts
   sink.close()
 })
 
+test('where it takes long to look prefixes up, others have a turn each 5 ms, before anything is written', async t => {
+  /** Turns of the event loop from the timer to the first write, where 64 prefixes take so long. */
+  const turnsAt = async (msPer64: number) => {
+    let written = false
+    const clock = new ManualClock()
+    let lateMs = 0
+    clock.monotonicMs = () => {
+      lateMs += msPer64
+      return lateMs
+    }
+    const { kernel } = await aHost()
+    const spied = called(kernel, method => {
+      if (method === 'changeRoutes') written = true
+    })
+    const sink = new KernelSink(spied, { table: MAIN }, silentLog, { clock })
+    for (let n = 0; n < 64 * 20; n++) sink.selected(selected(`10.${n >> 8}.${n & 255}.0/24`))
+    clock.advance(20)
+    let turns = 0
+    for (; !written && turns < 100; turns++) await new Promise(setImmediate)
+    await sink.close()
+    return turns
+  }
+  const [instant, slow, slower] = [await turnsAt(0), await turnsAt(2.5), await turnsAt(5)]
+  t.true(instant < 5, `${instant}`)
+  // 20 looks at the clock, of which each second finds 5 ms over, or each
+  t.deepEqual([slow - instant, slower - instant], [10, 20])
+})
+
 test('closed, it writes no more and leaves no timer', async t => {
   const { sink, pass, routes, clock } = await aHost()
   sink.selected(selected('10.0.0.0/24'))

@@ -346,3 +346,22 @@ test('what the kernel refuses to look up for a reason of its own cannot be reach
   t.is(text('2001:db8::1'), 'no route leads there')
   tracker.close()
 })
+
+test('what the sink wrote is looked at where it holds next hops, and after an error all are: the kernel tells nothing of it', async t => {
+  const { tracker, lookedUp, pass, clock } = await aHost()
+  for (const hop of ['203.0.113.9', '203.0.114.9']) tracker.want(hop, undefined)
+  await pass(0)
+  lookedUp.length = 0
+  tracker.written(['10.0.0.0/24', '203.0.113.0/24'])
+  await pass(20)
+  t.deepEqual(lookedUp, ['203.0.113.9'])
+  lookedUp.length = 0
+  tracker.written(['10.0.0.0/24'])
+  await pass(20)
+  t.deepEqual(lookedUp, [])
+  tracker.written('unknown')
+  await pass(20)
+  t.deepEqual(lookedUp.toSorted(), ['203.0.113.9', '203.0.114.9'])
+  tracker.close()
+  t.is(clock.pending, 0)
+})

@@ -1,8 +1,7 @@
 // Small constructors and observers that the kernel room's tests are built from.
 import type { Kernel, KernelEvent } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
-
-const DEADLINE_MS = 10_000
+import { ANSWER_MS } from '../slowness.ts'
 
 /** A monitor that remembers, and can be waited on. */
 export function listenTo(kernel: Kernel) {
@@ -16,18 +15,20 @@ export function listenTo(kernel: Kernel) {
     events,
     close: () => monitor.close(),
     async until(matches: (event: KernelEvent) => boolean): Promise<KernelEvent> {
-      const deadline = Date.now() + DEADLINE_MS
+      const deadline = Date.now() + ANSWER_MS
       for (;;) {
         const found = events.find(matches)
         if (found !== undefined) return found
         if (Date.now() > deadline) throw new Error(`not heard; but: ${events.map(e => e.type).join(' ')}`)
         await new Promise<void>(resolve => {
-          const timer = setTimeout(resolve, DEADLINE_MS)
+          const timer = setTimeout(resolve, ANSWER_MS)
           wake = () => {
             clearTimeout(timer)
             resolve()
           }
         })
+        // timers come before what waits in sockets, also after a turn that took longer than this
+        await new Promise(setImmediate)
       }
     },
   }

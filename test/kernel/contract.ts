@@ -1,7 +1,7 @@
 // What every implementation of the kernel port promises. Each test gets a kernel of an empty namespace (`node`) and the
 // path of another (`pod`), and finds its own way from there.
 // Over 400 lines: every promise of one port, each kept by both kernels.
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext, SerialFn } from 'ava'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { LinkSpec } from '../../kernel/port/links.ts'
@@ -21,7 +21,7 @@ export type World = {
 const HOST_MAC = 'ee:ee:ee:ee:ee:ee'
 
 /** Registers the suite; `open` is called once per test. */
-export function kernelContract(test: TestFn, open: () => World): void {
+export function kernelContract(test: SerialFn, open: () => World): void {
   const promise = (title: string, body: (t: ExecutionContext, world: World) => Promise<void>) =>
     test(title, async t => {
       const world = open()

@@ -30,37 +30,43 @@ if (isRoot) {
     }
     return { node, otherProgram, untold, podPath: pod.path, missingKind, close }
   }
-  kernelContract(test, open)
-  nextHopsContract(test, open)
-  nftablesContract(test, open)
-  routeTableSuite(test, open)
-  multipathSuite(test, open)
-  nextHopGroupsSuite(test, open)
-  resilientGroupsSuite(test, open)
-  shapingContract(test, open)
+  // each in its turn: a turn of the loop in which all of them wait for the kernel's one lock takes seconds on a busy machine
+  kernelContract(test.serial, open)
+  nextHopsContract(test.serial, open)
+  nftablesContract(test.serial, open)
+  routeTableSuite(test.serial, open)
+  multipathSuite(test.serial, open)
+  nextHopGroupsSuite(test.serial, open)
+  resilientGroupsSuite(test.serial, open)
+  shapingContract(test.serial, open)
 
-  test('the settings of an interface that comes are told as new, in each family, and those that are written later are not', async t => {
-    using mine = scratchNetns()
-    using host = openKernel()
-    using node = host.inside(mine.path)
-    using other = host.inside(mine.path)
-    node.writeSysctl('ipv4', ['conf', 'default', 'proxy_arp'], '0')
-    const events: Extract<KernelEvent, { type: 'sysctl' }>[] = []
-    const monitor = node.monitor(event => {
-      if (event.type === 'sysctl' && typeof event.of === 'number') events.push(event)
-    })
-    const { index: of } = await other.createLink({ kind: 'veth', name: 'a', peer: { name: 'b' } })
-    other.writeSysctl('ipv4', ['conf', 'a', 'proxy_arp'], '1')
-    await eventually('the write is told', () => events.some(({ value, name }) => name === 'proxy_arp' && value === '1'))
-    const [type, isNew] = ['sysctl', true] as const
-    const told = events.filter(event => event.of === of && ['proxy_arp', 'proxy_ndp'].includes(event.name))
-    t.deepEqual(told, [
-      { type, family: 'ipv4', of, name: 'proxy_arp', value: '0', isNew },
-      { type, family: 'ipv6', of, name: 'proxy_ndp', value: '0', isNew },
-      { type, family: 'ipv4', of, name: 'proxy_arp', value: '1' },
-    ])
-    monitor.close()
-  })
+  test.serial(
+    'the settings of an interface that comes are told as new, in each family, and those that are written later are not',
+    async t => {
+      using mine = scratchNetns()
+      using host = openKernel()
+      using node = host.inside(mine.path)
+      using other = host.inside(mine.path)
+      node.writeSysctl('ipv4', ['conf', 'default', 'proxy_arp'], '0')
+      const events: Extract<KernelEvent, { type: 'sysctl' }>[] = []
+      const monitor = node.monitor(event => {
+        if (event.type === 'sysctl' && typeof event.of === 'number') events.push(event)
+      })
+      const { index: of } = await other.createLink({ kind: 'veth', name: 'a', peer: { name: 'b' } })
+      other.writeSysctl('ipv4', ['conf', 'a', 'proxy_arp'], '1')
+      await eventually('the write is told', () =>
+        events.some(({ value, name }) => name === 'proxy_arp' && value === '1'),
+      )
+      const [type, isNew] = ['sysctl', true] as const
+      const told = events.filter(event => event.of === of && ['proxy_arp', 'proxy_ndp'].includes(event.name))
+      t.deepEqual(told, [
+        { type, family: 'ipv4', of, name: 'proxy_arp', value: '0', isNew },
+        { type, family: 'ipv6', of, name: 'proxy_ndp', value: '0', isNew },
+        { type, family: 'ipv4', of, name: 'proxy_arp', value: '1' },
+      ])
+      monitor.close()
+    },
+  )
 } else {
   test('the real kernel is held to the contract by root only', t => {
     t.log('skipped: needs root')

@@ -1,16 +1,16 @@
 // What the route table promises of routes with several next hops, over any kernel that keeps the contract.
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext, SerialFn } from 'ava'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { ROUTE_PROTOCOL, ROUTE_TABLE, type Route } from '../../kernel/port/routes.ts'
 import { add, ours, refusals } from './builders.ts'
 import type { World } from './contract.ts'
 import { type Setting, selfHealing, setting } from './route-table-suite.ts'
 
-export function multipathSuite(test: TestFn, open: () => World): void {
+export function multipathSuite(test: SerialFn, open: () => World): void {
   for (const inline of [false, true]) promises(test, open, inline)
 }
 
-function promises(test: TestFn, open: () => World, inline: boolean): void {
+function promises(test: SerialFn, open: () => World, inline: boolean): void {
   const promise = (title: string, body: (t: ExecutionContext, s: Setting) => Promise<void>) =>
     test(`a route table ${inline ? 'without' : 'with'} next hop objects: ${title}`, async t => {
       const { node, close } = open()

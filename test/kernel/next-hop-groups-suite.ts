@@ -1,8 +1,9 @@
 // What the route table promises of next hop objects, over any kernel that keeps the contract and has them.
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext, SerialFn } from 'ava'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NextHopObject } from '../../kernel/port/next-hops.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../../kernel/port/routes.ts'
+import { ANSWER_MS } from '../slowness.ts'
 import { add, listenTo, ours, refusals, veth } from './builders.ts'
 import type { World } from './contract.ts'
 import { pair, shown } from './multipath-suite.ts'
@@ -10,7 +11,7 @@ import { type Setting, seeded, selfHealing, setting } from './route-table-suite.
 
 const MANY = 50
 
-export function nextHopGroupsSuite(test: TestFn, open: () => World): void {
+export function nextHopGroupsSuite(test: SerialFn, open: () => World): void {
   const promise = (title: string, body: (t: ExecutionContext, s: Setting) => Promise<void>) =>
     test(`next hop groups: ${title}`, async t => {
       const { node, close } = open()
@@ -340,7 +341,7 @@ const COMMON = { table: ROUTE_TABLE.main, type: 'unicast', scope: ROUTE_SCOPE.un
 
 /** The kernel says only after a while that a link which is up carries packets. */
 async function runs(links: Setting['links'], name: string): Promise<void> {
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + ANSWER_MS
   do {
     if (Date.now() > deadline) throw new Error(`${name} does not run`)
     links.invalidate()

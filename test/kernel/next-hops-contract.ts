@@ -1,13 +1,14 @@
 // What the kernel port promises of routes with several next hops, over the real kernel and the fake.
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext, SerialFn } from 'ava'
 import { ERRNO } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NextHopChange, NextHopObject } from '../../kernel/port/next-hops.ts'
 import type { Route } from '../../kernel/port/routes.ts'
+import { eventually } from '../felix/node-kernel.ts'
 import { add, listenTo, ours, refusals, replace, twoUplinks } from './builders.ts'
 import type { World } from './contract.ts'
 
-export function nextHopsContract(test: TestFn, open: () => World): void {
+export function nextHopsContract(test: SerialFn, open: () => World): void {
   const promise = (title: string, body: (t: ExecutionContext, world: World) => Promise<void>) =>
     test(title, async t => {
       const world = open()
@@ -176,6 +177,10 @@ export function nextHopsContract(test: TestFn, open: () => World): void {
       const routes = [12, 11].map((id): Route => ({ ...COMMON, dst: `10.${id}.0.0/16`, nextHopId: id }))
       t.deepEqual(await refusals(node, routes.map(add)), [])
       await node.setLink('far1', { up: false })
+      await eventually(
+        'the kernel, which works that off later, takes them',
+        async () => (await objects(node)).length === 2,
+      )
       t.deepEqual(await objects(node), [two, group(12, 2)])
       t.deepEqual(await ours(node, '10.11.0.0/16'), [])
       t.is((await node.changeNextHopObjects([{ verb: 'add', object: one }]))[0]?.errno, ERRNO.ENETDOWN)

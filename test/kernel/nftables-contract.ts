@@ -1,6 +1,6 @@
 // What every implementation of the nftables part of the kernel port promises.
 // Over 400 lines: one suite of promises, which the fake and the kernel are both held to.
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext, SerialFn } from 'ava'
 import { ERRNO } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type {
@@ -54,7 +54,7 @@ const add = (...objects: Extract<NftChange, { verb: 'add' }>['object'][]): NftCh
   objects.map(object => ({ verb: 'add', object }))
 
 /** Registers the suite; `open` is called once per test. */
-export function nftablesContract(test: TestFn, open: () => World): void {
+export function nftablesContract(test: SerialFn, open: () => World): void {
   const promise = (title: string, body: (t: ExecutionContext, node: Kernel, otherProgram: Kernel) => Promise<void>) =>
     test(`nftables: ${title}`, async t => {
       const world = open()

@@ -1,5 +1,5 @@
 // What the route table promises of groups that keep flows where they are, over any kernel that keeps the contract and has them.
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext, SerialFn } from 'ava'
 import type { KernelEvent } from '../../kernel/port/kernel.ts'
 import type { NextHopObject } from '../../kernel/port/next-hops.ts'
 import type { Route } from '../../kernel/port/routes.ts'
@@ -10,7 +10,7 @@ import { type Setting, setting } from './route-table-suite.ts'
 const RESILIENT = { buckets: 64, idleSeconds: 120 }
 const OTHER = { buckets: 128, idleSeconds: 120 }
 
-export function resilientGroupsSuite(test: TestFn, open: () => World): void {
+export function resilientGroupsSuite(test: SerialFn, open: () => World): void {
   const promise = (title: string, body: (t: ExecutionContext, s: Setting) => Promise<void>, old = false) =>
     test(`resilient groups: ${title}`, async t => {
       const { node, close } = open()

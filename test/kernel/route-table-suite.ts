@@ -1,6 +1,6 @@
 // What the route table promises, over any kernel that keeps the contract.
 // Over 400 lines: one list of promises that two test files run, and the setting that the suites of next hops share.
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext, SerialFn } from 'ava'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NextHopChange, Resilient } from '../../kernel/port/next-hops.ts'
@@ -17,6 +17,7 @@ import type { Outcome } from '../../kernel/reconcile/outcome.ts'
 import { type Marks, Ownership } from '../../kernel/reconcile/ownership.ts'
 import { namedRoute } from '../../kernel/reconcile/route-writes.ts'
 import { RouteTable } from '../../kernel/reconcile/routes.ts'
+import { ANSWER_MS } from '../slowness.ts'
 import { add, block, ours, refusals, veth, workload } from './builders.ts'
 import type { World } from './contract.ts'
 
@@ -44,7 +45,7 @@ export type Setting = {
   again(options?: Options): Promise<Setting>
 }
 
-export function routeTableSuite(test: TestFn, open: () => World): void {
+export function routeTableSuite(test: SerialFn, open: () => World): void {
   const promise = (title: string, body: (t: ExecutionContext, s: Setting) => Promise<void>) =>
     test(`a route table: ${title}`, async t => {
       const { node, close } = open()
@@ -389,7 +390,7 @@ export function selfHealing({ kernel, table, links, apply }: Setting) {
     if (table.observe(event) || touched.length > 0) running = running.then(() => apply())
   })
   const until = async (holds: () => Promise<boolean>) => {
-    const deadline = Date.now() + 10_000
+    const deadline = Date.now() + ANSWER_MS
     while (!(await holds())) {
       if (Date.now() > deadline) throw new Error('did not heal')
       await new Promise(resolve => setImmediate(resolve))

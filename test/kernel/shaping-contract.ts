@@ -1,5 +1,5 @@
 // What every implementation of the port promises of token buckets and of the way over another link.
-import type { ExecutionContext, TestFn } from 'ava'
+import type { ExecutionContext, SerialFn } from 'ava'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import { type Bucket, sameBucket } from '../../kernel/port/shaping.ts'
@@ -16,7 +16,7 @@ const BUCKETS: readonly Bucket[] = [
   { rate: 1.25e14, burst: 2 ** 32 - 1, limit: 2 ** 32 - 1, peak: { rate: 1.2625e14, burst: 1e8 } },
 ]
 
-export function shapingContract(test: TestFn, open: () => World): void {
+export function shapingContract(test: SerialFn, open: () => World): void {
   const promise = (title: string, body: (t: ExecutionContext, kernel: Kernel) => Promise<void>) =>
     test(title, async t => {
       const world = open()
