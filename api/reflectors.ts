@@ -6,6 +6,9 @@ export const REFLECTORS_ANNOTATION = 'margay.io/Reflectors'
 /** Of a cluster: each node has a session with each of them, and hears of each route from each. */
 export const MOST_REFLECTORS = 16
 
+/** After it comes 1: what agents can read has so many digits. */
+export const MOST_STEP = 999_999_999_999_999
+
 /**
  * `step` is another one for each state, so that an answer says which it is about. `mesh`: `whole`, each node has sessions with all
  * others; `thin`, with the reflectors alone. `nodes` are the names of those that reflect.
@@ -18,7 +21,7 @@ const FORM = /^step=(\d{1,15}) mesh=(whole|thin) nodes=([a-z0-9.,-]*)$/
 export function parseReflectors(text: string | undefined): ReflectorState | undefined {
   const [, step, mesh, names = ''] = FORM.exec(text ?? '') ?? []
   if (step === undefined) return undefined
-  const nodes = names.split(',').filter(name => name !== '')
+  const nodes = [...new Set(names.split(',').filter(name => name !== ''))]
   return nodes.length > MOST_REFLECTORS ? undefined : { step: Number(step), mesh: mesh as 'whole' | 'thin', nodes }
 }
 

@@ -4,7 +4,7 @@
 //   the mesh goes, or a reflector does, once every node has all its routes from two others;
 //   the mesh comes back at once; then the last reflectors go, once every node has all its routes from the nodes themselves.
 import type { ReflectionReceipt } from '../api/receipt-schemas.ts'
-import { MOST_REFLECTORS, type ReflectorState } from '../api/reflectors.ts'
+import { MOST_REFLECTORS, MOST_STEP, type ReflectorState } from '../api/reflectors.ts'
 import type { ReflectorWish } from './reflector-wish.ts'
 
 /** A node of the mesh. */
@@ -44,7 +44,7 @@ export type PlanInputs = {
 export function reflectorPlan({ state, wish, nodes }: PlanInputs): ReflectorPlan {
   const least = state === undefined ? (wish?.above ?? 0) : Math.floor((wish?.above ?? 0) * STAY)
   const isWanted = wish !== undefined && nodes.length > least
-  const step = 1 + nodes.reduce((most, { said }) => Math.max(most, said?.step ?? 0), state?.step ?? 0)
+  const step = nextStep(state, nodes)
   if (state === undefined) return isWanted ? moved({ step, mesh: 'whole', nodes: [] }) : DONE
   const known = new Map(nodes.map(node => [node.name, node]))
   const there = state.nodes.filter(name => known.has(name))
@@ -75,6 +75,15 @@ export function reflectorPlan({ state, wish, nodes }: PlanInputs): ReflectorPlan
 }
 
 const DONE: ReflectorPlan = { waitsFor: [] }
+
+/** The next number that no node has said: what a node says is no reason to leave those that agents can read. */
+function nextStep(state: ReflectorState | undefined, nodes: readonly PlanNode[]): number {
+  const said = new Set(nodes.map(node => node.said?.step ?? 0).filter(each => each <= MOST_STEP))
+  const after = (step: number) => (step < MOST_STEP ? step + 1 : 1)
+  let step = after(state?.step ?? said.values().reduce((most, each) => Math.max(most, each), 0))
+  while (said.has(step)) step = after(step)
+  return step
+}
 
 function moved(next: ReflectorState): ReflectorPlan {
   return { next, waitsFor: [] }

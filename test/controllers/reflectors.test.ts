@@ -1,7 +1,14 @@
 // Automatic route reflectors: what is asked for, the next move, and the chore that makes it.
 import test from 'ava'
 import { BGP_ANNOTATION, NODE_ANNOTATION } from '../../api/core.ts'
-import { formatReflectors, parseReflectors, REFLECTORS_ANNOTATION, type ReflectorState } from '../../api/reflectors.ts'
+import {
+  formatReflectors,
+  MOST_REFLECTORS,
+  MOST_STEP,
+  parseReflectors,
+  REFLECTORS_ANNOTATION,
+  type ReflectorState,
+} from '../../api/reflectors.ts'
 import { type PlanNode, reflectorPlan } from '../../controllers/reflector-plan.ts'
 import { askedReflectors, type ReflectorWish } from '../../controllers/reflector-wish.ts'
 import { Reflectors, type ReflectorsDeps } from '../../controllers/reflectors.ts'
@@ -50,6 +57,10 @@ test('a state is read as it was written; what somebody else wrote there is none'
     'step=1 mesh=thin nodes=A B',
   ])
     t.is(parseReflectors(text), undefined)
+  // one reflector is not two
+  t.deepEqual(parseReflectors('step=1 mesh=thin nodes=a,a')?.nodes, ['a'])
+  const nodes = Array.from({ length: MOST_REFLECTORS + 1 }, (_, i) => `n${i}`)
+  t.is(parseReflectors(formatReflectors({ step: 1, mesh: 'thin', nodes })), undefined)
 })
 
 const wish: ReflectorWish = { above: 3, perRack: 1 }
@@ -136,6 +147,29 @@ test('racks have their reflectors as far as they can, those that reflect stay, a
   t.deepEqual(end(few, { perRack: 2 }), ['n000', 'z', 'n001'])
   // two racks become one
   t.is(end(nodes(1, 6), { perRack: 2 }, ['n000', 'n001', 'n002', 'n003']).length, 2)
+})
+
+test('no number that a node says, nor the last one there is, makes a state that agents cannot read, or one that somebody has answered', t => {
+  const via = ['a', 'b']
+  const next = (now: ReflectorState | undefined, ...steps: number[]) => {
+    const liars = steps.map((step, i) => aNode(`z${i}`, { via, step }, { isAwaited: false }))
+    const told = many({ via, step: now?.step ?? 5 })
+    const plan = reflectorPlan({ state: now, wish, nodes: [...told, ...liars] }).next
+    t.true(plan !== undefined && plan !== 'nothing')
+    const read = parseReflectors(formatReflectors(plan as ReflectorState))
+    t.deepEqual(read, plan as ReflectorState)
+    return read?.step
+  }
+  const now = state('whole', 'a', 'b')
+  t.is(next(now), 6)
+  for (const step of [MOST_STEP, MOST_STEP - 1, Number.MAX_SAFE_INTEGER, 1e30, -7]) t.is(next(now, step), 6)
+  t.is(next(now, 6, 7, 9), 8)
+  const last = { ...now, step: MOST_STEP }
+  t.is(next(last), 1)
+  t.is(next(last, 1, 2), 3)
+  t.is(next(undefined, 9), 10)
+  t.is(next(undefined, MOST_STEP), 1)
+  t.is(next(undefined, Number.MAX_SAFE_INTEGER), 6)
 })
 
 test('where two reflectors cannot be counted on others come at once, and without any the mesh comes back', t => {
