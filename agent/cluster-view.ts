@@ -71,14 +71,18 @@ export class ClusterView {
 
   /**
    * Nobody waits for BGPFilters that no peer has, as after an upgrade from a version without while the server is away, or that a
-   * server lacks or does not give out: who names one then has no session, and all others have theirs.
+   * server lacks or does not give out: who names one then has no session, and all others have theirs. Nor for a ClusterInformation
+   * that was never seen and cannot be read: there is the mesh then.
    */
   #needed(): readonly Cache<Kind>[] {
-    const at = WATCHED.indexOf('BGPFilter')
-    const { size, cause } = this.#followed[at]!
-    const areUsed = this.all('BGPPeer').some(({ spec: { filters = [] } }) => filters.length > 0)
-    const areThere = size > 0 || !(cause instanceof NotFound || cause instanceof Refused)
-    return areUsed && areThere ? this.#followed : this.#followed.toSpliced(at, 1)
+    const filters = this.#followed[WATCHED.indexOf('BGPFilter')]!
+    const areUsed = this.all('BGPPeer').some(({ spec: { filters: names = [] } }) => names.length > 0)
+    const areThere = filters.size > 0 || !(filters.cause instanceof NotFound || filters.cause instanceof Refused)
+    const information = this.#followed[WATCHED.indexOf('ClusterInformation')]!
+    const isHopeless = !information.known && information.cause !== undefined
+    return this.#followed.filter(cache =>
+      cache === filters ? areUsed && areThere : cache !== information || !isHopeless,
+    )
   }
 
   /** Whether every watch of these kinds is connected to a server right now. */

@@ -16,7 +16,7 @@ const FILTERED = aResource('BGPPeer', {
   spec: { peerIP: '192.0.2.1', asNumber: 1, filters: ['f'] },
 })
 
-type State = { synced: boolean; connected: boolean; cause?: Error }
+type State = { synced: boolean; recalled?: boolean; connected: boolean; cause?: Error }
 
 /** Caches without objects whose state the test sets, kind by kind. */
 class StateCaches {
@@ -64,7 +64,7 @@ class StateCaches {
         return state.synced
       },
       get known() {
-        return state.synced
+        return state.synced || state.recalled === true
       },
       get connected() {
         return state.connected
@@ -111,6 +111,20 @@ test('filters that nobody asks for keep no agent from starting, as after an upgr
   }
   filters.cause = new Unreachable('away')
   t.false(view.synced)
+})
+
+test('a ClusterInformation that nobody has ever seen, and nobody gives out, keeps no agent from starting', t => {
+  const caches = new StateCaches()
+  const view = new ClusterView(caches, 'n1')
+  for (const [kind, state] of caches.states) state.synced = kind !== 'ClusterInformation'
+  t.false(view.synced, 'it may say that this node reflects')
+  const information = caches.states.get('ClusterInformation')!
+  for (const cause of [new NotFound('no such resource'), new Refused(403, 'forbidden'), new Unreachable('away')]) {
+    information.cause = cause
+    t.true(view.synced)
+  }
+  information.recalled = true
+  t.false(view.synced, 'that of the last run counts')
 })
 
 async function aCluster() {
