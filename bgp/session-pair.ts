@@ -83,9 +83,11 @@ export class SessionPair {
 
   /** An OPEN came on `session`: ends the one that loses the collision, which may be that one. */
   resolveCollision(session: Session, open: Open, { localAs, remoteAs }: Negotiated, localId: string): void {
+    const other = this.other(session)
     const loser = resolveCollision({
       opened: session.side,
-      otherPhase: this.other(session).state.phase,
+      otherPhase: other.state.phase,
+      otherSentMs: other.openSentMs,
       localId: ipv4Number(localId),
       remoteId: open.routerId,
       localAs,

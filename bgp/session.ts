@@ -73,6 +73,8 @@ export class Session {
   #splitter: MessageSplitter | undefined
   #negotiated: Negotiated | undefined
   #opens: Opens = {}
+  /** When our OPEN went out, on the monotonic clock. */
+  #openSentAtMs: number | undefined
   #cause: SessionEnd = { how: 'closed' }
   readonly #events: FsmEvent[] = []
   #running = false
@@ -108,9 +110,9 @@ export class Session {
     return this.#opens
   }
 
-  /** Milliseconds until IdleHoldTime is over; undefined when it does not run. */
-  get idleHoldMs(): number | undefined {
-    return this.#timers.leftMs('idleHold')
+  /** Milliseconds since our OPEN of the last connection went out; undefined when it did not. */
+  get openSentMs(): number | undefined {
+    return this.#openSentAtMs === undefined ? undefined : this.#deps.clock.monotonicMs() - this.#openSentAtMs
   }
 
   /** New timer values; those that run keep their time. */
@@ -224,6 +226,7 @@ export class Session {
   #ownOpen(): Uint8Array {
     const open = message(w => emitOpen(w, this.#owner.ownOpen()))
     this.#opens.sent = open
+    this.#openSentAtMs = this.#deps.clock.monotonicMs()
     return open
   }
 
@@ -269,6 +272,7 @@ export class Session {
     this.#splitter = new MessageSplitter()
     this.#negotiated = undefined
     this.#opens = {}
+    this.#openSentAtMs = undefined
     this.#cause = { how: 'closed' }
     Object.assign(this.counts, { in: 0, out: 0, updatesIn: 0 })
     connection.handlers = {

@@ -164,6 +164,9 @@ for (const [what, laterMs, neighborRestarted] of [
 ] as const)
   test(`a peer that restarts so fast that it has a session again keeps both when the BFD of before ends: ${what}`, async t => {
     const net = await watched({ a: GRACEFUL, b: GRACEFUL })
+    // the pause of the session whose connection lost the collision is over
+    net.clock.advance(2000)
+    await settle()
     net.said.say('Init', 'Up')
     for (const connection of [...net.network.connections]) connection.closedByPeer()
     await settle()
