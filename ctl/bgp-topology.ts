@@ -1,7 +1,9 @@
 // The file of `bgp simulate`: the objects of a cluster as manifests have them, and routers outside of it, a kind that only this
 // command reads.
 import * as z from 'zod'
+import { addressesOf } from '../agent/simulation/paper-node.ts'
 import { type Router, SIMULATED_KINDS, type Topology } from '../agent/simulation/topology.ts'
+import { placeOf } from '../agent/simulation/underlay.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { isObject } from '../api/merge-patch.ts'
 import { familyOf, parseAddress, parseCidr } from '../lib/ip.ts'
@@ -89,9 +91,24 @@ export function topologyOf(sources: readonly Source[], namespace: string): ReadT
   const names = [...topology.all('Node').map(({ metadata }) => metadata.name), ...routers.map(each => each.name)]
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined) throw new UsageError(`two machines are called ${twice}: give each a name of its own`)
+  refuseClashes(topology)
   if (topology.all('Node').length === 0)
     throw new UsageError('the topology has no Node: put the output of get nodes -o yaml into it')
   return { topology, passedOver }
+}
+
+/** Of two Nodes with one address the agents tell themselves. */
+function refuseClashes({ all, routers }: Topology): void {
+  const owners = new Map<string, string>()
+  for (const node of all('Node'))
+    for (const each of addressesOf(node)) if (each !== undefined) owners.set(placeOf(each).address, node.metadata.name)
+  for (const { name, addresses } of routers)
+    for (const { address } of addresses.map(placeOf)) {
+      const other = owners.get(address)
+      if (other !== undefined)
+        throw new UsageError(`${other} and Router ${name} both have ${address}: give each its own`)
+      owners.set(address, name)
+    }
 }
 
 function kindOf(document: unknown): string {

@@ -11,6 +11,7 @@ import { IPIP_DEVICE, TUNNEL_DEVICES } from '../../felix/calc/tunnels.ts'
 import type { LearnedRoute } from '../../felix/input.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/port/routes.ts'
 import type { Clock } from '../../lib/clock.ts'
+import { addressBits, familyOf } from '../../lib/ip.ts'
 import { silentLog } from '../../lib/log.ts'
 import { type NodeFacts, nodeFacts } from '../cluster/nodes.ts'
 import type { Password, SecretKey } from '../cluster/passwords.ts'
@@ -182,19 +183,18 @@ export class PaperNode implements Machine {
 const ON_PAPER = { ipip: true, vxlan: true }
 const UPLINK = 'uplink'
 
-/** The node's addresses of both families, with their masks. */
-export function addressesOf({
-  metadata: { annotations = {} },
-}: Resource<'Node'>): [string | undefined, string | undefined] {
+/** The node's addresses of both families, with their masks; an annotation that is no address gives none, as for its agent. */
+export function addressesOf(node: Resource<'Node'>): [string | undefined, string | undefined] {
+  const { annotations = {} } = node.metadata
+  const { address, ipv6Address } = nodeFacts(node).facts
   return [
-    withMask(annotations[NODE_ANNOTATION.ipv4Address], 32),
-    withMask(annotations[NODE_ANNOTATION.ipv6Address], 128),
+    withMask(address, annotations[NODE_ANNOTATION.ipv4Address]),
+    withMask(ipv6Address, annotations[NODE_ANNOTATION.ipv6Address]),
   ]
 }
 
-function withMask(text: string | undefined, bits: number): string | undefined {
-  if (text === undefined || text === '') return undefined
-  return text.includes('/') ? text : `${text}/${bits}`
+function withMask(address: string | undefined, annotation = ''): string | undefined {
+  return address && `${address}/${annotation.split('/')[1] ?? addressBits(familyOf(address))}`
 }
 
 function isTunnel(interfaceName: string): boolean {

@@ -59,7 +59,8 @@ export class PaperRouter implements Machine {
   #source(neighbor: string): string | undefined {
     const places = this.#router.addresses.filter(each => familyOf(each) === familyOf(neighbor))
     const near = places.find(each => placeOf(each).link === placeOf(`${neighbor}/${each.split('/')[1]}`).link)
-    return (near ?? places[0])?.split('/')[0]
+    const place = near ?? places[0]
+    return place && placeOf(place).address
   }
 
   get idle(): boolean {

@@ -10,7 +10,7 @@ import type { Machine, SimulatedHop } from './machine.ts'
 import { addressesOf, PaperNode } from './paper-node.ts'
 import { PaperRouter } from './paper-router.ts'
 import { asPublished, blocksOf, type Gone, NOTHING_GONE, type Topology } from './topology.ts'
-import { type Host, Underlay } from './underlay.ts'
+import { type Host, placeOf, Underlay } from './underlay.ts'
 
 /** Ends of sessions of one simulation, at the most: of a mesh of 200 nodes each has 199. About 20 kB each. */
 export const MOST_ENDS = 40_000
@@ -118,7 +118,7 @@ export async function simulate(topology: Topology, gone: Gone = NOTHING_GONE): P
   const machines = new Map<string, Machine>()
   for (const { name, addresses } of hosts) {
     if (gone.machines.has(name)) continue
-    const transport = network.host(addresses[0]?.split('/')[0] ?? '')
+    const transport = network.host(addresses[0] === undefined ? '' : placeOf(addresses[0]).address)
     const node = nodes.find(({ metadata }) => metadata.name === name)
     const router = topology.routers.find(each => each.name === name)
     if (node !== undefined)

@@ -1,7 +1,7 @@
 // Which machines reach which addresses on paper, whatever BGP says: machines with addresses in one subnet are on one link, and routers
 // join their links. What is behind a link without a router of the topology, and behind one of a router where nobody else is, is the
 // world outside of it, which joins all of these and never fails.
-import { addressBits, familyOf, parseCidr } from '../../lib/ip.ts'
+import { addressBits, familyOf, parseAddress, parseCidr } from '../../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import type { Gone } from './topology.ts'
 
@@ -67,11 +67,10 @@ export class Underlay {
   }
 }
 
-/** The address and the link of an address with a mask. */
+/** The address and the link of an address with a mask, both as they are written canonically. */
 export function placeOf(text: string): { address: string; link: string } {
-  const [address = ''] = text.split('/')
   const { address: first, length } = parseCidr(text)!
-  return { address, link: `${first}/${length}` }
+  return { address: parseAddress(text.split('/')[0]!)!, link: `${first}/${length}` }
 }
 
 function isHost(link: string): boolean {

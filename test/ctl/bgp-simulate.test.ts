@@ -73,9 +73,45 @@ test('what no route depends on is passed over, and said to be', async t => {
   t.regex(err, /passed over, since no route depends on them: 1 GlobalNetworkPolicy/)
 })
 
+test('addresses are the same however they are written', async t => {
+  const annotations = {
+    'projectcalico.org/IPv4Address': '192.0.2.11/24',
+    'projectcalico.org/IPv6Address': '2001:DB8::11/64',
+  }
+  const peer = {
+    ...{ apiVersion: 'projectcalico.org/v3', kind: 'BGPPeer', metadata: { name: 'r' } },
+    spec: { peerIP: '2001:db8::1', asNumber: 65001 },
+  }
+  const r = router('r', {
+    addresses: ['192.0.2.1/24', '2001:0DB8:0::1/64'],
+    neighbors: [{ address: '2001:Db8::11', asNumber: 64512 }],
+  })
+  const { code, out } = await run([{ ...node('n1', ''), metadata: { name: 'n1', annotations } }, peer, r])
+  t.regex(out, /1 node, 1 router, 1 session up\n/)
+  t.is(code, 0)
+})
+
+test('a Node whose annotation is no address is told, and has no session', async t => {
+  const { code, out } = await run([...two, node('n3', 'banana')])
+  t.is(code, 1)
+  t.regex(out, /fault +BadAnnotation +annotation projectcalico\.org\/IPv4Address is "banana"/)
+})
+
 for (const [title, items, words, message] of [
   ['no node', [pool], [], /has no Node/],
   ['two machines of one name', [...two, router('n1', {})], [], /two machines are called n1/],
+  [
+    'two machines of one address',
+    [...two, router('r', { addresses: ['192.0.2.11/24'] })],
+    [],
+    /n1 and Router r both have 192\.0\.2\.11/,
+  ],
+  [
+    'two routers of one address',
+    [...two, router('r', {}), router('s', { addresses: ['198.51.100.1/24'] })],
+    [],
+    /Router s both have 198\.51\.100\.1/,
+  ],
   [
     'an address without a mask',
     [...two, router('r', { addresses: ['192.0.2.1'] })],
