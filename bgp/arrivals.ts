@@ -7,11 +7,12 @@ import type { WorkQueue } from './work-queue.ts'
 /** `checked`: what the listening socket knew of its address when it came. */
 export type Arrival = { connection: BgpConnection; checked: SocketOptions | undefined }
 
-export class Arrivals {
+/** `Peer`: whatever has one session; a newer connection for it is the one that counts. */
+export class Arrivals<Peer extends object> {
   readonly #workQueue: WorkQueue
   readonly #take: (arrival: Arrival) => void
-  /** By where they come from, oldest first: a newer one from there is the one that counts, so there are never many. */
-  readonly #waiting = new Map<string, Arrival>()
+  /** One for each peer, oldest first: whoever has many addresses on the link of an unnumbered peer fills nothing with them. */
+  readonly #waiting = new Map<Peer, Arrival>()
 
   constructor(workQueue: WorkQueue, take: (arrival: Arrival) => void) {
     this.#workQueue = workQueue
@@ -19,16 +20,13 @@ export class Arrivals {
   }
 
   /** `take` is called with it, at once where there is time for it in this turn of the event loop. */
-  add(arrival: Arrival): void {
+  add(peer: Peer, arrival: Arrival): void {
     if (this.#waiting.size === 0 && this.#workQueue.mayRunNow) {
       this.#take(arrival)
       return
     }
-    const { connection } = arrival
-    const from = `${connection.remoteAddress} ${connection.interface ?? ''}`
-    this.#waiting.get(from)?.connection.destroy()
-    this.#waiting.delete(from)
-    this.#waiting.set(from, arrival)
+    this.#waiting.get(peer)?.connection.destroy()
+    this.#waiting.set(peer, arrival)
     this.#workQueue.enqueue(this.#next)
   }
 
@@ -39,8 +37,8 @@ export class Arrivals {
   }
 
   readonly #next = (): boolean => {
-    for (const [from, arrival] of this.#waiting) {
-      this.#waiting.delete(from)
+    for (const [peer, arrival] of this.#waiting) {
+      this.#waiting.delete(peer)
       this.#take(arrival)
       break
     }

@@ -93,7 +93,7 @@ export class Speaker {
   readonly #dynamic = new Map<Peer, string>()
   readonly #sources = new Set<string>()
   readonly #listeners: Listeners
-  readonly #arrivals: Arrivals
+  readonly #arrivals: Arrivals<Peer>
   readonly #restart: OwnRestart
   readonly #bfd: BfdPaths
   readonly #hasBfd: boolean
@@ -433,8 +433,9 @@ export class Speaker {
 
   #accept(connection: BgpConnection): void {
     // what nobody wants must not wait: there may be any number of it
-    const isWanted = (this.#peerFor(connection) ?? this.#newcomer(connection)) !== undefined
-    if (isWanted) this.#arrivals.add({ connection, checked: this.#listeners.askedOf(connection.remoteAddress) })
+    const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
+    if (peer !== undefined)
+      this.#arrivals.add(peer, { connection, checked: this.#listeners.askedOf(connection.remoteAddress) })
     else this.#refuse(connection)
   }
 

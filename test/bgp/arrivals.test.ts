@@ -15,12 +15,14 @@ class Silent implements BgpConnection {
   readonly remotePort = 50_000
   readonly buffered = 0
   readonly remoteAddress: string
+  readonly interface: string | undefined
   handlers: ConnectionHandlers = { data: () => undefined, drain: () => undefined, closed: () => undefined }
   opened = false
   ended = false
 
-  constructor(remoteAddress: string) {
+  constructor(remoteAddress: string, link?: string) {
     this.remoteAddress = remoteAddress
+    this.interface = link
   }
 
   write(): boolean {
@@ -43,7 +45,7 @@ class Silent implements BgpConnection {
 }
 
 /** A speaker that waits for peers 10.0.0.1 and so on, and how they connect. */
-async function waiting(): Promise<{ speaker: Speaker; connect: (n: number) => Silent }> {
+async function waiting() {
   let accept: (connection: BgpConnection) => void = () => undefined
   const transport: Transport = {
     dial: () => Promise.reject(new Error('nobody listens')),
@@ -55,12 +57,12 @@ async function waiting(): Promise<{ speaker: Speaker; connect: (n: number) => Si
   const speaker = new Speaker({ asn: 65000, routerId: '10.0.0.254' }, { transport })
   for (let n = 1; n <= PEERS; n++) speaker.setPeer({ address: `10.0.0.${n}`, asn: 65000, passive: true })
   await speaker.listen({ address: '10.0.0.254', port: 179 })
-  const connect = (n: number) => {
-    const connection = new Silent(`10.0.0.${n}`)
+  const arrive = (connection: Silent) => {
     accept(connection)
     return connection
   }
-  return { speaker, connect }
+  const connect = (n: number) => arrive(new Silent(`10.0.0.${n}`))
+  return { speaker, connect, arrive }
 }
 
 test('of many peers that connect in one turn all are taken, and other work has its turns between', async t => {
@@ -89,6 +91,16 @@ test('a newer connection of a peer that waits is the one that is taken, and what
   for (let i = 0; i < 10 && !next.opened; i++) await round()
   t.true(next.opened)
   t.false(old.opened)
+  await speaker.close()
+})
+
+test('of a router with many addresses on the link of an unnumbered peer one connection waits', async t => {
+  const { speaker, connect, arrive } = await waiting()
+  speaker.setPeer({ interface: 'eth1', asn: 'external', passive: true })
+  connect(1)
+  const all = Array.from({ length: 100 }, (_, i) => arrive(new Silent(`fe80::${i + 1}`, 'eth1')))
+  t.is(all.filter(({ ended }) => !ended).length, 1)
+  t.false(all.at(-1)!.ended)
   await speaker.close()
 })
 
