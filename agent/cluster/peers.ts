@@ -276,7 +276,9 @@ export class Peers {
     if (asn === undefined) return NO_AS_NUMBER
     const isMain = port === mainPort
     const comesBack = node !== undefined && isMain && asn === asNumberOf(node, this.#of) && reversePeering !== 'Manual'
-    const far = { address, port, asn, clusterId: node?.clusterId, isNode: node !== undefined, comesBack }
+    const { clusterId } = node ?? {}
+    const reflects = node !== undefined && this.#reflection.has(node.name)
+    const far = { address, port, asn, clusterId, reflects, isNode: node !== undefined, comesBack }
     const way = reachableBy ? { gateway: reachableBy, bgpPeer: asked.metadata.name } : undefined
     return { peer: namedSession(origin, this.#ownEnd(), far, asked), isMain, way }
   }

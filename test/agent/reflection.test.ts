@@ -215,6 +215,33 @@ test('where fewer than two of the named reflectors are there, sessions with all 
   )
 })
 
+test('a reflector has other nodes as clients and other reflectors not, whoever asks for the session', t => {
+  const clients = (spec?: object) => {
+    const peers = new Peers({ nodeName: 'n1', address: addressOf('n1'), config: bgpSettings(undefined) })
+    for (const name of ['n1', 'n2', 'n3', 'n4'])
+      peers.node(
+        name,
+        nodeFacts(aNode(name, { annotations: { [NODE_ANNOTATION.ipv4Address]: `${addressOf(name)}/24` } })).facts,
+      )
+    if (spec !== undefined) peers.bgpPeer('p', aResource('BGPPeer', { metadata: { name: 'p' }, spec }))
+    peers.configure({ reflectors: state(1, 'whole', 'n1', 'n2') })
+    const all = peers.take().flatMap(({ peer }) => peer ?? [])
+    t.is(all.length, 3)
+    return all
+      .filter(({ reflectorClient }) => reflectorClient === true)
+      .map(({ address }) => address)
+      .sort()
+  }
+  const others = ['n3', 'n4'].map(addressOf)
+  t.deepEqual(clients(), others)
+  t.deepEqual(clients({ node: 'n1', peerSelector: 'all()' }), others)
+  for (const name of ['n2', 'n3'])
+    for (const more of [{}, { node: 'n1' }])
+      t.deepEqual(clients({ ...more, peerIP: addressOf(name), asNumber: 64512 }), others, name)
+  for (const node of ['n2', 'n3'])
+    t.deepEqual(clients({ node, peerIP: addressOf('n1'), asNumber: 64512 }), others, node)
+})
+
 test('what an automatic reflector tells routers outside the cluster is what it told them before', t => {
   const peers = new Peers({ nodeName: 'n1', address: addressOf('n1'), config: bgpSettings(undefined) })
   for (const name of NAMES)
