@@ -4,6 +4,7 @@ import { Writer } from '../lib/bytes.ts'
 import type { Clock } from '../lib/clock.ts'
 import { familyOf } from '../lib/ip.ts'
 import type { BgpConnection, Listener, ListenOptions, SocketOptions, Transport } from './port.ts'
+import { mostSpecific } from './required-options.ts'
 import { MAX_MESSAGE } from './wire/message.ts'
 import { emitNotification, type Notification } from './wire/notification.ts'
 
@@ -54,9 +55,9 @@ export class Listeners {
     else this.#asked.set(peer, options)
   }
 
-  /** What connections from an address must carry now, where that is of the address and not of a CIDR. */
+  /** What connections from an address must carry now. */
   askedOf(address: string): SocketOptions | undefined {
-    return this.#asked.get(address)
+    return mostSpecific(this.#asked, address)
   }
 
   /** Ends a connection with a NOTIFICATION, or without when there were many in this second. */

@@ -190,8 +190,10 @@ export class Peer implements SessionOwner {
       if (this.#up !== undefined) return cease(CEASE.rejected)
       this.#moveTo(connection.remoteAddress)
     }
-    const { password, ttlSecurity } = this.#config
-    if (checked?.password !== password || checked?.ttlSecurity !== ttlSecurity) return cease(CEASE.rejected)
+    const { password, tcpAo, ttlSecurity } = this.#config
+    const wanted = [password, tcpAo, ttlSecurity]
+    if (!isDeepStrictEqual([checked?.password, checked?.tcpAo, checked?.ttlSecurity], wanted))
+      return cease(CEASE.rejected)
     const { incoming } = this.#sessions
     const up = this.#up
     if (up !== undefined) {

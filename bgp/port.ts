@@ -125,7 +125,7 @@ export type Sockets = {
   setMd5(fd: number, family: Family, peer: string, key?: string): void
   /** Adds a key of TCP-AO for an address or a CIDR. `first`, not for a socket that listens: it signs with it, and asks the peer to. */
   addTcpAoKey(fd: number, peer: string, key: TcpAoKey, first: boolean): void
-  /** Takes a key from a socket that listens. */
+  /** Takes a key from a socket that listens; none is there where the kernel has no TCP-AO. */
   removeTcpAoKey(fd: number, peer: string, key: TcpAoKey): void
   /** Asks the peer of a connection to sign with a key that the connection has; throws where it has not. */
   askForTcpAoKey(fd: number, key: TcpAoKey): void

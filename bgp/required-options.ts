@@ -23,7 +23,10 @@ export class RequiredOptions {
   set(peer: string, wanted: SocketOptions | undefined): void {
     const had = this.#peers.get(peer)
     if (had?.refused || had?.password !== wanted?.password || !isDeepStrictEqual(had?.tcpAo, wanted?.tcpAo)) {
-      this.#peers.set(peer, { ...had, refused: true })
+      const perhaps = [...(had?.tcpAo ?? []), ...(wanted?.tcpAo ?? [])].filter(
+        (key, i, all) => all.findIndex(other => sameKey(key, other)) === i,
+      )
+      this.#peers.set(peer, { ...had, tcpAo: perhaps, refused: true })
       this.#sign(peer, had, wanted)
       if (wanted?.password !== undefined || wanted?.tcpAo !== undefined) this.#early.mark(peer)
     }
@@ -72,10 +75,10 @@ class EarlyConnections {
 }
 
 /** The options of the longest prefix, or of the address itself, that covers `address`. */
-function mostSpecific(peers: ReadonlyMap<string, Required>, address: string): Required | undefined {
+export function mostSpecific<T>(peers: ReadonlyMap<string, T>, address: string): T | undefined {
   const exact = peers.get(address)
   if (exact !== undefined) return exact
-  let best: { bits: number; options: Required } | undefined
+  let best: { bits: number; options: T } | undefined
   for (const [prefix, options] of peers) {
     if (!prefix.includes('/')) continue // another peer's own address
     const bits = Number(prefix.split('/')[1])

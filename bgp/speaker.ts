@@ -414,10 +414,11 @@ export class Speaker {
   #drop(peer: Peer): void {
     this.#peers.delete(peer.name)
     this.#faults.forget(peer.name)
-    this.#dynamic.delete(peer)
     peer.stop(CEASE.deconfigured, { code: 'admin-down', detail: 'no longer configured' })
     this.#rib.peerDown(peer.name, { retain: false })
     this.#restart.done(peer.name)
+    // what counts there is what the range asks for from now on
+    if (this.#dynamic.delete(peer)) this.#forgetAddress(peer.address)
   }
 
   #setRange(name: string, config: PeerConfig): void {
@@ -442,8 +443,7 @@ export class Speaker {
   #take({ connection, checked }: Arrival): void {
     // asked again: it may be another one's by now, or nobody's
     const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
-    const isOfRange = peer !== undefined && this.#dynamic.has(peer)
-    const refusal = peer?.accept(connection, isOfRange ? peer.socketOptions() : checked)
+    const refusal = peer?.accept(connection, checked)
     if (peer === undefined) this.#refuse(connection)
     else if (refusal !== undefined) this.#listeners.reject(connection, refusal)
   }

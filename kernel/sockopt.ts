@@ -108,13 +108,15 @@ export function addTcpAoKey(fd: number, peer: string, key: TcpAoKey, first: bool
   setSocketOption(fd, IPPROTO_TCP, TCP_AO_ADD_KEY, tcpAoAdd(address, prefix, key, first), `TCP_AO_ADD_KEY ${peer}`)
 }
 
-/** Takes a key of TCP-AO from a socket that listens. Removing an absent one is no error. */
+/** Takes a key of TCP-AO from a socket that listens. Removing an absent one is no error, nor is it where the kernel has no TCP-AO. */
 export function removeTcpAoKey(fd: number, peer: string, key: TcpAoKey): void {
   const { address, prefix } = peersOf(peer)
   try {
     setSocketOption(fd, IPPROTO_TCP, TCP_AO_DEL_KEY, tcpAoDelete(address, prefix, key), `TCP_AO_DEL_KEY ${peer}`)
   } catch (error) {
-    if (!(error instanceof KernelError) || error.errno !== ERRNO.ENOENT) throw error
+    const isAbsent =
+      error instanceof KernelError && [ERRNO.ENOENT, ERRNO.ENOPROTOOPT].some(each => each === error.errno)
+    if (!isAbsent) throw error
   }
 }
 

@@ -13,6 +13,7 @@ class Kernel {
   readonly keys = new Map<string, TcpAoKey[]>()
   readonly md5 = new Map<string, string>()
   refuses = false
+  refusedId: number | undefined
 
   readonly sockets: Pick<Sockets, 'setMd5' | 'addTcpAoKey' | 'removeTcpAoKey'> = {
     setMd5: (_fd, _family, peer, text) => {
@@ -23,7 +24,7 @@ class Kernel {
     addTcpAoKey: (_fd, peer, added, first) => {
       const keys = this.#of(peer)
       if (first) throw new Error('EINVAL: it listens')
-      if (this.refuses || this.md5.has(peer)) throw new Error('EKEYREJECTED')
+      if (this.refuses || added.sendId === this.refusedId || this.md5.has(peer)) throw new Error('EKEYREJECTED')
       if (keys.some(({ sendId, receiveId }) => sendId === added.sendId || receiveId === added.receiveId))
         throw new Error('EEXIST')
       this.keys.set(peer, [...keys, added])
@@ -70,6 +71,21 @@ test('a listening socket has the keys that are asked for, after every change of 
     t.is(kernel.md5.get(PEER), wanted !== undefined && 'password' in wanted ? wanted.password : undefined)
     await settled()
     t.deepEqual(required.of(PEER), wanted ?? {})
+  }
+})
+
+test('a key that the kernel took before it refused the next one goes with the next change', async t => {
+  for (const before of [undefined, { password: 'md5' }, { tcpAo: [key(7)] }]) {
+    for (const after of [undefined, { password: 'md5' }, { tcpAo: [key(3)] }]) {
+      const { kernel, required } = listening()
+      required.set(PEER, before)
+      kernel.refusedId = 2
+      for (let i = 0; i < 2; i++) t.throws(() => required.set(PEER, { tcpAo: [key(1), key(2)] }))
+      t.throws(() => required.set(PEER, { tcpAo: [key(4), key(2)] }))
+      required.set(PEER, after)
+      t.deepEqual(kernel.keys.get(PEER) ?? [], after?.tcpAo ?? [])
+      t.is(kernel.md5.get(PEER), after?.password)
+    }
   }
 })
 

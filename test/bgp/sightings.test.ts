@@ -1,10 +1,12 @@
 // Who is seen on the interface of an unnumbered peer, and whom its session is with.
 import test from 'ava'
+import type { PeerConfig } from '../../bgp/config.ts'
 import type { BgpConnection, SocketOptions, Transport } from '../../bgp/port.ts'
 import { Sightings } from '../../bgp/sightings.ts'
 import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
 import { ManualClock } from '../../lib/clock.ts'
+import type { TcpAoKey } from '../../lib/tcp-ao.ts'
 import { pair, reasonOf, stateOf } from './pair.ts'
 import { settle } from './settle.ts'
 
@@ -100,6 +102,8 @@ test('a session by interface stays with its neighbour while others are seen, and
   await both.close()
 })
 
+const KEY: TcpAoKey = { sendId: 1, receiveId: 1, algorithm: 'hmac-sha1', secret: 'secret' }
+
 /** Nothing comes over it. */
 function connectionFrom(remoteAddress: string, onInterface = 'e0'): BgpConnection {
   const far = { remoteAddress, remotePort: 1024, interface: onInterface }
@@ -116,7 +120,7 @@ function connectionFrom(remoteAddress: string, onInterface = 'e0'): BgpConnectio
 }
 
 /** A speaker with one peer by interface; what its listening socket was told of addresses, and connections that come to it. */
-async function listening(config: { password?: string; ttlSecurity?: number }) {
+async function listening(config: Pick<PeerConfig, 'password' | 'tcpAo' | 'ttlSecurity'>) {
   const checked = new Map<string, SocketOptions | undefined>()
   let take: (connection: BgpConnection) => void = () => undefined
   const transport: Transport = {
@@ -145,7 +149,7 @@ async function listening(config: { password?: string; ttlSecurity?: number }) {
 }
 
 test('a neighbour by interface is checked by the listening socket from when it is seen on, and no connection is taken before', async t => {
-  for (const config of [{ password: 'secret' }, { ttlSecurity: 1 }]) {
+  for (const config of [{ password: 'secret' }, { tcpAo: [KEY] }, { ttlSecurity: 1 }]) {
     const { speaker, checked, found, connects } = await listening(config)
     t.is(await connects('fe80::1'), 'rejected')
     t.like(checked.get('fe80::1'), config)
@@ -194,6 +198,38 @@ test('a connection that waits to be taken is checked by what counted when it cam
   found('fe80::1')
   await settle()
   t.is(speaker.listenerCounts.rejected - before, 1)
+  await speaker.close()
+})
+
+test('a connection from a range that waits to be taken is checked by what the range asked for when it came', async t => {
+  for (const config of [{ password: 'secret' }, { tcpAo: [KEY] }, { ttlSecurity: 1 }]) {
+    const { speaker, take } = await listening({})
+    const range = { name: 'range', range: 'fd00::/64', asn: 65002 }
+    speaker.setPeer(range)
+    speaker.setPeer({ name: 'busy', address: 'fe80::9', interface: 'e0', asn: 65009, passive: true })
+    take('fe80::9')
+    for (const end = performance.now() + 20; performance.now() < end; );
+    take('fd00::1')
+    const before = speaker.listenerCounts.rejected
+    speaker.setPeer({ ...range, ...config })
+    await settle()
+    t.is(speaker.listenerCounts.rejected - before, 1, JSON.stringify(config))
+    take('fd00::1')
+    await settle()
+    t.is(speaker.listenerCounts.rejected - before, 1, 'the kernel has checked this one')
+    await speaker.close()
+  }
+})
+
+test('what a neighbour of a range had to carry is forgotten with it', async t => {
+  const { speaker, checked, connects } = await listening({})
+  const range = { name: 'range', range: 'fd00::/64', asn: 65002, password: 'secret' }
+  speaker.setPeer(range)
+  await connects('fd00::1')
+  speaker.setPeer(range)
+  t.like(checked.get('fd00::1'), { password: 'secret' })
+  speaker.setPeer({ ...range, range: 'fd00:0:0:1::/64' })
+  t.is(checked.get('fd00::1'), undefined)
   await speaker.close()
 })
 

@@ -1,6 +1,6 @@
 // The structures of linux/tcp.h for TCP-AO, octet by octet as a C compiler lays them out.
 import test from 'ava'
-import { socketAddress } from '../../kernel/sockopt.ts'
+import { closeSocket, openTcp, removeTcpAoKey, socketAddress } from '../../kernel/sockopt.ts'
 import { tcpAoAdd, tcpAoAsk, tcpAoDelete } from '../../kernel/tcp-ao.ts'
 
 const KEY = { sendId: 1, receiveId: 200, algorithm: 'hmac-sha1', secret: 'sécret' } as const
@@ -36,4 +36,15 @@ test('a key is taken from a listening socket by its ids and whom it is for', t =
 
 test('a connection asks its peer for a key by the id that the peer sends with it', t => {
   t.is(tcpAoAsk(KEY).toString('hex'), '02000000' + '0000' + '00' + 'c8' + '00'.repeat(40))
+})
+
+test('a key that a socket does not have is no error when it goes, whether the kernel has TCP-AO or not', t => {
+  for (const [family, peer] of [
+    ['ipv4', '192.0.2.1'],
+    ['ipv6', '2001:db8::/64'],
+  ] as const) {
+    const fd = openTcp(family)
+    t.notThrows(() => removeTcpAoKey(fd, peer, { sendId: 1, receiveId: 1, algorithm: 'hmac-sha1', secret: 'secret' }))
+    closeSocket(fd)
+  }
 })
