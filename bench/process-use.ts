@@ -11,9 +11,10 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / TICKS
 }
 
-/** MiB of memory: `VmHWM` is the peak so far, `VmRSS` what is resident now. */
-export function memoryMib(pid: number, field: 'VmHWM' | 'VmRSS'): number {
-  const found = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+/** MiB of memory: `VmHWM` is the peak so far, `VmRSS` what is resident now, `Pss` that with its share of what others have too. */
+export function memoryMib(pid: number, field: 'VmHWM' | 'VmRSS' | 'Pss'): number {
+  const file = field === 'Pss' ? 'smaps_rollup' : 'status'
+  const found = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/${file}`, 'utf8'))
   if (found === null) throw new Error(`process ${pid} tells no ${field}`)
   return Number(found[1]) / 1024
 }

@@ -24,7 +24,10 @@ export type Credentials = {
 export const POOL_CIDRS = { ipv4: '10.244.0.0/16', ipv6: 'fd00:10:244::/56' } as const
 
 /** Makes key, certificate, tokens and kubeconfigs in `dir`. They live as long as the lab. */
-export async function makeCredentials(dir: string, plan: Plan): Promise<Credentials> {
+export async function makeCredentials(
+  dir: string,
+  plan: { api: Pick<Plan['api'], 'address' | 'port'>; nodes: readonly { name: string }[] },
+): Promise<Credentials> {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   const certFile = join(dir, 'tls.crt')
   const keyFile = join(dir, 'tls.key')

@@ -42,13 +42,14 @@ export type Checkout = { path: string; bundle?: string }
 
 const PROGRAMS = { agent: ['agent/main.ts', 'margay-node.js'], api: ['apiserver/main.ts', 'margay-api.js'] } as const
 
-function programFile({ path, bundle }: Checkout, program: keyof typeof PROGRAMS): string {
+/** The file that Node runs. */
+export function programFile({ path, bundle }: Checkout, program: keyof typeof PROGRAMS): string {
   const [source, bundled] = PROGRAMS[program]
   return bundle === undefined ? join(path, source) : join(bundle, bundled)
 }
 
 /** That of the image; NODE_OPTIONS of the bench go on, for profiles. */
-function environment({ bundle }: Checkout): NodeJS.ProcessEnv {
+export function environment({ bundle }: Checkout): NodeJS.ProcessEnv {
   if (bundle === undefined) return process.env
   const { NODE_OPTIONS } = process.env
   return { ...ENV, ...(NODE_OPTIONS && { NODE_OPTIONS }) }
