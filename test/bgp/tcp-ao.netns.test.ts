@@ -174,6 +174,12 @@ unsigned(
     const theirs = { address: OURS.ipv4, asn: 65001, import: 'accept', export: 'accept', connectRetry: 1 }
     writeFileSync(config, JSON.stringify({ asn: 65002, routerId: THEIRS.ipv4, neighbors: [theirs] }))
     const args = [programUnderTest('agent/margay-bgp'), '--config', config]
+    // before it, nobody listens, and that is what the other end is told
+    await until(
+      'ours listens',
+      async () => margay.program.output().includes('"msg":"running"'),
+      () => margay.program.output(),
+    )
     const second = link.run('theirs', { name: 'other', command: process.execPath, args })
     await until(
       'their attempt was reset',
