@@ -3,6 +3,7 @@
 //   a reflector comes once those before it say that they reflect, and at once where fewer than two can be counted on;
 //   the mesh goes, or a reflector does, once every node has all its routes from two others;
 //   the mesh comes back at once; then the last reflectors go, once every node has all its routes from the nodes themselves.
+import type { Resource } from '../api/kinds.ts'
 import type { ReflectionReceipt } from '../api/receipt-schemas.ts'
 import { MOST_REFLECTORS, MOST_STEP, type ReflectorState } from '../api/reflectors.ts'
 import type { ReflectorWish } from './reflector-wish.ts'
@@ -17,7 +18,7 @@ export type PlanNode = {
   isAwaited: boolean
   /** Since when it is Ready, milliseconds since the epoch. */
   readyMs: number
-  said?: ReflectionReceipt | undefined
+  said?: Resource<'PolicyReceipt'>['spec']['reflection'] | undefined
 }
 
 /** `next` absent: nothing is to be written; `'nothing'`: the state is to go. */

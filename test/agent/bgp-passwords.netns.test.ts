@@ -121,7 +121,7 @@ async function anAgent(t: ExecutionContext, name: string, flags: readonly string
     let agent = await anAgent(t, 'bird')
     t.is((JSON.parse((await cniCall(agent.socket, 'ADD', 'c0', node.pod(0))).body) as { exitCode: number }).exitCode, 0)
     const peer = await is(t, agent, 'the password is suspected', seen => seen?.reason === 'md5-suspected')
-    t.regex(peer!.detail!, /compare the passwords of both sides/)
+    t.regex(peer!.detail!, /compare the passwords or keys of both sides/)
     writeBird('one', true)
     birdc('configure')
     await is(t, agent, 'it is up', established)

@@ -108,7 +108,8 @@ for (const signal of ['SIGTERM', 'SIGKILL'] as const)
     async t => {
       await using link = await passable(makeLink())
       const docs = readFileSync(new URL('../../../docs/bgp.md', import.meta.url), 'utf8')
-      const [, recipe = ''] = /```bird\n(.*?)```/s.exec(docs) ?? []
+      const blocks = [...docs.matchAll(/```bird\n(.*?)```/gs)].map(([, lines]) => lines!)
+      const recipe = blocks.find(lines => lines.includes('bfd graceful')) ?? ''
       const wanted: Wanted = {
         ...{ asn: 65002, peerAsn: 65001, holdSeconds: 90, ipv4: [], ipv6: [] },
         lines: {
