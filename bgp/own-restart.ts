@@ -11,8 +11,11 @@ const DEFAULT_RESTART_MS = 120_000
 /** How long a peer that dials, and is not dialled, may take: several tries of its, which come every few seconds. */
 const SILENT_MS = 15_000
 
-/** A peer whose table is missing. `families`: those whose End-of-RIB is; undefined: it is not up yet. */
-type Waited = { families?: Set<string>; isUnreachable: boolean; isUp?: true }
+/**
+ * A peer whose table is missing. `families`: those whose End-of-RIB is; undefined: none has come yet. `cancelPatience`: of one that is
+ * passive here, and stays away for a while yet.
+ */
+type Waited = { families?: Set<string>; isUnreachable: boolean; cancelPatience?: Cancel }
 
 export class OwnRestart {
   readonly #clock: Clock
@@ -20,7 +23,6 @@ export class OwnRestart {
   readonly #waited = new Map<string, Waited>()
   readonly #listeners = new Set<() => void>()
   #cancel: Cancel = () => undefined
-  readonly #silent = new Map<string, Cancel>()
   #active: boolean
   #complete: boolean
 
@@ -47,22 +49,13 @@ export class OwnRestart {
   /** Waits for a peer with graceful restart, which dials alone where it is passive here; `all` are the configurations of all peers. */
   waitFor(name: string, all: readonly PeerConfig[], { isPassive = false }: { isPassive?: boolean } = {}): void {
     if (!this.#active) return
-    this.#waited.set(name, { isUnreachable: false })
+    this.#waited.get(name)?.cancelPatience?.()
+    // no failed dial tells that it is dead
+    const cancelPatience = isPassive ? this.#clock.after(SILENT_MS, () => this.unreachable(name)) : undefined
+    this.#waited.set(name, { isUnreachable: false, ...(cancelPatience && { cancelPatience }) })
     const seconds = Math.max(...all.map(({ gracefulRestart: g }) => (g ? g.restartSeconds : 0)))
     this.#cancel()
     this.#cancel = this.#clock.after(seconds * 1000, () => this.#timeIsOver())
-    this.#silent.get(name)?.()
-    this.#silent.delete(name)
-    // no failed dial tells that it is dead
-    if (isPassive)
-      this.#silent.set(
-        name,
-        this.#clock.after(SILENT_MS, () => this.#staysAway(name)),
-      )
-  }
-
-  #staysAway(name: string): void {
-    if (this.#waited.get(name)?.isUp !== true) this.unreachable(name)
   }
 
   /** A session came up. Peers that restart themselves, and those without graceful restart, are not waited for. */
@@ -70,7 +63,7 @@ export class OwnRestart {
     const waited = this.#waited.get(name)
     if (waited === undefined) return
     waited.isUnreachable = false
-    waited.isUp = true
+    waited.cancelPatience?.()
     if (graceful === undefined || graceful.restarting) this.done(name)
   }
 
@@ -99,8 +92,7 @@ export class OwnRestart {
   /** Stops without telling anybody. */
   close(): void {
     this.#cancel()
-    for (const cancel of this.#silent.values()) cancel()
-    this.#silent.clear()
+    for (const { cancelPatience } of this.#waited.values()) cancelPatience?.()
     this.#listeners.clear()
     this.#waited.clear()
   }
