@@ -4,32 +4,19 @@
 import type { BgpConnection } from '../../bgp/port.ts'
 import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { Speaker } from '../../bgp/speaker.ts'
-import { AFI, MESSAGE, SAFI } from '../../bgp/wire/iana.ts'
-import { emitKeepalive, MAX_MESSAGE, MessageSplitter } from '../../bgp/wire/message.ts'
-import { emitOpen } from '../../bgp/wire/open.ts'
-import { emitUpdate } from '../../bgp/wire/update.ts'
-import { Writer } from '../../lib/bytes.ts'
+import { MESSAGE } from '../../bgp/wire/iana.ts'
+import { MessageSplitter } from '../../bgp/wire/message.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { formatIpv4, ipv4Number } from '../../lib/ip.ts'
+import { CLUSTER_ASN } from '../scale/ground.ts'
+import { announcement, KEEPALIVE, open, PORT } from '../scale/messages.ts'
 
-const ASN = 64512
-const PORT = 179
-const HOLD_SECONDS = 90
 const CLUSTER_ID = '224.0.0.1'
 /** Of addresses of clients, of reflectors, and of blocks: a /26 each. */
 const CLIENTS = ipv4Number('10.1.0.0')
 const REFLECTORS = ipv4Number('10.0.0.1')
 const BLOCKS = ipv4Number('10.128.0.0')
 const BLOCK_BITS = 6
-const SESSION = {
-  as4: true,
-  peerType: 'ibgp' as const,
-  addPath: { ipv4: false, ipv6: false },
-  extendedNextHop: false,
-  extendedMessage: false,
-}
-const KEEPALIVE = encode(emitKeepalive)
-
 export type Reflected = {
   /** Milliseconds from the first dial until every client has the block of every other one from each reflector. */
   allMs: number
@@ -78,10 +65,10 @@ async function aReflector(
 ): Promise<Speaker> {
   const address = formatIpv4(REFLECTORS + r)
   const speaker = new Speaker(
-    { asn: ASN, routerId: address, clusterId: CLUSTER_ID },
+    { asn: CLUSTER_ASN, routerId: address, clusterId: CLUSTER_ID },
     { transport: network.host(address), clock },
   )
-  const open = { asn: ASN, import: 'accept', export: 'accept' } as const
+  const open = { asn: CLUSTER_ASN, import: 'accept', export: 'accept' } as const
   for (let c = 0; c < clients; c++)
     speaker.setPeer({ address: formatIpv4(CLIENTS + c), ...open, passive: true, reflectorClient: true })
   for (let other = 0; other < reflectors; other++)
@@ -127,6 +114,10 @@ class Client {
     this.#count = this.#told.map(() => 0)
   }
 
+  get #address(): string {
+    return formatIpv4(CLIENTS + this.#number)
+  }
+
   get hasAll(): boolean {
     return this.#count.every(count => count === this.#world.clients - 1)
   }
@@ -142,7 +133,7 @@ class Client {
   }
 
   async dial(): Promise<void> {
-    const host = this.#world.network.host(formatIpv4(CLIENTS + this.#number))
+    const host = this.#world.network.host(this.#address)
     const { signal } = new AbortController()
     for (let r = 0; r < this.#world.reflectors; r++) {
       const address = formatIpv4(REFLECTORS + r)
@@ -160,7 +151,7 @@ class Client {
           if (type === MESSAGE.update) this.#update(reflector, bytes, start)
           if (type !== MESSAGE.keepalive || isUp) return
           isUp = true
-          connection.write(announcement(this.#number))
+          connection.write(announcement([blockOf(this.#number)], this.#address))
         }),
       drain: () => undefined,
       closed: () => {
@@ -168,7 +159,7 @@ class Client {
         this.ended++
       },
     }
-    connection.write(open(this.#number))
+    connection.write(open(this.#address))
   }
 
   /** `withdrawn length u16 | withdrawn | attributes length u16 | attributes | NLRI` (RFC 4271 §4.3). */
@@ -199,22 +190,4 @@ class Client {
 /** Octets of marker, length and type (RFC 4271 §4.1). */
 const HEADER = 19
 
-function open(number: number): Uint8Array {
-  const capabilities = [
-    { type: 'multiprotocol', afi: AFI.ipv4, safi: SAFI.unicast },
-    { type: 'fourOctetAs', asn: ASN },
-  ] as const
-  return encode(w => emitOpen(w, { asn: ASN, holdTime: HOLD_SECONDS, routerId: CLIENTS + number, capabilities }))
-}
-
-function announcement(number: number): Uint8Array {
-  const attributes = { origin: 0, asPath: [], nextHop: CLIENTS + number, localPref: 100 }
-  const nlri = [{ prefix: `${formatIpv4(BLOCKS + (number << BLOCK_BITS))}/${32 - BLOCK_BITS}` }]
-  return encode(w => emitUpdate(w, { withdrawn: [], attributes, nlri }, SESSION))
-}
-
-function encode(emit: (w: Writer) => void): Uint8Array {
-  const w = new Writer(MAX_MESSAGE)
-  emit(w)
-  return w.done().slice()
-}
+const blockOf = (client: number) => `${formatIpv4(BLOCKS + (client << BLOCK_BITS))}/${32 - BLOCK_BITS}`

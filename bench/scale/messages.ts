@@ -43,5 +43,6 @@ export function announcement(prefixes: readonly string[], nextHop: string): Uint
 function encode(emit: (w: Writer) => void): Uint8Array {
   const w = new Writer(MAX_MESSAGE)
   emit(w)
-  return w.done()
+  // thousands of them are kept: without what of the buffer is empty
+  return w.done().slice()
 }

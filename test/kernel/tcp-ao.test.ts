@@ -35,7 +35,7 @@ test('a key is taken from a listening socket by its ids and whom it is for', t =
 })
 
 test('a connection asks its peer for a key by the id that the peer sends with it', t => {
-  t.is(tcpAoAsk(KEY).toString('hex'), '02000000' + '0000' + '00' + 'c8' + '00'.repeat(40))
+  t.is(tcpAoAsk(KEY).toString('hex'), `02000000000000c8${'00'.repeat(40)}`)
 })
 
 test('a key that a socket does not have is no error when it goes, whether the kernel has TCP-AO or not', t => {
