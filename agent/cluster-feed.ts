@@ -157,15 +157,11 @@ export class ClusterFeed {
   }
 
   #tellPeering(): void {
-    const peering = this.#peeringHere()
+    const settings = this.#settings()
+    const peering = peeringOf(this.#peeringAddresses(settings), settings.listenPort)
     if (isDeepStrictEqual(peering, this.#peeringTold)) return
     this.#peeringTold = peering
     this.#deps.felix.configure({ peering })
-  }
-
-  #peeringHere(): Peering | undefined {
-    const settings = this.#settings()
-    return peeringOf(this.#peeringAddresses(settings), settings.listenPort)
   }
 
   /**
@@ -210,7 +206,7 @@ export class ClusterFeed {
       routerId,
       port,
       listensEverywhere: bindMode === 'None',
-      peering: this.#peeringHere(),
+      peering: this.#peeringTold,
       ...at,
     })
     const drains = this.#nodes.get(this.#deps.nodeName)?.drains ?? false

@@ -7,7 +7,7 @@ import type { NextHopState } from '../bgp/port.ts'
 const LOSSES = 3
 const WITHIN_MS = 60_000
 /** How long a damped one must stay better until that counts. */
-const STABLE_MS = 10_000
+export const STABLE_MS = 10_000
 
 const WHY = `damped: it was lost ${LOSSES} times within ${WITHIN_MS / 1000} s, and counts again once it stayed for ${STABLE_MS / 1000} s`
 

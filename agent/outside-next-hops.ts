@@ -13,6 +13,7 @@ import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import { PEER_GROUP } from './cluster/trust.ts'
 import type { LearnedRoutes } from './learned-routes.ts'
+import { STABLE_MS } from './next-hop-damping.ts'
 import { announcedNextHops, heardBy } from './next-hop-feed.ts'
 import { type NextHopStatus, NextHopTracker } from './next-hop-tracker.ts'
 
@@ -84,7 +85,7 @@ function nextHopCondition({ nextHop, interface: link, state, losses, damped }: N
   if (damped)
     return broken('NextHopsReachable', {
       ...{ object, reason: 'Damped' },
-      message: `next hop ${name} came and went ${losses} times; ${state?.reachable === false ? 'its paths are not used' : 'its higher cost counts'} until it stayed as it is now for 10 s`,
+      message: `next hop ${name} came and went ${losses} times; ${state?.reachable === false ? 'its paths are not used' : 'its higher cost counts'} until it stayed as it is now for ${STABLE_MS / 1000} s`,
       remedy: 'look at the cable, at the port of the switch, and at what adds and removes the route to it',
     })
   return broken('NextHopsReachable', {
