@@ -3,6 +3,9 @@
 
 export const REFLECTORS_ANNOTATION = 'margay.io/Reflectors'
 
+/** With fewer there is the mesh. */
+export const LEAST_REFLECTORS = 2
+
 /** Of a cluster: each node has a session with each of them, and hears of each route from each. */
 export const MOST_REFLECTORS = 16
 

@@ -5,7 +5,7 @@
 //   the mesh comes back at once; then the last reflectors go, once every node has all its routes from the nodes themselves.
 import type { Resource } from '../api/kinds.ts'
 import type { ReflectionReceipt } from '../api/receipt-schemas.ts'
-import { MOST_REFLECTORS, MOST_STEP, type ReflectorState } from '../api/reflectors.ts'
+import { LEAST_REFLECTORS, MOST_REFLECTORS, MOST_STEP, type ReflectorState } from '../api/reflectors.ts'
 import type { ReflectorWish } from './reflector-wish.ts'
 
 /** A node of the mesh. */
@@ -30,7 +30,6 @@ export type ReflectorPlan = {
   lacksNodes?: true
 }
 
-const LEAST = 2
 /** A number of nodes that goes up and down around the wish moves nothing: reflectors go below so much of it. */
 const STAY = 0.9
 
@@ -54,8 +53,8 @@ export function reflectorPlan({ state, wish, nodes }: PlanInputs): ReflectorPlan
     nodes.filter(({ isAwaited, said }) => isAwaited && !(said?.step === state.step && has(said))).map(nameOf)
   const wanted = isWanted ? chosen(wish, state, nodes) : []
   // agents have sessions with all by then: one that comes now must not end these before it reflects
-  if (state.mesh === 'thin' && there.length < LEAST) return to({ mesh: 'whole' })
-  if (wanted.length < LEAST) {
+  if (state.mesh === 'thin' && there.length < LEAST_REFLECTORS) return to({ mesh: 'whole' })
+  if (wanted.length < LEAST_REFLECTORS) {
     if (state.mesh === 'thin') return to({ mesh: 'whole' })
     if (isWanted) return { waitsFor: [], lacksNodes: true }
     if (there.length === 0) return { next: 'nothing', waitsFor: [] }
@@ -66,9 +65,9 @@ export function reflectorPlan({ state, wish, nodes }: PlanInputs): ReflectorPlan
   const present = wanted.filter(name => there.includes(name))
   if (missing !== undefined) {
     const silent = present.filter(name => !reflects(known.get(name)!, state))
-    return silent.length > 0 && present.length >= LEAST ? waits(silent) : to({ nodes: [...there, missing] })
+    return silent.length > 0 && present.length >= LEAST_REFLECTORS ? waits(silent) : to({ nodes: [...there, missing] })
   }
-  const lacking = whoLacks(({ via }) => via.filter(name => wanted.includes(name)).length >= LEAST)
+  const lacking = whoLacks(({ via }) => via.filter(name => wanted.includes(name)).length >= LEAST_REFLECTORS)
   const surplus = there.findLast(name => !wanted.includes(name))
   if (surplus === undefined && state.mesh === 'thin') return DONE
   if (lacking.length > 0) return waits(lacking)
@@ -115,7 +114,7 @@ function chosen(wish: ReflectorWish, state: ReflectorState, nodes: readonly Plan
   const racks = [...Map.groupBy(sorted, ({ rack }) => rack).values()]
   const rounds = Array.from({ length: wish.perRack }, (_, round) => racks.flatMap(rack => rack[round] ?? []))
   const all = rounds.flat().slice(0, MOST_REFLECTORS)
-  const others = sorted.filter(node => !all.includes(node)).slice(0, Math.max(0, LEAST - all.length))
+  const others = sorted.filter(node => !all.includes(node)).slice(0, Math.max(0, LEAST_REFLECTORS - all.length))
   return [...all, ...others].map(nameOf)
 }
 

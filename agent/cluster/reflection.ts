@@ -2,7 +2,7 @@
 // between other nodes go. So nodes that are not in the mesh (reflectors that people made) have no part in it. Pure. Hazard: the
 // program that names reflectors can be away; where fewer than two of those it named are there, every node has sessions with all.
 import { isDeepStrictEqual } from 'node:util'
-import type { ReflectorState } from '../../api/reflectors.ts'
+import { LEAST_REFLECTORS, type ReflectorState } from '../../api/reflectors.ts'
 import type { KnownNodes } from './known-nodes.ts'
 import { addressesOf, type NodeFacts, routerIdOf } from './nodes.ts'
 
@@ -18,8 +18,6 @@ export type ReflectionAsked = {
   /** The BGP identifiers of all nodes of the mesh. */
   members: () => ReadonlySet<string>
 }
-
-const LEAST = 2
 
 /** Which of the nodes reflect. */
 export class Reflection {
@@ -50,7 +48,7 @@ export class Reflection {
 
   /** Whether two nodes have a session by the mesh: all have, or those with a reflector alone. */
   joins(one: string, other: string): boolean {
-    const isThin = this.#state?.mesh === 'thin' && this.#names.size >= LEAST
+    const isThin = this.#state?.mesh === 'thin' && this.#names.size >= LEAST_REFLECTORS
     return !isThin || this.has(one) || this.has(other)
   }
 
