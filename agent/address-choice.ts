@@ -2,8 +2,17 @@
 // and devices of other networks have addresses too, the same ones on every node; none of them is ever taken unasked.
 import type { Address } from '../kernel/port/addresses.ts'
 import type { Link } from '../kernel/port/links.ts'
-import { interfacesOf, type Route } from '../kernel/port/routes.ts'
-import { contains, type Family, familyOf, isLinkLocal, isLoopback, parseAddress, parseCidr } from '../lib/ip.ts'
+import { interfacesOf, ROUTE_SCOPE, type Route } from '../kernel/port/routes.ts'
+import {
+  addressBits,
+  contains,
+  type Family,
+  familyOf,
+  isLinkLocal,
+  isLoopback,
+  parseAddress,
+  parseCidr,
+} from '../lib/ip.ts'
 import { userPattern } from '../lib/user-pattern.ts'
 
 export type AddressChoice =
@@ -108,6 +117,19 @@ function isNamed(name: string, pattern: RegExp): boolean {
 /** Whether an address is one that no other host reaches: of the machine itself, or of one link alone. */
 export function isLocal(address: string): boolean {
   return isLoopback(address) || isLinkLocal(address) || contains('169.254.0.0/16', address)
+}
+
+/** The subnets in which addresses of a machine are, as CIDRs. */
+export function subnetsOf(addresses: readonly Address[]): string[] {
+  const inSubnet = addresses.filter(({ scope, address, length }) => {
+    return scope === ROUTE_SCOPE.universe && length < addressBits(familyOf(address))
+  })
+  return [...new Set(inSubnet.map(({ address, length }) => `${parseCidr(`${address}/${length}`)!.address}/${length}`))]
+}
+
+/** Whether it is made among the addresses that the machine has, whatever the cluster says. */
+export function isMachineChoice(choice: AddressChoice): choice is MachineChoice {
+  return !['auto', 'address', 'kubernetes-internal-ip', 'none'].includes(choice.by)
 }
 
 function emitChoice(choice: MachineChoice): string {

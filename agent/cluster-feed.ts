@@ -7,7 +7,6 @@ import { type Condition, conditionKey } from '../api/status.ts'
 import { configurationOf, NODE_CONFIGURATION_KINDS, nodeOfConfiguration } from '../api/unsupported.ts'
 import type { Peering, Pool } from '../felix/input.ts'
 import type { Felix } from '../felix/loop.ts'
-import { GATEWAY } from '../kernel/pod-interface.ts'
 import { hostPrefix } from '../lib/ip.ts'
 import type { BgpSecrets } from './bgp-secrets.ts'
 import { advertised } from './cluster/advertised.ts'
@@ -46,8 +45,8 @@ export type ClusterFeedDeps = {
   changed: () => void
 }
 
-/** This node's addresses: at least one. Another node's are in its facts by the same names. */
-type OwnAddresses = Pick<NodeFacts, 'address' | 'ipv6Address'>
+/** This node's addresses: at least one. Another node's are in its facts by the same names. `subnets`: of all its interfaces, as CIDRs. */
+type OwnAddresses = Pick<NodeFacts, 'address' | 'ipv6Address'> & { subnets: readonly string[] }
 
 export class ClusterFeed {
   readonly #deps: ClusterFeedDeps
@@ -121,12 +120,13 @@ export class ClusterFeed {
   /** Sets this node's addresses: from now on it has sessions. */
   open(own: OwnAddresses): void {
     const { nodeName, view } = this.#deps
+    const { address, ipv6Address } = own
     this.#own = own
     if (this.#peers !== undefined) {
-      this.#peers.configure(own)
+      this.#peers.configure({ address, ipv6Address })
       return
     }
-    this.#peers = peersOf({ nodeName, ...own }, this.#nodes.values(), view)
+    this.#peers = peersOf({ nodeName, address, ipv6Address }, this.#nodes.values(), view)
     for (const [id, pod] of this.#pods) this.#peers.pod(id, pod)
   }
 
@@ -151,9 +151,8 @@ export class ClusterFeed {
 
   #peeringAddresses(settings: BgpSettings): PeeringAddresses {
     const pools = this.#deps.view.all('IPPool')
-    const cidrs = [...pools.map(({ spec }) => spec.cidr), ...allRanges(serviceRanges(settings, pools))]
-    const nodeWith = (address: string) => this.nodeWith(address)
-    return peeringAddresses(settings, { cidrs, gateway: GATEWAY.ipv4, nodeWith })
+    const { subnets = [] } = this.#own ?? {}
+    return peeringAddresses(settings, { pools, subnets, nodeWith: address => this.nodeWith(address) })
   }
 
   #tellPeering(): void {
@@ -207,7 +206,7 @@ export class ClusterFeed {
       port,
       listensEverywhere: bindMode === 'None',
       peering: this.#peeringTold,
-      ...at,
+      ...{ address: at.address, ipv6Address: at.ipv6Address },
     })
     const drains = this.#nodes.get(this.#deps.nodeName)?.drains ?? false
     routing.drain(drains)

@@ -18,11 +18,13 @@ import {
   chooseByUplink,
   FAMILY_NAME,
   isLocal,
+  isMachineChoice,
   isOthers,
   type Machine,
   type MachineChoice,
   ownOf,
   parseChoice,
+  subnetsOf,
 } from './address-choice.ts'
 import { type AddressHints, candidates, type Hints, hintsOf, OPTION } from './address-hints.ts'
 
@@ -101,6 +103,7 @@ export class OwnAddress {
   readonly #waitingSinceMs: { [family in Family]?: number } = {}
   /** The interfaces that last had an address. */
   readonly #uplinks: { [family in Family]?: string } = {}
+  #subnets: readonly string[] = []
   #monitor: KernelMonitor | undefined
   #cancel: Cancel = () => undefined
 
@@ -113,6 +116,11 @@ export class OwnAddress {
 
   get found(): NodeAddress | undefined {
     return this.#found
+  }
+
+  /** The subnets of this machine's interfaces as CIDRs, as last seen. */
+  get subnets(): readonly string[] {
+    return this.#subnets
   }
 
   /** Empty when there is one of each family that is in use. */
@@ -215,6 +223,7 @@ export class OwnAddress {
     const { kernel } = this.#deps
     const [links, addresses] = await Promise.all([kernel.links(), kernel.addresses()])
     const machine = { addresses, links }
+    this.#subnets = subnetsOf(addresses)
     const ipv4 = await this.#ipv4(machine, hints)
     if ('waitMs' in ipv4) return this.#waitFor(ipv4)
     const ipv6 = await this.#ipv6(machine, ipv4.address, hints)
@@ -373,10 +382,6 @@ function noAddressOf(family: Family): Condition {
     message: `there are ${name} pools and this node has no ${name} address, so its pods reach none of other nodes by ${name}`,
     remedy: `give the uplink one ${name} address, or name one of the machine: ${OPTION[family]}${family === 'ipv6' ? '; or set vxlanMode of all IPv6 pools, which carries them over IPv4' : ''}`,
   })
-}
-
-function isMachineChoice(choice: AddressChoice): choice is MachineChoice {
-  return !['auto', 'address', 'kubernetes-internal-ip', 'none'].includes(choice.by)
 }
 
 function linkOf({ address, ifindex }: Address, links: readonly Link[]): Link {

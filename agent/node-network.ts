@@ -302,7 +302,7 @@ export class NodeNetwork {
     // without its addresses this node would look as if it had no tunnels, and the others would remove their routes to it
     if (this.#tunnels.asking) return
     this.#describe(own)
-    this.#feed.open({ address: own.ipv4?.address, ipv6Address: own.ipv6?.address })
+    this.#feed.open({ address: own.ipv4?.address, ipv6Address: own.ipv6?.address, subnets: this.#own.subnets })
     this.#routing ??= this.#openRouting()
     const blocks = [...this.#ownBlocks.keys(), ...this.#deps.floating().map(hostPrefix)]
     await this.#feed.flush(this.#routing, { blocks, own: this.#alsoOwn(own) })

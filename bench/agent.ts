@@ -69,7 +69,7 @@ function started() {
     ...{ nodeName: 'n0', view, felix, services, report: () => undefined, changed: () => undefined },
     secrets: { want: () => undefined, onChange: () => undefined },
   })
-  feed.open({ address: address(0) })
+  feed.open({ address: address(0), subnets: [] })
   return {
     tell: (after: Resource<'Node'>, before: Resource<'Node'> | undefined) =>
       listener({ key: after.metadata.name, ...(before !== undefined && { before }), after }),

@@ -1,7 +1,11 @@
 // Pods of this node that are BGP peers of it (`localWorkloadSelector`), and the address under which they find it. Pure.
+
+import type { IpPool } from '../../api/pools.ts'
 import type { ConditionCause } from '../../api/status.ts'
 import type { Peering } from '../../felix/input.ts'
-import { contains, type Family, familyOf, isHostAddress, isLinkLocal } from '../../lib/ip.ts'
+import { GATEWAY } from '../../kernel/pod-interface.ts'
+import { contains, type Family, familyOf, isHostAddress, isLinkLocal, isLoopback } from '../../lib/ip.ts'
+import { allRanges, serviceRanges } from './services.ts'
 import type { PeerChange } from './session-requests.ts'
 import type { Asked, PodEnd } from './sessions.ts'
 import type { BgpSettings } from './settings.ts'
@@ -14,17 +18,23 @@ export type PeeringAddresses = { readonly [F in Family]: { address: string } | {
 
 const FIELDS = { ipv4: 'localWorkloadPeeringIPV4', ipv6: 'localWorkloadPeeringIPV6' } as const
 const REMEDY = {
-  ipv4: 'set localWorkloadPeeringIPV4 in the BGPConfiguration default, such as 169.254.0.179',
-  ipv6: 'set localWorkloadPeeringIPV6 in the BGPConfiguration default, such as fd12:3456:789a::1',
+  ipv4: 'set localWorkloadPeeringIPV4 in the BGPConfiguration default to an address that nobody has, such as 169.254.0.179',
+  ipv6: 'set localWorkloadPeeringIPV6 in the BGPConfiguration default to an address that nobody has, such as fd12:3456:789a::1',
 } as const
 
-type Held = { cidrs: readonly string[]; gateway: string; nodeWith: (address: string) => string | undefined }
+/** Who has addresses already: pools, the subnets of this node's interfaces as CIDRs, and nodes. */
+type Held = {
+  pools: readonly IpPool[]
+  subnets: readonly string[]
+  nodeWith: (address: string) => string | undefined
+}
 
-/** `held`: the CIDRs of pools and Services, the gateway of pods, and the node that has an address. */
-export function peeringAddresses(settings: BgpSettings, held: Held): PeeringAddresses {
+/** An address that somebody has is none to peer with: the local table would lead all packets to it here. */
+export function peeringAddresses(settings: BgpSettings, { pools, subnets, nodeWith }: Held): PeeringAddresses {
+  const ranges = [...pools.map(({ spec }) => spec.cidr), ...allRanges(serviceRanges(settings, pools))]
   const of = (family: Family) => {
     const address = settings[FIELDS[family]] ?? ''
-    const fault = address === '' ? 'is not set' : faultOf(address, family, held)
+    const fault = address === '' ? 'is not set' : faultOf(address, family, { ranges, subnets, nodeWith })
     if (fault === undefined) return { address }
     const cause = { reason: 'NoPeeringAddress', message: `${FIELDS[family]} ${fault}`, remedy: REMEDY[family] }
     return { missing: cause }
@@ -32,14 +42,20 @@ export function peeringAddresses(settings: BgpSettings, held: Held): PeeringAddr
   return { ipv4: of('ipv4'), ipv6: of('ipv6') }
 }
 
-function faultOf(address: string, family: Family, { cidrs, gateway, nodeWith }: Held): string | undefined {
+type Others = Pick<Held, 'subnets' | 'nodeWith'> & { ranges: readonly string[] }
+
+function faultOf(address: string, family: Family, { ranges, subnets, nodeWith }: Others): string | undefined {
   if (familyOf(address) !== family) return `${address} is an address of the other family`
+  if (isLoopback(address)) return `${address} is each machine's own`
   if (family === 'ipv6' && isLinkLocal(address)) return `${address} counts on one link alone, and needs an interface`
   if (!isHostAddress(address)) return `${address} is no address of a host`
-  if (address === gateway) return `${address} is the gateway of all pods`
+  if (address === GATEWAY.ipv4) return `${address} is the gateway of all pods`
   const node = nodeWith(address)
   if (node !== undefined) return `${address} is an address of node ${node}`
-  const range = cidrs.find(cidr => contains(cidr, address))
+  const subnet = subnets.find(cidr => contains(cidr, address))
+  if (subnet !== undefined)
+    return `${address} lies in ${subnet}, the subnet of an interface of this node, which could not reach the host that has it`
+  const range = ranges.find(cidr => contains(cidr, address))
   return range === undefined ? undefined : `${address} lies in ${range}, whose addresses pods or Services have`
 }
 

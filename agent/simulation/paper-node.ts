@@ -114,8 +114,8 @@ export class PaperNode implements Machine {
   async open(): Promise<void> {
     const { address, ipv6Address } = this.#facts
     if (address === undefined && ipv6Address === undefined) return
-    this.#feed.open({ address, ipv6Address })
     const own = addressesOf(this.#node).filter(each => each !== undefined)
+    this.#feed.open({ address, ipv6Address, subnets: own })
     for (let round = 0; round < 2; round++) await this.#feed.flush(this.#routing, { blocks: this.own, own })
   }
 

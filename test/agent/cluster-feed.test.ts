@@ -44,7 +44,12 @@ async function aFeed() {
     services: new ServiceFeed({ nodeName: 'n1', view, clock, changed }),
     felix: {
       set: (kind, key, value) => void heard.push(`${kind} ${key}${value === undefined ? ' gone' : ''}`),
-      configure: ({ config }) => void heard.push(`config ${config?.vxlanMtu}${config?.resilient ? ' resilient' : ''}`),
+      configure: ({ config, ...others }) =>
+        void heard.push(
+          'peering' in others
+            ? `peering ${others.peering?.ipv4}`
+            : `config ${config?.vxlanMtu}${config?.resilient ? ' resilient' : ''}`,
+        ),
     },
     report: (source, conditions) => void reports.set(source, conditions),
     changed,
@@ -119,7 +124,7 @@ test('a new FelixConfiguration and its end change the settings', async t => {
 
 test('the annotation of the BGPConfiguration says which paths are used together, and one that makes no sense is reported', async t => {
   const { store, feed, reports } = await aFeed()
-  feed.open({ address: '192.0.2.11' })
+  feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24'] })
   const shared: unknown[] = []
   const routing = {
     ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined },
@@ -160,7 +165,7 @@ test('felix hears of resilient groups when the annotation of the BGPConfiguratio
 
 test('pools that ask for IP-in-IP spare their prefixes, and addresses that nodes get or lose are told once', async t => {
   const { store, feed } = await aFeed()
-  feed.open({ address: '192.0.2.11' })
+  feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24'] })
   const told: string[] = []
   const routing = {
     ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined, share: () => undefined },
@@ -217,7 +222,7 @@ test('sessions, blocks and refusals go out with the flush, from the state as it 
   await store.create('BGPPeer', peer('b'))
   await store.create('Node', at('n3', '192.0.2.13', { [NODE_ANNOTATION.asNumber]: 'many' }))
   await turns()
-  feed.open({ address: '192.0.2.11' })
+  feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24'] })
   await feed.flush(routing, { blocks: ['10.244.0.0/26'], own: [] })
   t.deepEqual(
     routing
@@ -280,4 +285,19 @@ test('pools and settings of many objects are passed on once after a burst, not o
   t.is(reports.at(-1), 100)
   t.true(Math.max(...looks.values()) < 10, JSON.stringify([...looks]))
   t.true(reports.length < 10)
+})
+
+test('the address that pods peer with is none of a subnet of this node, whichever interface that is of', async t => {
+  const { store, feed, take } = await aFeed()
+  feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24'] })
+  const spec = { localWorkloadPeeringIPV4: '198.51.100.9' }
+  await store.create('BGPConfiguration', aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }))
+  await turns()
+  t.deepEqual(
+    take().filter(each => each.startsWith('peering')),
+    ['peering 198.51.100.9'],
+  )
+  feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24', '198.51.100.0/24'] })
+  feed.tell()
+  t.deepEqual(take(), ['peering undefined'])
 })

@@ -51,6 +51,19 @@ test('a node whose address changed takes the new one within seconds, by itself',
   t.is(await look(), '192.0.2.22')
 })
 
+test('the subnets of all interfaces are known, and follow the machine', async t => {
+  const { look, change, own } = await aFollower(t)
+  t.deepEqual(own.subnets, [])
+  await look()
+  t.deepEqual(own.subnets, ['192.0.2.0/24'])
+  await change({ add: '198.51.100.9' })
+  await look()
+  t.deepEqual(own.subnets, ['192.0.2.0/24', '198.51.100.0/24'])
+  await change({ remove: '198.51.100.9' })
+  await look()
+  t.deepEqual(own.subnets, ['192.0.2.0/24'])
+})
+
 test('the annotation of an earlier run does not keep an address that the machine lost', async t => {
   const node = aNode('n1', { annotations: { [NODE_ANNOTATION.ipv4Address]: '192.0.2.99/24' } })
   const { look, clock, own } = await aFollower(t, { node })

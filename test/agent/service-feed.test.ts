@@ -84,7 +84,7 @@ async function anAgent(store: Store, database: Database = openDatabase(':memory:
   })
   caches.start()
   await turns()
-  feed.open({ address: '192.0.2.11' })
+  feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24'] })
   changed()
   await turns()
   const atFirst = announced

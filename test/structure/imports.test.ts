@@ -98,6 +98,7 @@ const parts: readonly PartRule[] = [
       'api/',
       'felix/input.ts',
       'felix/policy/model.ts',
+      'kernel/pod-interface.ts',
       'bgp/family.ts',
       'bgp/config.ts',
       'bgp/change.ts',

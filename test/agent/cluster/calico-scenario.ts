@@ -225,7 +225,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
   })
   const own = all('Node').find(({ metadata }) => metadata.name === nodeName)
   const addressOf = (family: string) => own?.metadata.annotations?.[`projectcalico.org/${family}Address`]?.split('/')[0]
-  feed.open({ address: addressOf('IPv4'), ipv6Address: addressOf('IPv6') })
+  feed.open({ address: addressOf('IPv4'), ipv6Address: addressOf('IPv6'), subnets: [] })
   for (const tell of listeners) tell()
   const told: { identity?: SpeakerIdentity; peers: readonly PeerChange[]; announced: readonly Announced[] } = {
     peers: [],

@@ -1,11 +1,11 @@
 // Sessions of a node with its own pods: which, with what, and under which address pods find the node.
 import test from 'ava'
 import { type LocalPod, PeeringEndpoints, peeringAddresses, peeringOf } from '../../../agent/cluster/local-pods.ts'
+import { aPool } from '../../datastore/objects.ts'
 import { aFilter, all, aPeer, settings } from './peer-world.ts'
 
 const PEERING = { localWorkloadPeeringIPV4: '169.254.0.179', localWorkloadPeeringIPV6: 'fd12::1' }
-const gateway = '169.254.1.1'
-const nobody = { cidrs: [], gateway, nodeWith: () => undefined }
+const nobody = { pools: [], subnets: [], nodeWith: () => undefined }
 const peering = peeringAddresses(settings(PEERING), nobody)
 const config = settings({ nodeToNodeMeshEnabled: false, ...PEERING })
 
@@ -100,10 +100,12 @@ test('where pods have no address to peer with, where a filter is missing, and wh
 })
 
 test('the address that pods peer with is of nobody else, and one that no route alone can lead here is refused', t => {
-  const cidrs = ['10.244.0.0/16', '10.96.0.0/12']
+  const pools = [aPool('p', { cidr: '10.244.0.0/16' })]
+  const subnets = ['192.168.10.0/24', '172.17.0.0/16', 'fd00:17::/64']
   const nodeWith = (address: string) => (address === '192.168.10.10' ? 'n2' : undefined)
   const why = (spec: object) => {
-    const found = peeringAddresses(settings(spec), { cidrs, gateway, nodeWith })
+    const asked = { ...spec, serviceClusterIPs: [{ cidr: '10.96.0.0/12' }] }
+    const found = peeringAddresses(settings(asked), { pools, subnets, nodeWith })
     return [found.ipv4, found.ipv6].map(each =>
       'missing' in each ? each.missing.message.split(' ').slice(1).join(' ') : each.address,
     )
@@ -115,6 +117,11 @@ test('the address that pods peer with is of nobody else, and one that no route a
   t.is(refused('10.96.0.1')[0], '10.96.0.1 lies in 10.96.0.0/12, whose addresses pods or Services have')
   t.is(refused('192.168.10.10')[0], '192.168.10.10 is an address of node n2')
   t.is(refused('169.254.1.1')[0], '169.254.1.1 is the gateway of all pods')
+  t.is(refused('127.0.0.2')[0], "127.0.0.2 is each machine's own")
+  t.is(refused('::1')[1], "::1 is each machine's own")
+  const isNear = 'the subnet of an interface of this node, which could not reach the host that has it'
+  t.is(refused('172.17.0.9')[0], `172.17.0.9 lies in 172.17.0.0/16, ${isNear}`)
+  t.is(refused('fd00:17::9')[1], `fd00:17::9 lies in fd00:17::/64, ${isNear}`)
   t.is(refused('224.0.0.5')[0], '224.0.0.5 is no address of a host')
   t.is(refused('fe80::179')[1], 'fe80::179 counts on one link alone, and needs an interface')
   t.is(refused('fd12::1')[0], 'fd12::1 is an address of the other family')
