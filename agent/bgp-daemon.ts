@@ -95,6 +95,7 @@ export class BgpDaemon {
     this.#monitors = new BgpMonitors({ speaker: this.#speaker, transport, log })
     this.#sessions = new SessionLog({ clock, log })
     this.#speaker.onChange(status => this.#sessions.note(status))
+    this.#speaker.onForgotten(name => this.#sessions.forget(name))
     if (sink !== undefined) whenConverged(this.#speaker, { clock, restarting }, () => sink.allowDeletes())
   }
 

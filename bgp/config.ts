@@ -130,7 +130,7 @@ export type PeerConfig = {
   address?: string
   /** Peers over the interface's link-local addresses. */
   interface?: string
-  /** Accepts passive sessions from every address of this CIDR. */
+  /** Accepts passive sessions from every address of this CIDR that is of no other peer and in no longer range. */
   range?: string
   /** Most dynamic neighbours of `range` at a time. Default 100. */
   rangeLimit?: number
@@ -237,6 +237,17 @@ export type PeerStatus = {
   bfd?: PeerBfdStatus
   /** Of an unnumbered peer: other routers that were seen on its interface in the last ten minutes. It has no session with them. */
   others?: readonly string[]
+}
+
+/** A range of dynamic neighbours. */
+export type RangeStatus = {
+  name: string
+  range: string
+  /** How many neighbours there may be, and are: with a session, or away for not long. */
+  limit: number
+  neighbours: number
+  /** The address that was turned away last because there are as many as there may be; absent when there are less. */
+  refused?: string
 }
 
 /** A prefix this speaker originates. */

@@ -21,6 +21,7 @@ export type {
   PeerStatus,
   PeerTimers,
   PrefixLimit,
+  RangeStatus,
   Role,
   SpeakerConfig,
   TrackedPaths,

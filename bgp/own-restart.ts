@@ -1,7 +1,8 @@
 // Our own graceful restart (RFC 4724 §4.1), in two stages. Routes are selected when every peer that kept ours has sent its
 // table again, or cannot be reached: that must not wait for a dead peer. The tables count as complete only when those that
 // cannot be reached have sent theirs, too, or the restart time is over: until then what they announced before may be good.
-// The longest restart time of all peers bounds both.
+// The longest restart time of all peers bounds both, from the beginning on. A range is a peer that never comes: which neighbours it had nobody
+// knows, so its dynamic neighbours have the time that one has that only dials, and stale routes stay to the end of the restart time.
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { PeerConfig } from './config.ts'
 import type { Negotiated } from './fsm/negotiate.ts'
@@ -20,6 +21,7 @@ type Waited = { families?: Set<string>; isUnreachable: boolean; cancelPatience?:
 export class OwnRestart {
   readonly #clock: Clock
   readonly #over: () => void
+  readonly #beganMs: number
   readonly #waited = new Map<string, Waited>()
   readonly #listeners = new Set<() => void>()
   #cancel: Cancel = () => undefined
@@ -29,6 +31,7 @@ export class OwnRestart {
   /** `over` is called once when a restart that is `active` ends. */
   constructor(clock: Clock, { active, over }: { active: boolean; over: () => void }) {
     this.#clock = clock
+    this.#beganMs = clock.monotonicMs()
     this.#active = active
     this.#complete = !active
     this.#over = over
@@ -55,7 +58,9 @@ export class OwnRestart {
     this.#waited.set(name, { isUnreachable: false, ...(cancelPatience && { cancelPatience }) })
     const seconds = Math.max(...all.map(({ gracefulRestart: g }) => (g ? g.restartSeconds : 0)))
     this.#cancel()
-    this.#cancel = this.#clock.after(seconds * 1000, () => this.#timeIsOver())
+    // from the beginning: whoever dials again and again must not put the end off
+    const leftMs = Math.max(0, this.#beganMs + seconds * 1000 - this.#clock.monotonicMs())
+    this.#cancel = this.#clock.after(leftMs, () => this.#timeIsOver())
   }
 
   /** A session came up. Peers that restart themselves, and those without graceful restart, are not waited for. */

@@ -4,7 +4,7 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { type Clock, systemClock } from '../lib/clock.ts'
-import { addressBits, contains, familyOf, isLinkLocal, parseCidr } from '../lib/ip.ts'
+import { isLinkLocal } from '../lib/ip.ts'
 import { type Log, silentLog } from '../lib/log.ts'
 import { type Arrival, Arrivals } from './arrivals.ts'
 import { BfdPaths } from './bfd-paths.ts'
@@ -16,9 +16,11 @@ import {
   nameOf,
   type PeerConfig,
   type PeerStatus,
+  type RangeStatus,
   type SpeakerConfig,
   type TrackedPaths,
 } from './config.ts'
+import { DynamicNeighbours } from './dynamic-neighbours.ts'
 import type { AddressFamily } from './family.ts'
 import { FaultLog } from './fault-log.ts'
 import type { Heard } from './hearing.ts'
@@ -74,23 +76,17 @@ export type SpeakerDeps = {
   settled?: () => Promise<unknown>
 }
 
-const DEFAULT_RANGE_LIMIT = 100
 /** For a last NOTIFICATION to arrive, and for the peer to close. */
 const CLOSE_MS = 100
-/** A dynamic neighbour is removed after so long without a session (plus its restart time). */
-const DYNAMIC_IDLE_MS = 60_000
 
 export class Speaker {
   #config: SpeakerConfig
   readonly #deps: PeerDeps
   readonly #rib: Rib
-  readonly #clock: Clock
   readonly #log: Log
   readonly #workQueue = new WorkQueue()
   readonly #peers = new Map<string, Peer>()
-  readonly #ranges = new Map<string, PeerConfig>()
-  /** Dynamic neighbours: the range each came from. */
-  readonly #dynamic = new Map<Peer, string>()
+  readonly #dynamic: DynamicNeighbours
   readonly #sources = new Set<string>()
   readonly #listeners: Listeners
   readonly #arrivals: Arrivals<Peer>
@@ -98,6 +94,7 @@ export class Speaker {
   readonly #bfd: BfdPaths
   readonly #hasBfd: boolean
   readonly #watchers = new Set<(status: PeerStatus) => void>()
+  readonly #forgottenWatchers = new Set<(name: string) => void>()
   readonly #faults: FaultLog
   readonly #faultWatchers = new Set<(event: RibEvent) => void>()
   readonly #sessionWatchers = new Set<SessionWatcher>()
@@ -109,11 +106,15 @@ export class Speaker {
   constructor(config: SpeakerConfig, deps: SpeakerDeps) {
     const { clock = systemClock, log = silentLog, random = Math.random } = deps
     this.#config = config
-    this.#clock = clock
     this.#log = log
     this.#faults = new FaultLog(log, clock)
     this.#listeners = new Listeners(deps.transport, clock)
     this.#arrivals = new Arrivals(this.#workQueue, arrival => this.#take(arrival))
+    this.#dynamic = new DynamicNeighbours({
+      clock,
+      add: config => this.#add(config),
+      drop: (peer, subcode) => this.#drop(peer, subcode),
+    })
     this.#rib = new Rib(config, { sink: deps.sink, nextHops: deps.nextHops, clock, log })
     this.#bfd = new BfdPaths(deps.bfd, clock)
     this.#hasBfd = deps.bfd !== undefined
@@ -161,13 +162,13 @@ export class Speaker {
   /** What `setPeer` with this configuration would reset and why; empty when no session ends. */
   plan(config: PeerConfig): string[] {
     const name = nameOf(config)
-    const old = this.#peers.get(name)?.config ?? this.#ranges.get(name)
+    const old = this.#peers.get(name)?.config ?? this.#dynamic.range(name)
     return old === undefined ? [] : resetReasons(old, config)
   }
 
   /**
    * Adds or changes a peer, known by its name. Answers what was reset and why: empty unless the change forces it. A peer
-   * with a `range` is a pattern for the neighbours that connect from it. Throws, changing nothing, for a rule that names
+   * with a `range` is a pattern for the neighbours that connect from it, and one with an address takes the place of such a neighbour. Throws, changing nothing, for a rule that names
    * no community (`bad-rule`) or no CIDR (`bad-address`), and for BFD where the speaker was given none (`no-bfd`).
    */
   setPeer(config: PeerConfig): string[] {
@@ -180,8 +181,9 @@ export class Speaker {
     for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     const reasons = this.plan(config)
     for (const because of reasons) this.#log.warn({ peer: name, because }, 'the session will be reset')
-    if (config.range !== undefined) this.#setRange(name, config)
+    if (isRange(config)) this.#setRange(name, config)
     else {
+      if (config.address !== undefined && !config.dialOnly) this.#dynamic.displace(config.address)
       const peer = this.#peers.get(name)
       const old = peer?.config
       if (peer === undefined) this.#add(config)
@@ -196,9 +198,9 @@ export class Speaker {
 
   /** Ends and forgets a peer, or a range with all its neighbours: Cease/Peer De-configured. */
   removePeer(name: string): void {
-    const range = this.#ranges.get(name)
-    this.#ranges.delete(name)
-    for (const [peer, from] of this.#dynamic) if (from === name) this.#drop(peer)
+    const range = this.#dynamic.range(name)
+    this.#dynamic.delete(name)
+    if (range !== undefined) this.#restart.done(name)
     const peer = this.#peers.get(name)
     if (peer !== undefined) this.#drop(peer)
     const config = range ?? peer?.config
@@ -253,10 +255,23 @@ export class Speaker {
     return this.#peers.get(name)?.status()
   }
 
+  /** The ranges with the numbers of their neighbours, which are among `peers`. */
+  ranges(): RangeStatus[] {
+    return this.#dynamic.status()
+  }
+
+  /**
+   * Sets which addresses ranges may take connections from; by default all. A neighbour whose address is none of them ends. Asked at each
+   * connection: call this again when it answers otherwise.
+   */
+  admit(admits: (address: string) => boolean): void {
+    this.#dynamic.admit(admits)
+  }
+
   /** The configurations in force, ranges included. */
   configured(): PeerConfig[] {
     const fixed = [...this.#peers.values()].filter(peer => !this.#dynamic.has(peer)).map(peer => peer.config)
-    return [...fixed, ...this.#ranges.values()]
+    return [...fixed, ...this.#dynamic.configs()]
   }
 
   /** Originates a prefix; replaces an earlier announcement of it. Throws on text that is not a CIDR. */
@@ -332,6 +347,12 @@ export class Speaker {
     return () => this.#watchers.delete(listen)
   }
 
+  /** Calls `listen` with the name of each dynamic neighbour that is removed, with its range or as it was away. */
+  onForgotten(listen: (name: string) => void): () => void {
+    this.#forgottenWatchers.add(listen)
+    return () => this.#forgottenWatchers.delete(listen)
+  }
+
   /** Tells `watcher` of all established sessions at once, then of their events until the returned function is called. */
   watchSessions(watcher: SessionWatcher): () => void {
     for (const { monitored } of this.#peers.values()) if (monitored !== undefined) watcher.up(monitored)
@@ -373,6 +394,7 @@ export class Speaker {
       allKeep &&= keeps
       peer.stop(keeps ? undefined : CEASE.shutdown, { code: 'shutting-down', detail: 'this speaker is stopping' })
     }
+    this.#dynamic.close()
     this.#bfd.close()
     this.#workQueue.close()
     this.#arrivals.close()
@@ -401,40 +423,42 @@ export class Speaker {
   #add(config: PeerConfig): Peer {
     const peer = new Peer(config, this.#deps)
     this.#peers.set(peer.name, peer)
-    if (config.gracefulRestart)
-      this.#restart.waitFor(
-        peer.name,
-        [...this.#peers.values()].map(each => each.config),
-        { isPassive: config.passive === true },
-      )
+    this.#waitFor(config)
     peer.start()
     return peer
   }
 
-  #drop(peer: Peer): void {
-    this.#peers.delete(peer.name)
-    this.#faults.forget(peer.name)
-    peer.stop(CEASE.deconfigured, { code: 'admin-down', detail: 'no longer configured' })
-    this.#rib.peerDown(peer.name, { retain: false })
-    this.#restart.done(peer.name)
-    // what counts there is what the range asks for from now on
-    if (this.#dynamic.delete(peer)) this.#forgetAddress(peer.address)
+  /** Which neighbours a range has is known when they dial: it counts as one peer that does not. */
+  #waitFor(config: PeerConfig): void {
+    if (!config.gracefulRestart || config.disabled) return
+    const all = [...this.#peers.values()].map(each => each.config)
+    const isPassive = config.passive === true || config.range !== undefined
+    this.#restart.waitFor(nameOf(config), [...all, ...this.#dynamic.configs()], { isPassive })
   }
 
-  #setRange(name: string, config: PeerConfig): void {
-    const old = this.#ranges.get(name)
-    this.#ranges.set(name, config)
+  #drop(peer: Peer, subcode: number = CEASE.deconfigured): void {
+    this.#peers.delete(peer.name)
+    this.#faults.forget(peer.name)
+    peer.stop(subcode, { code: 'admin-down', detail: 'no longer configured' })
+    this.#rib.peerDown(peer.name, { retain: false })
+    this.#restart.done(peer.name)
+    if (!this.#dynamic.forget(peer)) return
+    // what counts there is what the range asks for from now on
+    this.#forgetAddress(peer.address)
+    for (const listen of this.#forgottenWatchers) listen(peer.name)
+  }
+
+  #setRange(name: string, config: PeerConfig & { range: string }): void {
+    const old = this.#dynamic.range(name)
+    this.#dynamic.set(name, config)
     if (old !== undefined) this.#forgetOptions(old, config)
-    for (const [peer, from] of this.#dynamic) {
-      if (from !== name || peer.address === undefined) continue
-      if (contains(config.range!, peer.address)) peer.configure(neighbourOf(config, peer.address))
-      else this.#drop(peer)
-    }
+    if (old === undefined || old.disabled) this.#waitFor(config)
+    if (config.disabled) this.#restart.done(name)
   }
 
   #accept(connection: BgpConnection): void {
     // what nobody wants must not wait: there may be any number of it
-    const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
+    const peer = this.#peerFor(connection) ?? this.#dynamic.newcomer(connection.remoteAddress)
     if (peer !== undefined)
       this.#arrivals.add(peer, { connection, checked: this.#listeners.askedOf(connection.remoteAddress) })
     else this.#refuse(connection)
@@ -442,7 +466,7 @@ export class Speaker {
 
   #take({ connection, checked }: Arrival): void {
     // asked again: it may be another one's by now, or nobody's
-    const peer = this.#peerFor(connection) ?? this.#newcomer(connection)
+    const peer = this.#peerFor(connection) ?? this.#dynamic.newcomer(connection.remoteAddress)
     const refusal = peer?.accept(connection, checked)
     if (peer === undefined) this.#refuse(connection)
     else if (refusal !== undefined) this.#listeners.reject(connection, refusal)
@@ -453,45 +477,21 @@ export class Speaker {
     this.#listeners.reject(connection, cease(CEASE.rejected))
   }
 
+  /** A dynamic neighbour has a connection only where no other peer has. */
   #peerFor(connection: BgpConnection): Peer | undefined {
     const { remoteAddress, interface: link } = connection
+    let neighbour: Peer | undefined
     for (const peer of this.#peers.values()) {
       const { interface: wanted, address, dialOnly } = peer.config
       if (dialOnly) continue
       // only a link-local address comes with the interface that it was seen on
       const near = isLinkLocal(remoteAddress)
       if (near && wanted !== undefined && wanted !== link) continue
-      if (address === remoteAddress || (address === undefined && wanted !== undefined && near)) return peer
+      if (address !== remoteAddress && !(address === undefined && wanted !== undefined && near)) continue
+      if (!this.#dynamic.has(peer)) return peer
+      neighbour = peer
     }
-    return undefined
-  }
-
-  #newcomer(connection: BgpConnection): Peer | undefined {
-    const { remoteAddress } = connection
-    let best: [string, PeerConfig] | undefined
-    for (const [name, config] of this.#ranges) {
-      if (config.disabled || config.range === undefined || !contains(config.range, remoteAddress)) continue
-      if (best === undefined || bitsOf(config.range) > bitsOf(best[1].range!)) best = [name, config]
-    }
-    if (best === undefined) return undefined
-    const [name, config] = best
-    const siblings = [...this.#dynamic.values()].filter(from => from === name).length
-    if (siblings >= (config.rangeLimit ?? DEFAULT_RANGE_LIMIT)) return undefined
-    const peer = this.#add(neighbourOf(config, remoteAddress))
-    this.#dynamic.set(peer, name)
-    this.#forgetLater(peer)
-    return peer
-  }
-
-  /** Removes a dynamic neighbour that has been away for a while. */
-  #forgetLater(peer: Peer): void {
-    const { gracefulRestart } = peer.config
-    const patienceMs = DYNAMIC_IDLE_MS + 1000 * (gracefulRestart ? gracefulRestart.restartSeconds : 0)
-    this.#clock.after(patienceMs, () => {
-      if (this.#closed || !this.#dynamic.has(peer)) return
-      if (peer.state !== 'Established' && peer.awayMs >= patienceMs) this.#drop(peer)
-      else this.#forgetLater(peer)
-    })
+    return neighbour
   }
 
   /** Tells the listeners what connections from each peer must carry, or those with one address. */
@@ -502,8 +502,8 @@ export class Speaker {
       this.#require(address, peer.socketOptions())
     }
     if (only !== undefined) return
-    for (const { range, password, tcpAo, ttlSecurity } of this.#ranges.values())
-      if (range !== undefined) this.#require(range, { password, tcpAo, ttlSecurity })
+    for (const { range, password, tcpAo, ttlSecurity } of this.#dynamic.configs())
+      this.#require(range, { password, tcpAo, ttlSecurity })
   }
 
   #require(from: string, options: SocketOptions): void {
@@ -558,10 +558,6 @@ export class Speaker {
   }
 }
 
-function neighbourOf(range: PeerConfig, address: string): PeerConfig {
-  return { ...range, name: `${nameOf(range)}:${address}`, address, range: undefined, passive: true }
-}
-
-function bitsOf(text: string): number {
-  return parseCidr(text)?.length ?? addressBits(familyOf(text))
+function isRange(config: PeerConfig): config is PeerConfig & { range: string } {
+  return config.range !== undefined
 }

@@ -101,6 +101,19 @@ test('a peer that can be reached again in time completes the tables', t => {
   t.is(clock.pending, 0)
 })
 
+test('who is waited for late puts the end of the restart time off for nobody', t => {
+  const { clock, told, restart } = begun()
+  restart.waitFor('range', [restartSeconds(120)], { isPassive: true })
+  for (let i = 0; i < 4; i++) {
+    clock.advance(29_000)
+    restart.waitFor(`neighbour ${i}`, [restartSeconds(120)], { isPassive: true })
+  }
+  t.deepEqual(told, ['over'])
+  clock.advance(4000)
+  t.deepEqual(told, ['over', 'listener'])
+  t.is(clock.pending, 0)
+})
+
 test('after close nobody is told', t => {
   const { clock, told, restart } = begun()
   restart.waitFor('a', [restartSeconds(30)])
