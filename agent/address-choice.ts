@@ -119,12 +119,12 @@ export function isLocal(address: string): boolean {
   return isLoopback(address) || isLinkLocal(address) || contains('169.254.0.0/16', address)
 }
 
-/** The subnets in which addresses of a machine are, as CIDRs. */
+/** The subnets in which addresses of a machine are, as CIDRs; host bits kept. */
 export function subnetsOf(addresses: readonly Address[]): string[] {
   const inSubnet = addresses.filter(({ scope, address, length }) => {
     return scope === ROUTE_SCOPE.universe && length < addressBits(familyOf(address))
   })
-  return [...new Set(inSubnet.map(({ address, length }) => `${parseCidr(`${address}/${length}`)!.address}/${length}`))]
+  return inSubnet.map(({ address, length }) => `${address}/${length}`)
 }
 
 /** Whether it is made among the addresses that the machine has, whatever the cluster says. */

@@ -118,7 +118,7 @@ export class OwnAddress {
     return this.#found
   }
 
-  /** The subnets of this machine's interfaces as CIDRs, as last seen. */
+  /** The subnets of this machine's interfaces as CIDRs, as last seen; host bits kept. */
   get subnets(): readonly string[] {
     return this.#subnets
   }

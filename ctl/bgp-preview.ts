@@ -5,6 +5,8 @@ import {
   type NodePreview,
   nodeBgp,
   nodesOf,
+  POD_KINDS,
+  podsOf,
   previewOf,
   type ReadNodes,
 } from '../agent/cluster/preview.ts'
@@ -23,13 +25,14 @@ import { itemsOf, targetOptions } from './targets.ts'
 /** What sessions and announcements are made of. */
 const KINDS = [
   ...(['Node', 'BGPPeer', 'BGPFilter', 'BGPConfiguration', 'IPPool', 'ClusterInformation'] as const),
+  ...POD_KINDS,
 ] satisfies readonly Kind[]
 type BgpKind = (typeof KINDS)[number]
 
 export const bgpPreviewCommand: Command = {
   name: 'bgp preview',
   summary:
-    'Say what a manifest would do to BGP sessions and announcements of all nodes, or of those that are named (of Services their ranges, not single addresses), and write nothing; exit code 1 when a session would end or be reset, or something would be refused; objects of other kinds are named and passed over',
+    'Say what a manifest would do to BGP sessions and announcements of all nodes, or of those that are named (of Services their ranges, not single addresses; of pods that are peers of their nodes the first interface), and write nothing; exit code 1 when a session would end or be reset, or something would be refused; objects of other kinds are named and passed over',
   arguments: [{ name: '[nodes...]', summary: 'default: all' }],
   options: [
     ...targetOptions,
@@ -43,7 +46,7 @@ type Preview = NodePreview & { node: string }
 
 async function preview(names: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const items = await bgpItemsOf(options, context)
-  const before = await objectsOf(context)
+  const before = await objectsOf(context, items)
   const after = changed(before, items, { deletes: options['delete'] === true })
   const were = nodesOf(before)
   const are = nodesOf(after, were)
@@ -51,10 +54,14 @@ async function preview(names: readonly string[], options: Options, context: Cont
   const unknown = names.filter(name => !all.includes(name))
   if (unknown.length > 0) throw new UsageError(`there is no Node ${unknown.join(', ')}: list them with get nodes`)
   const blocks = await blocksOf(context)
-  const of = (node: string, nodes: ReadNodes, objects: Objects): NodeBgp | undefined =>
-    nodeBgp(node, nodes, objects, blocks.get(node) ?? [])
+  const worldOf = (nodes: ReadNodes, objects: Objects) => {
+    const pods = podsOf(objects)
+    return (node: string): NodeBgp | undefined =>
+      nodeBgp(node, nodes, objects, { blocks: blocks.get(node) ?? [], pods: pods.get(node) ?? [] })
+  }
+  const [was, is] = [worldOf(were, before), worldOf(are, after)]
   const previews = (names.length === 0 ? all : names).flatMap((node): Preview[] => {
-    const found = previewOf(of(node, were, before), of(node, are, after))
+    const found = previewOf(was(node), is(node))
     return Object.values(found).every(each => each.length === 0) ? [] : [{ node, ...found }]
   })
   context.out(show({ nodes: previews }, options['output'] as Format, () => render(previews)))
@@ -79,7 +86,7 @@ async function bgpItemsOf(options: Options, context: Context): Promise<Item[]> {
   return items
 }
 
-/** By kind, then by name. */
+/** By kind, then by `nameOf`. */
 class Objects {
   readonly #byKind: ReadonlyMap<Kind, ReadonlyMap<string, Resource<Kind>>>
 
@@ -96,17 +103,27 @@ class Objects {
   }
 }
 
-/** The valid objects of the cluster: agents use no others. */
-async function objectsOf(context: Context): Promise<Objects> {
+/** The valid objects of the cluster: agents use no others. Those of `POD_KINDS`, of which there may be very many, where they matter. */
+async function objectsOf(context: Context, items: readonly Item[]): Promise<Objects> {
   const server = await context.objects()
-  const byKind = await Promise.all(
-    KINDS.map(async kind => {
-      const listed = await server.list(kind).catch(error => noFilters(kind, error))
-      const found = listed.map(object => validate(kind, object)).filter(each => !Array.isArray(each))
-      return [kind, new Map((found as Resource<Kind>[]).map(object => [object.metadata.name, object]))] as const
-    }),
-  )
-  return new Objects(new Map(byKind))
+  const list = async (kind: BgpKind) => {
+    const listed = await server.list(kind).catch(error => noFilters(kind, error))
+    const found = listed.map(object => validate(kind, object)).filter(each => !Array.isArray(each))
+    return [kind, new Map((found as Resource<Kind>[]).map(object => [nameOf(object), object]))] as const
+  }
+  const isOfPods = (kind: BgpKind) => (POD_KINDS as readonly Kind[]).includes(kind)
+  const byKind = new Map(await Promise.all(KINDS.filter(kind => !isOfPods(kind)).map(list)))
+  const asked = items.flatMap(({ kind, object }) => (kind === 'BGPPeer' ? [object] : []))
+  const peers = [...byKind.get('BGPPeer')!.values(), ...asked] as Resource<'BGPPeer'>[]
+  const selectsPods = peers.some(({ spec }) => spec.localWorkloadSelector !== undefined)
+  const isNamed = (kind: Kind) => items.some(item => item.kind === kind)
+  const others = await Promise.all(KINDS.filter(kind => isOfPods(kind) && (selectsPods || isNamed(kind))).map(list))
+  return new Objects(new Map([...byKind, ...others]))
+}
+
+/** `namespace/name` where it has a namespace. */
+function nameOf({ metadata: { namespace, name } }: Resource<Kind>): string {
+  return namespace === undefined ? name : `${namespace}/${name}`
 }
 
 /** Agents do without the kind on a server that lacks it, too. */
@@ -120,7 +137,7 @@ function changed(before: Objects, items: readonly Item[], { deletes }: { deletes
   const byKind = new Map(KINDS.map(kind => [kind as Kind, new Map(before.named(kind))]))
   for (const { kind, object, named } of items) {
     const objects = byKind.get(kind)!
-    const { name } = object.metadata
+    const name = nameOf(object)
     if (deletes && !objects.has(name)) throw new UsageError(`there is no ${kinds[kind].singular} ${name} to delete`)
     if (deletes) objects.delete(name)
     else objects.set(name, applied(kind, objects.get(name), named) ?? object)
@@ -154,7 +171,10 @@ async function blocksOf(context: Context): Promise<ReadonlyMap<string, string[]>
 function render(previews: readonly Preview[]): string {
   if (previews.length === 0) return 'Nothing would change.\n'
   const sessions = previews.flatMap(({ node, sessions }) =>
-    sessions.map(({ name, address, change, because }) => [node, name, address, change, because.join('; ')]),
+    sessions.map(({ name, address, pod, change, because }) => {
+      const place = pod === undefined ? address : `${address} (${pod})`
+      return [node, name, place, change, because.join('; ')]
+    }),
   )
   const announced = previews.flatMap(({ node, announced }) =>
     announced.map(({ prefix, change, because }) => [node, prefix, change, because]),

@@ -1,6 +1,6 @@
 // What `bgp simulate` does: reads the topology, works it out by the code of the agents, and prints. No server is asked.
 
-import { addressesOf } from '../agent/simulation/paper-node.ts'
+import { maskedAddresses } from '../agent/cluster/nodes.ts'
 import { carriers, eachLoss, type Loss, lossOf, type Report, reportOf } from '../agent/simulation/report.ts'
 import { MOST_ENDS, type Simulation, simulate, TooLarge } from '../agent/simulation/simulation.ts'
 import type { Gone, Topology } from '../agent/simulation/topology.ts'
@@ -95,7 +95,7 @@ function onlyOf(loss: Loss, filter: Filter): Loss {
 /** Throws UsageError for what the topology does not have. */
 function goneOf(words: readonly string[], topology: Topology): Gone {
   const nodes = topology.all('Node').map(node => {
-    const addresses = addressesOf(node).filter(each => each !== undefined)
+    const addresses = maskedAddresses(node).filter(each => each !== undefined)
     return { name: node.metadata.name, addresses }
   })
   const hosts = new Map(

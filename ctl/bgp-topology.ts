@@ -1,7 +1,7 @@
 // The file of `bgp simulate`: the objects of a cluster as manifests have them, and routers outside of it, a kind that only this
 // command reads.
 import * as z from 'zod'
-import { addressesOf } from '../agent/simulation/paper-node.ts'
+import { maskedAddresses } from '../agent/cluster/nodes.ts'
 import { type Router, SIMULATED_KINDS, type Topology } from '../agent/simulation/topology.ts'
 import { placeOf } from '../agent/simulation/underlay.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
@@ -101,7 +101,8 @@ export function topologyOf(sources: readonly Source[], namespace: string): ReadT
 function refuseClashes({ all, routers }: Topology): void {
   const owners = new Map<string, string>()
   for (const node of all('Node'))
-    for (const each of addressesOf(node)) if (each !== undefined) owners.set(placeOf(each).address, node.metadata.name)
+    for (const each of maskedAddresses(node))
+      if (each !== undefined) owners.set(placeOf(each).address, node.metadata.name)
   for (const { name, addresses } of routers)
     for (const { address } of addresses.map(placeOf)) {
       const other = owners.get(address)

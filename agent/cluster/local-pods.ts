@@ -4,7 +4,7 @@ import type { IpPool } from '../../api/pools.ts'
 import type { ConditionCause } from '../../api/status.ts'
 import type { Peering } from '../../felix/input.ts'
 import { GATEWAY } from '../../kernel/pod-interface.ts'
-import { contains, type Family, familyOf, isHostAddress, isLinkLocal, isLoopback } from '../../lib/ip.ts'
+import { contains, type Family, familyOf, isHostAddress, isLinkLocal, isLoopback, parseCidr } from '../../lib/ip.ts'
 import { allRanges, serviceRanges } from './services.ts'
 import type { PeerChange } from './session-requests.ts'
 import type { Asked, PodEnd } from './sessions.ts'
@@ -54,9 +54,15 @@ function faultOf(address: string, family: Family, { ranges, subnets, nodeWith }:
   if (node !== undefined) return `${address} is an address of node ${node}`
   const subnet = subnets.find(cidr => contains(cidr, address))
   if (subnet !== undefined)
-    return `${address} lies in ${subnet}, the subnet of an interface of this node, which could not reach the host that has it`
+    return `${address} lies in ${networkOf(subnet)}, the subnet of an interface of this node, which could not reach the host that has it`
   const range = ranges.find(cidr => contains(cidr, address))
   return range === undefined ? undefined : `${address} lies in ${range}, whose addresses pods or Services have`
+}
+
+/** Without host bits. */
+function networkOf(cidr: string): string {
+  const { address, length } = parseCidr(cidr)!
+  return `${address}/${length}`
 }
 
 /** What felix is told; undefined where pods have no address to peer with. */

@@ -7,7 +7,16 @@ import { asNumberField } from '../../api/fields.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { broken, type Condition } from '../../api/status.ts'
 import type { RemoteNode } from '../../felix/input.ts'
-import { type Family, familyOf, isHostAddress, isLinkLocal, isLoopback, parseAddress, parseCidr } from '../../lib/ip.ts'
+import {
+  addressBits,
+  type Family,
+  familyOf,
+  isHostAddress,
+  isLinkLocal,
+  isLoopback,
+  parseAddress,
+  parseCidr,
+} from '../../lib/ip.ts'
 
 export type NodeFacts = {
   name: string
@@ -217,4 +226,18 @@ function short(text: string): string {
 /** Of a node, without those of its tunnels. */
 export function addressesOf(facts: NodeFacts | undefined): string[] {
   return [facts?.address, facts?.ipv6Address].filter(address => address !== undefined)
+}
+
+/** The node's addresses of both families, with their masks; an annotation that is no address gives none, as for its agent. */
+export function maskedAddresses(node: Resource<'Node'>): [string | undefined, string | undefined] {
+  const { annotations = {} } = node.metadata
+  const { address, ipv6Address } = nodeFacts(node).facts
+  return [
+    withMask(address, annotations[NODE_ANNOTATION.ipv4Address]),
+    withMask(ipv6Address, annotations[NODE_ANNOTATION.ipv6Address]),
+  ]
+}
+
+function withMask(address: string | undefined, annotation = ''): string | undefined {
+  return address && `${address}/${annotation.split('/')[1] ?? addressBits(familyOf(address))}`
 }

@@ -9,16 +9,23 @@ import { resetReasons } from '../../bgp/change.ts'
 import { type Announced, advertised, leaving } from './advertised.ts'
 import { MOST_KEY_OCTETS } from './bfd.ts'
 import { type BgpKind, peersOf } from './bgp-objects.ts'
+import { type LocalPod, peeringAddresses } from './local-pods.ts'
 import { askedMultipath } from './multipath.ts'
-import { type NodeFacts, nodeFacts, routerIdOf } from './nodes.ts'
+import { claimsOf, maskedAddresses, type NodeFacts, nodeFacts, routerIdOf } from './nodes.ts'
 import { keyOf, type SecretKey } from './passwords.ts'
+import { accountProfile, namespaceProfile, podEndpoint, podProfiles } from './policies/endpoints.ts'
+import { accountLabels, type Labels, namespaceLabels } from './policies/labels.ts'
 import { isExcluded, Services, serviceRanges } from './services.ts'
 import type { Session } from './sessions.ts'
 import { bgpSettings } from './settings.ts'
 
-/** Every object of these kinds. */
+/** What pods as peers of their nodes are made of. */
+export const POD_KINDS = ['Pod', 'Namespace', 'ServiceAccount'] as const
+type PodKind = (typeof POD_KINDS)[number]
+
+/** Every object of these kinds; those of `POD_KINDS` may be left out where no BGPPeer selects pods. */
 export type ClusterObjects = {
-  all<K extends BgpKind | 'Node' | 'IPPool'>(kind: K): readonly Resource<K>[]
+  all<K extends BgpKind | 'Node' | 'IPPool' | PodKind>(kind: K): readonly Resource<K>[]
 }
 
 /** `reachableBy`: the router that the peer's BGPPeer names. */
@@ -37,6 +44,8 @@ export type SessionChange = {
   /** What people call it: after the change, of one that ends before it. */
   name: string
   address: string
+  /** `namespace/name` where it is with a pod of the node. */
+  pod?: string
   change: 'new' | 'ends' | 'resets' | 'changes'
   /** Why it is reset, or what changes. */
   because: readonly string[]
@@ -63,21 +72,53 @@ export function nodesOf(objects: ClusterObjects, before?: ReadNodes): ReadNodes 
   }
 }
 
-/** `blocks` are the CIDRs of the node; of Services their ranges are known alone. Undefined where it has no address, or is no node: it has no sessions. */
+/**
+ * The pods of each node, as the API server knows them: one interface of each, since it tells of no other. Those whose Namespace is gone go
+ * with it.
+ */
+export function podsOf(objects: ClusterObjects): ReadonlyMap<string, readonly LocalPod[]> {
+  const given = new Map<string, Labels>()
+  for (const { metadata } of objects.all('Namespace'))
+    given.set(namespaceProfile(metadata.name), namespaceLabels(metadata.name, metadata.labels))
+  for (const { metadata } of objects.all('ServiceAccount'))
+    given.set(accountProfile(metadata.namespace ?? '', metadata.name), accountLabels(metadata.name, metadata.labels))
+  const pods = new Map<string, LocalPod[]>()
+  for (const pod of objects.all('Pod')) {
+    const { namespace = '', name } = pod.metadata
+    const found = podEndpoint(
+      pod,
+      podProfiles(pod).map(profile => given.get(profile)),
+    )
+    if (found === undefined || !given.has(namespaceProfile(namespace))) continue
+    const { labels, addresses } = found
+    const node = pod.spec.nodeName!
+    const there = pods.get(node) ?? []
+    pods.set(node, there)
+    there.push({ endpoint: `${namespace}/${name}`, interfaceName: '', labels, addresses })
+  }
+  return pods
+}
+
+/** `blocks` are the CIDRs of the node, `pods` its own; of Services their ranges are known alone. Undefined where it has no address, or is no node: it has no sessions. */
 export function nodeBgp(
   nodeName: string,
   nodes: ReadNodes,
   objects: ClusterObjects,
-  blocks: readonly string[],
+  { blocks, pods }: { blocks: readonly string[]; pods: readonly LocalPod[] },
 ): NodeBgp | undefined {
   const { address, ipv6Address, labels, drains } = nodes.facts.get(nodeName) ?? {}
   if (address === undefined && ipv6Address === undefined) return undefined
   const peers = peersOf({ nodeName, address, ipv6Address }, nodes.facts.values(), objects)
-  for (const secret of peers.secrets()) peers.password(secret, standIn(secret))
   const configurations = objects.all('BGPConfiguration')
   const named = (name: string) => configurations.find(({ metadata }) => metadata.name === name)
   const settings = bgpSettings(named('default'), named(configurationOf(nodeName)))
   const pools = objects.all('IPPool')
+  const node = objects.all('Node').find(({ metadata }) => metadata.name === nodeName)
+  const subnets = node === undefined ? [] : maskedAddresses(node).filter(each => each !== undefined)
+  const nodeWith = (of: string) => [...nodes.facts.values()].find(facts => claimsOf(facts).includes(of))?.name
+  peers.configure({ peering: peeringAddresses(settings, { pools, subnets, nodeWith }) })
+  for (const pod of pods) peers.pod(pod.endpoint, pod)
+  for (const secret of peers.secrets()) peers.password(secret, standIn(secret))
   const services = new Services(nodeName)
   services.setRanges(serviceRanges(settings, pools))
   services.setExcluded(isExcluded(labels))
@@ -118,10 +159,11 @@ export function previewOf(before: NodeBgp | undefined, after: NodeBgp | undefine
     return fields.length === 0 ? [] : [told(session, 'changes', [fields.join(', ')])]
   })
   const known = new Set(before?.refused.map(conditionText))
+  const refused = new Map((after?.refused ?? []).map(condition => [conditionText(condition), condition]))
   return {
     sessions: [...ended, ...others].sort((a, b) => (a.name < b.name ? -1 : 1)),
     announced: announcedChanges(before, after),
-    refused: (after?.refused ?? []).filter(condition => !known.has(conditionText(condition))),
+    refused: [...refused].flatMap(([text, condition]) => (known.has(text) ? [] : [condition])),
   }
 }
 
@@ -138,11 +180,11 @@ function identityReasons(before: NodeBgp, after: NodeBgp): string[] {
 }
 
 function told(
-  { name, address, interface: link }: Session,
+  { name, address, interface: link, pod }: Session,
   change: SessionChange['change'],
   because: readonly string[],
 ): SessionChange {
-  return { name, address: address ?? `%${link}`, change, because }
+  return { name, address: address ?? `%${link}`, ...(pod && { pod: pod.endpoint }), change, because }
 }
 
 /** What of a session changes that goes on; a password by its name alone. */

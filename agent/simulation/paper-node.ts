@@ -1,7 +1,6 @@
 // A node of the cluster on paper: what an agent makes of the objects, of BGP and of the routes it learns, by the agent's own code,
 // without an API server and without a kernel. Every kernel here has IP-in-IP and VXLAN, and every password is there.
 import type { RouteAnswer } from '../../api/answers.ts'
-import { NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import type { Condition } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
@@ -11,9 +10,8 @@ import { IPIP_DEVICE, TUNNEL_DEVICES } from '../../felix/calc/tunnels.ts'
 import type { LearnedRoute } from '../../felix/input.ts'
 import { ROUTE_PROTOCOL } from '../../kernel/port/routes.ts'
 import type { Clock } from '../../lib/clock.ts'
-import { addressBits, familyOf } from '../../lib/ip.ts'
 import { silentLog } from '../../lib/log.ts'
-import { type NodeFacts, nodeFacts } from '../cluster/nodes.ts'
+import { maskedAddresses, type NodeFacts, nodeFacts } from '../cluster/nodes.ts'
 import type { Password, SecretKey } from '../cluster/passwords.ts'
 import { standIn } from '../cluster/preview.ts'
 import { Services } from '../cluster/services.ts'
@@ -95,7 +93,7 @@ export class PaperNode implements Machine {
   #describe(): void {
     const { address, ipv6Address, vxlanTunnelAddress, vxlanTunnelAddressV6, vxlanTunnelMac } = this.#facts
     const calculator = this.#calculator
-    const [ipv4, ipv6] = addressesOf(this.#node)
+    const [ipv4, ipv6] = maskedAddresses(this.#node)
     calculator.configure({
       capabilities: ON_PAPER,
       node: {
@@ -114,7 +112,7 @@ export class PaperNode implements Machine {
   async open(): Promise<void> {
     const { address, ipv6Address } = this.#facts
     if (address === undefined && ipv6Address === undefined) return
-    const own = addressesOf(this.#node).filter(each => each !== undefined)
+    const own = maskedAddresses(this.#node).filter(each => each !== undefined)
     this.#feed.open({ address, ipv6Address, subnets: own })
     for (let round = 0; round < 2; round++) await this.#feed.flush(this.#routing, { blocks: this.own, own })
   }
@@ -182,20 +180,6 @@ export class PaperNode implements Machine {
 
 const ON_PAPER = { ipip: true, vxlan: true }
 const UPLINK = 'uplink'
-
-/** The node's addresses of both families, with their masks; an annotation that is no address gives none, as for its agent. */
-export function addressesOf(node: Resource<'Node'>): [string | undefined, string | undefined] {
-  const { annotations = {} } = node.metadata
-  const { address, ipv6Address } = nodeFacts(node).facts
-  return [
-    withMask(address, annotations[NODE_ANNOTATION.ipv4Address]),
-    withMask(ipv6Address, annotations[NODE_ANNOTATION.ipv6Address]),
-  ]
-}
-
-function withMask(address: string | undefined, annotation = ''): string | undefined {
-  return address && `${address}/${annotation.split('/')[1] ?? addressBits(familyOf(address))}`
-}
 
 function isTunnel(interfaceName: string): boolean {
   return TUNNEL_DEVICES.has(interfaceName)

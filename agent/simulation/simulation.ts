@@ -5,9 +5,10 @@ import { NODE_ANNOTATION } from '../../api/core.ts'
 import { atRest, MemoryNetwork, type PathFault } from '../../bgp/simulation/memory-transport.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
+import { maskedAddresses } from '../cluster/nodes.ts'
 import { bgpSettings } from '../cluster/settings.ts'
 import type { Machine, SimulatedHop } from './machine.ts'
-import { addressesOf, PaperNode } from './paper-node.ts'
+import { PaperNode } from './paper-node.ts'
 import { PaperRouter } from './paper-router.ts'
 import { asPublished, blocksOf, type Gone, NOTHING_GONE, type Topology } from './topology.ts'
 import { type Host, placeOf, Underlay } from './underlay.ts'
@@ -102,7 +103,7 @@ export async function simulate(topology: Topology, gone: Gone = NOTHING_GONE): P
   const hosts: Host[] = [
     ...nodes.map(node => ({
       ...{ name: node.metadata.name, forwards: false },
-      addresses: addressesOf(node).filter(each => each !== undefined),
+      addresses: maskedAddresses(node).filter(each => each !== undefined),
     })),
     ...topology.routers.map(({ name, addresses }) => ({ name, addresses, forwards: true })),
   ]

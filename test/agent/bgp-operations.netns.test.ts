@@ -321,7 +321,7 @@ function viewOf(all: Record<string, readonly unknown[]>): ClusterObjects {
 /** What a node of these asks for with some objects. */
 function asked(node: string, nodes: readonly Resource<'Node'>[], objects: Record<string, readonly unknown[]>) {
   const view = viewOf({ Node: nodes, ...objects })
-  const { asn, sessions } = nodeBgp(node, nodesOf(view), view, [])!
+  const { asn, sessions } = nodeBgp(node, nodesOf(view), view, { blocks: [], pods: [] })!
   return { asn, sessions: [...sessions.values()].map(each => each.name).sort() }
 }
 
@@ -366,7 +366,7 @@ test('route reflectors: no session ends before the mesh does, and then those alo
   const objects: Record<string, readonly unknown[]> = { Node: nodes({}, {}) }
   const now = () => {
     const view = viewOf(objects)
-    return new Map(names.map(name => [name, nodeBgp(name, nodesOf(view), view, [])]))
+    return new Map(names.map(name => [name, nodeBgp(name, nodesOf(view), view, { blocks: [], pods: [] })]))
   }
   const ended = (change: Record<string, readonly unknown[]>) => {
     const before = now()
@@ -400,7 +400,7 @@ test('automatic route reflectors: the annotation is understood, and only session
     const annotations = { [REFLECTORS_ANNOTATION]: formatReflectors({ step: 1, mesh, nodes: reflecting }) }
     const cluster = aResource('ClusterInformation', { metadata: { name: 'default', annotations }, spec: {} })
     const view = viewOf({ Node: nodes, BGPConfiguration: [object], ClusterInformation: [cluster] })
-    return new Map(names.map(name => [name, nodeBgp(name, nodesOf(view), view, [])]))
+    return new Map(names.map(name => [name, nodeBgp(name, nodesOf(view), view, { blocks: [], pods: [] })]))
   }
   const ended = (before: ReturnType<typeof now>, after: ReturnType<typeof now>) =>
     names.flatMap(name =>

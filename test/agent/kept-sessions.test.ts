@@ -199,7 +199,7 @@ test('what a preview says of sessions is what becomes of them', async t => {
     }
     const view: ClusterObjects = { all: kind => (all[kind] ?? []) as never }
     const nodes = nodesOf(view)
-    return new Map(NODES.map(name => [name, nodeBgp(name, nodes, view, [])]))
+    return new Map(NODES.map(name => [name, nodeBgp(name, nodes, view, { blocks: [], pods: [] })]))
   }
   const say = (name: string, spec?: object) => {
     if (spec === undefined) objects.BGPPeer.delete(name)

@@ -55,13 +55,13 @@ test('the subnets of all interfaces are known, and follow the machine', async t 
   const { look, change, own } = await aFollower(t)
   t.deepEqual(own.subnets, [])
   await look()
-  t.deepEqual(own.subnets, ['192.0.2.0/24'])
+  t.deepEqual(own.subnets, ['192.0.2.11/24'])
   await change({ add: '198.51.100.9' })
   await look()
-  t.deepEqual(own.subnets, ['192.0.2.0/24', '198.51.100.0/24'])
+  t.deepEqual(own.subnets, ['192.0.2.11/24', '198.51.100.9/24'])
   await change({ remove: '198.51.100.9' })
   await look()
-  t.deepEqual(own.subnets, ['192.0.2.0/24'])
+  t.deepEqual(own.subnets, ['192.0.2.11/24'])
 })
 
 test('the annotation of an earlier run does not keep an address that the machine lost', async t => {

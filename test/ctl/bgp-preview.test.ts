@@ -9,7 +9,7 @@ import type { Context } from '../../ctl/command.ts'
 import { openStore } from '../../datastore/kube.ts'
 import { NotFound } from '../../datastore/port.ts'
 import { kubeconfigFor } from '../apiserver/kubeconfig.ts'
-import { aBlock, aNode, aPool, aResource } from '../datastore/objects.ts'
+import { aBlock, aNode, aPod, aPool, aResource } from '../datastore/objects.ts'
 import { runHere } from './run.ts'
 
 const manifest = (kind: string, name: string, spec: object) =>
@@ -65,7 +65,7 @@ test('a preview tells node by node what a manifest does, merges it as apply does
   t.deepEqual([signed.code, JSON.parse(signed.out).nodes.length], [0, 2])
   t.is(
     signed.err,
-    'Passed over, since sessions depend on Node, BGPPeer, BGPFilter, BGPConfiguration, IPPool, ClusterInformation alone: Secret bgp, Role margay-bgp-bgp, RoleBinding margay-bgp-bgp.\n',
+    'Passed over, since sessions depend on Node, BGPPeer, BGPFilter, BGPConfiguration, IPPool, ClusterInformation, Pod, Namespace, ServiceAccount alone: Secret bgp, Role margay-bgp-bgp, RoleBinding margay-bgp-bgp.\n',
   )
 
   for (const [text, words, message] of [
@@ -109,4 +109,63 @@ test('a server that has no BGPFilters yet is asked all the same, and one that la
   }
   t.regex(await run('BGPFilter'), /n1 +Global_192_0_2_1 +192\.0\.2\.1 +new/)
   await t.throwsAsync(run('BGPPeer'), { instanceOf: NotFound })
+})
+
+test('sessions with pods are told with their pods, also of a Pod that is deleted', async t => {
+  const server = await startApiServer()
+  t.teardown(() => server.close())
+  const store = openStore({ server: server.url, token: server.token })
+  t.teardown(() => store.close())
+  const annotations = { [NODE_ANNOTATION.ipv4Address]: '192.0.2.11/24' }
+  await store.create('Node', aNode('n1', { annotations }))
+  const addressed = { nodeToNodeMeshEnabled: false, localWorkloadPeeringIPV4: '169.254.0.179' }
+  const configuration = aResource('BGPConfiguration', { metadata: { name: 'default' }, spec: addressed })
+  await store.create('BGPConfiguration', configuration)
+  await store.create('Namespace', aResource('Namespace', { metadata: { name: 'net' } }))
+  const pod = aPod('router', { nodeName: 'n1' }, { namespace: 'net', labels: { app: 'router' } })
+  await store.create('Pod', pod)
+  await store.updateStatus('Pod', {
+    ...(await store.get('Pod', 'router', 'net')),
+    status: { phase: 'Running', podIPs: [{ ip: '10.244.64.5' }] },
+  })
+  const config = kubeconfigFor(server)
+  const run = (text: string, ...words: string[]) =>
+    runHere(['bgp', 'preview', ...words, '-f', '-', '--kubeconfig', config], text)
+  const spec = { localWorkloadSelector: "app == 'router'", asNumber: 65010 }
+  const begun = await run(manifest('BGPPeer', 'routers', spec))
+  t.deepEqual([begun.code, begun.err], [0, ''])
+  t.regex(begun.out, /\nn1 +Local_Workload_10_244_64_5 +10\.244\.64\.5 \(net\/router\) +new *\n$/)
+
+  const aRouter = JSON.stringify({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'router', namespace: 'net' } })
+  t.deepEqual((await run(aRouter, '--delete')).out, 'Nothing would change.\n', 'it is no peer yet')
+  await store.create('BGPPeer', aResource('BGPPeer', { metadata: { name: 'routers' }, spec }))
+  const ended = await run(aRouter, '--delete', '-o', 'json')
+  t.is(ended.code, 1)
+  t.like(JSON.parse(ended.out).nodes, { 0: { sessions: { 0: { pod: 'net/router', change: 'ends' } } }, length: 1 })
+  const far = await run(aRouter.replace('"net"', '"far"'), '--delete')
+  t.deepEqual([far.code, far.err.includes('there is no pod far/router to delete')], [2, true])
+})
+
+test('pods are asked for only where a BGPPeer selects some, or the manifest has one', async t => {
+  const asked = async (object: string) => {
+    const kinds: string[] = []
+    const list = async (kind: Kind) => {
+      kinds.push(kind)
+      return []
+    }
+    const context = {
+      ...{
+        objects: async () => ({ list }),
+        read: async () => [{ name: 'a.json', text: object }],
+        connection: () => ({}),
+      },
+      out: () => undefined,
+    } as unknown as Context
+    await bgpPreviewCommand.run([], { filename: ['a.json'], namespace: 'default', output: 'table' }, context)
+    return ['Pod', 'Namespace', 'ServiceAccount'].filter(kind => kinds.includes(kind))
+  }
+  t.deepEqual(await asked(manifest('BGPPeer', 'tor', { peerIP: '192.0.2.1', asNumber: 65001 })), [])
+  const spec = { localWorkloadSelector: 'all()', asNumber: 65001 }
+  t.deepEqual(await asked(manifest('BGPPeer', 'pods', spec)), ['Pod', 'Namespace', 'ServiceAccount'])
+  t.deepEqual(await asked('{apiVersion: v1, kind: Namespace, metadata: {name: net}}'), ['Namespace'])
 })

@@ -101,7 +101,7 @@ test('where pods have no address to peer with, where a filter is missing, and wh
 
 test('the address that pods peer with is of nobody else, and one that no route alone can lead here is refused', t => {
   const pools = [aPool('p', { cidr: '10.244.0.0/16' })]
-  const subnets = ['192.168.10.0/24', '172.17.0.0/16', 'fd00:17::/64']
+  const subnets = ['192.168.10.9/24', '172.17.0.1/16', 'fd00:17::1/64']
   const nodeWith = (address: string) => (address === '192.168.10.10' ? 'n2' : undefined)
   const why = (spec: object) => {
     const asked = { ...spec, serviceClusterIPs: [{ cidr: '10.96.0.0/12' }] }

@@ -1,6 +1,6 @@
 // What is said of a change of objects before it is made.
 import test from 'ava'
-import { type ClusterObjects, nodeBgp, nodesOf, previewOf } from '../../../agent/cluster/preview.ts'
+import { type ClusterObjects, nodeBgp, nodesOf, podsOf, previewOf } from '../../../agent/cluster/preview.ts'
 import type { Kind, Resource } from '../../../api/kinds.ts'
 import { aPool, aResource } from '../../datastore/objects.ts'
 import { aNode, aPeer } from './peer-world.ts'
@@ -21,7 +21,8 @@ function preview(before: Objects, after: Objects, { node = 'n1', blocks = [] as 
   }
   const were = nodesOf(view(before))
   const are = nodesOf(view(after), were)
-  return previewOf(nodeBgp(node, were, view(before), blocks), nodeBgp(node, are, view(after), blocks))
+  const of = (objects: Objects) => ({ blocks, pods: podsOf(view(objects)).get(node) ?? [] })
+  return previewOf(nodeBgp(node, were, view(before), of(before)), nodeBgp(node, are, view(after), of(after)))
 }
 
 const changes = (before: Objects, after: Objects, node?: string) =>
@@ -196,4 +197,80 @@ test('a label that is to be the AS number of a node and is none is told of that 
   const asked = { ...labelled, BGPConfiguration: [aResource('BGPConfiguration', { metadata, spec: {} })] }
   t.like(preview(labelled, asked).refused, [{ reason: 'BadASNumber', object: { kind: 'Node', name: 'n1' } }])
   t.deepEqual(preview(labelled, asked, { node: 'n2' }).refused, [])
+})
+
+const aPod = (name: string, change: { labels?: Record<string, string>; spec?: object; status?: object } = {}) => {
+  const {
+    labels = { app: 'router' },
+    spec = {},
+    status = { podIPs: [{ ip: '10.244.1.5' }, { ip: 'fd00::5' }] },
+  } = change
+  return aResource('Pod', { metadata: { name, namespace: 'net', labels }, spec: { nodeName: 'n1', ...spec }, status })
+}
+const forPods = (spec: object = {}) => ({
+  BGPPeer: [aPeer('pods', { localWorkloadSelector: "app == 'router'", asNumber: 65010, ...spec })],
+})
+const NET = { Namespace: [aResource('Namespace', { metadata: { name: 'net', labels: { role: 'edge' } } })] }
+const PEERING = {
+  BGPConfiguration: [
+    aConfiguration({
+      ...{ nodeToNodeMeshEnabled: false },
+      ...{ localWorkloadPeeringIPV4: '169.254.0.179', localWorkloadPeeringIPV6: 'fd12::1' },
+    }),
+  ],
+}
+const ofPods = (before: Objects, after: Objects, node = 'n1') =>
+  preview({ ...PEERING, ...NET, ...before }, { ...PEERING, ...NET, ...after }, { node }).sessions.map(
+    ({ pod, address, change }) => `${pod} ${address} ${change}`,
+  )
+
+test('sessions with pods of the node begin and end with the BGPPeer, the pod, its labels and its namespace', t => {
+  const Pod = [aPod('router'), aPod('plain', { labels: {} })]
+  const both = (change: string) => ['10.244.1.5', 'fd00::5'].map(address => `net/router ${address} ${change}`)
+  const there = { Pod, ...forPods() }
+  t.deepEqual(ofPods({ Pod }, there), both('new'))
+  t.deepEqual(ofPods({ Pod }, there, 'n2'), [], 'it runs on another node')
+  t.deepEqual(ofPods(there, { Pod }), both('ends'))
+  t.deepEqual(ofPods(there, { ...there, Pod: [] }), both('ends'))
+  t.deepEqual(ofPods(there, { ...there, Pod: [aPod('router', { labels: {} })] }), both('ends'))
+  t.deepEqual(ofPods(there, { ...there, Namespace: [] }), both('ends'), 'its pods go with a namespace')
+  t.deepEqual(ofPods(there, { Pod, ...forPods({ asNumber: 65011 }) }), both('resets'))
+  t.deepEqual(ofPods(there, { Pod, ...forPods({ filters: [] }) }), [])
+  const inherited = forPods({ localWorkloadSelector: "pcns.role == 'edge' && pcsa.tier == 'fast' && app == 'router'" })
+  const account = aResource('ServiceAccount', {
+    metadata: { name: 'fast', namespace: 'net', labels: { tier: 'fast' } },
+  })
+  const fast = { Pod: [aPod('router', { spec: { serviceAccountName: 'fast' } })], ServiceAccount: [account] }
+  t.deepEqual(ofPods(fast, { ...fast, ...inherited }), both('new'))
+  t.deepEqual(ofPods(fast, { ...fast, ServiceAccount: [], ...inherited }), [])
+})
+
+test('pods without an address of their own have no session', t => {
+  for (const change of [
+    { spec: { hostNetwork: true } },
+    { spec: { nodeName: '' } },
+    { status: {} },
+    { status: { phase: 'Succeeded', podIP: '10.244.1.5' } },
+  ]) {
+    const Pod = [aPod('router', change)]
+    t.deepEqual(ofPods({ Pod }, { Pod, ...forPods() }), [], JSON.stringify(change))
+  }
+})
+
+test('an address under which pods would find their node, and that somebody has, is refused once, and ends their sessions', t => {
+  const Pod = [aPod('router'), aPod('other', { status: { podIP: '10.244.1.6' } })]
+  const there = { ...NET, ...PEERING, ...forPods(), Pod }
+  const why = (localWorkloadPeeringIPV4: string) => {
+    const spec = { nodeToNodeMeshEnabled: false, localWorkloadPeeringIPV4, localWorkloadPeeringIPV6: 'fd12::1' }
+    const { sessions, refused } = preview(there, { ...there, BGPConfiguration: [aConfiguration(spec)] })
+    t.deepEqual(
+      sessions.map(({ pod, address, change }) => `${pod} ${address} ${change}`),
+      ['net/router 10.244.1.5 ends', 'net/other 10.244.1.6 ends'],
+    )
+    t.like(refused, { length: 1, 0: { reason: 'NoPeeringAddress', object: { kind: 'BGPPeer', name: 'pods' } } })
+    return refused[0]!.message.replace('localWorkloadPeeringIPV4 ', '')
+  }
+  t.is(why('192.168.20.11'), '192.168.20.11 is an address of node n3')
+  t.regex(why('192.168.10.200'), /^192\.168\.10\.200 lies in 192\.168\.10\.0\/24, the subnet/)
+  t.is(why(''), 'is not set')
 })
