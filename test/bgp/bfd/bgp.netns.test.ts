@@ -13,7 +13,7 @@ import {
   until,
   type Wanted,
 } from '../interop.ts'
-import { birdBfd } from './daemons.ts'
+import { type BfdDaemon, birdBfd, frrBfd } from './daemons.ts'
 import { silence, speak } from './silence.ts'
 import { passable } from './thread.ts'
 
@@ -24,6 +24,11 @@ type Row = {
   end?: string
   /** What it needs beside BGP. */
   beside?: (link: TestLink) => void
+}
+
+function bfdd(link: TestLink): void {
+  const { command, args } = frrDaemon(link, 'bfdd', 'log stdout\nbfd\n!\n')
+  link.run('theirs', { name: 'bfdd', command, args: [...args, '--bfdctl', `${link.folder}/frr/bfdd.sock`] })
 }
 
 const isMultihop = (peer: string) => peer.includes(':')
@@ -40,10 +45,7 @@ const rows: readonly Row[] = [
       ...(isMultihop(peer) ? [`neighbor ${peer} ebgp-multihop 2`, `neighbor ${peer} passive`] : []),
       `neighbor ${peer} bfd 3 200 200`,
     ],
-    beside(link) {
-      const { command, args } = frrDaemon(link, 'bfdd', 'log stdout\nbfd\n!\n')
-      link.run('theirs', { name: 'bfdd', command, args: [...args, '--bfdctl', `${link.folder}/frr/bfdd.sock`] })
-    },
+    beside: bfdd,
   },
 ]
 
@@ -102,41 +104,65 @@ for (const { kind, session, end, beside } of rows)
     },
   )
 
-for (const signal of ['SIGTERM', 'SIGKILL'] as const)
-  (runnable(bird) ? test.serial : test.serial.skip)(
-    `BIRD with bfd graceful, as docs/bgp.md has it, keeps our routes over a restart that begins with ${signal}`,
-    async t => {
-      await using link = await passable(makeLink())
-      const docs = readFileSync(new URL('../../../docs/bgp.md', import.meta.url), 'utf8')
-      const blocks = [...docs.matchAll(/```bird\n(.*?)```/gs)].map(([, lines]) => lines!)
-      const recipe = blocks.find(lines => lines.includes('bfd graceful')) ?? ''
-      const wanted: Wanted = {
-        ...{ asn: 65002, peerAsn: 65001, holdSeconds: 90, ipv4: [], ipv6: [] },
-        lines: {
-          session: () => recipe,
-          end: 'protocol bfd { interface "*" { interval 200 ms; multiplier 3; }; }',
-        },
-      }
-      const daemon = link.run('theirs', { name: bird.name, ...bird.prepare(link, wanted) })
-      const margay = new Margay(link, {
-        networks: ['10.1.0.0/24'],
-        neighbors: neighbors(wanted, { gracefulRestart: {}, bfd: { interval: 200, multiplier: 3 } }),
-      })
-      const why = () => `${daemon.output().slice(-2000)}\n${bird.sessions(link)}`
-      const bfdStates = () => birdBfd.sessions(link).map(({ state }) => state)
-      const isWhole = () => bfdStates().every(state => state === 'up') && bird.learned(link).includes('10.1.0.0/24')
-      await until('BFD is up, with our route', () => bfdStates().length === 2 && isWhole(), why)
-      await margay.program.stop(signal)
-      await until('BIRD has missed us', () => bfdStates().every(state => state !== 'up'), why)
-      t.deepEqual(bird.learned(link), ['10.1.0.0/24'])
-      margay.start()
-      await until(
-        'all is up again, and until then our route was there',
-        async () => {
-          t.deepEqual(bird.learned(link), ['10.1.0.0/24'])
-          return (await margay.peers()).every(({ state }) => state === 'Established') && isWhole()
-        },
-        why,
-      )
-    },
-  )
+const docs = readFileSync(new URL('../../../docs/bgp.md', import.meta.url), 'utf8')
+/** What docs/bgp.md tells the users of a daemon to write so that our restart is no lost path. */
+const recipe = (language: string, word: string) =>
+  [...docs.matchAll(new RegExp(`\`\`\`${language}\n(.*?)\`\`\``, 'gs'))]
+    .map(([, lines]) => lines!)
+    .find(lines => lines.includes(word)) ?? ''
+
+const patient: readonly (Row & { bfd: BfdDaemon })[] = [
+  {
+    ...{ kind: bird, bfd: birdBfd },
+    session: () => [recipe('bird', 'bfd graceful')],
+    end: 'protocol bfd { interface "*" { interval 200 ms; multiplier 3; }; }',
+  },
+  {
+    ...{ kind: frr, bfd: frrBfd, beside: bfdd },
+    session: peer => [recipe('frr', 'check-control-plane-failure').replaceAll('PEER', peer)],
+  },
+]
+
+for (const { kind, bfd, session, end, beside } of patient)
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const)
+    (runnable(kind) ? test.serial : test.serial.skip)(
+      `${kind.name}, as docs/bgp.md has it, keeps our routes over a restart that begins with ${signal}`,
+      async t => {
+        await using link = await passable(makeLink())
+        const wanted: Wanted = {
+          ...{ asn: 65002, peerAsn: 65001, holdSeconds: 90, ipv4: [], ipv6: [] },
+          lines: { session: peer => session(peer).join('\n '), end },
+        }
+        if (kind.beside !== undefined) link.run('theirs', { name: 'beside', ...kind.beside(link) })
+        const daemon = link.run('theirs', { name: kind.name, ...kind.prepare(link, wanted) })
+        beside?.(link)
+        const margay = new Margay(link, {
+          networks: ['10.1.0.0/24'],
+          // a machine that stands still for a second loses no path
+          neighbors: neighbors(wanted, { gracefulRestart: {}, bfd: { interval: 1000, multiplier: 3 } }),
+        })
+        const why = () => `${daemon.output().slice(-2000)}\n${kind.sessions(link)}`
+        const states = () => bfd.sessions(link).map(({ state }) => state)
+        const isWhole = () => states().every(state => state === 'up') && kind.learned(link).includes('10.1.0.0/24')
+        await until('BFD is up, with our route', () => states().length === 2 && isWhole(), why)
+        await margay.program.stop(signal)
+        await until(
+          'it has missed us, and has our route',
+          () => {
+            t.deepEqual(kind.learned(link), ['10.1.0.0/24'])
+            return states().every(state => state !== 'up')
+          },
+          why,
+        )
+        t.deepEqual(kind.learned(link), ['10.1.0.0/24'])
+        margay.start()
+        await until(
+          'all is up again, and until then our route was there',
+          async () => {
+            t.deepEqual(kind.learned(link), ['10.1.0.0/24'])
+            return (await margay.peers()).every(({ state }) => state === 'Established') && isWhole()
+          },
+          why,
+        )
+      },
+    )
