@@ -2,7 +2,8 @@
 // fresh table; the others go on.
 import { hostname } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
-import { BmpCollector, type BmpDeps, type BmpStatus } from '../bgp/bmp/collector.ts'
+import { BmpCollector } from '../bgp/bmp/collector.ts'
+import type { BmpDeps, BmpStatus } from '../bgp/bmp/config.ts'
 import type { ConfigFile } from '../bgp/file/types.ts'
 import { packageVersion } from '../lib/package-files.ts'
 

@@ -1,85 +1,49 @@
-// One BMP collector (RFC 7854): dials it, tells it of every session and of the tables that it is to follow, UPDATEs as they
-// were received (Adj-RIB-In before policy), UPDATEs as they are sent (Adj-RIB-Out, RFC 8671) and what is selected (Loc-RIB, RFC 9069), and sends them whole again after every
-// new connection. The queue for a collector is limited: one
+// One BMP collector (RFC 7854): dials it, tells it of every session and of the tables that it is to follow, and sends them whole
+// again after every new connection. UPDATEs as they were received and as they are sent (Adj-RIB-In before policy, Adj-RIB-Out
+// after it) come as they pass, the other tables at the collector's pace. The queue for a collector is limited: one
 // that reads too slowly is disconnected, so that no session waits for it.
 
 import { Backoff } from '../../lib/backoff.ts'
-import { Writer } from '../../lib/bytes.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { type Log, silentLog } from '../../lib/log.ts'
 import { type AddressFamily, FAMILIES } from '../family.ts'
 import type { BgpConnection, Transport } from '../port.ts'
-import type { LocRibFeed } from '../rib/loc-rib.ts'
+import type { Feed, Follower } from '../rib/feed.ts'
+import type { OfferedFeed } from '../rib/offered.ts'
 import type { SessionEnd } from '../session-end.ts'
 import type { Speaker } from '../speaker.ts'
-import { type BmpMessage, emitBmp, MAX_BMP_MESSAGE } from '../wire/bmp.ts'
+import type { BmpMessage } from '../wire/bmp.ts'
 import { MESSAGE } from '../wire/iana.ts'
+import { type BmpConfig, type BmpDeps, type BmpStatus, DEFAULT_MONITOR, type MonitoredTable } from './config.ts'
 import {
   bmpInitiation,
   bmpPeerDown,
   bmpPeerUp,
   bmpStats,
   bmpTermination,
-  emitMonitoring,
   endOfRibOf,
   locRibDown,
   locRibHead,
   locRibStats,
   locRibUp,
-  monitoringHead,
-  sentHead,
+  sessionHeads,
   wholeMessages,
 } from './messages.ts'
+import { Outgoing } from './outgoing.ts'
 import type { MonitoredSession, SessionWatcher } from './session-watcher.ts'
 
-/** A table that a collector can follow: of each session what is received, or what is sent; or the selected route of each prefix. */
-export type MonitoredTable = SessionTable | 'loc-rib'
-type SessionTable = 'adj-rib-in-pre' | 'adj-rib-out-post'
-
-export type BmpConfig = {
-  /** IP address and port of the collector. */
-  collector: string
-  port: number
-  /** Our address of the connection. */
-  source?: string
-  /** sysName and sysDescr of the initiation. */
-  name: string
-  description: string
-  /** What it gets beside the sessions. Default: `adj-rib-in-pre`. */
-  monitor?: readonly MonitoredTable[]
-  /** Seconds between statistics reports; 0: none. Default 60. */
-  statsSeconds?: number
-  /** First and longest wait before another attempt, seconds. Default 30 and 720 (RFC 7854 §3.2). */
-  retrySeconds?: number
-  maxRetrySeconds?: number
-  /** Octets that may wait for the collector. Default 16 MiB. */
-  bufferOctets?: number
-}
-
-export type BmpStatus = {
-  collector: string
-  state: 'waiting' | 'connecting' | 'table' | 'live'
-  /** Why the last connection or attempt ended. */
-  reason?: string
-  /** Octets written since the connection began, and those of them that wait. */
-  octets: number
-  waiting: number
-}
-
-export type BmpDeps = { speaker: Speaker; transport: Transport; clock?: Clock; log?: Log; random?: () => number }
-
-const DEFAULT_MONITOR: readonly MonitoredTable[] = ['adj-rib-in-pre']
 const DIAL_MS = 10_000
 const BUFFER_OCTETS = 16 << 20
 /** Octets that a prefix of the Loc-RIB counts for that changed and was not told. */
 const WAITING_PREFIX = 16
-/** Messages are gathered into blocks of this size, with room for one more of any length. */
-const BLOCK = 64 * 1024
-
 /** `heads`: the headers before every UPDATE. */
-type Watched = { session: MonitoredSession; heads: Readonly<Record<SessionTable, Uint8Array>> }
+type Watched = { session: MonitoredSession; heads: ReturnType<typeof sessionHeads> }
 
-const SESSION_TABLES = ['adj-rib-in-pre', 'adj-rib-out-post'] as const
+/** Of which the collector gets what passes. */
+const PASSING = ['adj-rib-in-pre', 'adj-rib-out-post'] as const
+
+/** A table that is read at the collector's pace. `take` writes its next part; false: there is none now. */
+type Followed = { feed: Pick<Feed<unknown>, 'complete' | 'close'>; take(): boolean }
 
 export class BmpCollector implements SessionWatcher {
   readonly #config: BmpConfig
@@ -89,17 +53,15 @@ export class BmpCollector implements SessionWatcher {
   readonly #log: Log
   readonly #backoff: Backoff
   readonly #sessions = new Map<string, Watched>()
-  #block = new Writer(BLOCK + MAX_BMP_MESSAGE)
   #connection: BgpConnection | undefined
+  #out: Outgoing | undefined
   #dialing: AbortController | undefined
   #replay: Iterator<undefined> | undefined
-  #locRib: LocRibFeed | undefined
+  #followed: Followed[] = []
+  #offered: OfferedFeed | undefined
   readonly #locRibHead: Uint8Array
   #state: BmpStatus['state'] = 'waiting'
   #reason: string | undefined
-  #octets = 0
-  #full = false
-  #flushing = false
   #stepping = false
   #closed = false
   #unwatch: () => void = () => undefined
@@ -128,8 +90,8 @@ export class BmpCollector implements SessionWatcher {
       collector: `${collector} port ${port}`,
       state: this.#state,
       reason: this.#reason,
-      octets: this.#octets,
-      waiting: this.#waiting,
+      octets: this.#out?.octets ?? 0,
+      waiting: this.#out?.waiting ?? 0,
     }
   }
 
@@ -141,9 +103,9 @@ export class BmpCollector implements SessionWatcher {
     this.#cancelRetry()
     const connection = this.#connection
     if (connection === undefined) return
-    if (this.#locRib !== undefined) this.#put(locRibDown(this.#speaker.config, this.#clock.wallMs()))
+    if (this.#monitors('loc-rib')) this.#put(locRibDown(this.#speaker.config, this.#clock.wallMs()))
     this.#put(bmpTermination())
-    this.#flush()
+    this.#out?.flush()
     this.#forget()
     connection.close()
   }
@@ -151,13 +113,12 @@ export class BmpCollector implements SessionWatcher {
   // Called by the speaker's sessions.
 
   up(session: MonitoredSession): void {
-    const heads = { 'adj-rib-in-pre': monitoringHead(session), 'adj-rib-out-post': sentHead(session) }
-    this.#sessions.set(session.name, { session, heads })
+    this.#sessions.set(session.name, { session, heads: sessionHeads(session) })
     this.#put(bmpPeerUp(session))
   }
 
   update(name: string, bytes: Uint8Array, start: number, end: number): void {
-    this.#monitoring('adj-rib-in-pre', name, bytes, [start, end])
+    this.#monitoring('adj-rib-in-pre', name, bytes, [start, end], this.#clock.wallMs())
   }
 
   sent(name: string, bytes: Uint8Array): void {
@@ -196,12 +157,12 @@ export class BmpCollector implements SessionWatcher {
   #begin(connection: BgpConnection): void {
     this.#dialing = undefined
     this.#connection = connection
-    this.#octets = 0
+    this.#out = new Outgoing(connection, this.#bufferOctets, waiting => this.#tooSlow(`${waiting} octets`))
     this.#state = 'table'
     connection.handlers = {
       data: () => undefined,
       drain: () => {
-        this.#full = false
+        this.#out?.drained()
         this.#nextStep()
       },
       closed: error => this.#lost(error?.message ?? 'the collector closed the connection'),
@@ -209,7 +170,8 @@ export class BmpCollector implements SessionWatcher {
     this.#log.info('the BMP collector is connected and gets the table')
     this.#put(bmpInitiation(this.#config.name, this.#config.description))
     this.#unwatch = this.#speaker.watchSessions(this)
-    if (this.#monitors('loc-rib')) this.#beginLocRib()
+    if (this.#monitors('loc-rib')) this.#followed.push(this.#locRib())
+    if (this.#monitors('adj-rib-out-pre')) this.#followed.push(this.#toPeers())
     this.#replay = this.#tables()
     this.#step()
     this.#planStats()
@@ -219,25 +181,50 @@ export class BmpCollector implements SessionWatcher {
     return (this.#config.monitor ?? DEFAULT_MONITOR).includes(table)
   }
 
-  #beginLocRib(): void {
+  #locRib(): Followed {
     this.#put(locRibUp(this.#speaker.config, this.#clock.wallMs()))
+    const feed = this.#speaker.rib.followSelected(this.#follower())
+    return {
+      feed,
+      take: () => {
+        const bytes = feed.take()
+        if (bytes !== undefined) this.#selected(bytes)
+        return bytes !== undefined
+      },
+    }
+  }
+
+  #toPeers(): Followed {
+    const feed = this.#speaker.rib.followOffered(this.#follower())
+    this.#offered = feed
+    return {
+      feed,
+      take: () => {
+        const told = feed.take()
+        if (told !== undefined) this.#messages('adj-rib-out-pre', told.key, told.bytes, 0)
+        return told !== undefined
+      },
+    }
+  }
+
+  #follower(): Follower {
+    const connection = this.#connection
     const most = this.#bufferOctets / WAITING_PREFIX
-    const feed = this.#speaker.rib.followSelected({
+    return {
       most,
       wake: () => this.#nextStep(),
       overflowed: () =>
         setImmediate(() => {
-          if (this.#locRib === feed) this.#tooSlow(`more than ${Math.floor(most)} prefixes`)
+          if (this.#connection === connection) this.#tooSlow(`more than ${Math.floor(most)} prefixes`)
         }),
-    })
-    this.#locRib = feed
+    }
   }
 
-  /** Writes the tables of the sessions, each with an End-of-RIB for every session that was up at the start and still is. */
+  /** Writes the tables of which the collector then gets what passes, each with an End-of-RIB for every session that was up at the start and still is. */
   *#tables(): Generator<undefined> {
     const { rib } = this.#speaker
     const first = [...this.#sessions.values()]
-    for (const table of SESSION_TABLES.filter(each => this.#monitors(each))) {
+    for (const table of PASSING.filter(each => this.#monitors(each))) {
       for (const family of FAMILIES)
         for (const step of table === 'adj-rib-in-pre' ? rib.replay(family) : rib.replaySent(family)) {
           if (step !== undefined) this.#messages(table, step.key, step.bytes)
@@ -252,18 +239,24 @@ export class BmpCollector implements SessionWatcher {
     }
   }
 
-  /** Sends the tables step by step, one per round of the event loop, while the collector reads; then what else is selected. */
+  /** Sends the tables step by step, one per round of the event loop, while the collector reads; then what changes in those that it follows. */
   #step(): void {
     let more = true
-    if (this.#replay !== undefined) {
-      if (this.#replay.next().done === true) this.#replay = undefined
-    } else {
-      const bytes = this.#locRib?.take()
-      more = bytes !== undefined
-      if (bytes !== undefined) this.#selected(bytes)
-    }
-    if (this.#state === 'table' && this.#replay === undefined && this.#locRib?.complete !== false) this.#live()
+    if (this.#replay === undefined) more = this.#takeNext()
+    else if (this.#replay.next().done === true) this.#replay = undefined
+    if (this.#state === 'table' && this.#replay === undefined && this.#followed.every(({ feed }) => feed.complete))
+      this.#live()
     if (more) this.#nextStep()
+  }
+
+  /** The next part of one of the tables that are followed, in turns; false: none has any. */
+  #takeNext(): boolean {
+    for (let left = this.#followed.length; left > 0; left--) {
+      const next = this.#followed.shift()!
+      this.#followed.push(next)
+      if (next.take()) return true
+    }
+    return false
   }
 
   #nextStep(): void {
@@ -271,67 +264,43 @@ export class BmpCollector implements SessionWatcher {
     this.#stepping = true
     setImmediate(() => {
       this.#stepping = false
-      if (this.#connection !== undefined && !this.#full) this.#step()
+      if (this.#out?.full === false) this.#step()
     })
   }
 
   #live(): void {
     this.#state = 'live'
     this.#backoff.reset()
-    this.#log.info({ octets: this.#octets }, 'the BMP collector has the table and gets what changes')
+    this.#log.info({ octets: this.#out?.octets }, 'the BMP collector has the table and gets what changes')
   }
 
   /** UPDATEs among whole messages: BoRR and EoRR are no routes. */
-  #messages(table: SessionTable, name: string, bytes: Uint8Array): void {
+  #messages(table: keyof Watched['heads'], name: string, bytes: Uint8Array, atMs = this.#clock.wallMs()): void {
     if (!this.#monitors(table)) return
     for (const place of wholeMessages(bytes))
-      if (bytes[place[0] + 18] === MESSAGE.update) this.#monitoring(table, name, bytes, place)
+      if (bytes[place[0] + 18] === MESSAGE.update) this.#monitoring(table, name, bytes, place, atMs)
   }
 
-  #monitoring(table: SessionTable, name: string, bytes: Uint8Array, place: [start: number, end: number]): void {
+  /** `atMs` 0: the time is not known. */
+  #monitoring(
+    table: keyof Watched['heads'],
+    name: string,
+    bytes: Uint8Array,
+    place: [start: number, end: number],
+    atMs: number,
+  ): void {
     const watched = this.#sessions.get(name)
     if (watched === undefined || !this.#monitors(table)) return
-    emitMonitoring(this.#block, watched.heads[table], bytes, place, this.#clock.wallMs())
-    this.#written()
+    this.#out?.monitoring(watched.heads[table], bytes, place, atMs)
   }
 
   /** The RIB keeps no time of a selection, so none is told. */
   #selected(bytes: Uint8Array): void {
-    for (const place of wholeMessages(bytes)) {
-      emitMonitoring(this.#block, this.#locRibHead, bytes, place, 0)
-      this.#written()
-    }
+    for (const place of wholeMessages(bytes)) this.#out?.monitoring(this.#locRibHead, bytes, place, 0)
   }
 
   #put(message: BmpMessage): void {
-    if (this.#connection === undefined) return
-    emitBmp(this.#block, message)
-    this.#written()
-  }
-
-  /** Something was added to the block. */
-  #written(): void {
-    if (this.#block.length >= BLOCK) this.#flush()
-    else if (!this.#flushing) {
-      this.#flushing = true
-      setImmediate(() => {
-        this.#flushing = false
-        this.#flush()
-      })
-    }
-  }
-
-  #flush(): void {
-    const connection = this.#connection
-    const { length } = this.#block
-    if (connection === undefined || length === 0) return
-    if (this.#waiting > this.#bufferOctets) {
-      this.#tooSlow(`${this.#waiting} octets`)
-      return
-    }
-    this.#octets += length
-    if (!connection.write(this.#block.done().slice())) this.#full = true
-    this.#block = new Writer(this.#block.bytes)
+    this.#out?.put(message)
   }
 
   #tooSlow(waiting: string): void {
@@ -345,26 +314,39 @@ export class BmpCollector implements SessionWatcher {
     return this.#config.bufferOctets ?? BUFFER_OCTETS
   }
 
-  get #waiting(): number {
-    return this.#connection === undefined ? 0 : this.#connection.buffered + this.#block.length
-  }
-
   #planStats(): void {
     const { statsSeconds = 60 } = this.#config
     if (statsSeconds === 0) return
     const connection = this.#connection
     this.#cancelStats = this.#clock.after(statsSeconds * 1000, () => {
-      for (const { session } of this.#sessions.values()) {
-        const counts = this.#speaker.rib.counts(session.name)
-        const out = this.#monitors('adj-rib-out-post') ? this.#speaker.rib.familyCounts(session.name) : undefined
-        if (counts !== undefined) this.#put(bmpStats(session, counts, out, this.#clock.wallMs()))
-      }
-      if (this.#locRib !== undefined) {
-        const counts = FAMILIES.map(family => [family, this.#speaker.rib.selectedCount(family)] as const)
-        this.#put(locRibStats(this.#speaker.config, counts, this.#clock.wallMs()))
-      }
+      this.#putStats()
       if (this.#connection === connection) this.#planStats()
     })
+  }
+
+  #putStats(): void {
+    const { rib, config } = this.#speaker
+    const atMs = this.#clock.wallMs()
+    for (const { session } of this.#sessions.values()) {
+      const counts = rib.counts(session.name)
+      if (counts === undefined) continue
+      const byFamily = [...rib.familyCounts(session.name)].map(
+        ([family, { announced }]) => [family, announced] as const,
+      )
+      const out = {
+        beforePolicy: this.#offered?.counts(session.name),
+        afterPolicy: this.#monitors('adj-rib-out-post') ? new Map(byFamily) : undefined,
+      }
+      this.#put(bmpStats(session, counts, out, atMs))
+    }
+    if (!this.#monitors('loc-rib')) return
+    this.#put(
+      locRibStats(
+        config,
+        FAMILIES.map(family => [family, rib.selectedCount(family)] as const),
+        atMs,
+      ),
+    )
   }
 
   #lost(reason: string): void {
@@ -374,14 +356,15 @@ export class BmpCollector implements SessionWatcher {
 
   #forget(): void {
     this.#unwatch()
-    this.#locRib?.close()
-    this.#locRib = undefined
+    for (const { feed } of this.#followed) feed.close()
+    this.#followed = []
+    this.#offered = undefined
     this.#cancelStats()
     this.#sessions.clear()
     this.#replay = undefined
     this.#connection = undefined
-    this.#full = false
-    this.#block = new Writer(this.#block.bytes)
+    this.#out?.end()
+    this.#out = undefined
   }
 
   #retry(reason: string): void {

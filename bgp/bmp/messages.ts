@@ -5,7 +5,7 @@ import { Writer } from '../../lib/bytes.ts'
 import { ipv4Number } from '../../lib/ip.ts'
 import type { SpeakerConfig } from '../config.ts'
 import { type AddressFamily, FAMILIES, numbersOfFamily } from '../family.ts'
-import type { FamilyCounts, PeerCounts } from '../rib/types.ts'
+import type { PeerCounts } from '../rib/types.ts'
 import type { SessionEnd } from '../session-end.ts'
 import {
   BMP_DOWN,
@@ -16,6 +16,7 @@ import {
   BMP_TERMINATION,
   type BmpMessage,
   type BmpPeer,
+  type BmpStat,
   bmpText,
   emitBmp,
 } from '../wire/bmp.ts'
@@ -82,40 +83,45 @@ export function bmpPeerDown(session: MonitoredSession, cause: SessionEnd, atMs: 
   }
 }
 
+/** Routes in the Adj-RIB-Out by family; absent: they are not told. */
+type RoutesOut = Readonly<Partial<Record<'beforePolicy' | 'afterPolicy', ReadonlyMap<AddressFamily, number>>>>
+
 /**
- * Statistics Report (§4.8): routes in Adj-RIB-In, and UPDATEs whose routes were treated as withdrawn (RFC 7606). With `out` also the
- * routes in Adj-RIB-Out after policy, all and by family (RFC 8671 §6.2).
+ * Statistics Report (§4.8): routes in Adj-RIB-In, UPDATEs whose routes were treated as withdrawn (RFC 7606), and routes in
+ * Adj-RIB-Out, all and by family (RFC 8671 §6.2).
  */
-export function bmpStats(
-  session: MonitoredSession,
-  counts: PeerCounts,
-  out: ReadonlyMap<AddressFamily, FamilyCounts> | undefined,
-  atMs: number,
-): BmpMessage {
-  const sent = [...(out ?? [])].filter(([family]) => session.families.includes(family))
+export function bmpStats(session: MonitoredSession, counts: PeerCounts, out: RoutesOut, atMs: number): BmpMessage {
+  const { routesOutBeforePolicy, routesOutBeforePolicyOfFamily, routesOut, routesOutOfFamily } = BMP_STAT
+  const gauges = (all: number, ofFamily: number, routes: ReadonlyMap<AddressFamily, number> | undefined) => {
+    if (routes === undefined) return []
+    const counted = [...routes].filter(([family]) => session.families.includes(family))
+    const sum = counted.reduce((before, [, count]) => before + count, 0)
+    return [{ type: all, gauge: BigInt(sum) }, ...counted.map(([family, count]) => gaugeOf(ofFamily, family, count))]
+  }
   return {
     kind: 'statsReport',
     peer: peerOf(session, atMs),
     stats: [
       { type: BMP_STAT.routesIn, gauge: BigInt(counts.received) },
       { type: BMP_STAT.treatedAsWithdraw, counter: counts.treatedAsWithdrawn },
-      ...(out === undefined ? [] : [{ type: BMP_STAT.routesOut, gauge: BigInt(counts.announced) }]),
-      ...sent.map(([family, { announced }]) => ({
-        ...{ type: BMP_STAT.routesOutOfFamily, gauge: BigInt(announced) },
-        ...numbersOfFamily(family),
-      })),
+      ...gauges(routesOutBeforePolicy, routesOutBeforePolicyOfFamily, out.beforePolicy),
+      ...gauges(routesOut, routesOutOfFamily, out.afterPolicy),
     ],
   }
 }
 
-/** The headers before every UPDATE that a peer sends; `emitMonitoring` fills in length and time. */
-export function monitoringHead(session: MonitoredSession): Uint8Array {
-  return headOf(peerOf(session, 0))
+function gaugeOf(type: number, family: AddressFamily, count: number): BmpStat {
+  return { type, ...numbersOfFamily(family), gauge: BigInt(count) }
 }
 
-/** The same of what goes to the peer, after policy (RFC 8671). */
-export function sentHead(session: MonitoredSession): Uint8Array {
-  return headOf({ ...peerOf(session, 0), ribOut: true, postPolicy: true })
+/** The headers before every UPDATE of a session, by the table that it is told of; `emitMonitoring` fills in length and time. */
+export function sessionHeads(session: MonitoredSession) {
+  const peer = peerOf(session, 0)
+  return {
+    'adj-rib-in-pre': headOf(peer),
+    'adj-rib-out-pre': headOf({ ...peer, ribOut: true }),
+    'adj-rib-out-post': headOf({ ...peer, ribOut: true, postPolicy: true }),
+  }
 }
 
 /** As what the Loc-RIB is told (RFC 9069): one emulated peer for both families, without a filter. */
@@ -164,10 +170,7 @@ export function locRibStats(
   const all = counts.reduce((sum, [, count]) => sum + count, 0)
   const stats = [
     { type: BMP_STAT.routesSelected, gauge: BigInt(all) },
-    ...counts.map(([family, count]) => ({
-      ...{ type: BMP_STAT.routesSelectedOfFamily, gauge: BigInt(count) },
-      ...numbersOfFamily(family),
-    })),
+    ...counts.map(([family, count]) => gaugeOf(BMP_STAT.routesSelectedOfFamily, family, count)),
   ]
   return { kind: 'statsReport', peer: locRibPeer(speaker, atMs), stats }
 }

@@ -1,6 +1,7 @@
 // The fields of margay-bgp's file; DESIGN section 8 is their documentation.
 import * as z from 'zod'
 import { familyOf, isLinkLocal } from '../../lib/ip.ts'
+import { MONITORED_TABLES } from '../bmp/config.ts'
 import { MOST_PATHS, type Network } from '../config.ts'
 import {
   asn,
@@ -59,7 +60,7 @@ const collector = z
     source: host.optional(),
     name: label(255).optional(),
     monitor: distinct(
-      z.enum(['adj-rib-in-pre', 'loc-rib', 'adj-rib-out-post'], 'write adj-rib-in-pre, loc-rib or adj-rib-out-post'),
+      z.enum(MONITORED_TABLES, `write ${MONITORED_TABLES.slice(0, -1).join(', ')} or ${MONITORED_TABLES.at(-1)}`),
     )
       .min(1, 'empty: name a table or leave the field out')
       .optional(),

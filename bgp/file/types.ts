@@ -1,6 +1,6 @@
 // What the configuration file of `margay-bgp` says, in the speaker's own types.
 import type { SocketAddress } from '../../lib/ip.ts'
-import type { BmpConfig } from '../bmp/collector.ts'
+import type { BmpConfig } from '../bmp/config.ts'
 import type { Network, PeerConfig, SpeakerConfig } from '../config.ts'
 
 export type ConfigFile = {

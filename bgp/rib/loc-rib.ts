@@ -3,6 +3,7 @@
 // one that is read slowly costs memory by prefix, and what changes often is told as it is when it is read.
 import { Writer } from '../../lib/bytes.ts'
 import type { AddressFamily } from '../family.ts'
+import type { Feed, Follower } from './feed.ts'
 import { Batch } from './out/batch.ts'
 import { UpdatePacker } from './out/update-packer.ts'
 import { withUnspecifiedNextHop } from './own-networks.ts'
@@ -12,28 +13,7 @@ import { IdQueue } from './store/id-queue.ts'
 import type { PrefixTable } from './store/prefix-table.ts'
 
 /** What is selected, written as UPDATEs with four-octet AS numbers and without path ids: the best path of each prefix. */
-export type LocRibFeed = {
-  /** The whole table has been taken, with an End-of-RIB of each family. */
-  readonly complete: boolean
-  /**
-   * What is next, whole messages end to end, possibly none: a few milliseconds of work. Undefined: nothing has changed since; the
-   * next change is told to whoever opened the feed.
-   */
-  take(): Uint8Array | undefined
-  /** Nothing is told any more. */
-  close(): void
-}
-
-export type LocRibFollower = {
-  /** `take` had nothing and there is something again. Must return quickly. */
-  wake(): void
-  /**
-   * More than `most` prefixes have changed and were not taken: whoever reads so slowly keeps more and more prefixes that are long
-   * gone. Called once, while the RIB decides: the feed is to be closed, in a later turn of the event loop.
-   */
-  overflowed(): void
-  most: number
-}
+export type LocRibFeed = Feed<Uint8Array>
 
 /** Prefixes looked at in one step. */
 const SLICE = 4096
@@ -68,7 +48,7 @@ export class LocRib {
     return false
   }
 
-  follow(table: LocRibTable, follower: LocRibFollower): LocRibFeed {
+  follow(table: LocRibTable, follower: Follower): LocRibFeed {
     const feed = new TableFeed(table, follower)
     this.#feeds.push(feed)
     return {
@@ -85,30 +65,9 @@ export class LocRib {
   }
 }
 
-/** One feed of the tables of all families, in turns. */
-export function mergedFeeds(feeds: readonly LocRibFeed[]): LocRibFeed {
-  let next = 0
-  return {
-    get complete() {
-      return feeds.every(({ complete }) => complete)
-    },
-    take() {
-      for (let left = feeds.length; left > 0; left--) {
-        const bytes = feeds[next]!.take()
-        next = (next + 1) % feeds.length
-        if (bytes !== undefined) return bytes
-      }
-      return undefined
-    },
-    close: () => {
-      for (const feed of feeds) feed.close()
-    },
-  }
-}
-
 class TableFeed {
   readonly #table: LocRibTable
-  readonly #follower: LocRibFollower
+  readonly #follower: Follower
   /** What changed behind the walk. */
   readonly #queue = new IdQueue()
   /** The walk: the next prefix id, and the end of the table when it began. */
@@ -123,7 +82,7 @@ class TableFeed {
   readonly #long: UpdatePacker
   complete = false
 
-  constructor(table: LocRibTable, follower: LocRibFollower) {
+  constructor(table: LocRibTable, follower: Follower) {
     const { prefixes, family } = table
     this.#table = table
     this.#follower = follower

@@ -1,7 +1,9 @@
 // The RIB for those who only read it: table dumps, monitors, users of the library. Nothing here changes a route.
 import type { AddressFamily } from '../family.ts'
 import type { DumpedPath } from './dump.ts'
-import type { LocRibFeed, LocRibFollower } from './loc-rib.ts'
+import type { Follower } from './feed.ts'
+import type { LocRibFeed } from './loc-rib.ts'
+import type { OfferedFeed } from './offered.ts'
 import type { Replayed } from './replay.ts'
 import type { FamilyCounts, PeerCounts, RibPeer } from './types.ts'
 
@@ -27,5 +29,7 @@ export type RibReader = {
   /** Prefixes of a family for which a route is selected (Loc-RIB). */
   selectedCount(family: AddressFamily): number
   /** The selected routes of all families, written as UPDATEs: the whole table, then what changes. */
-  followSelected(follower: LocRibFollower): LocRibFeed
+  followSelected(follower: Follower): LocRibFeed
+  /** What each peer would be sent if all its routes were accepted for export (`offered.ts`): first as it is, then what changes. */
+  followOffered(follower: Follower): OfferedFeed
 }

@@ -16,11 +16,14 @@ import { countsIn } from './counts.ts'
 import { Decision } from './decision.ts'
 import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
+import { type Follower, mergedFeeds } from './feed.ts'
 import { HopFacts } from './hop-facts.ts'
 import { Importer } from './in/importer.ts'
-import { type LocRibFeed, type LocRibFollower, mergedFeeds } from './loc-rib.ts'
+import type { LocRibFeed } from './loc-rib.ts'
 import { Multipaths } from './multipaths.ts'
 import { NextHopStates } from './next-hops.ts'
+import { type OfferedFeed, OfferedTable, offeredFeed } from './offered.ts'
+import { targetOf } from './out/advertisement.ts'
 import { localPeer, originated } from './own-networks.ts'
 import { Owners } from './owners.ts'
 import { RibPeerState } from './peer-state.ts'
@@ -120,6 +123,8 @@ export class Rib implements RibReader {
       nextNumber: () => groupNumber++,
       sourceOf: (peer: number) => this.#peers.byIndex[peer]!.source,
       report,
+      wake: (peer: number) => this.#pending(this.#peers.byIndex[peer]!.peer.key),
+      target: targetOf,
     }
     const table = (family: AddressFamily) =>
       new FamilyTable(family, {
@@ -136,7 +141,6 @@ export class Rib implements RibReader {
         peerState: index => this.#peers.byIndex[index]!,
         selected: (where, prefix, now, group, before) => this.#selected(where, prefix, now, group, before),
         busy: () => this.#work(),
-        wake: peer => this.#pending(this.#peers.byIndex[peer]!.peer.key),
       })
     this.#tables = perFamily(table)
     this.#inOrder = Object.values(this.#tables)
@@ -248,7 +252,7 @@ export class Rib implements RibReader {
     for (const { groups } of this.#allTables()) {
       const membership = groups.membership(state.index)
       if (membership === undefined || left <= 0) continue
-      left -= membership.group.pull(membership.member, left, blocks, this.#deferred || this.#endingDeferral)
+      left -= membership.group.pull(membership.member, left, blocks, this.#isDeferred)
     }
     return blocks.length === 0 && left > 0 ? undefined : blocks
   }
@@ -397,8 +401,25 @@ export class Rib implements RibReader {
   }
 
   /** See `RibReader`. */
-  followSelected(follower: LocRibFollower): LocRibFeed {
+  followSelected(follower: Follower): LocRibFeed {
     return mergedFeeds(this.#allTables().map(table => table.locRib.follow(table, follower)))
+  }
+
+  /** See `RibReader`. */
+  followOffered(follower: Follower): OfferedFeed {
+    const states = [...this.#peers.values()]
+    return offeredFeed(
+      this.#allTables().map(({ family, groups, locRib }) => {
+        const feed = new OfferedTable({
+          ...{ groups, follower },
+          peers: states.filter(({ index }) => groups.membership(index) !== undefined),
+          selected: () => locRib.size,
+          deferred: () => this.#isDeferred,
+        })
+        return { family, feed }
+      }),
+      key => this.#peers.get(key)?.index,
+    )
   }
 
   /** Every peer that has a session, or stale routes of an earlier one, or is a source. */
@@ -438,6 +459,11 @@ export class Rib implements RibReader {
   close(): void {
     for (const state of this.#peers.values()) this.#restart.close(state)
     this.#work = this.#pending = this.#event = () => undefined
+  }
+
+  /** Nobody gets an End-of-RIB yet. */
+  get #isDeferred(): boolean {
+    return this.#deferred || this.#endingDeferral
   }
 
   #allTables(): readonly FamilyTable[] {

@@ -45,7 +45,6 @@ type FamilyDeps = {
   selected(table: FamilyTable, prefix: number, now: number, group: number, before: number): void
   /** There is something to decide. */
   busy(): void
-  wake(peer: number): void
 }
 
 /** A decision told, without `best` where no path can be used: the step that left the best path alone, in which step others lost, which are used with which share, and why others are not. */
@@ -235,6 +234,7 @@ export class FamilyTable implements GroupTable {
       if (this.#deferred !== undefined && this.paths.find(prefix, 0, 0) < 0) this.#deferred.push(prefix)
       else this.#decide(prefix)
     }
+    this.groups.decided()
     return done
   }
 
@@ -279,10 +279,6 @@ export class FamilyTable implements GroupTable {
 
   peerOf(set: number): number {
     return ownerPeer(this.store.owner(set))
-  }
-
-  wake(peer: number): void {
-    this.#deps.wake(peer)
   }
 
   releasePathId(slot: number): void {

@@ -1,6 +1,7 @@
 // A BMP collector on the transport in memory that keeps, per table, the routes it was told, as a real one does.
 import type { ExecutionContext } from 'ava'
-import { BmpCollector, type BmpConfig } from '../../bgp/bmp/collector.ts'
+import { BmpCollector } from '../../bgp/bmp/collector.ts'
+import type { BmpConfig } from '../../bgp/bmp/config.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
 import type { BgpConnection } from '../../bgp/port.ts'
 import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
@@ -25,9 +26,17 @@ const BOTH = ['ipv4-unicast', 'ipv6-unicast'] as const
 export const LOC_RIB = 'loc-rib'
 
 /** The name of a peer's table. */
-function tableOf({ kind, address, ribOut }: BmpPeer): string {
-  return kind === BMP_LOC_RIB ? LOC_RIB : ribOut ? `to ${address}` : address
+function tableOf({ kind, address, ribOut, postPolicy }: BmpPeer): string {
+  if (kind === BMP_LOC_RIB) return LOC_RIB
+  return !ribOut ? address : postPolicy ? `to ${address}` : `before to ${address}`
 }
+
+/** Of the tables of a peer these flags tell. */
+const TABLES = [
+  { ribOut: false, postPolicy: false },
+  { ribOut: true, postPolicy: false },
+  { ribOut: true, postPolicy: true },
+]
 
 /** Understands what arrives on port 11019; `tables` has the prefix of every route by the name of the table. */
 class Station {
@@ -66,8 +75,8 @@ class Station {
   #take(message: BmpMessage | BmpUnread): void {
     this.messages.push(message)
     if (message.kind === 'peerUp' || message.kind === 'peerDown')
-      for (const ribOut of [false, true]) {
-        const table = tableOf({ ...message.peer, ribOut })
+      for (const flags of TABLES) {
+        const table = tableOf({ ...message.peer, ...flags })
         if (message.kind === 'peerUp') this.tables.set(table, new Set())
         else this.tables.delete(table)
       }

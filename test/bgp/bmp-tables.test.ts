@@ -181,8 +181,81 @@ test('a collector that asks for the Adj-RIB-Out gets what each peer has been sen
   t.deepEqual(to(b, 2), ['192.0.2.0/24', '2001:db8:1::/48'])
 })
 
+test('before policy a collector gets what each peer would be sent without its rules, with statistics of both', async t => {
+  const config = { monitor: ['adj-rib-out-pre', 'adj-rib-out-post'], statsSeconds: 30 } as const
+  const hidden = { action: 'reject', match: { operator: 'Equal', cidr: '203.0.114.0/24' } } as const
+  const tagged = { action: 'accept', operations: [{ do: 'add-community', value: '65001:7' }] } as const
+  const toB = { export: [hidden, tagged] } as const
+  const { a, b, c, clock, bmp, station, listen } = await world(t, { config, toB })
+  a.announce({ prefix: '2001:db8:1::/48', nextHop: '2001:db8::1' })
+  c.announce({ prefix: '203.0.113.0/24' })
+  c.announce({ prefix: '203.0.114.0/24' })
+  await settle()
+  await listen()
+  bmp.start()
+  await settle()
+  const before = () => [...station.tables.get('before to 10.0.0.2')!].sort()
+  const after = () => [...station.tables.get('to 10.0.0.2')!].sort()
+  t.deepEqual(before(), ['2001:db8:1::/48', '203.0.113.0/24', '203.0.114.0/24'])
+  t.deepEqual(after(), ['2001:db8:1::/48', '203.0.113.0/24'])
+  // what c sent is not offered to c
+  t.deepEqual([...station.tables.get('before to 10.0.0.3')!], ['2001:db8:1::/48'])
+  t.is(bmp.status().state, 'live')
+  t.deepEqual(station.ends.filter(end => end.startsWith('before to 10.0.0.2')).toSorted(), [
+    'before to 10.0.0.2 ipv4',
+    'before to 10.0.0.2 ipv6',
+  ])
+  const told = station.of('routeMonitoring').filter(({ peer }) => !peer.postPolicy)
+  t.true(told.every(({ peer }) => peer.ribOut && peer.kind === 0 && peer.seconds === 0))
+  // O and L flags: RFC 8671 section 4
+  const communities = ({ update }: { update: Uint8Array }) =>
+    Buffer.from(update).includes(Buffer.from('fde90007', 'hex'))
+  t.false(told.some(communities))
+  t.true(station.of('routeMonitoring').some(message => message.peer.postPolicy && communities(message)))
+
+  c.withdraw('203.0.114.0/24')
+  a.announce({ prefix: '192.0.2.0/24' })
+  await settle()
+  t.deepEqual(before(), ['192.0.2.0/24', '2001:db8:1::/48', '203.0.113.0/24'])
+  // rules that change are told after policy only
+  const messages = station.of('routeMonitoring').filter(({ peer }) => !peer.postPolicy).length
+  a.setPeer({
+    name: 'b',
+    address: '10.0.0.2',
+    asn: 65002,
+    passive: true,
+    families: FAMILIES,
+    import: 'reject',
+    export: 'reject',
+  })
+  await settle()
+  t.deepEqual([before().length, after().length], [3, 0])
+  t.is(station.of('routeMonitoring').filter(({ peer }) => !peer.postPolicy).length, messages)
+  clock.advance(30_000)
+  await settle()
+  t.deepEqual(station.of('statsReport')[0]?.stats.slice(2), [
+    { type: BMP_STAT.routesOutBeforePolicy, gauge: 3n },
+    { type: BMP_STAT.routesOutBeforePolicyOfFamily, afi: 1, safi: 1, gauge: 2n },
+    { type: BMP_STAT.routesOutBeforePolicyOfFamily, afi: 2, safi: 1, gauge: 1n },
+    { type: BMP_STAT.routesOut, gauge: 0n },
+    { type: BMP_STAT.routesOutOfFamily, afi: 1, safi: 1, gauge: 0n },
+    { type: BMP_STAT.routesOutOfFamily, afi: 2, safi: 1, gauge: 0n },
+  ])
+
+  // a new session is told anew
+  a.clear('b', 'hard')
+  await settle()
+  t.false(station.tables.has('before to 10.0.0.2'))
+  for (let i = 0; i < 10; i++) {
+    clock.advance(5000)
+    await settle()
+  }
+  t.deepEqual(before(), ['192.0.2.0/24', '2001:db8:1::/48', '203.0.113.0/24'])
+  t.true(b.peers()[0]?.state === 'Established')
+})
+
 test('a collector that connects while the tables change and asks for all of them has each as it is in the end', async t => {
-  const config = { monitor: ['adj-rib-in-pre', 'adj-rib-out-post', 'loc-rib'] } as const
+  const config = { monitor: ['adj-rib-in-pre', 'adj-rib-out-pre', 'adj-rib-out-post', 'loc-rib'] } as const
   const { b, c, bmp, station, listen } = await world(t, { config })
   for (let i = 0; i < 6000; i++) c.announce({ prefix: `10.9.${i >> 8}.${i & 255}/32`, med: i % 50 })
   await settle(100)
@@ -196,6 +269,6 @@ test('a collector that connects while the tables change and asks for all of them
   t.is(bmp.status().state, 'live')
   const received = [...b.rib.dump('ipv4-unicast')].map(({ prefix }) => prefix).sort()
   t.is(received.length, 4000)
-  for (const table of ['10.0.0.3', 'to 10.0.0.2', LOC_RIB])
+  for (const table of ['10.0.0.3', 'before to 10.0.0.2', 'to 10.0.0.2', LOC_RIB])
     t.deepEqual([...station.tables.get(table)!].sort(), received)
 })

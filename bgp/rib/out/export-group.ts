@@ -34,9 +34,20 @@ export class ExportGroup {
   readonly #sent = new SentRoutes()
   readonly #batch = new Batch()
   readonly #backlog: Backlog
+  readonly #wakePeer: (peer: number) => void
 
-  /** `backlogOctets`: octets of unread messages that are kept for slow members. */
-  constructor(key: string, exporter: Exporter, table: GroupTable, packer: UpdatePacker, backlogOctets: number) {
+  /**
+   * `backlogOctets`: octets of unread messages that are kept for slow members. `wake`: a member that had nothing to read has
+   * something now.
+   */
+  constructor(
+    key: string,
+    exporter: Exporter,
+    table: GroupTable,
+    packer: UpdatePacker,
+    { backlogOctets, wake }: { backlogOctets: number; wake: (peer: number) => void },
+  ) {
+    this.#wakePeer = wake
     this.key = key
     this.exporter = exporter
     this.addPath = exporter.target.addPath
@@ -90,7 +101,7 @@ export class ExportGroup {
     for (const prefix of missed) this.#table.releaseUnused(prefix)
   }
 
-  /** Forgets what was sent. Only without members. */
+  /** Forgets what was sent, and what was to be. Only without members. */
   close(): void {
     const table = this.#table
     this.#sent.clear((at, set) => {
@@ -98,6 +109,7 @@ export class ExportGroup {
       if (this.addPath) table.releasePathId(at)
       else table.releaseUnused(at)
     })
+    while (this.#queue.size > 0) table.releaseUnused(this.#queue.shift())
     this.exporter.reset()
   }
 
@@ -124,6 +136,13 @@ export class ExportGroup {
   /** No change waits to be made into messages. */
   get quiet(): boolean {
     return this.#queue.size === 0
+  }
+
+  /** Prefixes whose change waits to be made into messages, with those that the member furthest behind has missed. */
+  get waiting(): number {
+    let missed = 0
+    for (const { missedCount } of this.#behind) missed = Math.max(missed, missedCount)
+    return this.#queue.size + missed
   }
 
   /** Exports everything again, as after a change of reflector clients. Routes whose result is the same are not sent again. */
@@ -372,7 +391,7 @@ export class ExportGroup {
   #wake(member: Member): void {
     if (!member.idle) return
     member.idle = false
-    this.#table.wake(member.peer)
+    this.#wakePeer(member.peer)
   }
 }
 

@@ -23,6 +23,4 @@ export type GroupTable = {
   releaseUnused(prefix: number): void
   /** A path's slot may be used again when no group has it as a path id. */
   releasePathId(slot: number): void
-  /** A peer that had nothing to read has something now. */
-  wake(peer: number): void
 }

@@ -207,3 +207,18 @@ test('a route that goes to nobody wakes nobody, and leaves nothing behind when i
   t.deepEqual([...world.held(outside).keys()].map(String), ['10.2.0.0/16'])
   t.is(world.held(internal[1]!).size, 0)
 })
+
+test('a prefix that went before the only peer of a group had read of it is forgotten with the peer', t => {
+  const world = new World()
+  const [a, b] = [aPeer(1), aPeer(2)]
+  world.up(a, b)
+  world.settle()
+  for (const change of [{ announce: ['10.9.0.0/16'] }, { withdraw: ['10.9.0.0/16'] }]) {
+    world.send(a, change)
+    while (world.rib.work());
+  }
+  world.lost(b)
+  world.lost(a)
+  world.settle()
+  t.is(world.rib.sizes().prefixes, 0)
+})

@@ -1,6 +1,7 @@
 // Monitors of a RIB in random walks: each holds what it was told, and compares it with what there should be.
 import { type AddressFamily, FAMILIES, unicastFamily } from '../../../bgp/family.ts'
 import type { LocRibFeed } from '../../../bgp/rib/loc-rib.ts'
+import type { OfferedFeed } from '../../../bgp/rib/offered.ts'
 import { withUnspecifiedNextHop } from '../../../bgp/rib/own-networks.ts'
 import type { Replayed } from '../../../bgp/rib/replay.ts'
 import type { Rib } from '../../../bgp/rib/rib.ts'
@@ -95,6 +96,67 @@ export class LocRibMonitor {
     same('the monitor has', new Map(told), selected)
     if (this.told.markers.toSorted().join() !== 'end ipv4,end ipv6') throw new Error(this.told.markers.join())
   }
+}
+
+/** What a monitor of all that peers are offered holds, of all sessions that it was told of; it reads as the one above. */
+export class OfferedMonitor {
+  readonly feed: OfferedFeed
+  readonly #held = new Map<string, Downstream>()
+  #awake = true
+
+  constructor(rib: Rib, peers: Iterable<RibPeer>) {
+    for (const peer of peers) this.up(peer)
+    this.feed = rib.followOffered({
+      wake: () => {
+        this.#awake = true
+      },
+      overflowed: () => {
+        throw new Error('more prefixes wait than there are')
+      },
+      most: 12,
+    })
+  }
+
+  up(peer: RibPeer): void {
+    this.#held.set(peer.key, new Downstream(peer))
+  }
+
+  lost({ key }: RibPeer): void {
+    this.#held.delete(key)
+  }
+
+  read(): boolean {
+    if (!this.#awake) return false
+    const told = this.feed.take()
+    if (told === undefined) this.#awake = false
+    else this.#held.get(told.key)!.apply([new Uint8Array(told.bytes)])
+    return this.#awake
+  }
+
+  compare(naive: NaiveRib): void {
+    while (this.read());
+    if (!this.feed.complete) throw new Error('nothing is left to read and it is not complete')
+    for (const [key, { held, markers }] of this.#held) {
+      const offered = [...naive.heldBy(key, 'accept')].map(
+        ([prefix, sets]) => [prefix, sets.map(describe).sort()] as const,
+      )
+      const told = byPrefix(held)
+      same(`offered to ${key}`, told, new Map(offered))
+      const counted = [...this.feed.counts(key).values()].reduce((sum, count) => sum + count, 0)
+      if (counted !== held.size) throw new Error(`${counted} are counted as offered to ${key}, which has ${held.size}`)
+      if (markers.toSorted().join() !== 'end ipv4,end ipv6') throw new Error(`${key}: ${markers.join()}`)
+    }
+  }
+}
+
+/** Of names with or without a path id. */
+export function byPrefix(held: ReadonlyMap<string, RouteAttributes>): Map<string, string[]> {
+  const got = new Map<string, string[]>()
+  for (const [name, set] of held) {
+    const prefix = name.split(' ')[0]!
+    got.set(prefix, [...(got.get(prefix) ?? []), describe(set)].sort())
+  }
+  return got
 }
 
 export function same(what: string, got: ReadonlyMap<string, unknown>, want: ReadonlyMap<string, unknown>): void {

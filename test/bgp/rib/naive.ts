@@ -1,7 +1,7 @@
 // A RIB that is slow and obviously right: what every peer sent is kept as it is, and everything else is worked out from it
 // whenever somebody asks. The oracle for the real one.
 
-import type { Multipath, Network, SpeakerConfig, TrackedPaths } from '../../../bgp/config.ts'
+import type { Multipath, Network, PeerConfig, SpeakerConfig, TrackedPaths } from '../../../bgp/config.ts'
 import type { AddressFamily } from '../../../bgp/family.ts'
 import { Policy } from '../../../bgp/policy.ts'
 import { admit } from '../../../bgp/rib/in/admission.ts'
@@ -124,15 +124,15 @@ export class NaiveRib {
     return chooseUsed(this.accepted(prefix), this.multipath)
   }
 
-  /** What a peer must hold: by prefix, every set it is sent (one, unless it has ADD-PATH). */
-  heldBy(key: string): Map<string, RouteAttributes[]> {
+  /** What a peer must hold: by prefix, every set it is sent (one, unless it has ADD-PATH); `rules` instead of its own for export. */
+  heldBy(key: string, rules?: PeerConfig['export']): Map<string, RouteAttributes[]> {
     const peer = this.#peers.get(key)!
     const held = new Map<string, RouteAttributes[]>()
     for (const prefix of this.prefixes()) {
       const { family, address, length } = cidr(prefix)
       const name: AddressFamily = family === 'ipv4' ? 'ipv4-unicast' : 'ipv6-unicast'
       const target = targetOf(peer, name)
-      const policy = new Policy(peer.config.export, { external: peer.peerType === 'ebgp' })
+      const policy = new Policy(rules ?? peer.config.export, { external: peer.peerType === 'ebgp' })
       const best = this.best(prefix)
       const paths = target.addPath ? this.accepted(prefix) : best === undefined ? [] : [best]
       const sets: RouteAttributes[] = []

@@ -12,7 +12,7 @@ import type { RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY } from '../../../bgp/wire/iana.ts'
 import { addressBytes, ipv4Number } from '../../../lib/ip.ts'
-import { LocRibMonitor, SentMonitor, same } from './monitors.ts'
+import { byPrefix, LocRibMonitor, OfferedMonitor, SentMonitor, same } from './monitors.ts'
 import { describe, NaiveRib, nextHopOf } from './naive.ts'
 import { aPeer, OUR_AS, someAttributes, ToldHops, World } from './sessions.ts'
 
@@ -166,6 +166,7 @@ class Pair {
   readonly up = new Set<RibPeer>()
   monitor: LocRibMonitor
   sent: SentMonitor
+  offered: OfferedMonitor
   readonly #hops: ToldHops | undefined
   readonly #costs = new Map<string, number>()
 
@@ -175,6 +176,7 @@ class Pair {
     if (tracks) this.naive.costs = this.#costs
     this.monitor = new LocRibMonitor(this.world.rib)
     this.sent = new SentMonitor(this.world.rib, [])
+    this.offered = new OfferedMonitor(this.world.rib, [])
     this.world.watch = (key, blocks) => this.sent.apply(key, blocks)
   }
 
@@ -208,9 +210,12 @@ class Pair {
       this.monitor.feed.close()
       this.monitor = new LocRibMonitor(this.world.rib)
       this.sent = new SentMonitor(this.world.rib, this.up)
+      this.offered.feed.close()
+      this.offered = new OfferedMonitor(this.world.rib, this.up)
     } else {
       this.monitor.read()
       this.sent.read()
+      this.offered.read()
     }
   }
 
@@ -223,6 +228,7 @@ class Pair {
       this.up.delete(peer)
       world.lost(peer)
       this.sent.lost(peer)
+      this.offered.lost(peer)
       naive.down(peer.key)
       return
     }
@@ -230,6 +236,7 @@ class Pair {
       this.up.add(peer)
       world.up(peer)
       this.sent.up(peer)
+      this.offered.up(peer)
       naive.up(peer)
     }
     const id = (prefix: string, pathId: number) => {
@@ -279,12 +286,7 @@ class Pair {
     world.settle()
     for (const { key } of this.up) {
       const want = [...naive.heldBy(key)].map(([prefix, sets]) => [prefix, sets.map(describe).sort()] as const)
-      const got = new Map<string, string[]>()
-      for (const [name, set] of world.down.get(key)!.held) {
-        const prefix = name.split(' ')[0]!
-        got.set(prefix, [...(got.get(prefix) ?? []), describe(set)].sort())
-      }
-      same(`${key} holds`, got, new Map(want))
+      same(`${key} holds`, byPrefix(world.down.get(key)!.held), new Map(want))
     }
     const selected = new Map<string, string>()
     for (const prefix of naive.prefixes()) {
@@ -300,6 +302,7 @@ class Pair {
     same('the sink has', new Map(sunk), selected)
     this.monitor.compare(naive)
     this.sent.compare(world.down)
+    this.offered.compare(naive)
     const counted = FAMILIES.reduce((sum, family) => sum + world.rib.selectedCount(family), 0)
     if (counted !== this.monitor.told.held.size) throw new Error(`${counted} are counted as selected`)
   }
@@ -310,9 +313,11 @@ class Pair {
     for (const peer of this.up) {
       this.world.lost(peer)
       this.sent.lost(peer)
+      this.offered.lost(peer)
     }
     this.world.settle()
     while (this.monitor.read());
+    while (this.offered.read());
     if (this.monitor.told.held.size > 0) throw new Error(`the monitor has ${[...this.monitor.told.held.keys()]}`)
     const { sets, prefixes, paths } = this.world.rib.sizes()
     if (this.#hops !== undefined && this.#hops.wanted.size > 0) throw new Error(`wanted: ${[...this.#hops.wanted]}`)
