@@ -156,7 +156,8 @@ export class PolicyReceipts {
     try {
       // a merge keeps that of which nothing is said any more
       const worked = Object.fromEntries(RECEIPT_KINDS.map(kind => [kind, spec.worked[kind] ?? null]))
-      const { pods = null, late = null, reflection = null } = spec
+      const { pods = null, late = null } = spec
+      const reflection = spec.reflection === undefined ? null : { held: null, ...spec.reflection }
       await store.patch('PolicyReceipt', name, { spec: { ...spec, worked, pods, late, reflection } })
     } catch (error) {
       if (!(error instanceof NotFound)) throw error

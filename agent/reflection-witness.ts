@@ -147,7 +147,7 @@ export class ReflectionWitness {
       }
     const via = [...reflectors.keys()].filter(name => !lacking.has(name))
     if (asked.reflects) via.push(asked.nodeName)
-    return { step: asked.step, via: via.sort(), direct: isDirect }
+    return { step: asked.step, via: via.sort(), direct: isDirect, ...(asked.held && { held: true }) }
   }
 
   /** The sessions of each other reflector whose tables are in, by its name. */

@@ -13,7 +13,9 @@ export const policyReceipt = z.looseObject({
     worked: z.record(z.string(), z.string()),
     pods: z.string().optional(),
     late: z.string().optional(),
-    reflection: z.looseObject({ step: z.int(), via: z.array(z.string()), direct: z.boolean() }).optional(),
+    reflection: z
+      .looseObject({ step: z.int(), via: z.array(z.string()), direct: z.boolean(), held: z.boolean().optional() })
+      .optional(),
     enforced: z.array(z.string()).max(MOST_ENFORCED),
     failing: z
       .array(z.looseObject({ policy: z.string(), revision: z.string(), reason: z.string(), message: z.string() }))
@@ -27,7 +29,8 @@ export const policyReceipt = z.looseObject({
  * are in its kernel as they say. `pods`: no set of its kernel has an address of a pod that was gone in this version of Pods. `late`: an
  * address of a pod that was gone in this version went to another pod, before all nodes had said that. A node with more than MOST_ENFORCED of them says of no kind that it is through.
  * `reflection`: of the automatic reflectors of this step, those from which it has all routes of the mesh, itself among them where it is
- * one; `direct`: it has all of them from the nodes that they are of.
+ * one; `direct`: it has all of them from the nodes that they are of; `held`: the step is the last one that it followed, and what stands in the
+ * ClusterInformation now is not what it goes by.
  */
 export type PolicyReceipt = z.output<typeof policyReceipt>['spec']
 

@@ -12,6 +12,12 @@ export const MOST_REFLECTORS = 16
 /** After it comes 1: what agents can read has so many digits. */
 export const MOST_STEP = 999_999_999_999_999
 
+/** Whether a step comes after another one, also where it is 1 again: less than half of all steps away. */
+export function isLaterStep(step: number, than: number): boolean {
+  const ahead = (step - than + MOST_STEP) % MOST_STEP
+  return ahead > 0 && ahead < MOST_STEP / 2
+}
+
 /**
  * `step` is another one for each state, so that an answer says which it is about. `mesh`: `whole`, each node has sessions with all
  * others; `thin`, with the reflectors alone. `nodes` are the names of those that reflect.
@@ -20,7 +26,7 @@ export type ReflectorState = { step: number; mesh: 'whole' | 'thin'; nodes: read
 
 const FORM = /^step=(\d{1,15}) mesh=(whole|thin) nodes=([a-z0-9.,-]*)$/
 
-/** Undefined where there is none, and where somebody wrote something else there: nobody reflects then. */
+/** Undefined where there is none, and where somebody wrote something else there. */
 export function parseReflectors(text: string | undefined): ReflectorState | undefined {
   const [, step, mesh, names = ''] = FORM.exec(text ?? '') ?? []
   if (step === undefined) return undefined

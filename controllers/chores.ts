@@ -9,6 +9,8 @@ export type Chore = {
   name: string
   /** The least time between the starts of two runs, whatever hurries them: for one that costs the API server much. Absent: none. */
   restMs?: number
+  /** Called where this program leads from now on, before the first run. */
+  begin?(): void
   /** Does what is to be done now; resolves with the milliseconds after which it wants to be run again. Rejects as the store. */
   run(): Promise<number>
 }
@@ -70,8 +72,10 @@ class ChoreRun {
   lead(leads: boolean): void {
     this.#leads = leads
     this.#cancel()
-    if (leads) this.hurry()
-    else this.failure = undefined
+    if (leads) {
+      this.#chore.begin?.()
+      this.hurry()
+    } else this.failure = undefined
   }
 
   hurry(): void {

@@ -3,9 +3,10 @@
 //   a reflector comes once those before it say that they reflect, and at once where fewer than two can be counted on;
 //   the mesh goes, or a reflector does, once every node has all its routes from two others;
 //   the mesh comes back at once; then the last reflectors go, once every node has all its routes from the nodes themselves.
+// Where the state is gone, or is not what nodes go by (an edit, a backup), it begins again, with the mesh and with those that say that they reflect.
 import type { Resource } from '../api/kinds.ts'
 import type { ReflectionReceipt } from '../api/receipt-schemas.ts'
-import { LEAST_REFLECTORS, MOST_REFLECTORS, MOST_STEP, type ReflectorState } from '../api/reflectors.ts'
+import { isLaterStep, LEAST_REFLECTORS, MOST_REFLECTORS, MOST_STEP, type ReflectorState } from '../api/reflectors.ts'
 import type { ReflectorWish } from './reflector-wish.ts'
 
 /** A node of the mesh. */
@@ -39,27 +40,43 @@ export type PlanInputs = {
   /** Undefined: reflectors are not asked for. */
   wish: ReflectorWish | undefined
   nodes: readonly PlanNode[]
+  /** Milliseconds since the epoch: steps begin there, so that one of an earlier beginning is no later one. */
+  nowMs: number
 }
 
-export function reflectorPlan({ state, wish, nodes }: PlanInputs): ReflectorPlan {
+export function reflectorPlan({ state, wish, nodes, nowMs }: PlanInputs): ReflectorPlan {
   const least = state === undefined ? (wish?.above ?? 0) : Math.floor((wish?.above ?? 0) * STAY)
   const isWanted = wish !== undefined && nodes.length > least
-  const step = nextStep(state, nodes)
-  if (state === undefined) return isWanted ? moved({ step, mesh: 'whole', nodes: [] }) : DONE
+  const awaited = nodes.filter(({ isAwaited }) => isAwaited)
+  const answered = awaited.filter(({ said }) => said !== undefined)
+  const begun = (from: number, those: readonly PlanNode[]) => {
+    const reflecting = those.filter(isReflecting).map(nameOf).toSorted()
+    return moved({ step: stepAfter(from, those, nodes), mesh: 'whole', nodes: reflecting.slice(0, MOST_REFLECTORS) })
+  }
+  if (state === undefined) return isWanted || answered.some(isReflecting) ? begun(nowMs, answered) : DONE
+  const ahead = answered.filter(({ said }) => isAhead(said!, state))
+  if (2 * ahead.length > answered.length) return begun(state.step, ahead)
+  const held = ahead.filter(({ said }) => said!.held === true)
+  const step = stepAfter(state.step, held, nodes)
   const known = new Map(nodes.map(node => [node.name, node]))
   const there = state.nodes.filter(name => known.has(name))
   const to = (change: Partial<ReflectorState>) => moved({ ...state, nodes: there, ...change, step })
   const whoLacks = (has: (said: ReflectionReceipt) => boolean) =>
-    nodes.filter(({ isAwaited, said }) => isAwaited && !(said?.step === state.step && has(said))).map(nameOf)
+    awaited.filter(({ said }) => !(isAnswer(said, state) && has(said))).map(nameOf)
   const wanted = isWanted ? chosen(wish, state, nodes) : []
   // agents have sessions with all by then: one that comes now must not end these before it reflects
   if (state.mesh === 'thin' && there.length < LEAST_REFLECTORS) return to({ mesh: 'whole' })
+  // they wait for a later step than they have followed
+  if (held.length > 0) return to({})
+  const stray = awaited.find(node => node.said?.held === true && isReflecting(node) && !there.includes(node.name))
+  if (stray !== undefined && there.length < MOST_REFLECTORS) return to({ nodes: [...there, stray.name] })
   if (wanted.length < LEAST_REFLECTORS) {
     if (state.mesh === 'thin') return to({ mesh: 'whole' })
     if (isWanted) return { waitsFor: [], lacksNodes: true }
-    if (there.length === 0) return { next: 'nothing', waitsFor: [] }
     const lacking = whoLacks(({ direct }) => direct)
-    return lacking.length > 0 ? waits(lacking) : to({ nodes: there.slice(0, -1) })
+    if (lacking.length > 0) return waits(lacking)
+    // whoever missed that there is none any more would take the end for a mishap
+    return there.length === 0 ? { next: 'nothing', waitsFor: [] } : to({ nodes: there.slice(0, -1) })
   }
   const missing = wanted.find(name => !there.includes(name))
   const present = wanted.filter(name => there.includes(name))
@@ -76,13 +93,19 @@ export function reflectorPlan({ state, wish, nodes }: PlanInputs): ReflectorPlan
 
 const DONE: ReflectorPlan = { waitsFor: [] }
 
-/** The next number that no node has said: what a node says is no reason to leave those that agents can read. */
-function nextStep(state: ReflectorState | undefined, nodes: readonly PlanNode[]): number {
-  const said = new Set(nodes.map(node => node.said?.step ?? 0).filter(each => each <= MOST_STEP))
+/** A number after `from` and those that some have followed, which no node has said: nobody has answered it, and agents can read it. */
+function stepAfter(from: number, those: readonly PlanNode[], nodes: readonly PlanNode[]): number {
+  const followed = those.map(({ said }) => said!.step).filter(isStep)
+  const last = followed.reduce((most, each) => (isLaterStep(each, most) ? each : most), from)
+  const said = new Set(nodes.map(node => node.said?.step ?? 0))
   const after = (step: number) => (step < MOST_STEP ? step + 1 : 1)
-  let step = after(state?.step ?? said.values().reduce((most, each) => Math.max(most, each), 0))
+  let step = after(last)
   while (said.has(step)) step = after(step)
   return step
+}
+
+function isStep(step: number): boolean {
+  return step > 0 && step <= MOST_STEP
 }
 
 function moved(next: ReflectorState): ReflectorPlan {
@@ -93,9 +116,23 @@ function waits(nodes: readonly string[]): ReflectorPlan {
   return { waitsFor: nodes.toSorted() }
 }
 
+function isAnswer(said: ReflectionReceipt | undefined, { step }: ReflectorState): said is ReflectionReceipt {
+  return said?.step === step && said.held !== true
+}
+
+/** It has followed a state that came after this one, or another one of this step. */
+function isAhead({ step, held }: ReflectionReceipt, state: ReflectorState): boolean {
+  return isStep(step) && (isLaterStep(step, state.step) || (held === true && step === state.step))
+}
+
+/** By its own word, of whatever step. */
+function isReflecting({ name, said }: PlanNode): boolean {
+  return said?.via.includes(name) === true
+}
+
 /** By its own word, of this step. */
-function reflects({ name, said }: PlanNode, state: ReflectorState): boolean {
-  return said?.step === state.step && said.via.includes(name)
+function reflects(node: PlanNode, state: ReflectorState): boolean {
+  return isAnswer(node.said, state) && isReflecting(node)
 }
 
 /**

@@ -11,7 +11,7 @@ import type { ConditionCause } from '../api/status.ts'
 import { Conflict, type Fields, NotFound, type Store, type Watch, type WatchEvent } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
-import type { DefaultObject } from './default-object.ts'
+import type { DefaultObject, UnknownObject } from './default-object.ts'
 import { goodNode, type MeshNode, meshNodes } from './reflector-nodes.ts'
 import { reflectorPlan } from './reflector-plan.ts'
 import { asNumbersProblem, badWish, meshIsOff, nodesBehind, notKnown, tooFewNodes } from './reflector-problems.ts'
@@ -57,6 +57,7 @@ export class Reflectors {
   #watch: Watch | undefined
   #isSynced = false
   #problem: ConditionCause | undefined
+  #fault: string | undefined
   /** Since when most nodes lack a reflector, on the monotonic clock: this program's own memory, which makes nothing wrong where it is lost. */
   readonly #lostMs = new Map<string, number>()
   /** Since when the same step waits. */
@@ -80,6 +81,12 @@ export class Reflectors {
     this.#deps.changed()
   }
 
+  /** What was seen while this program led before is old. */
+  begin(): void {
+    this.#lostMs.clear()
+    this.#waiting = undefined
+  }
+
   close(): void {
     this.#watch?.close()
     this.#watch = undefined
@@ -91,17 +98,19 @@ export class Reflectors {
   async run(): Promise<number> {
     const { store, known, configuration } = this.#deps
     const { unknown, current: object } = configuration
-    if (unknown !== undefined) {
-      // what takes a moment is no problem
-      this.#problem = unknown.reason === 'NotRead' ? undefined : notKnown(unknown)
-      return DONE_MS // a change of it is told
-    }
-    if (!known()) return SOON_MS
+    this.#warn(unknown)
+    if (unknown === undefined && !known()) return SOON_MS
     try {
-      const asked = askedReflectors(object?.metadata)
       const { metadata } = await store.get('ClusterInformation', NAME)
       const text = metadata.annotations?.[REFLECTORS_ANNOTATION]
-      if (asked.wish === undefined && asked.fault === undefined && text === undefined) {
+      if (unknown !== undefined) {
+        // what takes a moment is no problem, nor what nobody has asked for
+        this.#problem = unknown.reason === 'NotRead' || text === undefined ? undefined : notKnown(unknown)
+        return DONE_MS // a change of it is told
+      }
+      const asked = askedReflectors(object?.metadata)
+      const isAsked = asked.wish !== undefined || asked.fault !== undefined
+      if (!isAsked && text === undefined && !this.#someReflects()) {
         this.close()
         this.#problem = undefined
         return DONE_MS
@@ -112,7 +121,7 @@ export class Reflectors {
     } catch (error) {
       if (error instanceof Conflict) return this.restMs // somebody wrote meanwhile, and it is read again
       if (!(error instanceof NotFound)) throw error
-      return DONE_MS // the first objects are made in a moment
+      return LOOK_MS // the first objects are made in a moment, and again where somebody deletes them
     }
   }
 
@@ -134,6 +143,7 @@ export class Reflectors {
       state,
       wish: refused === undefined ? asked.wish : undefined,
       nodes: nodes.map(node => goodNode(node, { said: this.#said.get(node.name), isLost: lost.has(node.name), nowMs })),
+      nowMs,
     })
     this.#problem ??= lacksNodes === true ? tooFewNodes() : this.#lateNodes(state, waitsFor)
     if (next === undefined) return state === undefined ? DONE_MS : LOOK_MS
@@ -143,6 +153,19 @@ export class Reflectors {
     })
     log.info({ before: annotations[REFLECTORS_ANNOTATION] ?? '', after: after ?? '' }, 'route reflectors are moved')
     return this.restMs
+  }
+
+  /** Says once that nobody knows what is asked for: a condition would be there in clusters that ask for nothing. */
+  #warn(unknown: UnknownObject | undefined): void {
+    const fault = unknown === undefined || unknown.reason === 'NotRead' ? undefined : unknown.message
+    if (fault !== undefined && fault !== this.#fault)
+      this.#deps.log.warn(notKnown(unknown!), 'automatic route reflectors are not chosen, nor moved')
+    this.#fault = fault
+  }
+
+  /** By their own word: where nothing is written any more they wait for an end. */
+  #someReflects(): boolean {
+    return this.#said.entries().some(([name, { via }]) => via.includes(name))
   }
 
   /** Reflectors that most of those who answer have lacked for long, whatever their Nodes say. */

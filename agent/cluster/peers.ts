@@ -57,10 +57,11 @@ export class Peers {
   readonly #problems = new Map<string, Condition>()
   /** Interfaces of pods that run here, by the ids of their endpoints. */
   readonly #pods = new Map<string, LocalPod>()
-  readonly #reflection = new Reflection(this.#nodes)
+  readonly #reflection: Reflection
 
   constructor(of: PeersOf) {
     this.#of = of
+    this.#reflection = new Reflection(of.nodeName, this.#nodes)
     this.#reflection.set(of.reflectors)
     this.#meshClosed = closedCause('BGPConfiguration', { metadata: { name: 'default' }, spec: of.config })
   }
@@ -77,7 +78,7 @@ export class Peers {
 
   /** What this node has to say of automatic reflectors; undefined: nothing, or it is none of the mesh. */
   reflection(): ReflectionAsked | undefined {
-    return this.#meshes ? this.#reflection.askedOf(this.#of.nodeName) : undefined
+    return this.#meshes ? this.#reflection.asked() : undefined
   }
 
   /** The cluster's BGP settings, or an address of this node, changed. */

@@ -1,8 +1,10 @@
 // Automatic route reflectors, as the ClusterInformation names them. They take the place of the mesh: its sessions with them stay, those
-// between other nodes go. So nodes that are not in the mesh (reflectors that people made) have no part in it. Pure. Hazard: the
-// program that names reflectors can be away; where fewer than two of those it named are there, every node has sessions with all.
+// between other nodes go. So nodes that are not in the mesh (reflectors that people made) have no part in it. Pure. Hazards: the
+// program that names reflectors can be away, so where fewer than two of those it named are there, every node has sessions with all. What
+// it wrote can be deleted, edited or put back from a backup while others need this node's reflection: such a word is not followed.
+// Every node then has sessions with all, and reflectors go on reflecting and say so, until that program has written a later step.
 import { isDeepStrictEqual } from 'node:util'
-import { LEAST_REFLECTORS, type ReflectorState } from '../../api/reflectors.ts'
+import { isLaterStep, LEAST_REFLECTORS, type ReflectorState } from '../../api/reflectors.ts'
 import type { KnownNodes } from './known-nodes.ts'
 import { addressesOf, type NodeFacts, routerIdOf } from './nodes.ts'
 
@@ -14,32 +16,40 @@ export type ReflectionAsked = {
   reflectors: ReadonlyMap<string, readonly string[]>
   /** This node is one of them. */
   reflects: boolean
+  /** What is written there now is not what this node goes by: `step` is what it followed last. */
+  held: boolean
   nodeName: string
   /** The BGP identifiers of all nodes of the mesh. */
   members: () => ReadonlySet<string>
 }
 
-/** Which of the nodes reflect. */
+/** Which of the nodes reflect, for one node. */
 export class Reflection {
+  readonly #nodeName: string
   readonly #nodes: Pick<KnownNodes, 'get' | 'all'>
-  #state: ReflectorState | undefined
+  /** What is written now. */
+  #told: ReflectorState | undefined
+  /** What this node followed last; it stays known after the end, so that an old one that comes back is known for it. */
+  #followed: ReflectorState | undefined
+  #goesBy: 'told' | 'held' | 'nothing' = 'nothing'
   #names: ReadonlySet<string> = new Set()
 
-  constructor(nodes: Pick<KnownNodes, 'get' | 'all'>) {
+  constructor(nodeName: string, nodes: Pick<KnownNodes, 'get' | 'all'>) {
+    this.#nodeName = nodeName
     this.#nodes = nodes
   }
 
   set(state: ReflectorState | undefined): void {
-    this.#state = state
+    this.#told = state
     this.#look()
   }
 
-  /** A Node changed, appeared, or went: whether others reflect by it. */
+  /** A Node changed, appeared, or went: whether others reflect by it, or sessions are other ones. */
   nodeChanged(name: string): boolean {
-    if (this.#state?.nodes.includes(name) !== true) return false
-    const before = this.#names
+    if (this.#followed?.nodes.includes(name) !== true) return false
+    const before = [this.#names, this.#goesBy]
     this.#look()
-    return !isDeepStrictEqual(this.#names, before)
+    return !isDeepStrictEqual([this.#names, this.#goesBy], before)
   }
 
   has(name: string): boolean {
@@ -48,25 +58,50 @@ export class Reflection {
 
   /** Whether two nodes have a session by the mesh: all have, or those with a reflector alone. */
   joins(one: string, other: string): boolean {
-    const isThin = this.#state?.mesh === 'thin' && this.#names.size >= LEAST_REFLECTORS
+    const isThin = this.#mesh === 'thin' && this.#names.size >= LEAST_REFLECTORS
     return !isThin || this.has(one) || this.has(other)
   }
 
-  /** What a node of the mesh has to say of reflectors; undefined: nothing. */
-  askedOf(nodeName: string): ReflectionAsked | undefined {
-    if (this.#state === undefined) return undefined
-    const { step, mesh } = this.#state
+  /** What this node, as one of the mesh, has to say of reflectors; undefined: nothing. */
+  asked(): ReflectionAsked | undefined {
+    if (this.#followed === undefined || this.#goesBy === 'nothing') return undefined
     const reflectors = new Map([...this.#names].map(name => [name, addressesOf(this.#nodes.get(name))]))
     const members = () => new Set([...this.#nodes.all()].filter(isInMesh).map(routerIdOf))
-    return { step, mesh, reflectors, reflects: this.has(nodeName), nodeName, members }
+    const [nodeName, held] = [this.#nodeName, this.#goesBy === 'held']
+    return {
+      ...{ step: this.#followed.step, mesh: this.#mesh, reflectors, reflects: this.has(nodeName), held },
+      ...{ nodeName, members },
+    }
+  }
+
+  get #mesh(): ReflectorState['mesh'] {
+    return this.#goesBy === 'told' ? this.#followed!.mesh : 'whole'
   }
 
   #look(): void {
-    const there = (this.#state?.nodes ?? []).filter(name => {
+    const told = this.#told
+    if (told !== undefined && this.#follows(told)) {
+      this.#followed = told
+      this.#goesBy = 'told'
+    } else this.#goesBy = told === undefined && !this.has(this.#nodeName) ? 'nothing' : 'held'
+    this.#names = this.#goesBy === 'nothing' ? new Set() : this.#there(this.#followed!)
+  }
+
+  #follows(told: ReflectorState): boolean {
+    const before = this.#followed
+    if (before === undefined || isDeepStrictEqual(told, before)) return true
+    if (!isLaterStep(told.step, before.step)) return false
+    if (!this.has(this.#nodeName) || told.nodes.includes(this.#nodeName)) return true
+    // reflectors go one by one, each once all nodes have said that they can do without it: more were taken by somebody else
+    return [...this.#there(before)].filter(name => !told.nodes.includes(name)).length < LEAST_REFLECTORS
+  }
+
+  #there({ nodes }: ReflectorState): Set<string> {
+    const there = nodes.filter(name => {
       const facts = this.#nodes.get(name)
       return facts !== undefined && isInMesh(facts)
     })
-    this.#names = new Set(there)
+    return new Set(there)
   }
 }
 

@@ -15,6 +15,7 @@ export const policyReceipt = once(
         'step!': whole,
         'via!': list(text(253), { maxItems: MOST_REFLECTORS }),
         'direct!': bool,
+        held: bool,
       }),
       'enforced!': list(text(64), { maxItems: MOST_ENFORCED }),
       'failing!': list(object({ 'policy!': text(512), 'revision!': text(64), ...reason }), { maxItems: MOST_FAILING }),

@@ -78,7 +78,7 @@ test('what a node says of automatic reflectors is written at once, and taken awa
   node.receipts.changed()
   await node.pass(2000)
   for (const reflection of [
-    { step: 7, via: ['n1', 'n2'], direct: true },
+    { step: 7, via: ['n1', 'n2'], direct: true, held: true },
     { step: 8, via: [], direct: false },
     undefined,
   ]) {

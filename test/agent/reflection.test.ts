@@ -123,6 +123,43 @@ test('from the mesh to reflectors, to other reflectors and back no node loses a 
     t.deepEqual([...routes].sort(), NAMES.filter(each => each !== name).map(blockOf))
 })
 
+test('where what the leader wrote is gone while the mesh is thin, reflectors go on, all nodes have sessions again, and no route is lost', async t => {
+  const { agents, tell, said, up, lost, flush, pass } = await aCluster(t)
+  await tell(state(1, 'whole', 'n1', 'n3'))
+  await tell(state(2, 'thin', 'n1', 'n3'))
+  t.is(up(), '2 5 2 5 2 2')
+  const reflectorsFirst = [1, 3, 0, 2, 4, 5].map(i => agents[i]!)
+  await tell(undefined, reflectorsFirst)
+  t.is(up(), '5 5 5 5 5 5')
+  const held = { step: 2, via: ['n1', 'n3'], direct: true, held: true }
+  t.deepEqual(
+    said(),
+    NAMES.map(name => (['n1', 'n3'].includes(name) ? held : undefined)),
+  )
+  // a leader begins again, and comes to its end
+  await tell(state(3, 'whole', 'n1', 'n3'), agents.toReversed())
+  t.deepEqual(
+    said(),
+    NAMES.map(() => ({ step: 3, via: ['n1', 'n3'], direct: true })),
+  )
+  await tell(state(4, 'thin', 'n1', 'n3'))
+  t.is(up(), '2 5 2 5 2 2')
+  // an old copy with others
+  await tell(state(1, 'thin', 'n0', 'n2'), reflectorsFirst)
+  t.is(up(), '5 5 5 5 5 5')
+  t.true(said().every(each => each?.step === 4 && each.held === true))
+  await tell(state(5, 'whole', 'n1', 'n3'))
+  await tell(state(6, 'whole', 'n1'))
+  await tell(state(7, 'whole'))
+  await tell(undefined)
+  // one that comes back after the end
+  for (const agent of agents) agent.peers.configure({ reflectors: state(2, 'thin', 'n0', 'n2') })
+  for (const agent of agents) await flush(agent)
+  await pass()
+  t.is(up(), '5 5 5 5 5 5')
+  t.deepEqual(lost, [])
+})
+
 test('a leader and agents together move the cluster to reflectors, replace one that is cordoned, and move it back', async t => {
   const { agents, flush, pass, up, flaps, lost, clock } = await aCluster(t)
   const store = createFakeStore()
