@@ -21,6 +21,7 @@ import {
   peeringOf,
 } from './cluster/local-pods.ts'
 import { askedMultipath } from './cluster/multipath.ts'
+import { newcomers, podRanges, rangesOfPods } from './cluster/newcomers.ts'
 import { addressesOf, claimsOf, type NodeFacts, nodeFacts, remoteNode, rivalOf, routerIdOf } from './cluster/nodes.ts'
 import { PeerWays } from './cluster/peer-ways.ts'
 import type { Peers } from './cluster/peers.ts'
@@ -170,7 +171,7 @@ export class ClusterFeed {
   async flush(
     routing: Pick<
       Routing,
-      'trust' | 'identify' | 'share' | 'spare' | 'nodeAddresses' | 'drain' | 'change' | 'witness' | 'announce'
+      'trust' | 'admit' | 'identify' | 'share' | 'spare' | 'nodeAddresses' | 'drain' | 'change' | 'witness' | 'announce'
     >,
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
@@ -193,6 +194,13 @@ export class ClusterFeed {
       services: { ranges: allRanges(ranges), pods: ranges.pods },
       nodes: this.#peering.size === 0 ? [] : [...this.#nodes.values()].flatMap(addressesOf),
     })
+    routing.admit(
+      newcomers({
+        nodeWith: address => this.nodeWith(address),
+        asksFor: address => peers.asksFor(address),
+        pods: [...podRanges(pools), ...blocks],
+      }),
+    )
     services.setRanges(ranges)
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
     const { multipath, fault } = askedMultipath(view.get('BGPConfiguration', 'default')?.metadata)
@@ -219,6 +227,7 @@ export class ClusterFeed {
     routing.announce(advertised({ blocks, services: this.#ofServices() }, pools, settings))
     report('peers', [
       ...peers.refused(),
+      ...rangesOfPods(peers.ranges(), pools),
       ...(drains ? [draining(this.#deps.nodeName)] : []),
       ...[fault, this.#unwritten()].filter(each => each !== undefined),
       ...services.refused(),

@@ -34,13 +34,14 @@ import {
 } from './cluster/trust.ts'
 import { whenConverged } from './convergence.ts'
 import { isAlone, whoHeard } from './drained.ts'
+import { KnownSessions } from './known-sessions.ts'
 import { LearnedRoutes, type LearnedRoutesDeps } from './learned-routes.ts'
 import { OutsideClaims } from './outside-claims.ts'
 import { OutsideNextHops, type OutsideNextHopsDeps } from './outside-next-hops.ts'
 import { peerDown, severalRouters } from './outside-peers.ts'
 import { networkOf } from './own-networks.ts'
 import { ReflectionWitness } from './reflection-witness.ts'
-import { notWatched, overLimit } from './session-conditions.ts'
+import { notWatched, overLimit, rangeFull } from './session-conditions.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import type { SessionLog } from './status/session-log.ts'
 
@@ -96,11 +97,8 @@ export class Routing {
   readonly #deps: RoutingDeps
   readonly #learned: LearnedRoutes
   /** By key, as all others here. */
-  readonly #peers = new Map<string, { session: Session; origin: PeerOrigin | undefined }>()
-  /** The keys of sessions by their names. */
-  readonly #keys = new Map<string, string>()
-  /** Those that are no nodes, outside the cluster or pods: a few of thousands, and looked at after each change. */
-  readonly #outside = new Set<string>()
+  readonly #peers = new KnownSessions()
+  #admits: (address: string) => boolean = () => false
   /** Sessions that are up while BFD is not. */
   readonly #notWatched = new Map<string, PeerStatus & { bfd: PeerBfdStatus }>()
   /** Outside peers that announced more prefixes than they may. */
@@ -159,10 +157,12 @@ export class Routing {
     // peers that know the next speaker for the same one keep the routes of this node until it has told them again
     await this.#speaker?.close({ graceful: before?.asn === identity.asn })
     this.#learned.handOver()
+    for (const key of this.#peers.neighbours()) this.#forget(key)
     const speaker = this.#start({ ...identity, ...(clusterId !== undefined && { clusterId }) })
     this.#speaker = speaker
     speaker.setDraining(this.#drains)
-    for (const [key, { session }] of this.#peers) speaker.setPeer(this.#inEffect(key, session))
+    speaker.admit(this.#admits)
+    for (const [key, { session }] of this.#peers.entries()) speaker.setPeer(this.#inEffect(key, session))
     for (const block of this.#announced.values()) speaker.announce(networkOf(block, this.#deps.capabilities))
   }
 
@@ -181,37 +181,31 @@ export class Routing {
 
   /** Sets and ends sessions. */
   change(changes: readonly PeerChange[]): void {
-    const { log, sessions } = this.#deps
+    const { log } = this.#deps
     for (const { key, peer: session, origin } of changes) {
-      this.#forgetName(key)
       if (session === undefined) {
         this.#speaker?.removePeer(key)
-        this.#peers.delete(key)
-        this.#outside.delete(key)
-        sessions.forget(key)
-        this.#overLimit.delete(key)
-        this.#notWatched.delete(key)
-        this.#claims.forget(key)
+        this.#forget(key)
       } else {
         this.#peers.set(key, { session, origin })
-        this.#keys.set(session.name, key)
-        if (session.group !== PEER_GROUP.cluster) this.#outside.add(key)
-        else this.#outside.delete(key)
         const resets = this.#speaker?.setPeer(this.#inEffect(key, session)) ?? []
         if (resets.length > 0) log.warn({ peer: session.name, resets }, 'a changed peer is reset')
       }
     }
   }
 
-  /** What people call a session, or this node's own networks. */
-  #nameOf(key: string): string {
-    return this.#peers.get(key)?.session.name ?? key
+  #forget(key: string): void {
+    this.#peers.delete(key)
+    this.#deps.sessions.forget(key)
+    this.#overLimit.delete(key)
+    this.#notWatched.delete(key)
+    this.#claims.forget(key)
   }
 
-  #forgetName(key: string): void {
-    const { name = '' } = this.#peers.get(key)?.session ?? {}
-    // another session may have it by now
-    if (this.#keys.get(name) === key) this.#keys.delete(name)
+  /** Sets which addresses may be neighbours of ranges. Before it, none may; sessions of others end. */
+  admit(admits: (address: string) => boolean): void {
+    this.#admits = admits
+    this.#speaker?.admit(admits)
   }
 
   /** Sets what may come from peers outside the cluster; routes that are there are judged again. Before it, nothing may. */
@@ -221,7 +215,7 @@ export class Routing {
     this.#trust = trust
     this.#claims.trust(trust)
     if (others) this.#learned.keepBack(ofServices(trust))
-    for (const key of this.#outside) this.#speaker?.setPeer(this.#inEffect(key, this.#peers.get(key)!.session))
+    for (const key of this.#peers.outside()) this.#speaker?.setPeer(this.#inEffect(key, this.#peers.get(key)!.session))
   }
 
   /** Whether peers are asked to take other paths than those by this node (RFC 8326). No session ends. */
@@ -262,7 +256,7 @@ export class Routing {
     if (speaker === undefined) return { drains: this.#drains, peers: [], alone: [...this.#announced.keys()] }
     const told = await whoHeard(speaker, this.#deps.clock)
     const peers = speaker.peers().map(({ name: key, address }) => ({
-      ...{ name: this.#nameOf(key), address },
+      ...{ name: this.#peers.nameOf(key), address },
       told: told.get(key) ?? ('no' as const),
     }))
     return { drains: this.#drains, peers, alone: [...this.#announced.keys()].filter(each => isAlone(speaker, each)) }
@@ -296,14 +290,14 @@ export class Routing {
   peers(): (PeerStatus & { origin?: PeerOrigin })[] {
     const statuses = this.#speaker?.peers() ?? []
     return statuses.map(({ name: key, ...status }) => ({
-      ...{ ...status, name: this.#nameOf(key) },
+      ...{ ...status, name: this.#peers.nameOf(key) },
       origin: this.#peers.get(key)?.origin,
     }))
   }
 
   /** Prefixes of one session by family. */
   prefixesOf(peer: string): ReturnType<Speaker['rib']['familyCounts']> {
-    return this.#speaker?.rib.familyCounts(this.#keys.get(peer) ?? '') ?? new Map()
+    return this.#speaker?.rib.familyCounts(this.#peers.keyOf(peer) ?? '') ?? new Map()
   }
 
   /** Whether all that was received or announced so far is decided, and has gone out as far as peers read it. */
@@ -317,23 +311,25 @@ export class Routing {
 
   /** Every candidate for a canonical prefix, with the step that decided. */
   explain(prefix: string): RouteAnswer {
-    return routeAnswer(prefix, this.#speaker?.explain(prefix), key => this.#nameOf(key))
+    return routeAnswer(prefix, this.#speaker?.explain(prefix), key => this.#peers.nameOf(key))
   }
 
   /** What peers outside the cluster do that they must not, those that are not there, and addresses where none can connect. */
   refused(): Condition[] {
     const all = [
-      ...[...this.#overLimit].map(([key, detail]) => overLimit(this.#nameOf(key), detail)),
+      ...[...this.#overLimit].map(([key, detail]) => overLimit(this.#peers.nameOf(key), detail)),
       ...PLACES.map(place => this.#listeners[place]?.listener.condition()),
       this.#deps.bfd?.condition(),
       ...this.#nextHops.conditions(),
       ...this.#unwatched(),
-      ...[...this.#outside].flatMap(key => this.#ofOutside(key, this.#nameOf(key))),
+      ...(this.#speaker?.ranges() ?? []).map(rangeFull),
+      ...[...this.#peers.outside(), ...this.#peers.neighbours()].flatMap(key => this.#ofOutside(key)),
     ]
     return all.filter(condition => condition !== undefined)
   }
 
-  #ofOutside(key: string, name: string): (Condition | undefined)[] {
+  #ofOutside(key: string): (Condition | undefined)[] {
+    const name = this.#peers.nameOf(key)
     const status = this.#speaker?.peer(key)
     return [
       this.#claims.condition(this.#speaker, key, { name, session: this.#peers.get(key)?.session }),
@@ -345,7 +341,7 @@ export class Routing {
   /** Sessions that are up while BFD, which is to watch them, is not. */
   #unwatched(): Condition[] {
     const nowMs = this.#deps.clock.wallMs()
-    return [...this.#notWatched].flatMap(([key, status]) => notWatched(this.#nameOf(key), status, nowMs))
+    return [...this.#notWatched].flatMap(([key, status]) => notWatched(this.#peers.nameOf(key), status, nowMs))
   }
 
   /** Stops; peers with graceful restart keep this node's routes until it is back. */
@@ -376,8 +372,10 @@ export class Routing {
     // without routes of an earlier run nothing has to wait
     if (hadRoutes) this.#cancelConvergence = whenConverged(speaker, { clock, restarting }, converged)
     else converged()
+    speaker.onForgotten(key => this.#forget(key))
     speaker.onChange(status => {
-      sessions.note({ ...status, name: this.#nameOf(status.name) }, status.name)
+      this.#peers.met(status.name)
+      sessions.note({ ...status, name: this.#peers.nameOf(status.name) }, status.name)
       spread.note(status)
       const { name, state, bfd } = status
       if (state === 'Established' && bfd !== undefined && bfd.state !== 'Up')

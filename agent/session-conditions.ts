@@ -1,7 +1,8 @@
 // What is wrong with sessions, whatever they are with, as conditions. Pure.
 import { BGP_ANNOTATION } from '../api/core.ts'
 import { broken, type Condition } from '../api/status.ts'
-import type { PeerBfdStatus, PeerStatus } from '../bgp/config.ts'
+import type { PeerBfdStatus, PeerStatus, RangeStatus } from '../bgp/config.ts'
+import { bgpPeerOf } from './cluster/range-keys.ts'
 
 /** BFD needs a second or two after a session came up. */
 const WATCHED_AFTER_MS = 10_000
@@ -22,6 +23,17 @@ export function notWatched(
     remedy: `switch BFD ${kind} on at ${address}, and let UDP port ${port} through; or take ${BGP_ANNOTATION.bfd} away`,
   })
   return [condition]
+}
+
+/** A range that turned somebody away, as it has as many neighbours as it may. */
+export function rangeFull({ name, range, limit, neighbours, refused }: RangeStatus): Condition | undefined {
+  if (refused === undefined) return undefined
+  return broken('SessionsAccepted', {
+    object: { kind: 'BGPPeer', name: bgpPeerOf(name) ?? name },
+    reason: 'RangeFull',
+    message: `${neighbours} of at most ${limit} neighbours of the range ${range} are there, and the connection of ${refused} was refused`,
+    remedy: `write a larger limit=N behind the prefix in ${BGP_ANNOTATION.range}, or a prefix with less routers`,
+  })
 }
 
 /** A session that was ended, as its peer announced more than it may. */

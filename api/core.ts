@@ -207,6 +207,8 @@ export const BGP_ANNOTATION = {
   bfd: 'margay.io/BFD',
   /** Of a BGPPeer without peerIP: the interface on whose link its peer is, found by its router advertisements (RFC 4861). */
   interface: 'margay.io/Interface',
+  /** Of a BGPPeer without peerIP: the prefix from which any router may connect, and how many at most, such as `192.0.2.0/24 limit=100`. */
+  range: 'margay.io/Range',
   /** Keys of TCP-AO from Secrets, such as `2=NAME/KEY 1=NAME/KEY:aes-128-cmac`, the one first that the peer is asked to sign with. */
   tcpAo: 'margay.io/TCPAO',
   /** Of BGPConfiguration `default`: which equal paths nodes use together, such as `paths=8 of=merge`, or `off`. */

@@ -53,6 +53,7 @@ function started() {
     },
     announce: () => undefined,
     trust: () => undefined,
+    admit: () => undefined,
     drain: () => undefined,
     spare: () => undefined,
     nodeAddresses: () => undefined,

@@ -132,14 +132,18 @@ export class DynamicNeighbours {
 
   /** Removes a neighbour when it has been away for a while. */
   #forgetLater(peer: Peer): Cancel {
-    const { gracefulRestart } = peer.config
-    const patienceMs = IDLE_MS + 1000 * (gracefulRestart ? gracefulRestart.restartSeconds : 0)
-    return this.#deps.clock.after(patienceMs, () => {
-      const neighbour = this.#neighbours.get(peer)!
-      if (peer.state !== 'Established' && peer.awayMs >= patienceMs) this.#deps.drop(peer, CEASE.deconfigured)
-      else neighbour.cancel = this.#forgetLater(peer)
+    return this.#deps.clock.after(leftMs(peer), () => {
+      if (leftMs(peer) <= 0) this.#deps.drop(peer, CEASE.deconfigured)
+      else this.#neighbours.get(peer)!.cancel = this.#forgetLater(peer)
     })
   }
+}
+
+/** How long a neighbour may be away from now on, in milliseconds. */
+function leftMs(peer: Peer): number {
+  const { gracefulRestart } = peer.config
+  const patienceMs = IDLE_MS + 1000 * (gracefulRestart ? gracefulRestart.restartSeconds : 0)
+  return peer.state === 'Established' ? patienceMs : patienceMs - peer.awayMs
 }
 
 function limitOf({ rangeLimit = DEFAULT_LIMIT }: PeerConfig): number {

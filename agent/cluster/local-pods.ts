@@ -7,7 +7,7 @@ import { GATEWAY } from '../../kernel/pod-interface.ts'
 import { contains, type Family, familyOf, isHostAddress, isLinkLocal, isLoopback, parseCidr } from '../../lib/ip.ts'
 import { allRanges, serviceRanges } from './services.ts'
 import type { PeerChange } from './session-requests.ts'
-import type { Asked, PodEnd } from './sessions.ts'
+import { type Asked, type FarEnd, type PodEnd, podSession, type Session, type SessionEnd } from './sessions.ts'
 import type { BgpSettings } from './settings.ts'
 
 /** One interface of a pod that runs here; `labels` as selectors see them. */
@@ -74,8 +74,19 @@ export function peeringOf({ ipv4, ipv6 }: PeeringAddresses, port: number): Peeri
   return Object.keys(addresses).length === 0 ? undefined : { ...addresses, port }
 }
 
+/** The session with a pod that a BGPPeer selects, or why it must have none; neither where pods have no address to peer with. */
+export function askedPod(
+  { own, pod, far }: { own: SessionEnd; pod: PodEnd; far: Pick<FarEnd, 'address' | 'asn'> },
+  asked: Asked,
+  peering: PeeringAddresses[Family] | undefined,
+): { peer?: Session; fault?: ConditionCause } {
+  const fault = unfit(asked) ?? (peering && 'missing' in peering ? peering.missing : undefined)
+  if (fault !== undefined) return { fault }
+  return peering === undefined ? {} : { peer: podSession(own, pod, far, asked) }
+}
+
 /** Why a BGPPeer for pods must have no session. */
-export function unfit({ spec, bfd }: Asked): ConditionCause | undefined {
+function unfit({ spec, bfd }: Asked): ConditionCause | undefined {
   const [word, remedy] =
     bfd !== undefined
       ? ['BFD watches no session with a pod of the node', 'take margay.io/BFD away: a pod that goes is known at once']

@@ -87,7 +87,7 @@ export function badAddress(peerIP: string): ConditionCause {
   return {
     reason: 'BadAddress',
     message: `peerIP ${JSON.stringify(peerIP)} is not an address`,
-    remedy: `write IP, IP:port or [IPv6]:port, or a peerSelector, or the annotation ${BGP_ANNOTATION.interface}`,
+    remedy: `write IP, IP:port or [IPv6]:port, or a peerSelector, or the annotation ${BGP_ANNOTATION.interface} or ${BGP_ANNOTATION.range}`,
   }
 }
 

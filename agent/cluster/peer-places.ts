@@ -1,37 +1,98 @@
-// Where a BGPPeer without an address has its peers, which Calico has no field for: on a link (`margay.io/Interface`). Pure. An annotation
-// that makes no sense closes the session, also where there is an address beside it: it is never another one than was asked for.
+// Where a BGPPeer without an address has its peers, which Calico has no field for: on a link (`margay.io/Interface`), or anywhere in a prefix
+// (`margay.io/Range`). Pure. An annotation that makes no sense closes the session, also where there is an address beside it: it is
+// never another one than was asked for.
 import { BGP_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import type { ConditionCause } from '../../api/status.ts'
+import { isHostAddress, isLinkLocal, isLoopback, parseCidr } from '../../lib/ip.ts'
 
 /** `fault`: why there is no session. Both are absent where the BGPPeer names or selects its peers otherwise. */
 export type AskedPlace = { place?: PeerPlace; fault?: ConditionCause }
-export type PeerPlace = { interface: string }
+export type PeerPlace = { interface: string } | RangePlace
+/** `range`: a canonical CIDR. `limit`: most neighbours at a time. */
+export type RangePlace = { range: string; limit: number }
 
 /** What the BGPPeer names or selects beside, which would be another peer. */
 const OTHERS = ['peerIP', 'peerSelector', 'localWorkloadSelector'] as const
 /** IFNAMSIZ without its end; the kernel takes no white space, slash and colon (dev_valid_name, net/core/dev.c). */
 const INTERFACE = /^[^\s/:]{1,15}$/
 const PATTERN = /[*?[\]]/
+const LIMIT = { usual: 100, most: 10_000 }
 
-/** An empty annotation counts as none. */
+/** Empty annotations count as none. */
 export function askedPlace({ metadata: { annotations = {} }, spec }: Resource<'BGPPeer'>): AskedPlace {
-  const name = BGP_ANNOTATION.interface
-  const text = annotations[name]?.trim() ?? ''
-  if (text === '') return {}
-  const said = `annotation ${name} is ${JSON.stringify(text.slice(0, 80))}`
-  const other = OTHERS.find(field => (spec[field] ?? '') !== '')
+  const [link, range] = [BGP_ANNOTATION.interface, BGP_ANNOTATION.range].map(name => ({
+    ...{ name, text: annotations[name]?.trim() ?? '' },
+  }))
+  const asked = [link!, range!].filter(({ text }) => text !== '')
+  const [first, second] = asked
+  if (first === undefined) return {}
+  const other = second?.name ?? OTHERS.find(field => (spec[field] ?? '') !== '')
   if (other !== undefined)
-    return bad('TwoPlaces', `${said}, and ${other} is set too: one peer cannot be both`, `remove ${other} or ${name}`)
+    return bad(
+      'TwoPlaces',
+      `${saidOf(first)}, and ${other} is set too: one peer cannot be both`,
+      `remove ${other} or ${first.name}`,
+    )
+  return first === link ? linkPlace(first) : rangePlace(first, spec)
+}
+
+type Asked = { name: string; text: string }
+
+function linkPlace(asked: Asked): AskedPlace {
+  const { text } = asked
   if (PATTERN.test(text))
-    return bad('BadInterface', `${said}: patterns are not taken`, 'create a BGPPeer for each interface, by its name')
+    return bad(
+      'BadInterface',
+      `${saidOf(asked)}: patterns are not taken`,
+      'create a BGPPeer for each interface, by its name',
+    )
   if (!INTERFACE.test(text) || text === '.' || text === '..')
     return bad(
       'BadInterface',
-      `${said}, which no interface can be called`,
+      `${saidOf(asked)}, which no interface can be called`,
       'write the name of one interface, such as eth1',
     )
   return { place: { interface: text } }
+}
+
+/** A prefix that can be read is kept with its fault, so that no other range takes whoever lies in it. */
+function rangePlace(asked: Asked, { reachableBy }: Resource<'BGPPeer'>['spec']): AskedPlace {
+  const remedy =
+    'write one prefix, and after it limit=N for another number of neighbours than 100, such as "192.0.2.0/24 limit=20"'
+  const [prefix = '', ...words] = asked.text.split(/\s+/)
+  const cidr = parseCidr(prefix)
+  if (cidr === undefined) return bad('BadRange', `${saidOf(asked)}, which begins with no prefix`, remedy)
+  const { address, length } = cidr
+  if (length > 0 && (isLinkLocal(address) || isLoopback(address) || !isHostAddress(address)))
+    return bad(
+      'BadRange',
+      `${saidOf(asked)}, where no router outside has its address`,
+      `write the prefix that the routers have; peers with link-local addresses have ${BGP_ANNOTATION.interface}`,
+    )
+  let limit = LIMIT.usual
+  const place = () => ({ place: { range: `${address}/${length}`, limit } })
+  for (const word of words) {
+    const [, number = ''] = /^limit=(\d{1,6})$/.exec(word) ?? []
+    if (number === '' || words.length > 1)
+      return {
+        ...place(),
+        ...bad('BadRange', `${saidOf(asked)}: of words after the prefix one limit=N alone is known`, remedy),
+      }
+    limit = Number(number)
+    if (limit < 1 || limit > LIMIT.most)
+      return { ...place(), ...bad('BadRange', `${saidOf(asked)}: the limit is not from 1 to ${LIMIT.most}`, remedy) }
+  }
+  if (reachableBy)
+    return {
+      ...place(),
+      ...bad('NotForRanges', 'reachableBy has no meaning for a range of peers', 'remove reachableBy'),
+    }
+  return place()
+}
+
+function saidOf({ name, text }: Asked): string {
+  return `annotation ${name} is ${JSON.stringify(text.slice(0, 80))}`
 }
 
 function bad(reason: string, message: string, remedy: string): AskedPlace {

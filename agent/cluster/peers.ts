@@ -10,11 +10,12 @@ import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import { closedCause } from './fields.ts'
 import { KnownNodes } from './known-nodes.ts'
 import { type BgpPeer, type KnownPeer, KnownPeers, type PeersOf, secretsOf } from './known-peers.ts'
-import { type LocalPod, unfit } from './local-pods.ts'
+import { askedPod, type LocalPod } from './local-pods.ts'
 import { asNumberOf, badAsLabel } from './node-as.ts'
 import { addressesOf, type NodeFacts } from './nodes.ts'
 import { type Password, passwordOf, type SecretKey, sameKey } from './passwords.ts'
 import { badAddress, NO_AS_NUMBER, nodeConditions, noPeers, sharesFamily } from './peer-conditions.ts'
+import { Ranges } from './ranges.ts'
 import { rankAt, selects } from './ranks.ts'
 import { Reflection, type ReflectionAsked } from './reflection.ts'
 import {
@@ -29,12 +30,11 @@ import {
 import {
   type Asked,
   type FarEnd,
-  linkSession,
   meshSession,
   namedBack,
   namedSession,
   type PeerOrigin,
-  podSession,
+  placeSession,
   type SessionEnd,
   selectedSession,
 } from './sessions.ts'
@@ -54,6 +54,7 @@ export class Peers {
   /** What is wrong with other Nodes, seen from this one: they have something of this node, or nothing in common with it. */
   readonly #ofNodes = new Map<string, readonly Condition[]>()
   readonly #requests = new SessionRequests()
+  readonly #ranges = new Ranges(this.#requests)
   readonly #problems = new Map<string, Condition>()
   /** Interfaces of pods that run here, by the ids of their endpoints. */
   readonly #pods = new Map<string, LocalPod>()
@@ -154,7 +155,18 @@ export class Peers {
 
   /** The sessions that changed since the last call. */
   take(): PeerChange[] {
-    return this.#requests.take()
+    return this.#ranges.judge(this.#requests.take())
+  }
+
+  /** The prefix of each BGPPeer whose peers are in one. */
+  ranges(): ReadonlyMap<string, string> {
+    return this.#ranges.prefixes()
+  }
+
+  /** Whether an object asks for a session of this node with an address, also where there must be none. */
+  asksFor(address: string): boolean {
+    const isForThis = (name: string) => this.#rankAt(this.#bgpPeers.get(name)!.object, this.#of.nodeName) !== undefined
+    return this.#requests.has(address) || this.#bgpPeers.at([address]).some(isForThis)
   }
 
   /** BGPPeers and the label of this node that could not be followed, and addresses that more than one object claims. */
@@ -163,6 +175,7 @@ export class Peers {
       ...this.#problems.values(),
       ...this.#bgpPeers.refused(peer => this.#requests.asks(peer), this.#of.bfd),
       ...this.#requests.clashes(),
+      ...this.#ranges.refused(),
       ...[...this.#ofNodes.values()].flat(),
       ...this.#alone(),
       ...[badAsLabel(this.#nodes.get(this.#of.nodeName), this.#of)].filter(each => each !== undefined),
@@ -201,7 +214,7 @@ export class Peers {
     if (addresses.length > 0) for (const name of this.#bgpPeers.at(addresses)) this.#named(name)
   }
 
-  /** Works out the session of a BGPPeer that names its peer: by an interface, or by an address that is not this node's. */
+  /** Works out the session of a BGPPeer that names its peer: by an interface, a range, or an address that is not this node's. */
   #named(name: string): void {
     const known = this.#bgpPeers.get(name)
     const by: ObjectRef = { kind: 'BGPPeer', name }
@@ -217,7 +230,7 @@ export class Peers {
     const named =
       place === undefined
         ? this.#namedPeer(asked, origin, fault)
-        : { peer: linkSession(origin, this.#ownEnd(), place, asked), isMain: true }
+        : { peer: placeSession(origin, this.#ownEnd(), place, asked), isMain: true }
     if (named === undefined) return
     if ('reason' in named) this.#problems.set(name, broken('PeersConfigured', { ...named, object: by }))
     else this.#requests.set(by, guarded({ rank, by, origin, ...named }, this.#bgpPeers.guardOf(known)))
@@ -236,21 +249,14 @@ export class Peers {
     const missing: ConditionCause[] = []
     for (const family of FAMILIES) {
       const address = selected?.addresses.find(each => familyOf(each) === family)
-      const peering = this.#of.peering?.[family]
       let request: SessionRequest | undefined
       if (asked !== undefined && address !== undefined && asNumber !== undefined) {
-        const fault = unfit(asked) ?? (peering && 'missing' in peering ? peering.missing : undefined)
+        const end = { endpoint: id, interfaceName: selected!.interfaceName }
+        const ends = { own: this.#ownEnd(), pod: end, far: { address, asn: asNumber } }
+        const { peer, fault } = askedPod(ends, asked, this.#of.peering?.[family])
+        const common = { rank: RANK.node, by, origin: 'workload', isMain: true } as const
         if (fault !== undefined) missing.push(fault)
-        else if (peering !== undefined) {
-          const peer = podSession(
-            this.#ownEnd(),
-            { interfaceName: selected!.interfaceName, endpoint: id },
-            { address, asn: asNumber },
-            asked,
-          )
-          const common = { rank: RANK.node, by, origin: 'workload', isMain: true } as const
-          request = guarded({ ...common, peer }, this.#bgpPeers.guardOf(known!))
-        }
+        if (peer !== undefined) request = guarded({ ...common, peer }, this.#bgpPeers.guardOf(known!))
       }
       this.#requests.set(by, request, `for pod ${id} ${family}`)
     }

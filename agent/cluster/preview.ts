@@ -11,6 +11,7 @@ import { MOST_KEY_OCTETS } from './bfd.ts'
 import { type BgpKind, peersOf } from './bgp-objects.ts'
 import { type LocalPod, peeringAddresses } from './local-pods.ts'
 import { askedMultipath } from './multipath.ts'
+import { rangesOfPods } from './newcomers.ts'
 import { claimsOf, maskedAddresses, type NodeFacts, nodeFacts, routerIdOf } from './nodes.ts'
 import { keyOf, type SecretKey } from './passwords.ts'
 import { accountProfile, namespaceProfile, podEndpoint, podProfiles } from './policies/endpoints.ts'
@@ -131,12 +132,17 @@ export function nodeBgp(
     routerId: routerIdOf({ name: nodeName, address }),
     sessions: new Map(
       peers.take().flatMap(({ key, peer, way }): [string, Reached][] => {
-        if (peer === undefined) return []
+        if (peer === undefined || peer.disabled) return []
         return [[key, way === undefined ? peer : { ...peer, reachableBy: way.gateway }]]
       }),
     ),
     announced: new Map(announced.map(each => [each.prefix, drains ? leaving(each) : each])),
-    refused: [...peers.refused(), ...nodes.refused, ...(fault === undefined ? [] : [fault])],
+    refused: [
+      ...peers.refused(),
+      ...rangesOfPods(peers.ranges(), pools),
+      ...nodes.refused,
+      ...(fault === undefined ? [] : [fault]),
+    ],
   }
 }
 
@@ -180,11 +186,11 @@ function identityReasons(before: NodeBgp, after: NodeBgp): string[] {
 }
 
 function told(
-  { name, address, interface: link, pod }: Session,
+  { name, address, range, interface: link, pod }: Session,
   change: SessionChange['change'],
   because: readonly string[],
 ): SessionChange {
-  return { name, address: address ?? `%${link}`, ...(pod && { pod: pod.endpoint }), change, because }
+  return { name, address: address ?? range ?? `%${link}`, ...(pod && { pod: pod.endpoint }), change, because }
 }
 
 /** What of a session changes that goes on; a password by its name alone. */

@@ -6,6 +6,7 @@ import type { PeerWay } from '../../felix/input.ts'
 import type { TcpAoKey } from '../../lib/tcp-ao.ts'
 import type { NodeFacts } from './nodes.ts'
 import { clash } from './peer-conditions.ts'
+import { rangeKey } from './range-keys.ts'
 import type { PeerOrigin, Session } from './sessions.ts'
 
 /**
@@ -39,7 +40,7 @@ export const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
 /** What a session must have, or why there is none. */
 export type Guard = { password?: string; tcpAo?: readonly TcpAoKey[]; closed?: ConditionCause; isPending?: true }
 
-type Wanted = Pick<SessionRequest, 'peer' | 'origin' | 'way'>
+export type Wanted = Pick<SessionRequest, 'peer' | 'origin' | 'way'>
 
 export class SessionRequests {
   /** By address, or what stands for one (`placeOf`), as all others here; then by who asks. */
@@ -91,20 +92,32 @@ export class SessionRequests {
       else this.#wanted.set(address, now)
     }
     this.#dirty.clear()
-    return [...ended, ...set]
+    // a range whose object names another prefix keeps its key
+    const kept = new Set(set.map(({ key }) => key))
+    return [...ended.filter(({ key }) => !kept.has(key)), ...set]
+  }
+
+  /** All sessions as `take` told them last. */
+  *wanted(): Generator<[key: string, Wanted]> {
+    for (const sessions of this.#wanted.values()) yield* sessions
+  }
+
+  /** Whether any object asks for a session with an address, also one that must not come up. */
+  has(address: string): boolean {
+    return this.#requests.has(address)
   }
 
   /** One condition per object that lost a session to another one. */
   clashes(): Condition[] {
     const lost = new Map<string, { loser: ObjectRef; winner: ObjectRef; keys: string[] }>()
     for (const address of this.#shared)
-      for (const [key, [winner, ...others]] of this.#byKey(address))
+      for (const [slot, [winner, ...others]] of this.#bySlot(address))
         for (const other of others) {
           const { by: loser } = other
           if (winner === undefined || isNoClash(other, winner)) continue
           const pair = `${formatRef(loser)} ${formatRef(winner.by)}`
           const entry = lost.get(pair) ?? { loser, winner: winner.by, keys: [] }
-          entry.keys.push(key)
+          entry.keys.push(slot)
           lost.set(pair, entry)
         }
     return [...lost.values()].map(({ loser, winner, keys }) => clash(loser, winner, keys.sort()))
@@ -129,32 +142,41 @@ export class SessionRequests {
 
   /** The sessions with one address by key. A connection from there is of one of them, so the others dial alone. */
   #sessionsAt(address: string, before: ReadonlyMap<string, Wanted> | undefined): Map<string, Wanted> {
-    const winners = [...this.#byKey(address)].map(([key, [winner]]) => [key, winner!] as const)
+    const winners = [...this.#bySlot(address).values()].map(([winner]) => [keyOf(winner!), winner!] as const)
     const [first] = winners.sort(([, a], [, b]) => Number(b.isMain) - Number(a.isMain) || a.peer.port - b.peer.port)
     return new Map(
-      winners.flatMap(([key, winner]) => {
+      winners.flatMap(([key, winner]): [string, Wanted][] => {
         const up = winner.isPending ? before?.get(key) : undefined
-        if (winner.closed) return up === undefined ? [] : [[key, up] as const]
         const { origin, way } = winner
+        if (winner.closed && up === undefined && winner.peer.range !== undefined)
+          // whoever lies in it must not get in by a wider one
+          return [[key, { peer: { ...winner.peer, disabled: true }, origin }]]
+        if (winner.closed) return up === undefined ? [] : [[key, up]]
         const peer = winner === first![1] ? winner.peer : { ...winner.peer, passive: false, dialOnly: true }
-        return [[key, { peer, origin, ...(way !== undefined && { way }) }] as const]
+        return [[key, { peer, origin, ...(way !== undefined && { way }) }]]
       }),
     )
   }
 
   /** The requests for each session with an address, the one that has it first. */
-  #byKey(address: string): Map<string, SessionRequest[]> {
-    return Map.groupBy([...(this.#requests.get(address)?.values() ?? [])].sort(byRank), keyOf)
+  #bySlot(address: string): Map<string, SessionRequest[]> {
+    return Map.groupBy([...(this.#requests.get(address)?.values() ?? [])].sort(byRank), slotOf)
   }
 }
 
-function keyOf({ isMain, peer }: SessionRequest): string {
+/** A range is known by its object, so that its neighbours stay when the prefix grows. */
+function keyOf(request: SessionRequest): string {
+  return request.peer.range === undefined ? slotOf(request) : rangeKey(request.by.name)
+}
+
+/** What one request alone can have. */
+function slotOf({ isMain, peer }: SessionRequest): string {
   return isMain ? placeOf(peer) : `${placeOf(peer)} port ${peer.port}`
 }
 
-/** An address, or what stands for one: `interface eth1`. */
-function placeOf({ address, interface: link }: Session): string {
-  return address ?? `interface ${link}`
+/** An address, or what stands for one: `interface eth1`, `range 192.0.2.0/24`. */
+function placeOf({ address, range, interface: link }: Session): string {
+  return address ?? (range === undefined ? `interface ${link}` : `range ${range}`)
 }
 
 /** What a BGPPeer replaces of the mesh, or of what another one asks for from the far end; and one that selects two nodes of one address. */

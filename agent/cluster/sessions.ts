@@ -7,7 +7,7 @@ import { FAMILIES, unicastFamily } from '../../bgp/family.ts'
 import type { PolicyRule } from '../../bgp/policy.ts'
 import { familyOf } from '../../lib/ip.ts'
 import type { FilterRules } from './filters.ts'
-import type { PeerPlace } from './peer-places.ts'
+import type { PeerPlace, RangePlace } from './peer-places.ts'
 import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP, POD_LIMIT } from './trust.ts'
 
 /** Where a session comes from: the mesh, a BGPPeer for some nodes or for all, or one for pods of the node. */
@@ -109,14 +109,19 @@ export function namedSession(
   return { ...session, passive, ...options(object, mine.asn, far), ...filtered(object.filters) }
 }
 
+/** The session of a BGPPeer that names where its peers are. */
+export function placeSession(origin: PeerOrigin, own: SessionEnd, place: PeerPlace, object: Asked): Session {
+  return 'range' in place ? rangeSession(origin, own, place, object) : linkSession(origin, own, place, object)
+}
+
 /**
  * The session with whoever is on a link. IPv4 routes go over its IPv6 addresses (RFC 8950), so that the link needs none of IPv4. Without an
  * AS number any but this node's is taken.
  */
-export function linkSession(
+function linkSession(
   origin: PeerOrigin,
   own: SessionEnd,
-  { interface: link }: PeerPlace,
+  { interface: link }: Exclude<PeerPlace, RangePlace>,
   object: Asked,
 ): Session {
   const { spec } = object
@@ -126,6 +131,21 @@ export function linkSession(
   const name = `${NAME_PREFIX[origin]}_${link}`
   const onLink = { interface: link, source: undefined, families: FAMILIES, extendedNextHop: true }
   return outside({ ...session, ...options(object, mine.asn, far), ...onLink, name }, own, object.filters)
+}
+
+/** The sessions with whoever dials from a range, each with the same settings. Without an AS number any but this node's is taken. */
+function rangeSession(origin: PeerOrigin, own: SessionEnd, { range, limit }: RangePlace, object: Asked): Session {
+  const { spec } = object
+  const mine = { ...own, asn: spec.localASNumber ?? own.asn }
+  const far = { address: range.split('/')[0]!, asn: spec.asNumber ?? ('external' as const), port: BGP_PORT }
+  const { address: _, ...session } = base(origin, mine, far, spec.maxRestartTime, false)
+  const of = { range, rangeLimit: limit, source: undefined, name: nameOf(origin, { ...far, address: range }) }
+  return outside({ ...session, ...options(object, mine.asn, far), ...of }, own, object.filters)
+}
+
+/** What people call the session with one neighbour of a range. */
+export function neighbourName(origin: PeerOrigin, address: string): string {
+  return nameOf(origin, { address, port: BGP_PORT })
 }
 
 /**
@@ -233,8 +253,8 @@ function base(
   }
 }
 
-function nameOf(origin: PeerOrigin, { address, port }: FarEnd): string {
-  const name = `${NAME_PREFIX[origin]}_${address}`.replaceAll(/[.:]/g, '_')
+function nameOf(origin: PeerOrigin, { address, port }: Pick<FarEnd, 'address' | 'port'>): string {
+  const name = `${NAME_PREFIX[origin]}_${address}`.replaceAll(/[.:/]/g, '_')
   return origin === 'mesh' || port === BGP_PORT ? name : `${name}_port_${port}`
 }
 

@@ -79,7 +79,8 @@ function router(t: ExecutionContext, heading: string, address: (typeof ROUTERS)[
   const control = join(folder, `${address}.ctl`)
   // both routers share one namespace here, so that each takes the connections to its address; and shorter pauses
   const text = config!
-    .replaceAll(ROUTERS[0], address)
+    // not in the address of the node, which begins like that
+    .replaceAll(/192\.0\.2\.1(?!\d)/g, address)
     .replaceAll(
       'graceful restart yes;',
       'graceful restart yes; strict bind yes; connect delay time 1; error wait time 1,2;',
@@ -149,6 +150,7 @@ test('every recipe of the document is run here', t => {
       'A top-of-rack router',
       'Two top-of-rack routers',
       'Two top-of-rack routers without addresses',
+      'Routers that dial in from a prefix',
       'An AS number for each rack',
       'Passwords',
       'BFD',
@@ -270,6 +272,53 @@ function unnumberedRouter(t: ExecutionContext, heading: string, { number, uplink
       60_000,
     )
     for (const each of say) t.regex(each('show bgp ipv4 unicast'), BLOCK)
+  },
+)
+
+asRoot(
+  'routers that dial in from a prefix, which keep the node’s blocks while its agent restarts, and one gets a BGPPeer of its own',
+  async t => {
+    const heading = 'Routers that dial in from a prefix'
+    const say = [router(t, heading), router(t, heading, ROUTERS[1])]
+    apply(t, heading)
+    await established(t, ...ROUTERS)
+    const bothWays = () =>
+      until(
+        t,
+        'both next hops',
+        () => nextHops('10.244.128.0/26'),
+        hops => hops.join() === ROUTERS.join(),
+        60_000,
+      )
+    await bothWays()
+    for (const each of say) await hasBlock(t, each)
+    agent.child.kill('SIGKILL')
+    await agent.ended
+    agent = node.startAgent()
+    const kept = async () => {
+      t.deepEqual(await nextHops('10.244.128.0/26'), [...ROUTERS])
+      for (const each of say) t.regex(each('show', 'route', 'all', 'protocol', 'node1'), BLOCK)
+    }
+    await kept()
+    await established(t, ...ROUTERS)
+    await kept()
+    const file = join(folder, 'own.yaml')
+    const own = { metadata: { name: 'own' }, spec: { node: 'n1', peerIP: ROUTERS[0], asNumber: 65010 } }
+    writeFileSync(file, JSON.stringify({ apiVersion: 'projectcalico.org/v3', kind: 'BGPPeer', ...own }))
+    node.ctl('apply', '-f', file)
+    t.teardown(() => node.ctl('delete', '-f', file))
+    const sessions = async () => {
+      const { peers } = JSON.parse((await ask(agent.socket, 'GET', '/status')).body) as AgentStatus
+      return peers.map(({ name, state, flaps }) => `${name} ${state} ${flaps}`).sort()
+    }
+    await until(
+      t,
+      'the one by its own BGPPeer, and the other one as before',
+      sessions,
+      found => found.join() === 'Node_192_0_2_1 Established 0,Node_192_0_2_2 Established 0',
+      60_000,
+    )
+    await bothWays()
   },
 )
 

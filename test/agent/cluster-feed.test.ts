@@ -127,7 +127,7 @@ test('the annotation of the BGPConfiguration says which paths are used together,
   feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24'] })
   const shared: unknown[] = []
   const routing = {
-    ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined },
+    ...{ trust: () => undefined, admit: () => undefined, identify: async () => undefined, drain: () => undefined },
     ...{ change: () => undefined, announce: () => undefined, share: (rule: unknown) => void shared.push(rule) },
     ...{ spare: () => undefined, nodeAddresses: () => undefined, witness: () => undefined },
   }
@@ -168,7 +168,13 @@ test('pools that ask for IP-in-IP spare their prefixes, and addresses that nodes
   feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24'] })
   const told: string[] = []
   const routing = {
-    ...{ trust: () => undefined, identify: async () => undefined, drain: () => undefined, share: () => undefined },
+    ...{
+      trust: () => undefined,
+      admit: () => undefined,
+      identify: async () => undefined,
+      drain: () => undefined,
+      share: () => undefined,
+    },
     ...{ change: () => undefined, announce: () => undefined },
     spare: (cidrs: readonly string[]) => void told.push(`spared ${cidrs.join()}`),
     witness: () => undefined,

@@ -59,6 +59,7 @@ async function anAgent(store: Store, database: Database = openDatabase(':memory:
   const routing = {
     ...{
       trust: () => undefined,
+      admit: () => undefined,
       identify: async () => undefined,
       drain: () => undefined,
       spare: () => undefined,

@@ -233,6 +233,7 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
   }
   const routing = {
     trust: () => undefined,
+    admit: () => undefined,
     drain: () => undefined,
     spare: () => undefined,
     nodeAddresses: () => undefined,

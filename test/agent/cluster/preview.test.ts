@@ -1,6 +1,7 @@
 // What is said of a change of objects before it is made.
 import test from 'ava'
 import { type ClusterObjects, nodeBgp, nodesOf, podsOf, previewOf } from '../../../agent/cluster/preview.ts'
+import { BGP_ANNOTATION } from '../../../api/core.ts'
 import type { Kind, Resource } from '../../../api/kinds.ts'
 import { aPool, aResource } from '../../datastore/objects.ts'
 import { aNode, aPeer } from './peer-world.ts'
@@ -42,6 +43,35 @@ test('a session is new, ends, is reset with the reason, or goes on with what cha
     'Global_10_0_0_1 changes: multihop, ttlSecurity',
   ])
   t.deepEqual(changes({ BGPPeer: [tor()] }, { BGPPeer: [tor()] }), [])
+})
+
+test('a range is told by its prefix: what changes for whoever is there, and that it ends where it must not come up', t => {
+  const vms = (range: string, spec: object = {}) => ({
+    ...aPeer('vms', { asNumber: 65010, ...spec }),
+    metadata: { name: 'vms', annotations: { [BGP_ANNOTATION.range]: range } },
+  })
+  const [now] = preview({}, { BGPPeer: [vms('192.0.2.0/24')] }).sessions
+  t.deepEqual(now, { name: 'Global_192_0_2_0_24', address: '192.0.2.0/24', change: 'new', because: [] })
+  const was = { BGPPeer: [vms('192.0.2.0/24')] }
+  t.deepEqual(changes(was, { BGPPeer: [vms('192.0.2.0/24 limit=7')] }), ['Global_192_0_2_0_24 changes: rangeLimit'])
+  t.deepEqual(changes(was, { BGPPeer: [vms('192.0.2.0/24', { asNumber: 65011 })] }), [
+    'Global_192_0_2_0_24 resets: asn changed: the AS numbers are part of the OPEN',
+  ])
+  const bad = preview(was, { BGPPeer: [vms('192.0.2.0/24 limit=0')] })
+  t.deepEqual(
+    bad.sessions.map(({ change }) => change),
+    ['ends'],
+  )
+  t.deepEqual(
+    bad.refused.map(({ reason }) => reason),
+    ['BadRange'],
+  )
+  const pools = [aPool('p', { cidr: '10.244.0.0/16' })]
+  const ofPods = preview({ IPPool: pools }, { IPPool: pools, BGPPeer: [vms('10.244.3.0/24')] })
+  t.deepEqual(
+    ofPods.refused.map(({ reason }) => reason),
+    ['RangeOfPods'],
+  )
 })
 
 test('a peer that is to be reached by another router is told, and its session goes on', t => {

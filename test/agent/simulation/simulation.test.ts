@@ -188,6 +188,29 @@ test('nodes without a session between them are parted, and a router between two 
   )
 })
 
+test('routers of a range dial the nodes, and a node or a router with a BGPPeer of its own is none of them', async t => {
+  const vms = aPeer('vms', { asNumber: 65010 })
+  Object.assign(vms.metadata, { annotations: { 'margay.io/Range': '192.0.2.0/24' } })
+  const tor = aPeer('tor', { peerIP: '192.0.2.3', asNumber: 65003 })
+  const vm = (name: string, asNumber: number, i: number) =>
+    aRouter(name, {
+      ...{ asNumber, addresses: [`192.0.2.${i}/24`], networks: [`10.244.128.${i * 16}/28`] },
+      neighbors: [{ address: '192.0.2.11', asNumber: 64512 }],
+    })
+  const Node = three.slice(0, 2)
+  const routers = [vm('vm1', 65010, 1), vm('vm2', 65010, 2), vm('tor', 65003, 3), vm('stranger', 65009, 4)]
+  const found = await report(t, aTopology({ Node, BGPPeer: [vms, tor], IPPool: [pool()] }, routers))
+  t.deepEqual(
+    routesOf(found).filter(each => each.startsWith('n1 10.244.128')),
+    [
+      'n1 10.244.128.16/28 192.0.2.1=vm1/direct',
+      'n1 10.244.128.32/28 192.0.2.2=vm2/direct',
+      'n1 10.244.128.48/28 192.0.2.3=tor/direct',
+    ],
+  )
+  t.true(found.findings.some(({ reason, machines }) => reason === 'WrongAS' && machines.includes('stranger')))
+})
+
 test('a session by an interface is said to be left out, and is no fault', async t => {
   const annotations = { 'margay.io/Interface': 'eth1' }
   const unnumbered = aResource('BGPPeer', { metadata: { name: 'u', annotations }, spec: { asNumber: 65001 } })
