@@ -13,10 +13,10 @@ const DEFAULT_RESTART_MS = 120_000
 const SILENT_MS = 15_000
 
 /**
- * A peer whose table is missing. `families`: those whose End-of-RIB is; undefined: none has come yet. `cancelPatience`: of one that is
- * passive here, and stays away for a while yet.
+ * A peer whose table is missing. `families`: those whose End-of-RIB is; undefined: none has come yet. `isPassive`: here, so that it alone
+ * dials. `cancelPatience`: while such a one stays away, for a while yet.
  */
-type Waited = { families?: Set<string>; isUnreachable: boolean; cancelPatience?: Cancel }
+type Waited = { families?: Set<string>; isUnreachable: boolean; isPassive: boolean; cancelPatience?: Cancel }
 
 export class OwnRestart {
   readonly #clock: Clock
@@ -53,9 +53,9 @@ export class OwnRestart {
   waitFor(name: string, all: readonly PeerConfig[], { isPassive = false }: { isPassive?: boolean } = {}): void {
     if (!this.#active) return
     this.#waited.get(name)?.cancelPatience?.()
-    // no failed dial tells that it is dead
-    const cancelPatience = isPassive ? this.#clock.after(SILENT_MS, () => this.unreachable(name)) : undefined
-    this.#waited.set(name, { isUnreachable: false, ...(cancelPatience && { cancelPatience }) })
+    const waited: Waited = { isUnreachable: false, isPassive }
+    this.#waited.set(name, waited)
+    this.#bePatient(name, waited)
     const seconds = Math.max(...all.map(({ gracefulRestart: g }) => (g ? g.restartSeconds : 0)))
     this.#cancel()
     // from the beginning: whoever dials again and again must not put the end off
@@ -70,6 +70,12 @@ export class OwnRestart {
     waited.isUnreachable = false
     waited.cancelPatience?.()
     if (graceful === undefined || graceful.restarting) this.done(name)
+  }
+
+  /** A session ended, and its peer keeps our routes: it is to come again. */
+  sessionLost(name: string): void {
+    const waited = this.#waited.get(name)
+    if (waited !== undefined) this.#bePatient(name, waited)
   }
 
   /** A peer has sent all of a family; `families` are those of which it sends that. */
@@ -100,6 +106,12 @@ export class OwnRestart {
     for (const { cancelPatience } of this.#waited.values()) cancelPatience?.()
     this.#listeners.clear()
     this.#waited.clear()
+  }
+
+  /** No failed dial tells of one that alone dials that it is dead. */
+  #bePatient(name: string, waited: Waited): void {
+    waited.cancelPatience?.()
+    if (waited.isPassive) waited.cancelPatience = this.#clock.after(SILENT_MS, () => this.unreachable(name))
   }
 
   #ask(): void {

@@ -48,6 +48,8 @@ export type PeerDeps = SessionDeps & {
   watchers: ReadonlySet<SessionWatcher>
   /** Our own restart need not wait for the peer: it keeps no routes of ours. */
   restartDone(peer: Peer): void
+  /** Its session ended, and it keeps our routes. */
+  lost(peer: Peer): void
   /** The peer cannot be reached. */
   unreachable(peer: Peer): void
   /** An unnumbered peer has another address than `before`. */
@@ -368,7 +370,8 @@ export class Peer implements SessionOwner {
     this.#deps.rib.peerDown(this.name, down)
     this.#hearing.lost()
     for (const watcher of this.#deps.watchers) watcher.down(this.name, end)
-    if (!down.retain) this.#deps.restartDone(this)
+    if (down.retain) this.#deps.lost(this)
+    else this.#deps.restartDone(this)
     // the next one is with whom was seen last
     this.#moveTo(this.#sightings.last)
     // why it ended is told; why it does not come back is this

@@ -135,6 +135,7 @@ export class Speaker {
       watchers: this.#sessionWatchers,
       changed: peer => this.#changed(peer),
       restartDone: peer => this.#restart.done(peer.name),
+      lost: peer => this.#restart.sessionLost(peer.name),
       unreachable: peer => this.#restart.unreachable(peer.name),
       moved: (peer, before) => this.#moved(peer, before),
       answer: (key, answer) => answers.give(key, answer),

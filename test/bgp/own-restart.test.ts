@@ -64,6 +64,34 @@ test('a peer that dialled in time and is slow to tell its table is not given up 
   t.true(restart.active)
 })
 
+test('a peer that alone dials and is lost before it has told its table is waited for 15 s again, each time that it came', t => {
+  const { clock, told, restart } = begun()
+  restart.waitFor('a', [restartSeconds(120)], { isPassive: true })
+  for (let i = 0; i < 2; i++) {
+    clock.advance(10_000)
+    restart.sessionUp('a', came(['ipv4-unicast']))
+    restart.sessionLost('a')
+  }
+  clock.advance(14_000)
+  t.true(restart.active)
+  clock.advance(1000)
+  t.deepEqual(told, ['over'])
+  clock.advance(85_000)
+  t.deepEqual(told, ['over', 'listener'])
+  t.is(clock.pending, 0)
+})
+
+test('a peer that is dialled and lost is not given up before its dials fail', t => {
+  const { clock, restart } = begun()
+  restart.waitFor('a', [restartSeconds(120)])
+  restart.sessionUp('a', came(['ipv4-unicast']))
+  restart.sessionLost('a')
+  clock.advance(60_000)
+  t.true(restart.active)
+  restart.unreachable('a')
+  t.false(restart.active)
+})
+
 test('the longest restart time bounds the wait, and a listener that comes late is told at once', t => {
   const { clock, told, restart } = begun()
   restart.waitFor('a', [restartSeconds(30)])

@@ -276,6 +276,25 @@ test('a graceful end sends no Cease: the peer keeps the routes, and the next pro
   await net.close()
 })
 
+test('a restart gives up a passive peer that came and was lost before its table, after 15 s', async t => {
+  const gracefulRestart = { restartSeconds: 120 }
+  const net = await pair({ a: { gracefulRestart, passive: true }, b: { gracefulRestart }, depsA: { restarting: true } })
+  let came = false
+  net.a.onChange(({ state }) => {
+    if (state !== 'Established') return
+    came = true
+    net.network.listeners.delete('10.0.0.1 179')
+    for (const connection of [...net.network.connections]) connection.closedByPeer()
+  })
+  await bringUp(net)
+  t.deepEqual([came, stateOf(net.a, 'b'), net.a.restarting], [true, 'Active', true])
+  net.clock.advance(14_000)
+  t.true(net.a.restarting)
+  net.clock.advance(1000)
+  t.false(net.a.restarting)
+  await net.close()
+})
+
 test('a hard clear resets the session, a soft one does not', async t => {
   const net = await pair()
   await bringUp(net)
