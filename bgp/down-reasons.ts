@@ -25,7 +25,8 @@ export const DOWN_REASONS = {
   },
   timeout: {
     when: 'nothing answers the attempt to connect',
-    remedy: 'let TCP to the BGP port through both ways, see whether the peer is up, and whether only it has a password',
+    remedy:
+      'let TCP to the BGP port through both ways, see whether the peer is up, and whether only it has a password or keys',
   },
   reset: {
     when: 'the peer, or what is between, answered with a TCP reset',
@@ -52,7 +53,7 @@ export const DOWN_REASONS = {
     when: 'an OPEN was refused: router id, hold time, capabilities or role',
     remedy: 'compare what the detail names at both ends; router ids must differ inside an AS',
   },
-  'md5-suspected': {
+  'signature-suspected': {
     when: 'nothing answers, and this end has a password or keys of TCP-AO',
     remedy: 'compare the passwords, or the keys with their ids, of both ends, then look for a firewall',
   },

@@ -41,7 +41,16 @@ export function lostPathDetail(remote: string, { diagnostic }: Pick<BfdChange, '
 
 /** Whether a reason came from the protocol. A failed dial says less, so it does not replace such a reason at once. */
 export function isWeighty({ code }: DownReason): boolean {
-  return !['never-tried', 'no-route', 'refused', 'timeout', 'reset', 'closed', 'md5-suspected', 'damped'].includes(code)
+  return ![
+    'never-tried',
+    'no-route',
+    'refused',
+    'timeout',
+    'reset',
+    'closed',
+    'signature-suspected',
+    'damped',
+  ].includes(code)
 }
 
 function dialReason(code: string | undefined, message: string, { remote, signed }: ReasonContext): DownReason {
@@ -59,8 +68,14 @@ function dialReason(code: string | undefined, message: string, { remote, signed 
     case 'ETIMEDOUT':
       // with a wrong or missing key nothing answers: the kernel drops the segments
       return signed
-        ? { code: 'md5-suspected', detail: `${remote} does not answer: compare the passwords or keys of both sides` }
-        : { code: 'timeout', detail: `${remote} does not answer: a firewall, or a password configured there only` }
+        ? {
+            code: 'signature-suspected',
+            detail: `${remote} does not answer: compare the passwords or keys of both sides`,
+          }
+        : {
+            code: 'timeout',
+            detail: `${remote} does not answer: a firewall, or a password or keys configured there only`,
+          }
     case 'ENOPROTOOPT':
       return { code: 'not-signed', detail: `the connection to ${remote} cannot be signed as asked (${message})` }
     case 'EMFILE':

@@ -120,7 +120,7 @@ async function anAgent(t: ExecutionContext, name: string, flags: readonly string
     ])
     let agent = await anAgent(t, 'bird')
     t.is((JSON.parse((await cniCall(agent.socket, 'ADD', 'c0', node.pod(0))).body) as { exitCode: number }).exitCode, 0)
-    const peer = await is(t, agent, 'the password is suspected', seen => seen?.reason === 'md5-suspected')
+    const peer = await is(t, agent, 'the password is suspected', seen => seen?.reason === 'signature-suspected')
     t.regex(peer!.detail!, /compare the passwords or keys of both sides/)
     writeBird('one', true)
     birdc('configure')

@@ -128,7 +128,7 @@ export function interopSuite(test: TestFn, kind: DaemonKind): void {
       await using _ = world.link
       await until(
         'the wrong key is suspected',
-        async () => (await world.margay.peers()).every(({ reason }) => reason?.code === 'md5-suspected'),
+        async () => (await world.margay.peers()).every(({ reason }) => reason?.code === 'signature-suspected'),
         world.why,
       )
       t.pass()

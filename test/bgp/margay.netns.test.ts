@@ -81,7 +81,7 @@ when('dynamic neighbours of a range need the password of the range, also on the 
   const wrong = other(link, { neighbors: [{ ...neighbor, password: 'wrong' }] })
   await until(
     'the wrong password is suspected',
-    () => wrong.output().includes('md5-suspected'),
+    () => wrong.output().includes('signature-suspected'),
     () => wrong.output(),
   )
   t.deepEqual(await margay.peers(), [])

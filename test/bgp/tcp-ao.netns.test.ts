@@ -79,7 +79,7 @@ besideBird(
       runBird(link, keys)
       await until(
         'an attempt of each family has ended',
-        async () => (await margay.peers()).every(({ reason }) => reason?.code === 'md5-suspected'),
+        async () => (await margay.peers()).every(({ reason }) => reason?.code === 'signature-suspected'),
         () => margay.program.output(),
       )
       t.deepEqual(

@@ -73,7 +73,7 @@ const faults: readonly Fault[] = [
     play: async (arena, address) => (await arena.dial(address)).send(anOpen({ holdTime: 1 })),
   },
   {
-    code: 'md5-suspected',
+    code: 'signature-suspected',
     neighbor: { address: at(11), asn: 65002, password: SECRETS[0], ...dialled },
     detail: /compare the passwords/,
     async play(arena, address) {
