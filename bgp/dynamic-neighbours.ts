@@ -8,7 +8,7 @@ import type { Peer } from './peer.ts'
 import { CEASE } from './wire/iana.ts'
 
 const DEFAULT_LIMIT = 100
-/** A dynamic neighbour is removed after so long without a session (plus its restart time). */
+/** A neighbour is removed after so long without a session. */
 const IDLE_MS = 60_000
 
 /** `refused`: who was turned away last since it is full. */
@@ -19,6 +19,8 @@ type DynamicNeighboursDeps = {
   add(config: PeerConfig): Peer
   /** Ends a neighbour, with a Cease of this subcode, and calls `forget` with it. */
   drop(peer: Peer, subcode: number): void
+  /** Whether routes of its last session are kept (RFC 4724 §4.2). */
+  hasStaleRoutes(peer: Peer): boolean
 }
 
 export class DynamicNeighbours {
@@ -130,20 +132,14 @@ export class DynamicNeighbours {
     }
   }
 
-  /** Removes a neighbour when it has been away for a while. */
-  #forgetLater(peer: Peer): Cancel {
-    return this.#deps.clock.after(leftMs(peer), () => {
-      if (leftMs(peer) <= 0) this.#deps.drop(peer, CEASE.deconfigured)
-      else this.#neighbours.get(peer)!.cancel = this.#forgetLater(peer)
+  /** Removes a neighbour when it has been away for a while and nothing of it is kept for its restart. */
+  #forgetLater(peer: Peer, afterMs: number = IDLE_MS): Cancel {
+    return this.#deps.clock.after(afterMs, () => {
+      const leftMs = peer.state === 'Established' ? IDLE_MS : IDLE_MS - peer.awayMs
+      if (leftMs <= 0 && !this.#deps.hasStaleRoutes(peer)) this.#deps.drop(peer, CEASE.deconfigured)
+      else this.#neighbours.get(peer)!.cancel = this.#forgetLater(peer, leftMs > 0 ? leftMs : IDLE_MS)
     })
   }
-}
-
-/** How long a neighbour may be away from now on, in milliseconds. */
-function leftMs(peer: Peer): number {
-  const { gracefulRestart } = peer.config
-  const patienceMs = IDLE_MS + 1000 * (gracefulRestart ? gracefulRestart.restartSeconds : 0)
-  return peer.state === 'Established' ? patienceMs : patienceMs - peer.awayMs
 }
 
 function limitOf({ rangeLimit = DEFAULT_LIMIT }: PeerConfig): number {

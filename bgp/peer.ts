@@ -142,7 +142,8 @@ export class Peer implements SessionOwner {
 
   /** For how long it could have had a session and had none, in milliseconds; only while it has none. */
   get awayMs(): number {
-    // with whoever is forgotten while it is damped its falls would be
+    if (this.#hold.heldFor !== undefined) return 0
+    // with whoever is forgotten after it was damped its falls would be
     return Math.min(this.#history.ageMs, this.#deps.clock.monotonicMs() - this.#penalty.fromMs)
   }
 

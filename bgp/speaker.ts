@@ -114,6 +114,7 @@ export class Speaker {
       clock,
       add: config => this.#add(config),
       drop: (peer, subcode) => this.#drop(peer, subcode),
+      hasStaleRoutes: peer => (this.#rib.counts(peer.name)?.stale ?? 0) > 0,
     })
     this.#rib = new Rib(config, { sink: deps.sink, nextHops: deps.nextHops, clock, log })
     this.#bfd = new BfdPaths(deps.bfd, clock)

@@ -175,7 +175,7 @@ export class Peers {
       ...this.#problems.values(),
       ...this.#bgpPeers.refused(peer => this.#requests.asks(peer), this.#of.bfd),
       ...this.#requests.clashes(),
-      ...this.#ranges.refused(),
+      ...this.#ranges.refused(this.#of),
       ...[...this.#ofNodes.values()].flat(),
       ...this.#alone(),
       ...[badAsLabel(this.#nodes.get(this.#of.nodeName), this.#of)].filter(each => each !== undefined),

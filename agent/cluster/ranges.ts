@@ -1,7 +1,8 @@
 // The ranges of this node, and which must not be: where sessions are signed the kernel asks for the key of a prefix from all addresses in it that have none of their own of the
 // same kind: a node, or a peer of its own, that signs nothing or in another way could not connect any more. Such a range is refused. Pure.
 import { broken, type Condition } from '../../api/status.ts'
-import { contains } from '../../lib/ip.ts'
+import { contains, familyOf } from '../../lib/ip.ts'
+import type { NodeFacts } from './nodes.ts'
 import { bgpPeerOf } from './range-keys.ts'
 import type { PeerChange, SessionRequests, Wanted } from './session-requests.ts'
 import type { Session } from './sessions.ts'
@@ -40,7 +41,24 @@ export class Ranges {
     return new Map([...this.#ranges].map(([key, { peer }]) => [bgpPeerOf(key)!, peer.range]))
   }
 
-  refused(): Condition[] {
+  /** `own`: the addresses at which this node listens. */
+  refused(own: Pick<NodeFacts, 'address' | 'ipv6Address'>): Condition[] {
+    const unheard = [...this.prefixes()].flatMap(([name, range]) => {
+      const isIpv4 = familyOf(range) === 'ipv4'
+      if ((isIpv4 ? own.address : own.ipv6Address) !== undefined) return []
+      const family = isIpv4 ? 'IPv4' : 'IPv6'
+      const condition = broken('PeersConfigured', {
+        reason: 'NoAddressOfFamily',
+        message: `the range ${range} is of ${family}, of which this node has no address: nobody can connect`,
+        remedy: `give the node an ${family} address, or leave it out with nodeSelector`,
+        object: { kind: 'BGPPeer', name },
+      })
+      return [condition]
+    })
+    return [...unheard, ...this.#unsigned()]
+  }
+
+  #unsigned(): Condition[] {
     return [...this.#refused].map(([key, { name, address, range, ...other }]) => {
       const { peer } = this.#ranges.get(key)!
       return broken('PeersConfigured', {

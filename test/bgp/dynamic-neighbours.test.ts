@@ -142,6 +142,42 @@ test('a neighbour that goes is told, and nothing of it stays', async t => {
   t.is(net.clock.pending, 0)
 })
 
+test('a neighbour is not forgotten before its own restart time is over, and no longer than a minute where nothing of it is kept', async t => {
+  const range = { ...RANGE, gracefulRestart: { restartSeconds: 10 } } as const
+  for (const announces of [true, false]) {
+    const net = await ranged([range], { gracefulRestart: { restartSeconds: 300 } })
+    if (announces) net.b.announce({ prefix: '198.51.100.0/24' })
+    await settle()
+    await net.b.close({ graceful: true })
+    await settle()
+    net.clock.advance(290_000)
+    await settle()
+    t.is(net.a.peers().length, announces ? 1 : 0)
+    t.is(net.routes.a.has('198.51.100.0/24'), announces)
+    net.clock.advance(70_000)
+    await settle()
+    t.deepEqual([net.a.peers().length, net.routes.a.size], [0, 0])
+    await net.a.close()
+  }
+})
+
+test('a pause after too many prefixes is not forgotten with the neighbour, and does not begin again before it is over', async t => {
+  const net = await ranged([{ ...RANGE, prefixLimit: { max: 1, restartSeconds: 300 } }])
+  for (const prefix of ['198.51.100.0/24', '198.51.101.0/24']) net.b.announce({ prefix })
+  await settle()
+  t.is(reasonOf(net.a, B)?.code, 'prefix-limit')
+  for (let second = 0; second < 290; second += 10) {
+    net.clock.advance(10_000)
+    await settle()
+    t.is(reasonOf(net.a, B)?.code, 'prefix-limit', `after ${second} s`)
+  }
+  await net.b.close()
+  net.clock.advance(130_000)
+  await settle()
+  t.is(net.a.peers().length, 0)
+  await net.a.close()
+})
+
 test('after close no timer of a neighbour is left', async t => {
   const net = await ranged([RANGE])
   t.deepEqual(net.names(), [`${B} Established`])

@@ -188,6 +188,16 @@ test('nodes, pods, and whoever an object names are no neighbours of a range, als
   t.false(admits('fe80::1'))
 })
 
+test('a range of a family of which the node has no address is told, until it has one', t => {
+  const { peers, refused } = all({
+    config: noMesh,
+    peers: [aRange('six', '2001:db8::/64'), aRange('four', '192.0.2.0/24')],
+  })
+  t.deepEqual(reasons({ refused }), ['six NoAddressOfFamily'])
+  peers.configure({ address: undefined, ipv6Address: '2001:db8::11' } as object)
+  t.is(reasons({ refused: peers.refused() })[0], 'four NoAddressOfFamily')
+})
+
 test('a range of pods alone is told, as nobody can connect', t => {
   const pools = [aPool('a', { cidr: '10.244.0.0/16' }), aPool('b', { cidr: '10.9.0.0/16', disabled: true })]
   const ranges = new Map([
