@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { AddressesAnswer, AgentStatus, DrainAnswer, RouteAnswer } from '../api/answers.ts'
 import type { LogRoom } from '../api/log-settings.ts'
+import type { OpenconfigAnswer } from '../api/openconfig-answer.ts'
 import { matchesSelector } from '../api/selector.ts'
 import { type Condition, type EventRecord, formatRef, type ObjectRef } from '../api/status.ts'
 import type { BfdStatus } from '../bgp/bfd/config.ts'
@@ -55,6 +56,7 @@ import { namespaceSelects } from './namespaces.ts'
 import { uplinkOf } from './node-address.ts'
 import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
+import { openconfigNeighbors } from './openconfig.ts'
 import { PodAnswers } from './pod-answers.ts'
 import { PolicyFeed } from './policy-feed.ts'
 import { PolicyReceipts } from './policy-receipts.ts'
@@ -63,6 +65,7 @@ import { agentLevels, Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
 import { addressesAnswer } from './socket/address-answer.ts'
+import { routeAnswer } from './socket/route-answer.ts'
 import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
 import type { Observed } from './status/calico-node-status.ts'
 import { EventRing } from './status/events.ts'
@@ -518,7 +521,11 @@ export class NodeAgent {
   }
 
   explain(prefix: string): RouteAnswer {
-    return this.#network.explain(prefix)
+    return this.#network.routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
+  }
+
+  openconfig(): OpenconfigAnswer {
+    return this.#network.routing?.openconfig() ?? openconfigNeighbors(undefined)
   }
 
   /** All BFD sessions with their counters. */

@@ -1,7 +1,7 @@
 // This node as a part of the network: its address, the addresses of its tunnels, its BGP speaker. Changes of the cluster
 // are taken into memory at once; after a burst of them one pass does what may wait for a socket. Passes never overlap.
 import { isDeepStrictEqual } from 'node:util'
-import type { DrainAnswer, RouteAnswer } from '../api/answers.ts'
+import type { DrainAnswer } from '../api/answers.ts'
 import { type Condition, type EventRecord, unknown } from '../api/status.ts'
 import { INTERFACE_PREFIX } from '../cni/interface-name.ts'
 import type { Store } from '../datastore/port.ts'
@@ -27,7 +27,6 @@ import { NodeTunnels } from './node-tunnels.ts'
 import { Routing, type RoutingDeps } from './routing.ts'
 import { ServiceFeed } from './service-feed.ts'
 import type { NetworkCondition } from './serving.ts'
-import { routeAnswer } from './socket/route-answer.ts'
 import { disconnected } from './status/api-server.ts'
 import type { StatusModel } from './status/model.ts'
 import { SessionLog } from './status/session-log.ts'
@@ -212,9 +211,9 @@ export class NodeNetwork {
     await this.#passes
   }
 
-  /** Every BGP path for a canonical prefix; none while there is no speaker yet. */
-  explain(prefix: string): RouteAnswer {
-    return this.#routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
+  /** Answers about paths and sessions; undefined while this node does not know its address yet. */
+  get routing(): Pick<Routing, 'explain' | 'openconfig'> | undefined {
+    return this.#routing
   }
 
   /** Who knows that this node drains, and what only it announces; once what its Node says by now is in force. */

@@ -1,5 +1,6 @@
 // The neighbors of a speaker as JSON (RFC 7951) of openconfig-bgp 9.8.0, as far as the model asks for what is counted here. Its
 // 64 bit numbers are texts, its list has an address once.
+import type { OpenconfigAnswer } from '../api/openconfig-answer.ts'
 import type { PeerStatus } from '../bgp/config.ts'
 import type { AddressFamily } from '../bgp/family.ts'
 import type { Speaker } from '../bgp/speaker.ts'
@@ -15,16 +16,20 @@ type Known = Pick<Speaker, 'peers' | 'restarting'> & {
 
 /**
  * `openconfig-bgp:neighbors`: of each peer with an address its state. Of several sessions with one address, which the model
- * does not have, the first that is Established, else the first.
+ * does not have, the first that is Established, else the first. Without a speaker there are none. `nameOf`: what people call a peer.
  */
-export function openconfigNeighbors(speaker: Known): Record<string, unknown> {
+export function openconfigNeighbors(
+  speaker: Known | undefined,
+  nameOf: (peer: string) => string = peer => peer,
+): OpenconfigAnswer {
   const byAddress = new Map<string, PeerStatus>()
-  for (const peer of speaker.peers()) {
+  for (const peer of speaker?.peers() ?? []) {
     const address = addressOf(peer)
     const before = byAddress.get(address)
     if (address !== '' && (before === undefined || (!isUp(before) && isUp(peer)))) byAddress.set(address, peer)
   }
-  return { 'openconfig-bgp:neighbors': { neighbor: [...byAddress.values()].map(peer => neighborOf(peer, speaker)) } }
+  const neighbor = [...byAddress.values()].map(peer => neighborOf(peer, speaker!, nameOf(peer.name)))
+  return { 'openconfig-bgp:neighbors': { neighbor } }
 }
 
 const isUp = ({ state }: PeerStatus) => state === 'Established'
@@ -34,7 +39,7 @@ function addressOf({ address }: PeerStatus): string {
   return address.replace(/%.*$/, '')
 }
 
-function neighborOf(peer: PeerStatus, { rib, restarting }: Known): Record<string, unknown> {
+function neighborOf(peer: PeerStatus, { rib, restarting }: Known, description: string) {
   const { name, asn, sinceMs, flaps, messages, holdTimeSeconds } = peer
   const session = isUp(peer) ? rib.peers().find(({ key }) => key === name) : undefined
   const families = rib.familyCounts(name)
@@ -43,7 +48,7 @@ function neighborOf(peer: PeerStatus, { rib, restarting }: Known): Record<string
     'neighbor-address': address,
     state: {
       'neighbor-address': address,
-      description: name,
+      description,
       'peer-as': asn,
       'local-as': session?.localAs,
       'peer-type': session && (session.peerType === 'ebgp' ? 'EXTERNAL' : 'INTERNAL'),

@@ -36,6 +36,7 @@ import { whenConverged } from './convergence.ts'
 import { isAlone, whoHeard } from './drained.ts'
 import { KnownSessions } from './known-sessions.ts'
 import { LearnedRoutes, type LearnedRoutesDeps } from './learned-routes.ts'
+import { openconfigNeighbors } from './openconfig.ts'
 import { OutsideClaims } from './outside-claims.ts'
 import { OutsideNextHops, type OutsideNextHopsDeps } from './outside-next-hops.ts'
 import { peerDown, severalRouters } from './outside-peers.ts'
@@ -314,14 +315,19 @@ export class Routing {
     return routeAnswer(prefix, this.#speaker?.explain(prefix), key => this.#peers.nameOf(key))
   }
 
+  openconfig(): ReturnType<typeof openconfigNeighbors> {
+    return openconfigNeighbors(this.#speaker, key => this.#peers.nameOf(key))
+  }
+
   /** What peers outside the cluster do that they must not, those that are not there, and addresses where none can connect. */
   refused(): Condition[] {
+    const nowMs = this.#deps.clock.wallMs()
     const all = [
       ...[...this.#overLimit].map(([key, detail]) => overLimit(this.#peers.nameOf(key), detail)),
       ...PLACES.map(place => this.#listeners[place]?.listener.condition()),
       this.#deps.bfd?.condition(),
       ...this.#nextHops.conditions(),
-      ...this.#unwatched(),
+      ...[...this.#notWatched].flatMap(([key, status]) => notWatched(this.#peers.nameOf(key), status, nowMs)),
       ...(this.#speaker?.ranges() ?? []).map(rangeFull),
       ...[...this.#peers.outside(), ...this.#peers.neighbours()].flatMap(key => this.#ofOutside(key)),
     ]
@@ -336,12 +342,6 @@ export class Routing {
       status && peerDown(status, name, this.#deps.clock.wallMs()),
       status && severalRouters(status, name),
     ]
-  }
-
-  /** Sessions that are up while BFD, which is to watch them, is not. */
-  #unwatched(): Condition[] {
-    const nowMs = this.#deps.clock.wallMs()
-    return [...this.#notWatched].flatMap(([key, status]) => notWatched(this.#peers.nameOf(key), status, nowMs))
   }
 
   /** Stops; peers with graceful restart keep this node's routes until it is back. */

@@ -2,6 +2,7 @@
 // Unknown fields of an answer pass, since the running program may be newer.
 import * as z from 'zod'
 import { learnedRoute } from './learned-answer.ts'
+import { openconfigAnswer } from './openconfig-answer.ts'
 
 /** Calico's word for a session of the node-to-node mesh. */
 export const MESH_PEER = 'node-to-node mesh'
@@ -373,6 +374,7 @@ export const ANSWERS = {
     'GET /flows': z.array(flow),
     'GET /policy-counters': ruleCountsAnswer,
     'GET /bgp/route': routeAnswer,
+    'GET /bgp/openconfig': openconfigAnswer,
     'GET /bgp/drain': drainAnswer,
     'GET /bgp/bfd': bfdAnswer,
     'GET /ipam-check': addressesAnswer,
@@ -383,6 +385,7 @@ export const ANSWERS = {
   'margay-bgp': {
     'GET /healthz': z.looseObject({ restarting: z.boolean() }),
     'GET /peers': z.array(daemonPeer),
+    'GET /openconfig': openconfigAnswer,
     'GET /route': routeAnswer,
     'GET /bfd': bfdAnswer,
     'GET /bmp': z.array(bmpStatus),

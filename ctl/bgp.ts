@@ -1,6 +1,7 @@
 // The `bgp` commands: peers, one prefix's candidates, and what an operator may ask of a running speaker.
 
 import { bfdAnswer, clearAnswer, reloadAnswer, routeAnswer, statusAnswer } from '../api/answers.ts'
+import { openconfigAnswer } from '../api/openconfig-answer.ts'
 import { formatCidr, parseCidr } from '../lib/ip.ts'
 import { bgpPreviewCommand } from './bgp-preview.ts'
 import { bgpSimulateCommand } from './bgp-simulate.ts'
@@ -10,15 +11,18 @@ import { drainHere } from './drain.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { STATUS } from './node.ts'
 import { renderPeers } from './node-view.ts'
-import { type Format, show } from './render.ts'
+import { FORMATS, type Format, renderValue, show } from './render.ts'
 import { ask, download, socketOption } from './socket.ts'
+
+/** The format of the neighbors in the JSON of openconfig-bgp. */
+const OPENCONFIG = 'openconfig'
 
 export const bgpCommands: readonly Command[] = [
   {
     name: 'bgp peers',
     summary: 'Show the BGP peers, and why one is not up',
     arguments: [],
-    options: [socketOption, outputOption],
+    options: [socketOption, { ...outputOption, choices: [...FORMATS, OPENCONFIG] }],
     run: peers,
   },
   {
@@ -73,6 +77,16 @@ export const bgpCommands: readonly Command[] = [
 ]
 
 async function peers(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  if (options['output'] === OPENCONFIG) {
+    const found = await ask(
+      options,
+      openconfigAnswer,
+      { method: 'GET', path: '/bgp/openconfig', owner: 'margay-node' },
+      { method: 'GET', path: '/openconfig', owner: 'margay-bgp' },
+    )
+    context.out(renderValue(found, 'json'))
+    return EXIT.fine
+  }
   const { peers: found } = await ask(options, statusAnswer, ...STATUS)
   context.out(show({ peers: found }, options['output'] as Format, format => renderPeers(found, format)))
   return EXIT.fine

@@ -9,6 +9,7 @@ import {
   type RouteAnswer,
 } from '../../api/answers.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
+import type { OpenconfigAnswer } from '../../api/openconfig-answer.ts'
 import { CONDITION_TYPES, type Condition, type Event, formatRef } from '../../api/status.ts'
 import type { BfdStatus } from '../../bgp/bfd/config.ts'
 import { isStoreError } from '../../datastore/port.ts'
@@ -28,6 +29,7 @@ export type Answering = Measured & {
   conditions(): Condition[]
   status(): AgentStatus
   explain(prefix: string): RouteAnswer
+  openconfig(): OpenconfigAnswer
   drained(): Promise<DrainAnswer>
   bfdStatus(): Promise<BfdStatus>
   /** Rejects with `KernelError`. */
@@ -73,6 +75,7 @@ export function agentRoutes(
       if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })
       else send(response, 200, agent.explain(formatCidr(prefix)))
     },
+    'GET /bgp/openconfig': asJson(() => agent.openconfig()),
     'GET /bgp/drain': asJson(() => agent.drained()),
     'GET /bgp/bfd': asJson(() => agent.bfdStatus()),
     'GET /ipam-check': asJson(() => agent.checkAddresses()),

@@ -155,6 +155,22 @@ test('a block that gets other communities is announced again with them', async t
   t.like(attributes, { communities: ['65001:100'], largeCommunities: ['65001:1:2'], localPref: 2147482623 })
 })
 
+test('sessions are told as openconfig-bgp has them, by the names that people know', async t => {
+  const [network, clock] = [new MemoryNetwork(), new ManualClock()]
+  const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]
+  t.teardown(() => Promise.all([one.routing.close(), two.routing.close()]))
+  t.deepEqual(one.routing.openconfig(), { 'openconfig-bgp:neighbors': { neighbor: [] } })
+  two.routing.announce(blocks('10.244.2.0/26'))
+  await Promise.all([one.identify(64512), two.identify(64512)])
+  await pass(clock, 15)
+  const { neighbor } = one.routing.openconfig()['openconfig-bgp:neighbors']
+  const [{ name, address } = { name: '', address: '' }] = one.routing.peers()
+  t.is(neighbor.length, 1)
+  t.like(neighbor[0], { 'neighbor-address': address, state: { description: name, 'session-state': 'ESTABLISHED' } })
+  const [ipv4] = (neighbor[0]!['afi-safis'] as { 'afi-safi': { state: object }[] })['afi-safi']
+  t.like(ipv4?.state, { prefixes: { 'received-pre-policy': 1, received: 1 } })
+})
+
 test('a node that drains asks its peers for other paths, also after its identity changed, tells who knows and what only it announces, and takes it back', async t => {
   const [network, clock] = [new MemoryNetwork(), new ManualClock()]
   const [one, two] = [aRouting('n1', network, clock), aRouting('n2', network, clock)]

@@ -23,6 +23,8 @@ test('commands, their second words, options, values of options and kinds are off
   t.deepEqual(await offered('patch', 'ippool', 'p', '--type', 'str'), ['strategic'])
   t.deepEqual(await offered('apply', '-f', ''), [':files'])
   t.deepEqual(await offered('completion', 'f'), ['fish'])
+  t.deepEqual(await offered('bgp', 'peers', '-o', 'open'), ['openconfig'])
+  t.deepEqual(await offered('bgp', 'route', '-o', 'open'), [])
   t.deepEqual(await offered('__'), [])
 })
 

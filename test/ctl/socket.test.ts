@@ -37,6 +37,17 @@ test("node status prints the agent's whole answer as JSON, and ends with 1 when 
   t.deepEqual(await ctl('node', 'status'), { code: 1, out: 'node n1 is not ready\n\nNo BGP peers.\n', err: '' })
 })
 
+test("an agent's sessions are printed in the JSON of openconfig-bgp, whole", async t => {
+  const told = {
+    'openconfig-bgp:neighbors': { neighbor: [{ 'neighbor-address': '192.0.2.2', timers: { state: {} } }] },
+  }
+  const ctl = await serve(t, { 'GET /bgp/openconfig': asJson(() => told) })
+  const { code, out } = await ctl('bgp', 'peers', '-o', 'openconfig')
+  t.is(code, 0)
+  t.deepEqual(JSON.parse(out), told)
+  t.like(await ctl('bgp', 'route', '203.0.113.0/24', '-o', 'openconfig'), { code: 2 })
+})
+
 test('events come the newest last', async t => {
   const object = { kind: 'Node', name: 'n1' }
   const event = (at: string) => ({ at, type: 'Started', object, reason: 'Started', message: '' })
@@ -90,6 +101,10 @@ test("what margay-bgp's control socket answers is understood, and its refusal is
   const ctl = await serve(t, controlRoutes({ speaker, reload: async () => plan }))
 
   t.regex((await ctl('bgp', 'peers')).out, /^192\.0\.2\.2 +configured +Active .* never-tried/m)
+  const { code, out } = await ctl('bgp', 'peers', '-o', 'openconfig')
+  t.is(code, 0)
+  const { neighbor } = JSON.parse(out)['openconfig-bgp:neighbors']
+  t.like(neighbor[0], { 'neighbor-address': '192.0.2.2', state: { description: 'b', 'session-state': 'ACTIVE' } })
   const route = await ctl('bgp', 'route', '203.0.113.7/24', '-o', 'wide')
   t.is(route.code, 0, route.err)
   t.regex(route.out, /> +this speaker .* encap:8 +best: the only one/)

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import test, { type ExecutionContext } from 'ava'
+import { openconfigNeighbors } from '../../../agent/openconfig.ts'
 import { agentLevels } from '../../../agent/reporting.ts'
 import { type Answering, agentRoutes } from '../../../agent/socket/routes.ts'
 import { serveSocket } from '../../../agent/socket/server.ts'
@@ -54,6 +55,7 @@ const agent: Answering = {
   },
   bfdStatus: async () => ({ scheduling: 'usual', sessions: [], dropped: { 'no-session': 1 } }),
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
+  openconfig: () => openconfigNeighbors(undefined),
   drained: async () => ({
     drains: true,
     peers: [{ name: 'Node_192_0_2_1', address: '192.0.2.1', told: 'sent' }],
