@@ -8,12 +8,12 @@ export type Change<V> = { key: string; value?: V; seen?: V }
  * not of the maps.
  */
 export class Delta<V> {
-  readonly #same: (a: V, b: V) => boolean
+  readonly #same: (a: V, b: V, key: string) => boolean
   readonly #wanted = new Map<string, V>()
   readonly #seen = new Map<string, V>()
   readonly #dirty = new Set<string>()
 
-  constructor(same: (a: V, b: V) => boolean) {
+  constructor(same: (a: V, b: V, key: string) => boolean) {
     this.#same = same
   }
 
@@ -73,7 +73,7 @@ export class Delta<V> {
   #check(key: string): void {
     const wanted = this.#wanted.get(key)
     const seen = this.#seen.get(key)
-    const same = wanted === seen || (wanted !== undefined && seen !== undefined && this.#same(wanted, seen))
+    const same = wanted === seen || (wanted !== undefined && seen !== undefined && this.#same(wanted, seen, key))
     if (same) this.#dirty.delete(key)
     else this.#dirty.add(key)
   }

@@ -39,16 +39,17 @@ export class KeysByInterface<V> {
     wantedNow: V | undefined,
     seenNow: V | undefined,
   ): void {
-    const [one, two] = [this.#one(wantedBefore), this.#one(seenBefore)]
-    const [three, four] = [this.#one(wantedNow), this.#one(seenNow)]
-    if (one !== three && one !== four) this.#untrack(key, one)
-    if (two !== three && two !== four) this.#untrack(key, two)
-    const before = this.#severalOf(wantedBefore, seenBefore)
-    if (before !== undefined) for (const name of before) this.#untrack(key, name)
-    // after what an object on several interfaces had is gone: the ones that stay come back here
-    if (before !== undefined || (three !== one && three !== two)) this.#track(key, three)
-    if (before !== undefined || (four !== one && four !== two)) this.#track(key, four)
-    for (const name of this.#severalOf(wantedNow, seenNow) ?? []) this.#track(key, name)
+    const before = this.#namesOf(wantedBefore, seenBefore)
+    const now = this.#namesOf(wantedNow, seenNow)
+    // a key that stays is left alone: a set that loses and gets it again grows to twice its size
+    for (const name of before) if (!now.includes(name)) this.#untrack(key, name)
+    for (const name of now) if (!before.includes(name)) this.#track(key, name)
+  }
+
+  #namesOf(wanted: V | undefined, seen: V | undefined): (string | undefined)[] {
+    const names = [this.#one(wanted), this.#one(seen)]
+    for (const value of [wanted, seen]) for (const name of this.#several(value) ?? []) names.push(name)
+    return names
   }
 
   #one(value: V | undefined): string | undefined {
@@ -57,11 +58,6 @@ export class KeysByInterface<V> {
 
   #several(value: V | undefined): readonly string[] | undefined {
     return value === undefined ? undefined : this.#names.interfacesOf?.(value)
-  }
-
-  #severalOf(wanted: V | undefined, seen: V | undefined): readonly string[] | undefined {
-    const [some, others] = [this.#several(wanted), this.#several(seen)]
-    return some === undefined ? others : others === undefined ? some : [...some, ...others]
   }
 
   #track(key: string, interfaceName: string | undefined): void {

@@ -1,11 +1,11 @@
 // Lists of next hops, which routes share, and how they are told apart. Pure.
 import type { GroupMember } from '../port/next-hops.ts'
-import type { NamedNextHop, NamedRoute } from './objects.ts'
+import type { NamedNextHop, RouteWay } from './objects.ts'
 
 export type NextHops = readonly NamedNextHop[]
 
 /** Where packets go by a wanted route, as a list; undefined: nowhere that an object could lead to. */
-export function hopsOf({ nextHops, gateway, interfaceName, onlink }: NamedRoute): NextHops | undefined {
+export function hopsOf({ nextHops, gateway, interfaceName, onlink }: RouteWay): NextHops | undefined {
   if (nextHops !== undefined) return nextHops
   if (gateway === undefined || interfaceName === undefined) return undefined
   return [{ gateway, interfaceName, ...(onlink && { onlink }) }]

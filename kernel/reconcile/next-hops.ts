@@ -13,14 +13,14 @@ import { GroupType } from './group-type.ts'
 import type { LinkView } from './link-view.ts'
 import { NextHopIds } from './next-hop-ids.ts'
 import { contentOf, hopsOf, keyOf, type NextHops, textOf } from './next-hop-lists.ts'
-import type { NamedNextHop, NamedRoute } from './objects.ts'
+import type { NamedNextHop, RouteWay } from './objects.ts'
 import { failureOf, type Refusal } from './outcome.ts'
 import type { Marks } from './ownership.ts'
 import { RoutesByGroup } from './routes-by-group.ts'
 
 /** `isInline`: some of its routes were written with their next hops, for want of a group. */
 type List = { key: string; hops: NextHops; users: number; id?: number; isInline?: true }
-type Routes = { seen(): ReadonlyMap<string, NamedRoute>; wanted(): ReadonlyMap<string, NamedRoute> }
+type Routes = { seen(): ReadonlyMap<string, RouteWay>; wanted(): ReadonlyMap<string, RouteWay> }
 
 /** A link that goes is told, and what leads over it is looked at again then. */
 const OF_LINK: readonly number[] = [ERRNO.ENETDOWN, ERRNO.ENODEV]
@@ -122,7 +122,7 @@ export class NextHopGroups {
   }
 
   /** Whether a route that goes by this object goes where the wanted one should. */
-  leads(id: number, wanted: NamedRoute): boolean {
+  leads(id: number, wanted: RouteWay): boolean {
     const list = this.#listOf.get(id)
     if (list === undefined || !this.#seen.has(id)) return false
     if (wanted.nextHops !== undefined) return list.hops === wanted.nextHops
@@ -248,7 +248,7 @@ export class NextHopGroups {
     if (lists.length === 0) return []
     for (const list of lists) delete list.isInline
     const arrays = new Set(lists.map(({ hops }) => hops))
-    const isOfThem = ({ nextHops }: NamedRoute) => nextHops !== undefined && arrays.has(nextHops)
+    const isOfThem = ({ nextHops }: RouteWay) => nextHops !== undefined && arrays.has(nextHops)
     return [...this.#routes.wanted()].filter(([, route]) => isOfThem(route)).map(([key]) => key)
   }
 

@@ -25,6 +25,8 @@ export type NamedRoute = Omit<Route, 'ifindex' | 'nextHops'> & {
   interfaceName?: string
   nextHops?: readonly NamedNextHop[]
 }
+/** What a route is beside its destination, which its key has. */
+export type RouteWay = Omit<NamedRoute, 'dst'>
 export type NamedNextHop = Omit<NextHop, 'ifindex'> & { interfaceName: string }
 export type NamedAddress = Omit<Address, 'ifindex' | 'tentative'> & { interfaceName: string }
 export type NamedNeighbour = Omit<Neighbour, 'ifindex' | 'proxy'> & { interfaceName: string }
@@ -81,7 +83,13 @@ export type Shape = { [D in ShapedDirection]?: Rate } & { yields?: true }
 
 /** The identity of a route within its table: `10.1.0.0/26`, with ` metric N` where that is not the default one. */
 export function routeKeyOf({ dst, metric }: Pick<Route, 'dst' | 'metric'>): string {
-  return metric === undefined || metric === defaultMetric(dst) ? dst : `${dst} metric ${metric}`
+  return metric === undefined || metric === defaultMetric(dst) ? dst : [dst, 'metric', metric].join(' ')
+}
+
+/** The destination in such a key. */
+export function dstOf(key: string): string {
+  const end = key.indexOf(' ')
+  return end < 0 ? key : key.slice(0, end)
 }
 
 /** `tunl0 10.1.0.1`, with `/LENGTH` where that is not the full one. */

@@ -5,7 +5,7 @@ import { addressBits, familyOf, isLinkLocal } from '../../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 import { GATEWAY } from '../pod-interface.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE } from '../port/routes.ts'
-import type { NamedAddress, NamedRoute } from './objects.ts'
+import type { NamedAddress, NamedRoute, RouteWay } from './objects.ts'
 
 /** The marks of one program in one network namespace. Two programs must not share any of them. */
 export type Marks = {
@@ -80,7 +80,7 @@ export class Ownership {
   }
 
   /** Why a route is ours; undefined when it is another owner's. */
-  originOf(route: NamedRoute): RouteOrigin | undefined {
+  originOf(route: RouteWay): RouteOrigin | undefined {
     const { table, protocol, type, interfaceName, gateway } = route
     if (table !== this.marks.table) return undefined
     // the kernel's own routes on a pod's interface (fe80::/64, multicast) come and go with the link
@@ -90,7 +90,7 @@ export class Ownership {
     return type === 'blackhole' ? 'block' : 'learned'
   }
 
-  ownsRoute(route: NamedRoute): boolean {
+  ownsRoute(route: RouteWay): boolean {
     return this.originOf(route) !== undefined
   }
 
@@ -99,7 +99,7 @@ export class Ownership {
    * destination (a pod, a block, anything in a pool). A learned route never displaces a default route or a subnet that
    * this host is connected to, whatever the pools say.
    */
-  mayTakeRoute(seen: NamedRoute, wanted: NamedRoute): boolean {
+  mayTakeRoute(seen: RouteWay, wanted: NamedRoute): boolean {
     if (this.originOf(wanted) !== 'learned') return true
     return seen.protocol !== ROUTE_PROTOCOL.kernel && !wanted.dst.endsWith('/0') && this.isDestination(wanted.dst)
   }

@@ -4,7 +4,7 @@ import { contains, familyOf } from '../../lib/ip.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { Kernel } from '../port/kernel.ts'
 import { drops, type Route, type RouteType } from '../port/routes.ts'
-import { type NamedRoute, routeKeyOf } from './objects.ts'
+import { dstOf, type RouteWay, routeKeyOf } from './objects.ts'
 
 export type RouteReads = Pick<Kernel, 'routes' | 'lookupRoute'>
 
@@ -26,7 +26,7 @@ const MOST_READ_SINGLY = 3
 export async function lookUpEach(
   kernel: RouteReads,
   table: number,
-  objects: readonly { key: string; like: NamedRoute }[],
+  objects: readonly { key: string; like: RouteWay }[],
 ): Promise<[string, Route | undefined][]> {
   const answers: [string, Route | undefined][] = []
   const read = new Map<RouteType, Route[]>()
@@ -35,9 +35,9 @@ export async function lookUpEach(
     read.set(type, routes)
     return routes
   }
-  const hidden: { key: string; like: NamedRoute }[] = []
+  const hidden: string[] = []
   for (const { key, like } of objects) {
-    const { dst } = like
+    const dst = dstOf(key)
     const isIt = (route: Route) => routeKeyOf(route) === key
     const answer = await lookUp(kernel, dst)
     const found = answer?.is === 'dropped' ? bestOf(await dropping(answer.by), dst) : answer?.route
@@ -46,17 +46,17 @@ export async function lookUpEach(
     else {
       const shown = found?.table === table && isIt(found) ? found : undefined
       const dropped = shown ?? (drops(like.type) ? (await dropping(like.type)).find(isIt) : undefined)
-      if (dropped === undefined) hidden.push({ key, like })
+      if (dropped === undefined) hidden.push(key)
       else answers.push([key, dropped])
     }
   }
   const found = new Map<string, Route>()
-  const dsts = new Set(hidden.map(({ like }) => like.dst))
+  const dsts = new Set(hidden.map(dstOf))
   for (const route of await readTo(kernel, table, dsts)) {
     const key = routeKeyOf(route)
     if (!found.has(key)) found.set(key, route)
   }
-  for (const { key } of hidden) answers.push([key, found.get(key)])
+  for (const key of hidden) answers.push([key, found.get(key)])
   return answers
 }
 

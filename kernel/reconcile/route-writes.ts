@@ -5,7 +5,7 @@ import { familyOf } from '../../lib/ip.ts'
 import { drops, type NextHop, ROUTE_SCOPE, type Route, type RouteChange, type RoutePort } from '../port/routes.ts'
 import type { LinkView } from './link-view.ts'
 import type { NextHopGroups } from './next-hops.ts'
-import type { NamedNextHop, NamedRoute } from './objects.ts'
+import { dstOf, type NamedNextHop, type NamedRoute, type RouteWay } from './objects.ts'
 import { failureOf, noInterface, type WriteFailure } from './outcome.ts'
 import type { Write } from './table.ts'
 
@@ -14,47 +14,65 @@ export async function writeRoutes(
   kernel: Pick<RoutePort, 'changeRoutes'>,
   links: LinkView,
   groups: NextHopGroups,
-  writes: readonly Write<NamedRoute>[],
+  writes: readonly Write<RouteWay>[],
 ): Promise<(WriteFailure | undefined)[]> {
   const failures: (WriteFailure | undefined)[] = writes.map(() => undefined)
   const direct: { i: number; change: RouteChange }[] = []
   const indirect: { i: number; change: RouteChange }[] = []
+  // many routes are alike
+  const puts = new Map<RouteWay, ToWrite>()
+  const deletions = new Map<RouteWay, ToWrite>()
   for (const [i, write] of writes.entries()) {
-    const { verb, value } = write
-    const shown =
-      value.nextHops === undefined || verb === 'delete' ? value : asShown(value, value.nextHops, links, groups)
+    const { verb, key, value } = write
+    const known = verb === 'delete' ? deletions : puts
+    const way = known.get(value) ?? (await toWrite(value, links, groups, { forDelete: verb === 'delete' }))
+    known.set(value, way)
     // what was written counts as the wanted route only while the links are as they are now: never the same object
-    if (value.nextHops !== undefined) write.shown = shown
-    const { interfaceName } = shown
-    const link =
-      interfaceName === undefined ? undefined : (links.byName(interfaceName) ?? (await links.find(interfaceName)))
-    if (interfaceName !== undefined && link === undefined) {
-      // what was on an interface went away with it
-      if (verb !== 'delete') failures[i] = noInterface(interfaceName)
-      continue
-    }
-    const route: Route = unnamed(shown, link?.index)
-    if (shown.nextHops !== undefined) {
-      const found = await indexed(shown.nextHops, links)
-      if (verb === 'delete' && found.hops.length === 0) continue
-      if (verb !== 'delete' && found.missing !== undefined) {
-        failures[i] = noInterface(found.missing)
-        continue
-      }
-      route.nextHops = found.hops
-    }
-    const isDirect = route.gateway === undefined && route.nextHops === undefined && route.nextHopId === undefined
-    const list = isDirect ? direct : indirect
-    list.push({ i, change: { verb, route } })
+    if (value.nextHops !== undefined) write.shown = way.shown
+    // what was on an interface went away with it
+    if (way.missing !== undefined && verb !== 'delete') failures[i] = noInterface(way.missing)
+    if (way.route === undefined) continue
+    const dst = dstOf(key)
+    // IPv6 has no scopes
+    const scope = familyOf(dst) === 'ipv6' ? ROUTE_SCOPE.universe : way.route.scope
+    const list = way.isDirect ? direct : indirect
+    list.push({ i, change: { verb, route: { ...way.route, dst, scope } } })
   }
   const sent = [...direct, ...indirect]
   if (sent.length === 0) return failures
   const refusals = await kernel.changeRoutes(sent.map(({ change }) => change))
   for (const [n, { i }] of sent.entries()) {
     const refusal = refusals[n]
-    if (refusal !== undefined) failures[i] = failureOf(refusal, routeText(writes[i]!.value))
+    if (refusal === undefined) continue
+    const { key, value } = writes[i]!
+    failures[i] = failureOf(refusal, routeText({ ...value, dst: dstOf(key) }))
   }
   return failures
+}
+
+/** `route` absent: there is nothing to write; `missing`: an interface that is not there. */
+type ToWrite = { shown: RouteWay; route?: Omit<Route, 'dst'>; isDirect?: boolean; missing?: string }
+
+async function toWrite(
+  value: RouteWay,
+  links: LinkView,
+  groups: NextHopGroups,
+  { forDelete }: { forDelete: boolean },
+): Promise<ToWrite> {
+  const shown = value.nextHops === undefined || forDelete ? value : asShown(value, value.nextHops, links, groups)
+  const { interfaceName } = shown
+  const link =
+    interfaceName === undefined ? undefined : (links.byName(interfaceName) ?? (await links.find(interfaceName)))
+  if (interfaceName !== undefined && link === undefined) return { shown, missing: interfaceName }
+  const { nextHops: named, interfaceName: _, ...rest } = shown
+  const route: Omit<Route, 'dst'> = { ...rest, ifindex: link?.index }
+  if (named !== undefined) {
+    const { hops, missing } = await indexed(named, links)
+    if (forDelete ? hops.length === 0 : missing !== undefined) return { shown, missing }
+    route.nextHops = hops
+  }
+  const isDirect = route.gateway === undefined && route.nextHops === undefined && route.nextHopId === undefined
+  return { shown, route, isDirect }
 }
 
 /** As `ip route` has it, with the interface's name: an index means nothing to a person. `words`: what else of it is said. */
@@ -74,24 +92,30 @@ function wayText({ gateway, interfaceName }: { gateway?: string | undefined; int
 }
 
 /** Whether the kernel's route is the wanted one. A wanted route without an interface takes whichever the gateway is on. */
-export function sameRoute(wanted: NamedRoute, seen: NamedRoute, links: LinkView, groups: NextHopGroups): boolean {
+export function sameRoute(
+  key: string,
+  wanted: RouteWay,
+  seen: RouteWay,
+  links: LinkView,
+  groups: NextHopGroups,
+): boolean {
   return (
     wanted.type === seen.type &&
     wanted.protocol === seen.protocol &&
     wanted.source === seen.source &&
     wanted.mtu === seen.mtu &&
-    (wanted.scope === seen.scope || familyOf(seen.dst) === 'ipv6') &&
+    (wanted.scope === seen.scope || familyOf(key) === 'ipv6') &&
     leadsAsWanted(wanted, seen, links, groups)
   )
 }
 
-function leadsAsWanted(wanted: NamedRoute, seen: NamedRoute, links: LinkView, groups: NextHopGroups): boolean {
+function leadsAsWanted(wanted: RouteWay, seen: RouteWay, links: LinkView, groups: NextHopGroups): boolean {
   if (seen.nextHopId !== undefined) return groups.leads(seen.nextHopId, wanted)
   if (wanted.nextHops === undefined) return sameWay(wanted, seen)
   return groups.idOf(wanted.nextHops) === undefined && sameNextHops(wanted.nextHops, seen, links)
 }
 
-function sameWay(wanted: NamedRoute, seen: NamedRoute): boolean {
+function sameWay(wanted: RouteWay, seen: RouteWay): boolean {
   return (
     seen.nextHops === undefined &&
     wanted.gateway === seen.gateway &&
@@ -103,7 +127,7 @@ function sameWay(wanted: NamedRoute, seen: NamedRoute): boolean {
 }
 
 /** Whether packets take the wanted next hops: all that carry packets, and beside them only those that the kernel leaves out itself. */
-function sameNextHops(wanted: readonly NamedNextHop[], seen: NamedRoute, links: LinkView): boolean {
+function sameNextHops(wanted: readonly NamedNextHop[], seen: RouteWay, links: LinkView): boolean {
   const live = liveHops(wanted, links)
   const isAlone = seen.nextHops === undefined
   const found: readonly Partial<NamedNextHop>[] = seen.nextHops ?? [seen]
@@ -135,12 +159,7 @@ function liveHops(hops: readonly NamedNextHop[], links: LinkView): readonly Name
 }
 
 /** The route by its group, or with the next hops that packets can take now. */
-function asShown(
-  value: NamedRoute,
-  nextHops: readonly NamedNextHop[],
-  links: LinkView,
-  groups: NextHopGroups,
-): NamedRoute {
+function asShown(value: RouteWay, nextHops: readonly NamedNextHop[], links: LinkView, groups: NextHopGroups): RouteWay {
   const { nextHops: _, ...rest } = value
   const nextHopId = groups.idToWrite(nextHops)
   if (nextHopId !== undefined) return { ...rest, nextHopId }
@@ -163,18 +182,6 @@ async function indexed(
     else hops.push({ ...hop, ifindex: link.index })
   }
   return missing === undefined ? { hops } : { hops, missing }
-}
-
-/** Field by field: of a hundred thousand routes a rest of an object takes longer than the kernel needs for them. */
-function unnamed(named: NamedRoute, ifindex: number | undefined): { [K in keyof Required<Route>]: Route[K] } {
-  const { dst, table, type, protocol, gateway, onlink, metric, source, mtu, nextHopId } = named
-  const [scope, nextHops] = [scopeOf(named), undefined]
-  return { dst, table, type, protocol, scope, gateway, onlink, nextHops, nextHopId, metric, source, mtu, ifindex }
-}
-
-/** IPv6 has no scopes. */
-function scopeOf({ dst, scope }: Pick<Route, 'dst' | 'scope'>): number {
-  return familyOf(dst) === 'ipv6' ? ROUTE_SCOPE.universe : scope
 }
 
 /** A kernel's route by the names of its interfaces. One that went meanwhile has none, or an empty one among several next hops. */

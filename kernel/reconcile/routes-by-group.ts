@@ -1,12 +1,12 @@
 // Which routes were seen to go by a group of next hops.
-import type { NamedRoute } from './objects.ts'
+import type { RouteWay } from './objects.ts'
 
 export class RoutesByGroup {
-  readonly #seen: () => ReadonlyMap<string, NamedRoute>
+  readonly #seen: () => ReadonlyMap<string, RouteWay>
   /** Of a group: one that went by it at the last look. */
   readonly #last = new Map<number, string>()
 
-  constructor(seen: () => ReadonlyMap<string, NamedRoute>) {
+  constructor(seen: () => ReadonlyMap<string, RouteWay>) {
     this.#seen = seen
   }
 

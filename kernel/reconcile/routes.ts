@@ -6,10 +6,11 @@ import { interfacesOf, ROUTE_PROTOCOL, type Route } from '../port/routes.ts'
 import type { ForeignRoutes } from './foreign-routes.ts'
 import type { LinkView } from './link-view.ts'
 import { NextHopGroups } from './next-hops.ts'
-import { type NamedRoute, routeKeyOf } from './objects.ts'
+import { dstOf, type NamedRoute, type RouteWay, routeKeyOf } from './objects.ts'
 import type { Outcome } from './outcome.ts'
 import type { Ownership } from './ownership.ts'
 import { lookUpEach, type RouteReads } from './route-lookups.ts'
+import { RouteWays } from './route-ways.ts'
 import { namedRoute, sameRoute, writeRoutes } from './route-writes.ts'
 import { KernelTable, type MayRemove, type TableDriver } from './table.ts'
 
@@ -18,7 +19,10 @@ type RouteKernel = RouteReads & Pick<Kernel, 'changeRoutes' | 'nextHopObjects' |
 export class RouteTable {
   readonly #links: LinkView
   readonly #ownership: Ownership
-  readonly #table: KernelTable<NamedRoute>
+  readonly #table: KernelTable<RouteWay>
+  readonly #ways = new RouteWays()
+  /** Never those of wanted routes: what was seen may be the same in words and lead elsewhere, by the state of links. */
+  readonly #seenWays = new RouteWays()
   /** The key that is wanted of a destination, where it has a metric: a new one is a new key, and the old one has to go. */
   readonly #keys = new Map<string, string>()
   readonly #foreign: ForeignRoutes | undefined
@@ -39,7 +43,9 @@ export class RouteTable {
     this.#ownership = ownership
     const routes = { seen: () => this.#table.seen(), wanted: () => this.#table.wanted() }
     this.#groups = new NextHopGroups(kernel, links, ownership.marks, routes, resilient)
-    this.#table = new KernelTable(routeDriver(kernel, links, ownership, this.#groups, foreign), { confirm })
+    this.#table = new KernelTable(routeDriver(kernel, links, ownership, this.#groups, this.#seenWays, foreign), {
+      confirm,
+    })
   }
 
   /** Wants exactly this route to `dst`, or none. Throws for a route that we would not know as ours. */
@@ -58,11 +64,13 @@ export class RouteTable {
 
   #want(key: string, route?: NamedRoute): void {
     const before = this.#table.wanted().get(key)
-    if (before === route) return
     const nextHops = route?.nextHops && this.#groups.take(route.nextHops)
-    const id = this.#table.seen().get(key)?.nextHopId
-    if (id !== undefined) this.#groups.left(id, key)
-    this.#table.want(key, route && nextHops ? { ...route, nextHops } : route)
+    const way = route && this.#ways.of(route, nextHops)
+    if (way !== before) {
+      const id = this.#table.seen().get(key)?.nextHopId
+      if (id !== undefined) this.#groups.left(id, key)
+      this.#table.want(key, way)
+    }
     this.#groups.release(before?.nextHops)
   }
 
@@ -74,11 +82,6 @@ export class RouteTable {
   /** What the kernel said of resilient groups, where they are asked for and it has none: flows may move then. */
   get lacksResilient(): string | undefined {
     return this.#groups.lacking
-  }
-
-  /** By key, as `routeKeyOf` makes it. */
-  wanted(): ReadonlyMap<string, NamedRoute> {
-    return this.#table.wanted()
   }
 
   /** Whether the next `apply` has to read the kernel. */
@@ -117,7 +120,7 @@ export class RouteTable {
     this.#table.forgetInterface(interfaceName)
   }
 
-  async apply(mayRemove: MayRemove<NamedRoute>): Promise<Outcome> {
+  async apply(mayRemove: MayRemove<RouteWay>): Promise<Outcome> {
     const { refused, changed, lost } = await this.#groups.apply()
     for (const key of changed) this.#table.checkAgain(key)
     // IPv4 routes went with their group without a word
@@ -147,7 +150,9 @@ export class RouteTable {
     const key = routeKeyOf(route)
     const isKept = event.type === 'route' && isForeign(route, this.#ownership)
     const isNews = isKept ? this.#foreign?.saw(route, by) : this.#foreign?.gone(key)
-    return this.#table.observe(key, event.type === 'route' ? route : undefined, by) || isNews === true
+    return (
+      this.#table.observe(key, event.type === 'route' ? this.#seenWays.of(route) : undefined, by) || isNews === true
+    )
   }
 }
 
@@ -163,8 +168,9 @@ function routeDriver(
   links: LinkView,
   ownership: Ownership,
   groups: NextHopGroups,
+  ways: RouteWays,
   foreign: ForeignRoutes | undefined,
-): TableDriver<NamedRoute> {
+): TableDriver<RouteWay> {
   const { table } = ownership.marks
   const named = (route: Route) => shownRoute(route, links, groups)
   const withNames = async (route: Route): Promise<NamedRoute> => {
@@ -172,17 +178,19 @@ function routeDriver(
     for (const ifindex of interfacesOf(route)) if (links.nameOf(ifindex) === undefined) await links.findName(ifindex)
     return named(route)
   }
-  const keyed = async (routes: readonly Route[]): Promise<[string, NamedRoute][]> => {
-    const out: [string, NamedRoute][] = []
+  const keyed = async (routes: readonly Route[], each?: (route: NamedRoute) => void): Promise<[string, RouteWay][]> => {
+    const out: [string, RouteWay][] = []
     for (const route of routes) {
       const { ifindex } = route
       const isKnown = ifindex !== undefined && links.nameOf(ifindex) !== undefined
-      out.push([routeKeyOf(route), isKnown ? named(route) : await withNames(route)])
+      const shown = isKnown ? named(route) : await withNames(route)
+      each?.(shown)
+      out.push([routeKeyOf(shown), ways.of(shown)])
     }
     return out
   }
   // the routes of others may be a hundred thousand: the kernel leaves them out by itself
-  const ours = async (wanted: ReadonlyMap<string, NamedRoute>): Promise<Route[]> => {
+  const ours = async (wanted: ReadonlyMap<string, RouteWay>): Promise<Route[]> => {
     const protocols = new Set([ownership.marks.protocol])
     for (const route of wanted.values()) protocols.add(route.protocol)
     const all: Route[] = []
@@ -191,7 +199,7 @@ function routeDriver(
   }
   return {
     kind: 'route',
-    same: (wanted, seen) => sameRoute(wanted, seen, links, groups),
+    same: (wanted, seen, key) => sameRoute(key, wanted, seen, links, groups),
     interfaceOf: ({ interfaceName }) => interfaceName,
     interfacesOf: ({ nextHops }) => nextHops?.map(hop => hop.interfaceName),
     owns: route => ownership.ownsRoute(route),
@@ -199,11 +207,14 @@ function routeDriver(
       protocol === ROUTE_PROTOCOL.bird
         ? 'protocol 12: a BIRD, or an earlier version of Margay'
         : `protocol ${protocol}`,
-    mayTake: (seen, wanted) => ownership.mayTakeRoute(seen, wanted),
+    mayTake: (seen, wanted, key) => ownership.mayTakeRoute(seen, { ...wanted, dst: dstOf(key) }),
     async list(wanted, which) {
       if (which === 'ours') return keyed(await ours(wanted))
-      const all = await keyed(await kernel.routes({ table }))
-      foreign?.read(all.map(([, route]) => route).filter(route => isForeign(route, ownership)))
+      const others: NamedRoute[] = []
+      const all = await keyed(await kernel.routes({ table }), route => {
+        if (foreign !== undefined && isForeign(route, ownership)) others.push(route)
+      })
+      foreign?.read(others)
       return all
     },
     async listInterface(name) {
@@ -212,7 +223,7 @@ function routeDriver(
     },
     async look(objects) {
       const found = await lookUpEach(kernel, table, objects)
-      return Promise.all(found.map(async ([key, route]) => [key, route && (await withNames(route))] as const))
+      return Promise.all(found.map(async ([key, route]) => [key, route && ways.of(await withNames(route))] as const))
     },
     write: writes => writeRoutes(kernel, links, groups, writes),
   }

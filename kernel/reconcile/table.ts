@@ -29,7 +29,7 @@ export type Listed = 'all' | 'ours'
 export type TableDriver<V> = {
   kind: ObjectKind
   /** Whether the kernel's object is the wanted one. */
-  same(wanted: V, seen: V): boolean
+  same(wanted: V, seen: V, key: string): boolean
   interfaceOf(value: V): string | undefined
   /** Those of an object that is on several, which `interfaceOf` has none of; whether it is the wanted one depends on their links. */
   interfacesOf?(value: V): readonly string[] | undefined
@@ -38,7 +38,7 @@ export type TableDriver<V> = {
   /** What tells an object's owner, such as `protocol 12`. */
   ownerOf?(seen: V): string
   /** Whether `wanted` may be written over an object that does not carry our mark. */
-  mayTake(seen: V, wanted: V): boolean
+  mayTake(seen: V, wanted: V, key: string): boolean
   /** The objects there are; of several under one key the first one counts. `wanted`: what is wanted now, by key. */
   list(wanted: ReadonlyMap<string, V>, which: Listed): Promise<Iterable<readonly [string, V]>>
   /** All objects on one interface. Without it, the known objects of the interface are read with `look`. */
@@ -86,7 +86,7 @@ export class KernelTable<V> {
   constructor(driver: TableDriver<V>, { confirm }: { confirm: boolean }) {
     this.#driver = driver
     this.#confirms = confirm
-    this.#delta = new Delta((a, b) => driver.same(a, b))
+    this.#delta = new Delta((a, b, key) => driver.same(a, b, key))
     this.#onInterface = new KeysByInterface(driver)
   }
 
@@ -183,7 +183,7 @@ export class KernelTable<V> {
       this.#suspects.set(key, value)
       return owned
     }
-    if (value !== undefined && this.#driver.owns(value) && this.#driver.same(wanted, value)) {
+    if (value !== undefined && this.#driver.owns(value) && this.#driver.same(wanted, value, key)) {
       // somebody made it before we did: it has to be removed when it is wanted no more
       if (!this.holds(key)) this.#saw(key, value)
       return false
@@ -309,7 +309,7 @@ export class KernelTable<V> {
         else outcome.withheld.push(this.#name(key, seen))
       } else if (value !== undefined) {
         if (seen === undefined) puts.push({ verb: 'add', key, value })
-        else if (this.#mayReplace(seen, value)) puts.push({ verb: 'replace', key, value })
+        else if (this.#mayReplace(seen, value, key)) puts.push({ verb: 'replace', key, value })
         else outcome.refused.push(this.#foreign(key, value, seen))
       }
     }
@@ -356,7 +356,7 @@ export class KernelTable<V> {
       else if (seen === undefined) {
         const message = 'the kernel says that it exists, but does not show it'
         outcome.refused.push({ ...this.#name(put.key, put.value), reason: 'Refused', errno: ERRNO.EEXIST, message })
-      } else if (this.#mayReplace(seen, put.value)) again.push({ ...put, verb: 'replace' })
+      } else if (this.#mayReplace(seen, put.value, put.key)) again.push({ ...put, verb: 'replace' })
       else outcome.refused.push(this.#foreign(put.key, put.value, seen))
     }
     return again.length === 0 ? done : [...done, ...(await this.#put(again, outcome, covers - 1))]
@@ -395,18 +395,18 @@ export class KernelTable<V> {
   holds(key: string): boolean {
     const wanted = this.#delta.wanted().get(key)
     const seen = this.#delta.seen().get(key)
-    return wanted !== undefined && seen !== undefined && (wanted === seen || this.#driver.same(wanted, seen))
+    return wanted !== undefined && seen !== undefined && (wanted === seen || this.#driver.same(wanted, seen, key))
   }
 
-  #mayReplace(seen: V, wanted: V): boolean {
-    return this.#driver.owns(seen) || this.#driver.mayTake(seen, wanted)
+  #mayReplace(seen: V, wanted: V, key: string): boolean {
+    return this.#driver.owns(seen) || this.#driver.mayTake(seen, wanted, key)
   }
 
   #matters(key: string, value: V): boolean {
     if (this.#delta.wanted().has(key) || this.#driver.owns(value)) return true
     // without a mark, what was wanted and is unchanged is still ours to remove
     const seen = this.#delta.seen().get(key)
-    return seen !== undefined && this.#dropped.has(key) && this.#driver.same(seen, value)
+    return seen !== undefined && this.#dropped.has(key) && this.#driver.same(seen, value, key)
   }
 
   #foreign(key: string, wanted: V, seen: V): Refusal {

@@ -2,7 +2,7 @@
 // id. Look-up is open addressing with linear probing. Sixteen neighbouring prefixes share a cache line, because routes are
 // announced and withdrawn in the order of their addresses. The ids of released prefixes stay in the slots until ids run out;
 // then the whole table is built again without them.
-import { type Family, formatAddress, formatIpv4 } from '../../../lib/ip.ts'
+import { type Family, formatAddress, formatCidr, formatIpv4 } from '../../../lib/ip.ts'
 import { eachIpv4Prefix, eachIpv6Prefix, readIpv6Prefix } from '../../wire/nlri.ts'
 import { isIpv4Destination, isIpv6Destination } from './destination.ts'
 import { hashBytes, mix, newSeed, type Seed } from './hash.ts'
@@ -214,7 +214,7 @@ class Ipv4Prefixes extends PrefixTable {
   }
 
   override text(id: number): string {
-    return `${formatIpv4(this.#addresses[id]!)}/${this.lengths[id]}`
+    return formatCidr({ address: formatIpv4(this.#addresses[id]!), length: this.lengths[id]! })
   }
 
   override read(id: number, into: Uint8Array): void {
@@ -288,7 +288,8 @@ class Ipv6Prefixes extends PrefixTable {
   }
 
   override text(id: number): string {
-    return `${formatAddress(this.#addresses.subarray(id * 16, id * 16 + 16))}/${this.lengths[id]}`
+    const address = formatAddress(this.#addresses.subarray(id * 16, id * 16 + 16))
+    return formatCidr({ address, length: this.lengths[id]! })
   }
 
   override read(id: number, into: Uint8Array): void {

@@ -1,7 +1,7 @@
 // Routes on the wire: rtmsg is family u8 | dst length u8 | src length u8 | tos u8 | table u8 | protocol u8 | scope u8 |
 // type u8 | flags u32. Hazards: a metric of 0 in a deletion means any metric, so IPv6's default is always spelt out
 // there; IPv6 dumps dropping routes with `lo` as their device.
-import { addressBits, addressBytes, type Family, familyOf, formatAddress } from '../../../lib/ip.ts'
+import { addressBits, addressBytes, type Family, familyOf, formatAddress, formatCidr } from '../../../lib/ip.ts'
 import {
   defaultMetric,
   drops,
@@ -184,7 +184,7 @@ export function parseWay({ body }: Message): Route | undefined {
     scope: scope!,
   }
   eachAttribute(body, RTMSG, (attribute, value) => {
-    if (attribute === RTA.dst) route.dst = `${formatAddress(value)}/${length}`
+    if (attribute === RTA.dst) route.dst = formatCidr({ address: formatAddress(value), length: length! })
     else if (attribute === RTA.table) route.table = value.readUInt32LE(0)
     else if (attribute === RTA.oif) route.ifindex = value.readUInt32LE(0)
     else if (attribute === RTA.gateway) route.gateway = formatAddress(value)

@@ -43,7 +43,7 @@ function setting({ takeable = [] as readonly string[], confirm = true } = {}) {
         if (refused.has(key)) return { reason: 'Refused', errno: ERRNO.EPERM, message: 'no' }
         if (verb === 'add' && kernel.has(key)) return { reason: 'Refused', errno: ERRNO.EEXIST, message: 'exists' }
         const others = behind.get(key) ?? []
-        if (verb === 'replace' && others.some(other => driver.same(other, value)))
+        if (verb === 'replace' && others.some(other => driver.same(other, value, key)))
           return { reason: 'Refused', errno: ERRNO.EEXIST, message: 'exists' }
         const next = verb === 'delete' ? others.shift() : undefined
         if (next !== undefined) kernel.set(key, next)
