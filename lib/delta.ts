@@ -11,7 +11,9 @@ export class Delta<V> {
   readonly #same: (a: V, b: V, key: string) => boolean
   readonly #wanted = new Map<string, V>()
   readonly #seen = new Map<string, V>()
-  readonly #dirty = new Set<string>()
+  /** Keys to write, and to remove. */
+  readonly #puts = new Set<string>()
+  readonly #removals = new Set<string>()
 
   constructor(same: (a: V, b: V, key: string) => boolean) {
     this.#same = same
@@ -35,7 +37,8 @@ export class Delta<V> {
   resync(entries: Iterable<readonly [string, V]>): void {
     this.#seen.clear()
     for (const [key, value] of entries) this.#seen.set(key, value)
-    this.#dirty.clear()
+    this.#puts.clear()
+    this.#removals.clear()
     for (const key of this.#wanted.keys()) this.#check(key)
     for (const key of this.#seen.keys()) this.#check(key)
   }
@@ -50,16 +53,15 @@ export class Delta<V> {
    * maps change: each key that was left at the beginning comes once at most, as it is then.
    */
   *pending(): Generator<Change<V>> {
-    const keys = [...this.#dirty]
-    for (const key of keys) {
-      const value = this.#wanted.get(key)
-      if (value !== undefined && this.#dirty.has(key)) yield { key, value, seen: this.#seen.get(key) }
-    }
-    for (const key of keys) if (this.#dirty.has(key) && !this.#wanted.has(key)) yield { key, seen: this.#seen.get(key) }
+    const removals = [...this.#removals]
+    for (const key of [...this.#puts])
+      if (this.#puts.has(key)) yield { key, value: this.#wanted.get(key)!, seen: this.#seen.get(key) }
+      else if (this.#removals.has(key)) removals.push(key)
+    for (const key of removals) if (this.#removals.has(key)) yield { key, seen: this.#seen.get(key) }
   }
 
   get inSync(): boolean {
-    return this.#dirty.size === 0
+    return this.#puts.size + this.#removals.size === 0
   }
 
   wanted(): ReadonlyMap<string, V> {
@@ -74,7 +76,12 @@ export class Delta<V> {
     const wanted = this.#wanted.get(key)
     const seen = this.#seen.get(key)
     const same = wanted === seen || (wanted !== undefined && seen !== undefined && this.#same(wanted, seen, key))
-    if (same) this.#dirty.delete(key)
-    else this.#dirty.add(key)
+    set(this.#puts, key, !same && wanted !== undefined)
+    set(this.#removals, key, !same && wanted === undefined)
   }
+}
+
+function set(keys: Set<string>, key: string, isIn: boolean): void {
+  if (isIn) keys.add(key)
+  else keys.delete(key)
 }

@@ -13,11 +13,12 @@ import { addNetns, listNetns, netnsPath, removeNetns, spawnInNetns } from '../..
 import { systemProgram } from '../../lib/system-program.ts'
 import { DAEMONS, type DaemonName } from './daemons.ts'
 import { DAEMON, LINK_LENGTH, place, type TestPlace } from './places.ts'
-import { SCENARIOS, type ScenarioName, type Sizes } from './scenarios.ts'
+import { kernelPrefixes, SCENARIOS, type ScenarioName, type Sizes } from './scenarios.ts'
 import type { TesterReport } from './tester.ts'
 
 const NAME = /^mgbgp-(\d+)-\w+$/
 const TESTER = fileURLToPath(new URL('./tester.ts', import.meta.url))
+const DIARY = fileURLToPath(new URL('./diary.ts', import.meta.url))
 const KILL_AFTER_MS = 3000
 
 /** A scenario that did not end: too slow, or the daemon or the tester gave up. */
@@ -42,7 +43,14 @@ export async function runScenario(
   })
   if (daemon === 'frr') execFileSync(systemProgram('chown'), ['-R', 'frr', arena.folder])
   const [program = '', ...args] = command
-  const env = { ...process.env, ...(daemon === 'margay' && bundle !== undefined && ENV) }
+  const diary = join(arena.folder, 'diary')
+  const keepsDiary = scenario === 'kernel' && program === process.execPath
+  if (keepsDiary) args.unshift('--import', DIARY)
+  const env = {
+    ...process.env,
+    ...(daemon === 'margay' && bundle !== undefined && ENV),
+    ...(keepsDiary && { BENCH_DIARY: diary }),
+  }
   const running = spawnInNetns(arena.daemon, program, args, { stdio: ['ignore', 'ignore', 'pipe'], env })
   stack.defer(() => end(running))
   let said = ''
@@ -53,14 +61,14 @@ export async function runScenario(
     throw new ScenarioFailed(`${daemon} ended (${code ?? signal}): ${said.trim()}`)
   })
   // await here: the end of the block removes the namespaces
-  return await Promise.race([test(stack, arena.tester, scenario, running.pid ?? 0, sizes, until), died])
+  return await Promise.race([test(stack, arena.tester, [scenario, running.pid ?? 0, sizes, diary], until), died])
 }
 
 /** Measures the tester without a daemon. */
 export async function runAlone(sizes: Sizes, until: AbortSignal): Promise<TesterReport> {
   await using stack = new AsyncDisposableStack()
   const arena = await buildArena(stack, [place(0), place(1)])
-  return await test(stack, arena.tester, 'alone', 0, sizes, until)
+  return await test(stack, arena.tester, ['alone', 0, sizes, ''], until)
 }
 
 let arenas = 0
@@ -91,12 +99,10 @@ async function buildArena(stack: AsyncDisposableStack, places: readonly TestPlac
 async function test(
   stack: AsyncDisposableStack,
   netns: string,
-  name: ScenarioName | 'alone',
-  pid: number,
-  sizes: Sizes,
+  [name, pid, sizes, diary]: readonly [name: ScenarioName | 'alone', pid: number, sizes: Sizes, diary: string],
   until: AbortSignal,
 ): Promise<TesterReport> {
-  const args = [TESTER, name, String(pid), JSON.stringify(sizes)]
+  const args = [TESTER, name, String(pid), JSON.stringify(sizes), diary]
   const tester = spawnInNetns(netns, process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
   stack.defer(() => end(tester))
   let [printed, said] = ['', '']
@@ -106,13 +112,17 @@ async function test(
   tester.stderr?.on('data', chunk => {
     said = (said + chunk).slice(-2000)
   })
-  const kill = () => tester.kill('SIGKILL')
+  let came = ''
+  const kill = () => {
+    if (name === 'kernel') came = `: it came to ${kernelPrefixes(pid)} prefixes in the kernel`
+    tester.kill('SIGKILL')
+  }
   until.addEventListener('abort', kill)
   if (until.aborted) kill()
   const [code, signal] = await once(tester, 'close')
   until.removeEventListener('abort', kill)
   if (code === 0) return JSON.parse(printed) as TesterReport
-  throw new ScenarioFailed(signal === null ? said.trim() : 'it took too long')
+  throw new ScenarioFailed(signal === null ? said.trim() : `it took too long${came}`)
 }
 
 async function end(child: ChildProcess): Promise<void> {

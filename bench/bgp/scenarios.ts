@@ -2,8 +2,11 @@
 // namespace; times are from the first octet of the first UPDATE until the last peer has all it should have.
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
+import { formatIpv4 } from '../../lib/ip.ts'
 import { cpuSeconds, memoryMib } from '../process-use.ts'
-import { DAEMON, place, type TestPlace } from './places.ts'
+import { longestTurnMs } from './diary.ts'
+import { DAEMON, FIRST_PREFIX, place, type TestPlace } from './places.ts'
+import { RouteWatch } from './route-watch.ts'
 import { announcements, withdrawals } from './streams.ts'
 import { TestPeer } from './test-peer.ts'
 
@@ -27,9 +30,20 @@ export const ROWS = {
   'all routes held: ESTABLISHED to first UPDATE': 'ms',
   'into the kernel: time': 's',
   'into the kernel: CPU': 's',
+  'into the kernel: memory at a tenth': 'MiB',
+  'into the kernel: memory at half': 'MiB',
   'into the kernel: peak memory': 'MiB',
+  'into the kernel: latest KEEPALIVE': 'ms late',
+  'into the kernel: longest turn': 'ms',
+  'one of two peers lost: time': 's',
+  'one of two peers lost: CPU': 's',
+  'one of two peers lost: requests to the kernel': '',
+  'one of two peers lost: latest KEEPALIVE': 'ms late',
+  'one of two peers lost: longest turn': 'ms',
   'out of the kernel: time': 's',
   'out of the kernel: CPU': 's',
+  'out of the kernel: latest KEEPALIVE': 'ms late',
+  'out of the kernel: longest turn': 'ms',
   'idle peers: memory': 'MiB',
   'idle peers: CPU': 's/min',
 } as const
@@ -49,11 +63,14 @@ export type Sizes = {
 export type Scenario = {
   /** The peers that the daemon must know. */
   places(sizes: Sizes): TestPlace[]
-  run(pid: number, sizes: Sizes): Promise<Measured>
+  /** `diary`: the file of one that keeps a diary (diary.ts). */
+  run(pid: number, sizes: Sizes, diary: string): Promise<Measured>
 }
 
 const HOLD_SECONDS = 90
 const KEEPALIVE_HOLD_SECONDS = 3
+/** Routes whose next hops are looked at. */
+const CHECKED = 100
 
 export const SCENARIOS = {
   /** One feeder, one receiver: announce all, ask for all again, withdraw all. */
@@ -143,36 +160,75 @@ export const SCENARIOS = {
       }
     },
   },
-  /** Two peers announce the same routes over equal paths: all of them into the kernel's table, then out of it. */
+  /** Two peers announce the same routes over equal paths: all of them into the kernel's table, one peer goes, all out of it. */
   kernel: {
     // their AS paths are equally long
-    places: () => [place(0), place(4)],
-    async run(pid, { routes }) {
+    places: () => [place(0), place(4), place(2, 'ipv6')],
+    async run(pid, { routes, quietMs }, diary) {
       await using stack = new AsyncDisposableStack()
-      const both = [place(0), place(4)].map(at => ({ at, one: peer(stack, at, routes) }))
-      const inputs = both.map(({ at }) => announcements(at, { first: 0, count: routes }))
-      const gone = withdrawals({ first: 0, count: routes })
-      await Promise.all(both.map(({ one }) => one.establish()))
+      const [first, second] = [peer(stack, place(0), routes), peer(stack, place(4), routes)]
+      const idle = peer(stack, place(2, 'ipv6'), 0, KEEPALIVE_HOLD_SECONDS)
+      const span = { first: 0, count: routes }
+      const [input, other, gone] = [announcements(place(0), span), announcements(place(4), span), withdrawals(span)]
+      await Promise.all([first, second, idle].map(one => one.establish()))
       const before = kernelPrefixes(pid)
       // the kernel counts a table by walking through it: not for more than a tenth of the time
-      const written = async (count: number) => {
+      const written = async (count: number, each: (routes: number) => void = () => undefined) => {
         for (let tookMs = 0; ; await delay(20 + 9 * tookMs)) {
           const fromMs = performance.now()
-          if (kernelPrefixes(pid) === before + count) return
+          const now = kernelPrefixes(pid) - before
+          each(now)
+          if (now === count) return
           tookMs = performance.now() - fromMs
         }
       }
-      const into = await timed(pid, () =>
-        Promise.all([...both.map(({ one }, n) => one.feed(inputs[n]!)), written(routes)]),
-      )
+      const phase = async (work: () => Promise<unknown>) => {
+        const fromMs = Date.now()
+        idle.longestSilenceMs = 0
+        const used = await timed(pid, work)
+        const turnMs = longestTurnMs(diary, fromMs)
+        // a silence is known when it ends
+        for (const heard = idle.keepalives; idle.keepalives === heard; await delay(50));
+        const lateMs = Math.max(0, idle.longestSilenceMs - (KEEPALIVE_HOLD_SECONDS * 1000) / 3)
+        return { ...used, lateMs, ...(turnMs !== undefined && { turnMs }) }
+      }
+      const memory = new Map<number, number>()
+      const into = await phase(() => {
+        const note = (count: number) => {
+          for (const part of [10, 2])
+            if (count >= routes / part && !memory.has(part)) memory.set(part, memoryMib(pid, 'VmRSS'))
+        }
+        return Promise.all([first.feed(input), second.feed(other), written(routes, note)])
+      })
       const peak = memoryMib(pid, 'VmHWM')
-      const out = await timed(pid, () => Promise.all([...both.map(({ one }) => one.feed(gone)), written(0)]))
+      await atRest(pid)
+      using watch = new RouteWatch(pid)
+      const lost = await phase(async () => {
+        second.close()
+        do await delay(quietMs / 10)
+        while (performance.now() - watch.lastMs < quietMs || !(await isLedToFirst(watch, routes)))
+        return watch.lastMs
+      })
+      watch[Symbol.dispose]()
+      if (watch.isShort) throw new Error('the kernel told more changes of routes than could be counted')
+      const out = await phase(() => Promise.all([first.feed(gone), written(0)]))
       return {
         'into the kernel: time': into.seconds,
         'into the kernel: CPU': into.cpu,
+        'into the kernel: memory at a tenth': memory.get(10)!,
+        'into the kernel: memory at half': memory.get(2)!,
         'into the kernel: peak memory': peak,
+        'into the kernel: latest KEEPALIVE': into.lateMs,
+        ...(into.turnMs !== undefined && { 'into the kernel: longest turn': into.turnMs }),
+        'one of two peers lost: time': lost.seconds,
+        'one of two peers lost: CPU': lost.cpu,
+        'one of two peers lost: requests to the kernel': watch.requests,
+        'one of two peers lost: latest KEEPALIVE': lost.lateMs,
+        ...(lost.turnMs !== undefined && { 'one of two peers lost: longest turn': lost.turnMs }),
         'out of the kernel: time': out.seconds,
         'out of the kernel: CPU': out.cpu,
+        'out of the kernel: latest KEEPALIVE': out.lateMs,
+        ...(out.turnMs !== undefined && { 'out of the kernel: longest turn': out.turnMs }),
       }
     },
   },
@@ -204,9 +260,18 @@ function peer(stack: AsyncDisposableStack, at: TestPlace, prefixes: number, hold
 }
 
 /** IPv4 prefixes in the main table of the network namespace that a process is in. */
-function kernelPrefixes(pid: number): number {
+export function kernelPrefixes(pid: number): number {
   const text = readFileSync(`/proc/${pid}/net/fib_triestat`, 'utf8')
   return Number(/^Main:.*?Prefixes:\s+(\d+)/ms.exec(text)?.[1])
+}
+
+/** Whether packets to some of the routes, the last one among them, go to the first peer alone. */
+async function isLedToFirst(watch: RouteWatch, routes: number): Promise<boolean> {
+  for (let n = routes - 1; n >= 0; n -= Math.ceil(routes / CHECKED)) {
+    const gateways = await watch.gatewaysOf(formatIpv4((FIRST_PREFIX + n) * 256))
+    if (gateways.join() !== place(0).address) return false
+  }
+  return true
 }
 
 /** Resolves in the read that makes `done` true. */

@@ -1,4 +1,4 @@
-// The tester process: `node tester.ts SCENARIO PID SIZES` runs one scenario against the daemon PID and prints one line
+// The tester process: `node tester.ts SCENARIO PID SIZES DIARY` runs one scenario against the daemon PID and prints one line
 // of JSON: what was measured, and the processor seconds that the tester itself used for it. SCENARIO `alone` measures
 // the tester itself: its feeder sends straight to its receiver.
 import { once } from 'node:events'
@@ -50,11 +50,11 @@ function disposable<T extends { close(): unknown }>(it: T): { it: T; [Symbol.dis
   return { it, [Symbol.dispose]: () => void it.close() }
 }
 
-const [name = '', pid = '', sizesText = '{}'] = process.argv.slice(2)
+const [name = '', pid = '', sizesText = '{}', diary = ''] = process.argv.slice(2)
 const sizes = JSON.parse(sizesText) as Sizes
 const report: TesterReport = { measured: {}, testerCpu: 0 }
 if (name === 'alone') report.aloneSeconds = await alone(sizes.routes)
-else report.measured = await SCENARIOS[name as ScenarioName].run(Number(pid), sizes)
+else report.measured = await SCENARIOS[name as ScenarioName].run(Number(pid), sizes, diary)
 const { user, system } = process.cpuUsage()
 report.testerCpu = (user + system) / 1e6
 process.stdout.write(`${JSON.stringify(report)}\n`)

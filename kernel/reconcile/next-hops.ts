@@ -298,7 +298,8 @@ export class NextHopGroups {
     const changed: string[] = []
     for (const [id, keys] of this.#changed) {
       const target = this.#target(id, keys)
-      if (target !== undefined) this.#become(id, target)
+      if (target === undefined) continue
+      this.#become(id, target)
       for (const key of keys) changed.push(key)
     }
     this.#changed.clear()

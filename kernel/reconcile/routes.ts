@@ -1,5 +1,6 @@
 // Routes of one table, told apart by destination and metric. Hazards: IPv4 routes vanish without a word with their link
 // or last address; NLM_F_REPLACE overwrites whoever holds the key, so it is used only for routes that were read.
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Author, Kernel, KernelEvent } from '../port/kernel.ts'
 import type { Resilient } from '../port/next-hops.ts'
 import { interfacesOf, ROUTE_PROTOCOL, type Route } from '../port/routes.ts'
@@ -13,6 +14,9 @@ import { lookUpEach, type RouteReads } from './route-lookups.ts'
 import { RouteWays } from './route-ways.ts'
 import { namedRoute, sameRoute, writeRoutes } from './route-writes.ts'
 import { KernelTable, type MayRemove, type TableDriver } from './table.ts'
+
+/** Of a group that a million routes go by so many are looked at in one turn of the event loop: a few milliseconds. */
+const PER_TURN = 1 << 12
 
 type RouteKernel = RouteReads & Pick<Kernel, 'changeRoutes' | 'nextHopObjects' | 'changeNextHopObjects'>
 
@@ -122,7 +126,10 @@ export class RouteTable {
 
   async apply(mayRemove: MayRemove<RouteWay>): Promise<Outcome> {
     const { refused, changed, lost } = await this.#groups.apply()
-    for (const key of changed) this.#table.checkAgain(key)
+    for (const [i, key] of changed.entries()) {
+      this.#table.checkAgain(key)
+      if (i % PER_TURN === PER_TURN - 1) await nextTurn()
+    }
     // IPv4 routes went with their group without a word
     if (lost.size > 0) this.#table.invalidateWhere(({ nextHopId }) => nextHopId !== undefined && lost.has(nextHopId))
     const outcome = await this.#table.apply(mayRemove)

@@ -168,7 +168,7 @@ test('what is wanted is written before what is not wanted is removed, a key that
   table.want('other', ours(2))
   log.length = 0
   await table.apply(() => true)
-  t.deepEqual(log, ['replace other', 'add taken', 'look taken', 'replace taken', 'delete old'])
+  t.deepEqual(log, ['add taken', 'replace other', 'look taken', 'replace taken', 'delete old'])
 })
 
 test('a stale interface makes only its objects be read, and what vanished there heals and is named', async t => {
