@@ -1,8 +1,7 @@
 // What `bgp simulate` does: reads the topology, works it out by the code of the agents, and prints. No server is asked.
 
-import { maskedAddresses } from '../agent/cluster/nodes.ts'
-import { carriers, eachLoss, type Loss, lossOf, type Report, reportOf } from '../agent/simulation/report.ts'
-import { MOST_ENDS, type Simulation, simulate, TooLarge } from '../agent/simulation/simulation.ts'
+import { carriers, eachLoss, type Loss, linksOf, lossOf, type Report, reportOf } from '../agent/simulation/report.ts'
+import { hostsOf, MOST_ENDS, type Simulation, simulate, TooLarge } from '../agent/simulation/simulation.ts'
 import type { Gone, Topology } from '../agent/simulation/topology.ts'
 import { placeOf } from '../agent/simulation/underlay.ts'
 import { parseCidr } from '../lib/ip.ts'
@@ -31,18 +30,16 @@ export async function simulateFiles(options: Options, context: Context): Promise
     losses = [lossOf(simulated, after, without)]
     await after.close()
   }
-  if (options['each'] === true) {
-    const names = carriers(simulated)
-    const progress = (done: number) => {
-      if (done % PROGRESS === 0 || done === names.length) context.note(`${done} of ${names.length} losses`)
-    }
-    losses = [...losses, ...(await eachLoss(topology, simulated, names, progress))]
+  const [each, eachLink] = [options['each'] === true, options['eachLink'] === true]
+  const [machines, links] = [each ? carriers(simulated) : [], eachLink ? linksOf(topology) : []]
+  const count = machines.length + links.length
+  const progress = (done: number) => {
+    if (done % PROGRESS === 0 || done === count) context.note(`${done} of ${count} losses`)
   }
+  losses = [...losses, ...(await eachLoss(topology, simulated, { machines, links }, progress))]
   await simulated.close()
   const answer: Simulated = { ...filtered(report, filter), losses: losses.map(loss => onlyOf(loss, filter)) }
-  context.out(
-    show(answer, options['output'] as Format, () => renderSimulation(answer, { each: options['each'] === true })),
-  )
+  context.out(show(answer, options['output'] as Format, () => renderSimulation(answer, { each, eachLink })))
   const isWrong = report.findings.some(({ severity }) => severity === 'fault')
   return isWrong || losses.some(({ cutOff }) => cutOff.length > 0) ? EXIT.no : EXIT.fine
 }
@@ -94,12 +91,8 @@ function onlyOf(loss: Loss, filter: Filter): Loss {
 
 /** Throws UsageError for what the topology does not have. */
 function goneOf(words: readonly string[], topology: Topology): Gone {
-  const nodes = topology.all('Node').map(node => {
-    const addresses = maskedAddresses(node).filter(each => each !== undefined)
-    return { name: node.metadata.name, addresses }
-  })
   const hosts = new Map(
-    [...nodes, ...topology.routers].map(({ name, addresses }) => [name, addresses.map(each => placeOf(each).link)]),
+    hostsOf(topology).map(({ name, addresses }) => [name, addresses.map(each => placeOf(each).link)]),
   )
   const links = new Set([...hosts.values()].flat())
   const gone = {

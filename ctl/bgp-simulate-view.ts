@@ -10,7 +10,7 @@ const MOST_ROWS = 1000
 
 export function renderSimulation(
   { nodes, routers, sessions, routes, findings, losses }: Simulated,
-  { each }: { each: boolean },
+  { each, eachLink }: { each: boolean; eachLink: boolean },
 ): string {
   const down = sessions.down === 0 ? '' : `, and ${sessions.down} ends of sessions are down`
   return [
@@ -30,7 +30,7 @@ export function renderSimulation(
     ...(each && losses.length === 0
       ? ['There is no router, and no node passes routes on: nobody depends on another one.\n']
       : []),
-    ...losses.map(loss => renderLoss(loss, { brief: each })),
+    ...losses.map(loss => renderLoss(loss, { brief: each || eachLink })),
   ].join('\n')
 }
 

@@ -5,7 +5,7 @@ import { targetOptions } from './targets.ts'
 export const bgpSimulateCommand: Command = {
   name: 'bgp simulate',
   summary:
-    'Run the BGP of a cluster on paper, from a file with its objects and the routers around it (docs/bgp-simulate.md): what each node would route and why, what is wrong, and with --without or --each what breaks when something goes; asks no server; exit code 1 when something is wrong, or a loss cuts a node off',
+    'Run the BGP of a cluster on paper, from a file with its objects and the routers around it (docs/bgp-simulate.md): what each node would route and why, what is wrong, and with --without, --each or --each-link what breaks when something goes; asks no server; exit code 1 when something is wrong, or a loss cuts a node off',
   arguments: [],
   options: [
     ...targetOptions,
@@ -18,6 +18,7 @@ export const bgpSimulateCommand: Command = {
       repeated: true,
     },
     { flags: '--each', summary: 'whom the loss of each router, and of each node that passes routes on, cuts off' },
+    { flags: '--each-link', summary: 'the same for each link (its CIDR)' },
     outputOption,
   ],
   run: async (_, options, context) => (await import('./bgp-simulate-run.ts')).simulateFiles(options, context),

@@ -3,7 +3,7 @@ import { type Condition, conditionKey } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import { parseAddress } from '../../lib/ip.ts'
 import type { Machine } from './machine.ts'
-import { ownersOf, type Simulation, type Walk } from './simulation.ts'
+import { type DeadEnd, ownersOf, type Simulation } from './simulation.ts'
 
 /** `risk`: all works, and one loss takes it away. `machines`: whom it concerns. */
 export type Finding = {
@@ -15,7 +15,7 @@ export type Finding = {
 }
 
 /** A prefix of one machine to which a node has no way. */
-export type CutOff = { from: string; to: string; prefix: string; walk: Extract<Walk, { arrives: false }> }
+export type CutOff = { from: string; to: string; prefix: string; end: DeadEnd }
 
 /** The nodes that have no way to what another machine of the topology originates. */
 export function cutOffs(simulation: Simulation): CutOff[] {
@@ -25,8 +25,8 @@ export function cutOffs(simulation: Simulation): CutOff[] {
     // what only routers have may be none of the cluster's business: those ask for it who have a filter
     machines.get(to)!.isNode
       ? nodes.flatMap(({ name: from }) => {
-          const walk = from === to ? undefined : simulation.walk(from, prefix)
-          return walk === undefined || walk.arrives ? [] : [{ from, to, prefix, walk }]
+          const end = from === to ? undefined : simulation.deadEnd(from, prefix)
+          return end === undefined ? [] : [{ from, to, prefix, end }]
         })
       : [],
   )
@@ -150,35 +150,42 @@ export function some(names: readonly string[]): string {
   return names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`
 }
 
-function causeOfLoss(simulation: Simulation, { from, prefix, walk }: CutOff): Cause {
-  const machine = simulation.machines.get(walk.at)!
-  const at = walk.at === from ? '' : ` at ${walk.at}, to which it leads,`
-  switch (walk.why) {
+/** Why packets of a node to a prefix end where they end; of another machine than the node the text says which. */
+function causeOfLoss(simulation: Simulation, { from, prefix, end }: CutOff): Cause {
+  const cause = causeAt(simulation, prefix, end)
+  return end.at === from || end.why === 'loop'
+    ? cause
+    : { ...cause, why: `packets get as far as ${end.at}: ${cause.why}` }
+}
+
+function causeAt(simulation: Simulation, prefix: string, { at, why, nextHop }: DeadEnd): Cause {
+  const machine = simulation.machines.get(at)!
+  switch (why) {
     case 'loop':
       return {
         reason: 'ForwardingLoop',
-        why: `the ways of ${walk.at} and those after it lead back to ${walk.at}`,
+        why: `the ways of ${at} and of those after it lead back to ${at}`,
         remedy:
           'let one of them take its next hop from who announces the prefix: look at nextHopMode and at LOCAL_PREF',
       }
     case 'nobody':
       return {
         reason: 'NextHopUnknown',
-        why: `next hop ${walk.nextHop}${at} belongs to no machine of the topology`,
+        why: `next hop ${nextHop} belongs to no machine of the topology`,
         remedy: 'describe the router that has it, or let the peer say itself as next hop (nextHopSelf)',
       }
     case 'next-hop-lost':
       return {
         reason: 'NextHopUnreachable',
-        why: `next hop ${walk.nextHop}${at} cannot be reached on paper`,
+        why: `next hop ${nextHop} cannot be reached on paper`,
         remedy: 'join both by a link or a router, or let the router between say itself as next hop (nextHopSelf)',
       }
     case 'no-way': {
-      const { reason, message, remedy } = machine.noWay(simulation.next(walk.at, prefix)?.prefix ?? prefix) ?? NO_WORD
-      return { reason, why: `${message}${at}`, remedy }
+      const { reason, message, remedy } = machine.noWay(simulation.next(at, prefix)?.prefix ?? prefix) ?? NO_WORD
+      return { reason, why: message, remedy }
     }
     case 'no-route':
-      return whyNoRoute(simulation, machine, prefix, at)
+      return whyNoRoute(simulation, machine, prefix)
   }
 }
 
@@ -188,19 +195,19 @@ const NO_WORD: Pick<Condition, 'reason' | 'message' | 'remedy'> = {
   remedy: 'look at the IPPools and at the addresses of the nodes',
 }
 
-function whyNoRoute({ machines, underlay }: Simulation, machine: Machine, prefix: string, at: string): Cause {
+function whyNoRoute({ machines, underlay }: Simulation, machine: Machine, prefix: string): Cause {
   const refused = machine.explain(prefix).candidates.find(({ import: { accepted } }) => !accepted)
   if (refused !== undefined) {
     const { reason, detail } = refused.import
     if (reason === 'as-loop')
       return {
         reason: 'ASLoop',
-        why: `its own AS number is in the path that it hears, ${refused.attributes.asPath ?? ''}${at}`,
+        why: `its own AS number is in the path that it hears, ${refused.attributes.asPath ?? ''}`,
         remedy:
           'give each rack an AS number of its own (annotation margay.io/ASNumberLabel of the BGPConfiguration), or set numAllowedLocalASNumbers of the BGPPeer',
       }
-    if (reason === 'policy') return { ...FILTERED, why: `import refuses it, ${detail}${at}` }
-    return { reason: pascal(reason), why: `it is refused: ${detail}${at}`, remedy: REMEDIES[reason] ?? LOOK }
+    if (reason === 'policy') return { ...FILTERED, why: `import refuses it, ${detail}` }
+    return { reason: pascal(reason), why: `it is refused: ${detail}`, remedy: REMEDIES[reason] ?? LOOK }
   }
   for (const other of machines.values()) {
     const up = other
@@ -209,11 +216,11 @@ function whyNoRoute({ machines, underlay }: Simulation, machine: Machine, prefix
     if (up.length === 0) continue
     const withheld = other.explain(prefix).withheld.find(({ peers }) => up.some(({ name }) => peers.includes(name)))
     if (withheld?.reason.startsWith('policy'))
-      return { ...FILTERED, why: `${other.name} does not pass it on, ${withheld.reason}${at}` }
+      return { ...FILTERED, why: `${other.name} does not pass it on, ${withheld.reason}` }
   }
   return {
     reason: 'Partition',
-    why: `nobody announces it there${at === '' ? '' : `:${at}`}`,
+    why: 'nobody announces it there',
     remedy: 'join them: by the mesh, by a route reflector, or by a router that passes routes on',
   }
 }

@@ -3,8 +3,9 @@
 import type { Candidate } from '../../api/answers.ts'
 import { type CutOff, cutOffs, type Finding, findingsOf } from './findings.ts'
 import type { Machine } from './machine.ts'
-import { ownersOf, type Simulation, simulate } from './simulation.ts'
-import type { Gone, Topology } from './topology.ts'
+import { hostsOf, ownersOf, type Simulation, simulate } from './simulation.ts'
+import { type Gone, NOTHING_GONE, type Topology } from './topology.ts'
+import { isHost, placeOf } from './underlay.ts'
 
 /** `through`: whose the next hop is, as far as the topology tells. */
 export type SimulatedWay = { nextHop: string; through: string | undefined; way: 'direct' | 'ipip' | 'vxlan' }
@@ -134,16 +135,25 @@ function passesOn(machine: Machine): boolean {
   return machine.sessions().some(({ prefixes }) => prefixes.announced > length)
 }
 
-/** Without each of these alone: who is cut off. */
+/** The links, by their CIDRs. */
+export function linksOf(topology: Topology): string[] {
+  const all = hostsOf(topology).flatMap(({ addresses }) => addresses.map(each => placeOf(each).link))
+  return [...new Set(all)].filter(link => !isHost(link)).sort()
+}
+
+/** Without each of these machines and links alone: who is cut off. */
 export async function eachLoss(
   topology: Topology,
   before: Simulation,
-  names: readonly string[],
+  { machines = [], links = [] }: { machines?: readonly string[]; links?: readonly string[] },
   progress: (done: number) => void,
 ): Promise<Loss[]> {
   const losses: Loss[] = []
-  for (const [i, name] of names.entries()) {
-    const gone: Gone = { machines: new Set([name]), links: new Set(), ends: [] }
+  const all: [string, Gone][] = [
+    ...machines.map((name): [string, Gone] => [name, { ...NOTHING_GONE, machines: new Set([name]) }]),
+    ...links.map((link): [string, Gone] => [link, { ...NOTHING_GONE, links: new Set([link]) }]),
+  ]
+  for (const [i, [name, gone]] of all.entries()) {
     const after = await simulate(topology, gone)
     losses.push(lossOf(before, after, [name]))
     await after.close()

@@ -25,16 +25,20 @@ const MOST_TTL = 255
 /** Too many sessions. */
 export class TooLarge extends Error {}
 
-/** How a packet gets to a prefix, or where it ends. */
-export type Walk =
-  | { arrives: true; over: readonly string[] }
-  | { arrives: false; at: string; why: 'no-route' | 'no-way' | 'next-hop-lost' | 'nobody' | 'loop'; nextHop?: string }
+/** The machine at which a packet ends before it arrives, and why. */
+export type DeadEnd = {
+  at: string
+  why: 'no-route' | 'no-way' | 'next-hop-lost' | 'nobody' | 'loop'
+  nextHop?: string
+}
 
 export class Simulation {
   readonly machines: ReadonlyMap<string, Machine>
   readonly underlay: Underlay
   readonly #faults: ReadonlyMap<string, string>
   readonly #tables = new Map<string, PrefixIndex<string>>()
+  /** Machines and prefixes that packets arrive at from there on every way. */
+  readonly #arrives = new Set<string>()
 
   /** `faults`: what kept machines from connecting to addresses, by both. */
   constructor(machines: ReadonlyMap<string, Machine>, underlay: Underlay, faults: ReadonlyMap<string, string>) {
@@ -61,25 +65,31 @@ export class Simulation {
     return found === undefined ? undefined : { prefix: found, hops: machine.hops(found) }
   }
 
-  /** The way of a packet from a machine to a prefix; of several the first that does not arrive, if any. */
-  walk(from: string, prefix: string, seen: readonly string[] = []): Walk {
-    const here = [...seen, from]
-    if (seen.includes(from)) return { arrives: false, at: from, why: 'loop' }
-    if (this.machines.get(from)!.own.includes(prefix)) return { arrives: true, over: here }
-    const next = this.next(from, prefix)
-    if (next === undefined) return { arrives: false, at: from, why: 'no-route' }
-    if (next.hops.length === 0) return { arrives: false, at: from, why: 'no-way' }
-    let first: Walk | undefined
-    for (const { nextHop } of next.hops) {
-      const machine = this.underlay.ownerOf(nextHop)
-      if (machine === undefined) return { arrives: false, at: from, why: 'nobody', nextHop }
-      if (!this.machines.has(machine) || !this.underlay.reaches(from, nextHop))
-        return { arrives: false, at: from, why: 'next-hop-lost', nextHop }
-      const on = this.walk(machine, prefix, here)
-      if (!on.arrives) return on
-      first ??= on
+  /** Where packets of a machine to a prefix end on the first way on which they do not arrive; undefined where they arrive on every one. */
+  deadEnd(from: string, prefix: string): DeadEnd | undefined {
+    return this.#deadEnd(from, prefix, [])
+  }
+
+  #deadEnd(from: string, prefix: string, seen: readonly string[]): DeadEnd | undefined {
+    // many equal paths meet again in one machine, in each layer of a Clos: it is looked at once. Behind one that arrives is no loop
+    const key = `${from} ${prefix}`
+    if (this.#arrives.has(key)) return undefined
+    if (seen.includes(from)) return { at: from, why: 'loop' }
+    if (!this.machines.get(from)!.own.includes(prefix)) {
+      const next = this.next(from, prefix)
+      if (next === undefined) return { at: from, why: 'no-route' }
+      if (next.hops.length === 0) return { at: from, why: 'no-way' }
+      for (const { nextHop } of next.hops) {
+        const machine = this.underlay.ownerOf(nextHop)
+        if (machine === undefined) return { at: from, why: 'nobody', nextHop }
+        if (!this.machines.has(machine) || !this.underlay.reaches(from, nextHop))
+          return { at: from, why: 'next-hop-lost', nextHop }
+        const end = this.#deadEnd(machine, prefix, [...seen, from])
+        if (end !== undefined) return end
+      }
     }
-    return first!
+    this.#arrives.add(key)
+    return undefined
   }
 
   async close(): Promise<void> {
@@ -100,13 +110,7 @@ export async function simulate(topology: Topology, gone: Gone = NOTHING_GONE): P
   const nodes = topology.all('Node').map(node => asPublished(node, blocks.get(node.metadata.name) ?? []))
   if (leastEnds(topology) > MOST_ENDS) throw tooLarge()
   const published: Topology = { ...topology, all: kind => (kind === 'Node' ? nodes : topology.all(kind)) as never }
-  const hosts: Host[] = [
-    ...nodes.map(node => ({
-      ...{ name: node.metadata.name, forwards: false },
-      addresses: maskedAddresses(node).filter(each => each !== undefined),
-    })),
-    ...topology.routers.map(({ name, addresses }) => ({ name, addresses, forwards: true })),
-  ]
+  const hosts = hostsOf(topology)
   const underlay = new Underlay(hosts, gone)
   const network = new MemoryNetwork()
   const faults = new Map<string, string>()
@@ -144,6 +148,17 @@ export async function simulate(topology: Topology, gone: Gone = NOTHING_GONE): P
     await atRest(network, isIdle)
   }
   return simulation
+}
+
+/** The nodes and routers with their addresses. */
+export function hostsOf({ all, routers }: Topology): Host[] {
+  return [
+    ...all('Node').map(node => ({
+      ...{ name: node.metadata.name, forwards: false },
+      addresses: maskedAddresses(node).filter(each => each !== undefined),
+    })),
+    ...routers.map(({ name, addresses }) => ({ name, addresses, forwards: true })),
+  ]
 }
 
 function tooLarge(): TooLarge {

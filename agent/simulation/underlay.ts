@@ -73,7 +73,8 @@ export function placeOf(text: string): { address: string; link: string } {
   return { address: parseAddress(text.split('/')[0]!)!, link: `${first}/${length}` }
 }
 
-function isHost(link: string): boolean {
+/** Whether a link is an address without a subnet, so that nobody else is on it. */
+export function isHost(link: string): boolean {
   return parseCidr(link)!.length === addressBits(familyOf(link))
 }
 

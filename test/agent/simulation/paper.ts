@@ -71,3 +71,47 @@ export function dualTor({ allow = 1 }: { allow?: number } = {}): Topology {
   const objects = { Node: nodes, BGPPeer: peers, BGPConfiguration: [config], IPPool: [pool({ ipipMode: 'Never' })] }
   return aTopology(objects, [...tors, spine])
 }
+
+/** Two nodes at the ends of layers of routers, each of which has a link and a session with all of the next layer: `width ** layers` equal ways. */
+export function clos(layers: number, width: number): Topology {
+  const all = Array.from({ length: layers }, (_, layer) => Array.from({ length: width }, (_, i) => ({ layer, i })))
+  const asOf = (layer: number, i: number) => 65100 + layer * width + i
+  /** The end of a link between a router and one of the layer above it. */
+  const place = (layer: number, low: number, high: number, end: 0 | 1) => `10.${layer}.${low}.${2 * high + end}`
+  const nodes = { 0: '192.0.2', [layers - 1]: '198.51.100' }
+  const routers = all.flat().map(({ layer, i }) => {
+    const near = nodes[layer]
+    const links = Array.from({ length: width }, (_, other) => [
+      ...(layer + 1 < layers
+        ? [[layer + 1, other, place(layer, i, other, 0), place(layer, i, other, 1)] as const]
+        : []),
+      ...(layer > 0 ? [[layer - 1, other, place(layer - 1, other, i, 1), place(layer - 1, other, i, 0)] as const] : []),
+    ]).flat()
+    return aRouter(`r${layer}-${i}`, {
+      asNumber: asOf(layer, i),
+      addresses: [...(near === undefined ? [] : [`${near}.${1 + i}/24`]), ...links.map(([, , own]) => `${own}/31`)],
+      neighbors: [
+        ...(near === undefined ? [] : [{ range: `${near}.0/24`, asNumber: 'external' as const }]),
+        ...links.map(([far, other, , address]) => ({ address, asNumber: asOf(far, other) })),
+      ],
+    })
+  })
+  const ends = Object.entries(nodes).map(([layer, subnet]) => ({ layer: Number(layer), subnet, name: `n${layer}` }))
+  return aTopology(
+    {
+      Node: ends.map(({ name, subnet, layer }) =>
+        nodeAt(name, `${subnet}.11/24`, { labels: { name, as: String(65001 + layer) } }),
+      ),
+      BGPConfiguration: [noMesh({ 'margay.io/ASNumberLabel': 'as' })],
+      BGPPeer: ends.flatMap(({ name, subnet, layer }) =>
+        all[layer]!.map(({ i }) =>
+          aPeer(`${name}-${i}`, {
+            ...{ nodeSelector: `name == '${name}'`, peerIP: `${subnet}.${1 + i}`, asNumber: asOf(layer, i) },
+          }),
+        ),
+      ),
+      IPPool: [pool({ ipipMode: 'Never' })],
+    },
+    routers,
+  )
+}

@@ -1,10 +1,10 @@
 // A cluster on paper: small topologies whose routes and faults can be worked out by hand.
 import test, { type ExecutionContext } from 'ava'
-import { carriers, eachLoss, lossOf, type Report, reportOf } from '../../../agent/simulation/report.ts'
+import { carriers, eachLoss, linksOf, lossOf, type Report, reportOf } from '../../../agent/simulation/report.ts'
 import { MOST_ENDS, simulate, TooLarge } from '../../../agent/simulation/simulation.ts'
 import { type Gone, NOTHING_GONE, type Topology } from '../../../agent/simulation/topology.ts'
 import { aResource } from '../../datastore/objects.ts'
-import { aPeer, aRouter, aTopology, dualTor, nodeAt, noMesh, pool } from './paper.ts'
+import { aPeer, aRouter, aTopology, clos, dualTor, nodeAt, noMesh, pool } from './paper.ts'
 
 async function report(t: ExecutionContext, topology: Topology): Promise<Report> {
   const simulation = await simulate(topology)
@@ -77,19 +77,46 @@ test('with two top-of-rack routers nodes use both, the loss of one moves routes,
   t.deepEqual(cable.cutOff, [])
 })
 
-test('the loss of each router is looked at, and of each node that passes routes on: of others nobody depends', async t => {
+test('the loss of each router is looked at, of each node that passes routes on, and of each link: on others nobody depends', async t => {
   const topology = dualTor()
   const before = await simulate(topology)
   t.teardown(() => before.close())
   const names = carriers(before)
   t.deepEqual(names, ['spine', 'tor-a1', 'tor-a2', 'tor-b1', 'tor-b2'])
   const told: number[] = []
-  const losses = await eachLoss(topology, before, names, done => told.push(done))
-  t.deepEqual(
-    losses.filter(({ cutOff }) => cutOff.length > 0).map(({ without }) => without),
-    [['spine']],
-  )
+  const losses = await eachLoss(topology, before, { machines: names }, done => told.push(done))
+  const cutting = (of: typeof losses) => of.filter(({ cutOff }) => cutOff.length > 0).map(({ without }) => without)
+  t.deepEqual(cutting(losses), [['spine']])
   t.deepEqual(told, [1, 2, 3, 4, 5])
+  const links = linksOf(topology)
+  t.deepEqual(links, ['10.0.0.2/31', '10.0.0.4/31', '10.0.0.6/31', '10.0.0.8/31', '192.0.2.0/24', '192.0.3.0/24'])
+  t.deepEqual(cutting(await eachLoss(topology, before, { links }, () => undefined)), [
+    ['192.0.2.0/24'],
+    ['192.0.3.0/24'],
+  ])
+})
+
+test('an address without a subnet is no link', t => {
+  t.deepEqual(linksOf(aTopology({ Node: [nodeAt('n1', '192.0.2.11/32'), nodeAt('n2', '192.0.2.12/24')] })), [
+    '192.0.2.0/24',
+  ])
+})
+
+test('on thousands of equal ways each machine is looked at once', async t => {
+  const simulation = await simulate(clos(8, 3))
+  t.teardown(() => simulation.close())
+  t.is(simulation.machines.get('n0')!.hops('10.244.0.64/26').length, 3)
+  let asked = 0
+  for (const machine of simulation.machines.values()) {
+    const hops = machine.hops.bind(machine)
+    machine.hops = prefix => {
+      asked++
+      return hops(prefix)
+    }
+  }
+  for (const prefix of ['10.244.0.0/26', '10.244.0.64/26'])
+    for (const from of ['n0', 'n7']) t.is(simulation.deadEnd(from, prefix), undefined)
+  t.is(asked, 2 * (8 * 3 + 1))
 })
 
 test('nodes of one rack that do not take their own AS number do not reach each other, and it is said why', async t => {
@@ -173,6 +200,24 @@ for (const [title, neighbor, peer, reason, message] of [
     t.regex(finding?.message ?? JSON.stringify(found.findings), message)
     t.true((finding?.remedy ?? '').length > 10)
   })
+
+test('where packets end at another machine, the finding says at which', async t => {
+  const router = aRouter('r', {
+    ...{ asNumber: 65101, addresses: ['192.0.2.1/24'], networks: ['10.244.0.0/16'] },
+    neighbors: [{ address: '192.0.2.11', asNumber: 64512 }],
+  })
+  const objects = {
+    Node: [nodeAt('n1', '192.0.2.11/24'), nodeAt('n2', '192.0.2.12/24')],
+    ...{ BGPConfiguration: [noMesh()], IPPool: [pool()] },
+    BGPPeer: [aPeer('r', { node: 'n1', peerIP: '192.0.2.1', asNumber: 65101 })],
+  }
+  const { findings } = await report(t, aTopology(objects, [router]))
+  const messages = findings.filter(({ reason }) => reason === 'Partition').map(({ message }) => message)
+  t.deepEqual(messages, [
+    'n2 has no way to 10.244.0.0/26 of n1: nobody announces it there',
+    'n1 has no way to 10.244.0.64/26 of n2: packets get as far as r: nobody announces it there',
+  ])
+})
 
 test('nodes without a session between them are parted, and a router between two subnets that is gone ends their sessions', async t => {
   const Node = [nodeAt('n1', '192.0.2.11/24'), nodeAt('n2', '198.51.100.12/24')]
