@@ -25,8 +25,8 @@ const SOON_MS = 200
 /** Between two looks while not all is there: twice as long each time. */
 const FIRST_MS = 1_000
 const MOST_MS = 30_000
-/** Prefixes of one piece. */
-const PIECE = 256
+/** Paths of one piece, which takes a few milliseconds: every node may announce the same prefix. */
+const PIECE = 1024
 
 export class ReflectionWitness {
   readonly #deps: Deps
@@ -131,7 +131,11 @@ export class ReflectionWitness {
     let walked = 0
     for (const family of FAMILIES)
       for (const paths of speaker.rib.dumpPrefixes(family)) {
-        if (++walked % PIECE === 0) await new Promise(setImmediate)
+        walked += paths.length
+        if (walked >= PIECE) {
+          walked = 0
+          await new Promise(setImmediate)
+        }
         if (!isCurrent()) return undefined
         const used = paths.filter(({ accepted }) => accepted !== undefined)
         // what this node has itself comes back from nobody

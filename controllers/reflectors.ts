@@ -50,7 +50,7 @@ const NODE_FIELDS = {
 export class Reflectors {
   readonly name = 'reflectors'
   /** Answers come one after the other. */
-  readonly restMs = 2_000
+  readonly restMs = 500
   readonly #deps: ReflectorsDeps
   readonly #nodes = new Map<string, Resource<'Node'>>()
   readonly #said = new Map<string, ReflectionReceipt>()

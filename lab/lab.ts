@@ -179,6 +179,11 @@ export class Lab implements AsyncDisposable {
     this.#start(CONTROLLERS, argv, this.plan.api.netns, join(this.dir, 'controllers.log'))
   }
 
+  /** The process of margay-controllers. */
+  get controllersPid(): number {
+    return this.#program(CONTROLLERS).pid
+  }
+
   /** As `killAgent`. */
   async killControllers(): Promise<void> {
     await this.#kill(CONTROLLERS)

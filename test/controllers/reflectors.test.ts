@@ -210,7 +210,7 @@ test('of two programs that decide on the same state one writes', async t => {
     await store.patch('ClusterInformation', 'default', { metadata: { annotations } })
     return found
   }
-  t.is(await run(), 2_000)
+  t.is(await run(), chore.restMs)
   t.is(await now(), annotations[REFLECTORS_ANNOTATION])
   chore.close()
 })
