@@ -25,6 +25,15 @@ export function poolsInEffect(pools: readonly IpPool[]): IpPool[] {
   return ordered.filter((_, i) => overlaps[i]?.holder === undefined)
 }
 
+/**
+ * Whether nodes tell each other of the pool's blocks. `disableBGPExport` is about routers outside: ways through VXLAN are between nodes
+ * alone (in Calico BGP does not carry them, Felix makes them of IPAM). Without VXLAN it keeps the blocks from the nodes too, as
+ * Calico's BIRD does.
+ */
+export function nodesExchange({ spec }: IpPool): boolean {
+  return !spec.disableBGPExport || spec.vxlanMode !== 'Never'
+}
+
 /** What a pool's addresses are for; an empty list says nothing, as no list does. */
 export function usesOf({ allowedUses }: IpPool['spec']): IpPool['spec']['allowedUses'] {
   return allowedUses.length === 0 ? DEFAULT_USES : allowedUses

@@ -60,7 +60,7 @@ async function removed(foreign: number): Promise<{ awayMs: number; usedMs: numbe
     const marks = nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' })
     const felix = new Felix(kernel, { clock: systemClock, log: silentLog, marks, onConditions: () => {} })
     tell(felix, 0)
-    felix.set('pool', 'pods', { cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Never', disableBgpExport: false })
+    felix.set('pool', 'pods', { cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Never', isExchanged: true })
     felix.set('learned', '10.2.0.0/26', { prefix: '10.2.0.0/26', nextHop: '192.168.0.2', encapsulations: [] })
     await other.changeRoutes(Array.from({ length: foreign }, (_, n) => foreignRoute(n, index)))
     felix.start()
@@ -172,7 +172,7 @@ function tell(felix: Felix, nodes: number): void {
     node: { name: 'node', ipv4: '192.168.0.1/16', uplink: 'eth0', vxlanTunnelAddress: '10.255.0.1' },
     capabilities: { ipip: false, vxlan: true },
   })
-  felix.set('pool', 'pods', { cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Always', disableBgpExport: false })
+  felix.set('pool', 'pods', { cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Always', isExchanged: true })
   for (let i = 0; i < nodes; i++) {
     const low = `${(i >> 8) + 1}.${i & 255}`
     felix.set('remote', `node-${i}`, {

@@ -52,7 +52,7 @@ function started(): Calculator {
     node: { name: 'node', ipv4: '192.168.0.1/16', uplink: 'eth0', vxlanTunnelAddress: '10.255.0.1' },
     capabilities: { ipip: true, vxlan: true },
   })
-  calculator.set('pool', 'pods', { cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Always', disableBgpExport: false })
+  calculator.set('pool', 'pods', { cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Always', isExchanged: true })
   calculator.useLearned()
   return calculator
 }

@@ -32,7 +32,8 @@ export type Pool = {
   cidr: string
   ipip: 'Never' | 'Always' | 'CrossSubnet'
   vxlan: 'Never' | 'Always' | 'CrossSubnet'
-  disableBgpExport: boolean
+  /** Nodes tell each other of its blocks. */
+  isExchanged: boolean
   /** Packets of its addresses to others than pools leave with an address of the node. */
   natOutgoing?: boolean
   /** Its addresses are those of Services alone: it is no pool of pods. */

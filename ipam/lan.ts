@@ -1,7 +1,7 @@
 // Pools for containers that are on the LAN of the host (`macvlan`, `ipvlan`). Their addresses are found by ARP and neighbour discovery, on
 // every node by the route to the LAN that the kernel has anyway: nothing may tell another way to them, nor give them to others. Pure.
 import type { IpPool } from '../api/pools.ts'
-import { usesOf } from '../api/pools.ts'
+import { nodesExchange, usesOf } from '../api/pools.ts'
 import { addressAt, addressBits, cidr, contains, type Family } from '../lib/ip.ts'
 import type { AssignRefusal, Lan } from './port.ts'
 
@@ -22,9 +22,9 @@ const LAN_POOL: readonly {
     remedy: () => 'let the pool be a part of the LAN that no other machine has an address of',
   },
   {
-    is: ({ spec }) => spec.disableBGPExport,
+    is: pool => !nodesExchange(pool),
     otherwise: () => 'its blocks are announced, so that other nodes would not look for its addresses on the LAN',
-    remedy: () => 'set disableBGPExport of the pool to true',
+    remedy: () => 'set disableBGPExport of the pool to true, and its vxlanMode to Never',
   },
   {
     is: ({ spec }) => spec.assignmentMode === 'Manual',

@@ -2,7 +2,7 @@
 // not watched, so what is known may be out of date: a lost claim, or a pool without a free block, leads to a new list. Where none
 // is free and a pod waits, owners of empty blocks are asked for one; a spare one is never asked for.
 import type { Borrower } from '../api/address-wishes.ts'
-import type { IpPool } from '../api/pools.ts'
+import { type IpPool, nodesExchange } from '../api/pools.ts'
 import { isStoreError, type Store } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import { contains, type Family, familyOf, overlaps } from '../lib/ip.ts'
@@ -197,8 +197,8 @@ export class NewBlock {
   ): Promise<Asked[]> {
     if (config.strictAffinity || !this.#canBorrow()) return []
     const most = Math.max(1, MOST_ASKED - before.filter(({ answer }) => answer === 'silent').length)
-    const announced = pools.filter(({ spec }) => !spec.disableBGPExport)
-    return this.#borrowing.ask(usefulOf(this.#claims.withRoom(), announced, reserved), borrower, most)
+    const exchanged = pools.filter(nodesExchange)
+    return this.#borrowing.ask(usefulOf(this.#claims.withRoom(), exchanged, reserved), borrower, most)
   }
 
   #firstFree(pools: readonly IpPool[], inputs: Inputs, subnet: SubnetBlock | undefined): string | undefined {

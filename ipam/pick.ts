@@ -1,6 +1,6 @@
 // Which pool, and which block of it. Pure: pools, reservations and taken blocks come in as values, selectors as
 // predicates. Ranges are compared as numbers: a /48 of IPv6 has more blocks than anybody can list.
-import { type IpPool, inAgeOrder, usesOf } from '../api/pools.ts'
+import { type IpPool, inAgeOrder, nodesExchange, usesOf } from '../api/pools.ts'
 import { addressAt, addressBits, addressBytes, cidr, contains, type Family, familyOf } from '../lib/ip.ts'
 import { earlierOverlaps } from '../lib/overlap.ts'
 import { blockSize } from './block.ts'
@@ -30,9 +30,9 @@ export type Selects = {
  * The pools that may serve a request, in the order in which they will be used. Pools that were asked for beat
  * selectors but not `disabled`, `allowedUses` or a family (Calico's determinePools and filterPoolsByUse); so does the
  * one that holds an address that was asked for (Calico's AssignIP, which does not look at `allowedUses` either). For the
- * address of a tunnel those with its encapsulation are used (determineEnabledPoolCIDRs) that are announced (`disableBGPExport`), and
+ * address of a tunnel those with its encapsulation are used (determineEnabledPoolCIDRs) that nodes exchange (`disableBGPExport`), and
  * others only where there is none. Of IPv6 no others are: that address is the source of packets, and one of a pool without VXLAN
- * gets no answer from behind a router, of one that is not announced none at all.
+ * gets no answer from behind a router.
  */
 export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Selects): readonly IpPool[] | AssignRefusal {
   const { family, use, pools: asked, address, tunnel } = choice
@@ -66,10 +66,7 @@ export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Select
   // a pool that names the namespace, or has the encapsulation of the tunnel, is meant for it: the others do not stand in for it
   const meant = picked.filter(pool => (use === 'Tunnel' ? carries(pool, tunnel) : namesNamespaces(pool)))
   if (meant.length === 0 && family === 'ipv6' && tunnel !== undefined)
-    return noPool(
-      `no IPPool of this node gives ${family} addresses to tunnels, has ${tunnel}Mode and is announced`,
-      HOW_TO_TUNNEL,
-    )
+    return noPool(`no IPPool of this node gives ${family} addresses to tunnels, and has ${tunnel}Mode`, HOW_TO_TUNNEL)
   return (meant.length > 0 ? meant : picked).sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1))
 }
 
@@ -100,7 +97,7 @@ const HOW_TO_SERVE =
   'create an IPPool of this family, or check disabled, nodeSelector, namespaceSelector, allowedUses and assignmentMode of those that exist'
 
 const HOW_TO_TUNNEL =
-  'let nodeSelector and allowedUses of an IPPool of this family with vxlanMode and without disableBGPExport take this node and Tunnel'
+  'let nodeSelector and allowedUses of an IPPool of this family with vxlanMode take this node and Tunnel'
 
 function noPool(message: string, remedy: string): AssignRefusal {
   return { refused: 'no-pool', message, remedy }
@@ -113,8 +110,9 @@ function selectsNamespace(pool: IpPool, namespace: string | undefined, selects: 
 }
 
 /** Whether the tunnels of other nodes lead to the addresses of a pool: it has that encapsulation, and they hear of its blocks. */
-export function carries({ spec }: IpPool, tunnel: Choice['tunnel']): boolean {
-  if (spec.disableBGPExport) return false
+export function carries(pool: IpPool, tunnel: Choice['tunnel']): boolean {
+  const { spec } = pool
+  if (!nodesExchange(pool)) return false
   return (tunnel === 'ipip' && spec.ipipMode !== 'Never') || (tunnel === 'vxlan' && spec.vxlanMode !== 'Never')
 }
 

@@ -42,9 +42,9 @@ const bgpOff = { disableBGPExport: true }
 /** Overlays: a reason, and what is added to or changed in the base. */
 const OVERLAYS: Readonly<Record<string, { why: string; pools?: readonly PoolSpec[]; host?: Partial<Settings> }>> = {
   'no-bgp-export': {
-    why: 'nodes exchange their blocks with each other, and tell no router outside of them',
+    why: 'nodes exchange their blocks with each other, with VXLAN between subnets, and tell no router outside of them',
     pools: [
-      { name: 'default-ipv4-ippool', cidr: '10.244.0.0/16', ipipMode: 'CrossSubnet', natOutgoing: true, ...bgpOff },
+      { name: 'default-ipv4-ippool', cidr: '10.244.0.0/16', vxlanMode: 'CrossSubnet', natOutgoing: true, ...bgpOff },
     ],
   },
   vxlan: {

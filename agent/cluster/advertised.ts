@@ -1,9 +1,10 @@
 // What this node announces over BGP, and with what: its blocks and single addresses, and prefixes of Services. Pure.
 import type { Resource } from '../../api/kinds.ts'
-import { poolOf } from '../../api/pools.ts'
+import { nodesExchange, poolOf } from '../../api/pools.ts'
 import { PRIORITY_BASE } from '../../bgp/policy.ts'
 import { contains, familyOf } from '../../lib/ip.ts'
 import type { Standing } from './services.ts'
+import { FOR_NODES } from './trust.ts'
 
 /** A prefix to announce; `communities` as text, sorted. `localPref`: what internal peers prefer it by. */
 export type Announced = { prefix: string; communities: readonly string[]; localPref: number }
@@ -31,8 +32,9 @@ export type ToAnnounce = {
 }
 
 /**
- * The prefixes that are announced: of blocks all but those whose pool says `disableBGPExport`, and all of Services. Each has the
- * communities of all `prefixAdvertisements` that it lies in. What is both is announced as a block.
+ * The prefixes that are announced: blocks whose pool nodes exchange, and all of Services. Each has the communities of all
+ * `prefixAdvertisements` that it lies in; one whose pool says `disableBGPExport` besides the one by which it goes to nodes alone.
+ * What is both is announced as a block.
  */
 export function advertised(
   { blocks, services }: ToAnnounce,
@@ -42,17 +44,24 @@ export function advertised(
   const { communities = [], prefixAdvertisements = [] } = settings
   const { ipv4NormalRoutePriority: ipv4 = NORMAL_PRIORITY, ipv6NormalRoutePriority: ipv6 = NORMAL_PRIORITY } = settings
   const values = new Map(communities.map(({ name, value }) => [name, value]))
-  const announced = (prefix: string, standing: Standing, priority = NORMAL_PRIORITY): Announced => {
+  const announced = (prefix: string, priority: number, marks: readonly string[]): Announced => {
     const matching = prefixAdvertisements.filter(({ cidr }) => contains(cidr, prefix))
     const asked = matching.flatMap(each => each.communities.map(text => values.get(text) ?? text))
-    const stays = { prefix, communities: sorted(asked), localPref: localPrefOf(priority) }
-    return standing === 'stays' ? stays : leaving(stays)
+    return { prefix, communities: sorted([...asked, ...marks]), localPref: localPrefOf(priority) }
   }
-  const exported = new Set(blocks.filter(cidr => poolOf(pools, cidr)?.spec.disableBGPExport !== true))
-  return [
-    ...[...exported].map(prefix => announced(prefix, 'stays', { ipv4, ipv6 }[familyOf(prefix)])),
-    ...[...services].flatMap(([prefix, standing]) => (exported.has(prefix) ? [] : [announced(prefix, standing)])),
-  ]
+  const ofBlocks = new Map<string, Announced>()
+  for (const cidr of blocks) {
+    const pool = poolOf(pools, cidr)
+    if (pool !== undefined && !nodesExchange(pool)) continue
+    const marks = pool?.spec.disableBGPExport === true ? [FOR_NODES] : []
+    ofBlocks.set(cidr, announced(cidr, { ipv4, ipv6 }[familyOf(cidr)], marks))
+  }
+  const ofServices = [...services].flatMap(([prefix, standing]) => {
+    if (ofBlocks.has(prefix)) return []
+    const stays = announced(prefix, NORMAL_PRIORITY, [])
+    return [standing === 'stays' ? stays : leaving(stays)]
+  })
+  return [...ofBlocks.values(), ...ofServices]
 }
 
 /** What is announced, as what will be withdrawn soon. */

@@ -4,8 +4,8 @@
 // In: prefixes inside the IPPools that are exchanged over BGP; never what belongs to this node, and so no default route and
 // no connected network; never a block of another node or a part of one. A prefix that holds blocks is taken: blocks are longer.
 // Out: what this node originates; what other nodes originate only where this node is a route reflector or the BGPPeer asks for
-// original next hops, or a filter accepts it; never what an outside peer told this node or another one (no transit), whatever a filter
-// says. The other nodes are told, and know it by a community.
+// original next hops, or a filter accepts it; never what an outside peer told this node or another one (no transit), nor blocks of a
+// pool with disableBGPExport, whatever a filter says. The other nodes are told, and know it by a community.
 // Of pods of this node (localWorkloadSelector) the same is taken, and nothing that holds the address of a node; their routes lead to
 // this node, so that outside peers are told of those inside the IPPools as Calico's are, of others by a filter alone.
 // Hazard: import must decide, not the kernel: what a node's kernel refuses would still be passed on to the other nodes.
@@ -27,6 +27,9 @@ const TAKEN_FROM_OUTSIDE = '4200000000:179:1'
 
 /** Marks a route that a pod announced to its node, and that leads there. */
 const OF_POD = '4200000000:179:2'
+
+/** Marks a block of a pool with `disableBGPExport`, which nodes tell each other alone. */
+export const FOR_NODES = '4200000000:179:3'
 
 /** The routes that belong to the node that announces them: its blocks. Nobody else may announce them or a part of them. */
 export const OWN_OF_NODES: readonly PolicyRule[] = [
@@ -159,6 +162,7 @@ export function outsideExport({
 }): PolicyRule[] {
   return [
     { action: 'reject', communities: [TAKEN_FROM_OUTSIDE], note: 'taken from outside, and nodes give no transit' },
+    { action: 'reject', communities: [FOR_NODES], note: 'its IPPool has disableBGPExport' },
     ...filters,
     ...(forCluster ? [OF_CLUSTER] : []),
     NO_TRANSIT,

@@ -278,12 +278,12 @@ export class LearnedGroup {
         `${nextHop} announces what belongs to this node; the route is not used`,
         'find out why that router announces it',
       )
-    if (pool?.disableBgpExport === true)
+    if (pool?.isExchanged === false)
       return noRoute(
         dst,
         'NotExported',
-        `pool ${pool.cidr} is not exchanged over BGP (disableBGPExport)`,
-        'stop announcing it there, or set disableBGPExport of the pool to false',
+        `nodes do not exchange pool ${pool.cidr} over BGP (disableBGPExport, and no VXLAN)`,
+        'stop announcing it there, or set disableBGPExport of the pool to false, or its vxlanMode',
       )
     if (learned.paths !== undefined) return this.#shared(state, learned.paths, prefix, borrower, here)
     const way = this.#wayOf(learned, hop, { dst, prefix, pool, bgpPeer: learned.bgpPeer }, here)

@@ -131,7 +131,6 @@ test('where the pools with VXLAN are full the node has no IPv6 address of its tu
 
 for (const [what, spec] of [
   ['has no VXLAN any more', { vxlanMode: 'Never' }],
-  ['is not announced any more', { disableBGPExport: true }],
   ['is gone', undefined],
 ] as const)
   test(`an IPv6 address whose pool ${what} is given up where no other pool gives one: nothing would be answered to it`, async t => {

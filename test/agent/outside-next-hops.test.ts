@@ -152,7 +152,7 @@ test('where packets may go by IP-in-IP to whoever has the address, a path needs 
   await pass(100)
   t.is(hops(BLOCK), 'none')
   await close()
-  const pool = { cidr: POOL, ipip: 'Never', vxlan: 'Never', disableBgpExport: false } as const
+  const pool = { cidr: POOL, ipip: 'Never', vxlan: 'Never', isExchanged: true } as const
   t.deepEqual(
     sparedPools([
       { ...pool, ipip: 'CrossSubnet' },

@@ -1,10 +1,12 @@
 // What the settings of an IPPool do on whole nodes.
 import test from 'ava'
+import { parseAllDocuments } from 'yaml'
 import type { NodeAgent } from '../../agent/node-agent.ts'
 import { NODE_ANNOTATION } from '../../api/core.ts'
 import { handleCni } from '../../cni/handle.ts'
 import { keepProcess } from '../../lib/clock.ts'
 import { contains } from '../../lib/ip.ts'
+import { manifestFiles } from '../../manifests/installation.ts'
 import { aPool, aResource } from '../datastore/objects.ts'
 import { aCluster, cni, eventually, learnedRoutes, startAgent } from './machines.ts'
 
@@ -37,6 +39,33 @@ test('blocks of one address and their pods are no address conflict, here and on 
   )
   t.deepEqual([...broken(one), ...broken(two)], [])
 })
+
+for (const [file, yaml] of manifestFiles())
+  if (/^overlays\/.*pools\.yaml$/.test(file))
+    test(`nodes with the pools of ${file} know the way to each other’s pods`, async t => {
+      const { store, network, machines } = await aCluster(t)
+      await store.delete('IPPool', 'pool')
+      for (const document of parseAllDocuments(yaml)) {
+        const { metadata, spec } = document.toJS() as { metadata: { name: string }; spec: { cidr: string } }
+        await store.create('IPPool', aPool(metadata.name, spec))
+      }
+      const one = await startAgent(t, machines[0], store, network)
+      const two = await startAgent(t, machines[1], store, network)
+      await eventually(
+        t,
+        'ready',
+        () => one.ready() && two.ready(),
+        ready => ready,
+      )
+      t.is((await cni(one, 'ADD', 'c0')).exitCode, 0)
+      const [pod] = one.endpoints.live()
+      await eventually(
+        t,
+        'a way to the pod',
+        () => learnedRoutes(machines[1]),
+        routes => routes.some(route => contains(route.split(' ')[0]!, pod!.addresses[0]!)),
+      )
+    })
 
 test('a pool with a namespaceSelector serves the pods of those namespaces, and no others', async t => {
   // nothing else keeps the process while a pod waits

@@ -1,7 +1,8 @@
 // What a node takes from BGP peers outside the cluster, what it passes on to other nodes, and what it tells outside.
+// Over 400 lines: one cluster of four speakers, and each promise about it in a few lines.
 import test, { type ExecutionContext } from 'ava'
 import { meshSession, namedSession } from '../../agent/cluster/sessions.ts'
-import { OUTSIDE_LIMIT, outsideExport, trustedPools } from '../../agent/cluster/trust.ts'
+import { FOR_NODES, OUTSIDE_LIMIT, outsideExport, trustedPools } from '../../agent/cluster/trust.ts'
 import { Routing } from '../../agent/routing.ts'
 import { SessionLog } from '../../agent/status/session-log.ts'
 import type { PeerConfig } from '../../bgp/config.ts'
@@ -126,6 +127,26 @@ test('a route reflector, and a BGPPeer that keeps next hops, tell outside what n
     speaker(OUTSIDE[0]).announce({ prefix: '10.244.9.0/26' })
     await settle(40)
     t.deepEqual(held(OUTSIDE[1]), ['10.244.1.0/26', '10.244.2.0/26'])
+  }
+})
+
+test('blocks for nodes alone go to nodes, and to nobody outside: not by a filter, a reflector or a peer that keeps next hops', async t => {
+  for (const options of [{}, { clusterId: '224.0.0.1' }, { keep: true }]) {
+    const { held, speaker, routing, filter } = await aCluster(t, options)
+    speaker(N2).announce({ prefix: '10.244.3.0/26', communities: [parseCommunity(FOR_NODES)!] })
+    const stays = { localPref: 2147482623 }
+    routing.announce([
+      { prefix: '10.244.1.0/26', communities: [], ...stays },
+      { prefix: '10.245.1.0/26', communities: [FOR_NODES], ...stays },
+    ])
+    filter([], [{ action: 'accept' }])
+    await settle(40)
+    t.deepEqual(held(N2), ['10.244.1.0/26', '10.245.1.0/26'])
+    for (const outside of OUTSIDE)
+      t.deepEqual(
+        held(outside).filter(prefix => prefix !== '10.244.2.0/26'),
+        ['10.244.1.0/26'],
+      )
   }
 })
 

@@ -27,7 +27,7 @@ const ownBlock = fc.constantFrom('10.244.1.0/26', '10.244.2.0/26', '10.244.1.5/3
 const poolCidr = fc.constantFrom('10.244.0.0/16', '10.244.2.0/24', '10.245.0.0/16', '10.246.0.0/16', 'fd00:2::/64')
 const modes = fc.constantFrom<Pool['ipip'][]>('Never', 'Always', 'CrossSubnet')
 const pool = fc.record({
-  ...{ cidr: poolCidr, ipip: modes, vxlan: modes, disableBgpExport: fc.boolean() },
+  ...{ cidr: poolCidr, ipip: modes, vxlan: modes, isExchanged: fc.boolean() },
   ...{ natOutgoing: fc.boolean(), forServicesOnly: fc.boolean() },
 })
 const nat = fc.record({

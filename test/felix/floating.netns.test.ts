@@ -42,8 +42,8 @@ const BLOCKS = [
 
 const WORLD: Partial<World> = {
   pools: [
-    { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: false, natOutgoing: true },
-    { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false, natOutgoing: true },
+    { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', isExchanged: true, natOutgoing: true },
+    { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'CrossSubnet', isExchanged: true, natOutgoing: true },
   ],
 }
 

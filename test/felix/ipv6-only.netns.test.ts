@@ -220,7 +220,7 @@ const POOL = {
   ipip: 'Never',
   vxlan: 'CrossSubnet',
   natOutgoing: true,
-  disableBgpExport: false,
+  isExchanged: true,
 } as const
 
 /** A node of a version without IPv6 addresses of tunnels. */

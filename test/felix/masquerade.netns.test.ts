@@ -28,8 +28,8 @@ const VTEP = '10.244.1.1'
 const PORT = 7777
 
 const pools = (natOutgoing = true): Pool[] => [
-  { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: false, natOutgoing },
-  { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'Never', disableBgpExport: false, natOutgoing },
+  { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', isExchanged: true, natOutgoing },
+  { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'Never', isExchanged: true, natOutgoing },
 ]
 const nat = (settings: Partial<NatSettings>): Partial<World> => {
   return { config: { ...EMPTY.config, nat: { keepAddressTo: 'pools', bgpPorts: [179], ...settings } } }

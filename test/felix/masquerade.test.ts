@@ -10,7 +10,7 @@ import { contains, formatCidr, parseCidr } from '../../lib/ip.ts'
 import { CALCULATOR, calculated, EMPTY, FULL, IPIP_POOL, N2, N3, tell, type World } from './worlds.ts'
 
 const pool = (cidr: string, more: Partial<Pool> = {}): Pool => {
-  return { cidr, ipip: 'Never', vxlan: 'Never', disableBgpExport: false, ...more }
+  return { cidr, ipip: 'Never', vxlan: 'Never', isExchanged: true, ...more }
 }
 const out = { natOutgoing: true } as const
 const nat = (settings: Partial<NatSettings>): Partial<World> => {

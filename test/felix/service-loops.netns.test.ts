@@ -45,9 +45,9 @@ else {
   let world: TestNetns
 
   const pools = [
-    { cidr: '10.244.0.0/16', ipip: 'Never', vxlan: 'Never', disableBgpExport: false },
-    { cidr: 'fd00:1::/64', ipip: 'Never', vxlan: 'Never', disableBgpExport: false },
-    { cidr: '10.96.0.0/16', ipip: 'Never', vxlan: 'Never', disableBgpExport: false, forServicesOnly: true },
+    { cidr: '10.244.0.0/16', ipip: 'Never', vxlan: 'Never', isExchanged: true },
+    { cidr: 'fd00:1::/64', ipip: 'Never', vxlan: 'Never', isExchanged: true },
+    { cidr: '10.96.0.0/16', ipip: 'Never', vxlan: 'Never', isExchanged: true, forServicesOnly: true },
   ] as const satisfies World['pools']
 
   /** Felix anew, with these settings. */

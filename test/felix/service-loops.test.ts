@@ -39,7 +39,7 @@ test('nothing is wanted before all pools are known, and where no ranges are anno
   tell(calculator, { config: EMPTY.config })
   calculator.step()
   t.true(calculator.wanted().nftTable.get(KEY)?.absent)
-  const inside = [{ cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Never', disableBgpExport: false }] as const
+  const inside = [{ cidr: '10.0.0.0/8', ipip: 'Never', vxlan: 'Never', isExchanged: true }] as const
   const serviceLoops = { action: 'drop', ranges: ['10.96.0.0/24'] } as const
   tell(calculator, { pools: inside, config: { ...EMPTY.config, serviceLoops } })
   calculator.step()
@@ -49,8 +49,8 @@ test('nothing is wanted before all pools are known, and where no ranges are anno
 test('addresses of nodes, of pools of pods and of subnets of this node are left out, in whatever order they are told', t => {
   const connected = [{ cidr: '2001:db8::1/96', interfaceName: 'eth0', isUp: true }]
   const pools = [
-    { cidr: '10.96.0.64/26', ipip: 'Never', vxlan: 'Never', disableBgpExport: false },
-    { cidr: '10.96.0.128/26', ipip: 'Never', vxlan: 'Never', disableBgpExport: false, forServicesOnly: true },
+    { cidr: '10.96.0.64/26', ipip: 'Never', vxlan: 'Never', isExchanged: true },
+    { cidr: '10.96.0.128/26', ipip: 'Never', vxlan: 'Never', isExchanged: true, forServicesOnly: true },
   ] as const
   const parts: Partial<World>[] = [EMPTY, withLoops, { remotes: [N2] }, { connected }, { pools }]
   const expected = [

@@ -568,7 +568,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       const felix = await startInSync(it, {
         ...full,
         node: { ...full.node!, ipv6: '2001:db8::11/64', ipv6Uplink: 'eth1' },
-        pools: [...full.pools, { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'Never', disableBgpExport: false }],
+        pools: [...full.pools, { cidr: 'fd00::/16', ipip: 'Never', vxlan: 'Never', isExchanged: true }],
         learned: [...full.learned, learned('fd00:2::/122', '2001:db8::12')],
       })
       const lines = await table(it.otherProgram)

@@ -89,7 +89,7 @@ export function startFelix(
     node: { name: `n${n}`, ipv4: `192.168.${n}0.1${n}/24`, uplink: 'eth0', vxlanTunnelAddress: `10.244.${n}.1` },
     config: { vxlanPort: 4789, vxlanVni: 4096, ipipMtu: 0, vxlanMtu: 0, workloadRouteProtocol: 3 },
     capabilities: { ipip: false, vxlan: true },
-    pools: [{ cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: false }],
+    pools: [{ cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', isExchanged: true }],
     remotes: [
       {
         name: `n${other}`,
@@ -134,7 +134,7 @@ function ipv6World(n: number): Partial<World> {
   const other = 3 - n
   return {
     node: { name: `n${n}`, ipv4: `192.168.${n}0.1${n}/24`, uplink: 'eth0', vxlanTunnelAddressV6: `fd00:10:${n}::1` },
-    pools: [{ cidr: 'fd00:10::/32', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false }],
+    pools: [{ cidr: 'fd00:10::/32', ipip: 'Never', vxlan: 'CrossSubnet', isExchanged: true }],
     remotes: [
       {
         ...{ name: `n${other}`, address: `192.168.${other}0.1${other}`, vxlanTunnelMac: vtepMac(`n${other}`) },

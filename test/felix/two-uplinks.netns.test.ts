@@ -16,7 +16,7 @@ const run = promisify(execFile)
 
 const FAR_POD = '10.244.2.5'
 
-const UNTUNNELLED = { ipip: 'Never', vxlan: 'Never', disableBgpExport: false } as const
+const UNTUNNELLED = { ipip: 'Never', vxlan: 'Never', isExchanged: true } as const
 
 if (!isRoot)
   test('a node with two uplinks', t => {

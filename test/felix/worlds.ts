@@ -103,12 +103,12 @@ function tellList<K extends InputKind>(felix: Told, kind: K, items: [string, Inp
   byKind.set(kind, keys)
 }
 
-export const IPIP_POOL: Pool = { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: false }
+export const IPIP_POOL: Pool = { cidr: '10.244.0.0/16', ipip: 'CrossSubnet', vxlan: 'Never', isExchanged: true }
 export const VXLAN_POOL: Pool = {
   ...{ cidr: '10.245.0.0/16', ipip: 'Never', vxlan: 'CrossSubnet' },
-  ...{ disableBgpExport: false, natOutgoing: true },
+  ...{ isExchanged: true, natOutgoing: true },
 }
-export const BARE_POOL: Pool = { cidr: '10.246.0.0/16', ipip: 'Never', vxlan: 'Never', disableBgpExport: false }
+export const BARE_POOL: Pool = { cidr: '10.246.0.0/16', ipip: 'Never', vxlan: 'Never', isExchanged: true }
 
 /** n2 shares n1's LAN; n3 is behind the router; n4 too, and has no IP-in-IP. */
 export const N2 = remote('n2', '192.168.10.12', 2)
@@ -191,7 +191,7 @@ export const IPV6_OVER_IPV4: World = {
     ...{ name: 'n1', ipv4: '192.168.10.11/24', ipv6: '2001:db8:10::11/64', uplink: 'eth0' },
     vxlanTunnelMac: '66:00:00:00:00:01',
   },
-  pools: [{ cidr: 'fd00:10::/32', ipip: 'Never', vxlan: 'CrossSubnet', disableBgpExport: false }],
+  pools: [{ cidr: 'fd00:10::/32', ipip: 'Never', vxlan: 'CrossSubnet', isExchanged: true }],
   remotes: [
     bareRemote('n2', '192.168.10.12', 2),
     bareRemote('n3', '192.168.20.13', 3),

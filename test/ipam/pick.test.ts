@@ -144,12 +144,17 @@ test('a tunnel has an address of a pool with its encapsulation, and of another o
   t.deepEqual(of('vxlan'), ['ipip', 'plain'])
 })
 
-test('a tunnel has no address of a pool that is not announced while another one has its encapsulation', t => {
-  const silent = aPool('a', '10.0.1.0/24', 26, { vxlanMode: 'Always', disableBGPExport: true })
-  const of = (...pools: ReturnType<typeof aPool>[]) =>
-    names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel', tunnel: 'vxlan' }, { node: () => true }))
-  t.deepEqual(of(silent, aPool('b', '10.0.2.0/24', 26, { vxlanMode: 'Always' })), ['b'])
-  t.deepEqual(of(silent), ['a'])
+test('a tunnel has no address of a pool that nodes do not exchange while another one has its encapsulation', t => {
+  const silent = { disableBGPExport: true }
+  const of = (tunnel: 'ipip' | 'vxlan', ...pools: ReturnType<typeof aPool>[]) =>
+    names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel', tunnel }, { node: () => true }))
+  const [a, b] = [
+    aPool('a', '10.0.1.0/24', 26, { ipipMode: 'Always', ...silent }),
+    aPool('b', '10.0.2.0/24', 26, { ipipMode: 'Always' }),
+  ]
+  t.deepEqual(of('ipip', a, b), ['b'])
+  t.deepEqual(of('ipip', a), ['a'])
+  t.deepEqual(of('vxlan', aPool('c', '10.0.3.0/24', 26, { vxlanMode: 'Always', ...silent }), b), ['c'])
 })
 
 test('by IPv6 a tunnel has an address of a pool with VXLAN or none: from any other one no answer would come through it', t => {
@@ -161,7 +166,7 @@ test('by IPv6 a tunnel has an address of a pool with VXLAN or none: from any oth
   t.deepEqual(of(plain, aPool('six', 'fd00:2::/64', 122, { vxlanMode: 'CrossSubnet' })), ['six'])
   t.deepEqual(of(plain), ['no-pool'])
   const unlike = { allowedUses: ['Workload' as const] }
-  for (const spec of [unlike, { nodeSelector: '!all()' }, { disabled: true }, { disableBGPExport: true }])
+  for (const spec of [unlike, { nodeSelector: '!all()' }, { disabled: true }])
     t.deepEqual(of(plain, aPool('six', 'fd00:2::/64', 122, { vxlanMode: 'Always', ...spec })), ['no-pool'])
 })
 

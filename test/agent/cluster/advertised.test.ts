@@ -3,6 +3,7 @@ import test from 'ava'
 import { advertised } from '../../../agent/cluster/advertised.ts'
 import type { Standing } from '../../../agent/cluster/services.ts'
 import { bgpSettings } from '../../../agent/cluster/settings.ts'
+import { FOR_NODES } from '../../../agent/cluster/trust.ts'
 import { aPool, aResource } from '../../datastore/objects.ts'
 
 const NONE: ReadonlyMap<string, Standing> = new Map()
@@ -18,6 +19,21 @@ test('a pool with disableBGPExport that is made again under another name still k
   t.deepEqual(announced([made('old-name', '10.0.0.0/16', 2026, hidden)]), ['10.1.0.0/26'])
   t.deepEqual(announced([made('new-name', '10.0.0.0/16', 2027, hidden)]), ['10.1.0.0/26'])
   t.deepEqual(announced([made('new-name', '10.0.0.0/16', 2027)]), blocks)
+})
+
+test('blocks of a pool with disableBGPExport go to no one, and with VXLAN to the nodes alone', t => {
+  const of = (spec: object) =>
+    advertised(
+      { blocks: ['10.0.0.0/26'], services: NONE },
+      [made('a', '10.0.0.0/16', 2026, spec)],
+      bgpSettings(undefined),
+    )
+  for (const vxlanMode of ['Always', 'CrossSubnet']) {
+    t.like(of({ vxlanMode, disableBGPExport: true }), [{ prefix: '10.0.0.0/26', communities: [FOR_NODES] }])
+    t.like(of({ vxlanMode }), [{ prefix: '10.0.0.0/26', communities: [] }])
+  }
+  for (const spec of [{}, { ipipMode: 'Always' }, { ipipMode: 'CrossSubnet' }])
+    t.deepEqual(of({ ...spec, disableBGPExport: true }), [])
 })
 
 const advertising = (spec: object) => aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }).spec

@@ -8,7 +8,7 @@ const made = (name: string, cidr: string, year: number, spec: object = {}) =>
 
 test('felix hears of each pool by its name, with its modes', t => {
   const pools = felixPools([made('a', '10.0.0.0/16', 2026, { ipipMode: 'CrossSubnet', disableBGPExport: true })])
-  const modes = { ipip: 'CrossSubnet', vxlan: 'Never', disableBgpExport: true } as const
+  const modes = { ipip: 'CrossSubnet', vxlan: 'Never', isExchanged: false } as const
   const pool = { cidr: '10.0.0.0/16', ...modes, natOutgoing: false, forServicesOnly: false }
   t.deepEqual([...pools], [['a', pool]])
 })
