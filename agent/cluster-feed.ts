@@ -31,7 +31,6 @@ import { type BgpSettings, bgpSettings, felixSettings } from './cluster/settings
 import { trustedPools } from './cluster/trust.ts'
 import type { ClusterView, Watched } from './cluster-view.ts'
 import { draining } from './drained.ts'
-import { sparedPools } from './outside-next-hops.ts'
 import type { Routing } from './routing.ts'
 import type { ServiceFeed } from './service-feed.ts'
 
@@ -171,8 +170,10 @@ export class ClusterFeed {
   async flush(
     routing: Pick<
       Routing,
-      'trust' | 'admit' | 'identify' | 'share' | 'spare' | 'nodeAddresses' | 'drain' | 'change' | 'witness' | 'announce'
-    >,
+      'trust' | 'admit' | 'identify' | 'share' | 'setPools' | 'drain' | 'change' | 'witness' | 'announce'
+    > & {
+      nextHops: Pick<Routing['nextHops'], 'recheck' | 'setPeerWay'>
+    },
     { blocks, own }: { blocks: readonly string[]; own: readonly string[] },
   ): Promise<void> {
     this.tell()
@@ -205,7 +206,7 @@ export class ClusterFeed {
     const routerId = routerIdOf({ name: this.#deps.nodeName, address: at.address })
     const { multipath, fault } = askedMultipath(view.get('BGPConfiguration', 'default')?.metadata)
     routing.share(multipath)
-    routing.spare(sparedPools(this.#pools.values()))
+    routing.setPools(this.#pools.values())
     const { listenPort: port, bindMode } = settings
     await routing.identify({
       asn,
@@ -219,9 +220,12 @@ export class ClusterFeed {
     const drains = this.#nodes.get(this.#deps.nodeName)?.drains ?? false
     routing.drain(drains)
     for (const [id, isPeer] of peerings) felix.set('peer', id, isPeer || undefined)
-    for (const [cidr, way] of this.#ways.take(changes)) felix.set('peerWay', cidr, way)
+    for (const [cidr, way] of this.#ways.take(changes)) {
+      felix.set('peerWay', cidr, way)
+      routing.nextHops.setPeerWay(cidr, way !== undefined)
+    }
     routing.change(changes)
-    routing.nodeAddresses(this.#movedClaims)
+    routing.nextHops.recheck(this.#movedClaims)
     this.#movedClaims.clear()
     routing.witness(peers.reflection())
     routing.announce(advertised({ blocks, services: this.#ofServices() }, pools, settings))

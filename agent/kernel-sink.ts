@@ -3,10 +3,11 @@
 // number of their own: what a BIRD or the node's agent wrote into the same table is never touched.
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { RouteSink, SelectedPath, SelectedRoute } from '../bgp/port.ts'
+import { sharedWays } from '../felix/calc/shared-ways.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Resilient } from '../kernel/port/next-hops.ts'
-import { type NextHop, ROUTE_PROTOCOL, ROUTE_SCOPE } from '../kernel/port/routes.ts'
+import { interfacesOf, ROUTE_PROTOCOL, ROUTE_SCOPE } from '../kernel/port/routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import type { NamedNextHop, NamedRoute } from '../kernel/reconcile/objects.ts'
 import type { Refusal } from '../kernel/reconcile/outcome.ts'
@@ -16,7 +17,7 @@ import { type Clock, systemClock } from '../lib/clock.ts'
 import { contains } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import { SoonestTimer } from '../lib/soonest-timer.ts'
-import { sharedWays } from './shared-ways.ts'
+import { waysTo } from './next-hop-routes.ts'
 import { isUnanswered } from './unanswered.ts'
 
 /** Where routes are written: `metric` absent: the family's default; `protocol` absent: 179; `resilient`: as of `RouteTable`. */
@@ -294,7 +295,7 @@ export class KernelSink implements RouteSink {
     return metric === undefined || metric === 0 ? { ...common, ...way } : { ...common, ...way, metric }
   }
 
-  async #lookUp(nextHop: string, link: string | undefined): Promise<NamedNextHop[]> {
+  async #lookUp(nextHop: string, link: string | undefined): Promise<readonly NamedNextHop[]> {
     try {
       if (link !== undefined) {
         const found = await this.#kernel.link(link)
@@ -303,14 +304,8 @@ export class KernelSink implements RouteSink {
       const way = await this.#kernel.lookupRoute(nextHop)
       // a next hop that is reached over another route of BGP is rejected where nobody looks for loops
       if (way.type !== 'unicast' || (way.protocol === this.#protocol && !this.#tracked)) return []
-      const ways: NamedNextHop[] = []
-      const hops: readonly Partial<NextHop>[] = way.nextHops ?? [way]
-      for (const { gateway, ifindex, weight } of hops) {
-        const interfaceName = ifindex === undefined ? undefined : await this.#links.findName(ifindex)
-        if (interfaceName === undefined) continue
-        ways.push({ gateway: gateway ?? nextHop, interfaceName, ...(weight !== undefined && { weight }) })
-      }
-      return ways
+      for (const index of interfacesOf(way)) await this.#links.findName(index)
+      return waysTo(nextHop, way, index => this.#links.nameOf(index))
     } catch (error) {
       if (isUnanswered(error)) throw error
       return []

@@ -15,7 +15,7 @@ export type LearnedRoutesDeps = {
 }
 
 /** How long routes of a speaker with another AS number stay while the new one brings its sessions up. */
-const HANDOVER_MS = 10_000
+export const HANDOVER_MS = 10_000
 
 export class LearnedRoutes implements RouteSink {
   readonly #deps: LearnedRoutesDeps

@@ -2,10 +2,12 @@
 // when a route that holds it, or a link or an address on its way, comes or goes. A next hop may be reached over a route of BGP, as
 // loopbacks are; one that is reached over a route that needs it is refused, and stays so for as long as peers announce that
 // route with it: the kernel no longer has the route then, and what it answers would let it come back, and go again.
-import type { NextHopState, NextHops, SelectedPath } from '../bgp/port.ts'
+import type { NextHopState, NextHops } from '../bgp/port.ts'
+import type { NextHopWay } from '../felix/input.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent, KernelMonitor } from '../kernel/port/kernel.ts'
-import { interfacesOf, type Route } from '../kernel/port/routes.ts'
+import type { Link } from '../kernel/port/links.ts'
+import { interfacesOf, ROUTE_PROTOCOL, type Route } from '../kernel/port/routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
 import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
 import { hostPrefix, isLinkLocal, mappedIpv4 } from '../lib/ip.ts'
@@ -13,7 +15,8 @@ import type { Log } from '../lib/log.ts'
 import { SoonestTimer } from '../lib/soonest-timer.ts'
 import { Covering } from './covering.ts'
 import { NextHopDamping } from './next-hop-damping.ts'
-import { costOf, isFoundOnWay, lengthOf, wayOf } from './next-hop-routes.ts'
+import { costOf, keyOf, wayOf, waysTo } from './next-hop-routes.ts'
+import { OwnRoutes, type OwnRoutesDeps } from './own-routes.ts'
 import { isUnanswered } from './unanswered.ts'
 
 /** Changes of routes are gathered this long; a link that goes is not waited for. */
@@ -22,25 +25,26 @@ const GATHER_MS = 20
 const AGAIN_MS = 1000
 /** Next hops that no path has any more and that are still followed: a path that goes and comes finds its next hop known. */
 const MOST_IDLE = 256
+/** So many next hops without a way are looked up for each link that gets its carrier; of more the routes over it are read. */
+const MOST_ASKED = 256
 /** Routes over routes of BGP, at most. */
 const MOST_STEPS = 8
 
-export type TrackerDeps = {
+export type TrackerDeps = OwnRoutesDeps & {
   kernel: Kernel
-  /** Of the routes that this speaker writes. */
-  protocol: number
   /** Whether the default route leads to next hops. */
   defaultRoute: boolean
-  /** The paths of what the speaker selected for a prefix. */
-  selectedPaths(prefix: string): readonly Pick<SelectedPath, 'nextHop' | 'interface'>[] | undefined
-  /** The next hops of all paths to a prefix that import accepted, used or not. */
-  announced(prefix: string): readonly string[]
   /** Packets to a next hop go another way now. Absent: nobody is told. */
   moved?(nextHop: string, link: string | undefined): void
   /** What leads to an address whatever the kernel's routes are, such as the tunnel to a node; undefined: nothing. Absent: nothing does. */
   known?(address: string): string | undefined
-  /** A next hop counts as reachable until it was looked up, and so does one that nobody asked for. Absent: it does not. */
-  trusts?: true
+  /** Why no route may lead to an address but that to a subnet of this host; undefined: any may. Absent: any may to all. */
+  barred?(address: string): string | undefined
+  /**
+   * How packets get to a next hop that can be reached, by its address; undefined: it is not followed any more, or `known`. While it
+   * cannot be reached what was told stays. Absent: nobody is told.
+   */
+  leads?(address: string, way: NextHopWay | undefined): void
   log: Log
   clock?: Clock
 }
@@ -67,11 +71,10 @@ type Hop = {
   route?: Route
   /** It is reached over this route, which needs it. */
   loop?: string
+  /** What was told of the way to it, as text. */
+  told?: string
   readonly damping: NextHopDamping
 }
-
-/** Of a next hop that was not looked up yet. */
-const TRUSTED: NextHopState = { reachable: true, cost: 0, over: '' }
 
 export class NextHopTracker implements NextHops {
   readonly #deps: TrackerDeps
@@ -81,9 +84,12 @@ export class NextHopTracker implements NextHops {
   readonly #hops = new Map<string, Hop>()
   /** Keys of those that no path has, the one that is idle for longest first. */
   readonly #idle = new Set<string>()
+  readonly #own: OwnRoutes
   readonly #covering = new Covering()
   /** Keys of those that are to be looked up. */
   #due = new Set<string>()
+  /** Links that have a carrier since the last look. */
+  #gained = new Set<number>()
   #listen: Parameters<NextHops['onChange']>[0] = () => undefined
   readonly #timer: SoonestTimer
   /** Until damped next hops count. */
@@ -94,6 +100,7 @@ export class NextHopTracker implements NextHops {
 
   constructor(deps: TrackerDeps) {
     this.#deps = deps
+    this.#own = new OwnRoutes(deps, this.#hops)
     this.#clock = deps.clock ?? systemClock
     this.#timer = new SoonestTimer(this.#clock, () => void this.#run())
     this.#damped = new SoonestTimer(this.#clock, () => {
@@ -108,12 +115,12 @@ export class NextHopTracker implements NextHops {
     const key = keyOf(nextHop, link)
     const known = this.#hops.get(key)
     this.#idle.delete(key)
-    if (known !== undefined) return known.state ?? this.#unknown
+    if (known !== undefined) return known.state
     const hop: Hop = { nextHop, link, address: mappedIpv4(nextHop) ?? nextHop, damping: new NextHopDamping() }
     this.#hops.set(key, hop)
     if (link === undefined) this.#covering.add(hop.address, key)
     this.#ask([key], 0)
-    return this.#unknown
+    return undefined
   }
 
   release(nextHop: string, link: string | undefined): void {
@@ -124,6 +131,8 @@ export class NextHopTracker implements NextHops {
     this.#idle.delete(oldest)
     this.#hops.delete(oldest)
     this.#covering.delete(address, oldest)
+    // an IPv4 address may be followed inside of IPv6 too
+    if (this.#covering.within(hostPrefix(address)) === undefined) this.#deps.leads?.(address, undefined)
   }
 
   onChange(listen: Parameters<NextHops['onChange']>[0]): void {
@@ -132,8 +141,7 @@ export class NextHopTracker implements NextHops {
 
   /** The speaker selected another route for a prefix, or none: next hops may be reached over it. */
   selected(prefix: string): void {
-    const keys = this.#covering.within(prefix)
-    if (keys !== undefined) this.#ask(keys, GATHER_MS)
+    this.#askWithin(prefix)
   }
 
   /** What `known` says of an address may be something else now. */
@@ -154,10 +162,6 @@ export class NextHopTracker implements NextHops {
       }))
   }
 
-  get #unknown(): NextHopState | undefined {
-    return this.#deps.trusts === true ? TRUSTED : undefined
-  }
-
   /** The kernel has other routes of this speaker to some prefixes, or to nobody knows which: it does not tell of them itself. */
   written(prefixes: readonly string[] | 'unknown'): void {
     if (prefixes === 'unknown') this.#ask(this.#hops.keys(), GATHER_MS)
@@ -174,37 +178,70 @@ export class NextHopTracker implements NextHops {
 
   #observe(event: KernelEvent): void {
     if (event.type === 'overrun') this.#links.invalidate()
+    const before = event.type === 'link' ? this.#links.byName(this.#links.nameOf(event.link.index) ?? '') : undefined
     const names = this.#links.observe(event)
     switch (event.type) {
       case 'overrun':
         this.#ask(this.#hops.keys(), 0)
         break
       case 'route':
-      case 'route-gone': {
-        const keys = this.#covering.within(event.route.dst)
-        if (keys !== undefined) this.#ask(keys, GATHER_MS)
+      case 'route-gone':
+        this.#askWithin(event.route.dst)
         break
-      }
       case 'link':
-      case 'link-gone': {
-        const lost = event.type === 'link-gone' || !event.link.up || !event.link.running
-        this.#ask(this.#on(event.link.index, [event.link.name, ...names]), lost ? 0 : GATHER_MS)
+      case 'link-gone':
+        this.#linkChanged(event, before, [event.link.name, ...names])
         break
-      }
+      // what they bring or take of routes to others is told as routes, but for those that go with them
       case 'address':
       case 'address-gone':
-        this.#ask(this.#on(event.address.ifindex), GATHER_MS)
+        this.#askWithin(hostPrefix(event.address.address))
+        this.#ask(this.#over(event.address.ifindex), GATHER_MS)
     }
   }
 
-  /** The next hops behind a link, by a name that it has or had, and those that are behind none. */
-  *#on(index: number, names: readonly string[] = []): Generator<string> {
-    for (const [key, { route, link, state }] of this.#hops)
-      if (
-        state?.reachable !== true ||
-        (link === undefined ? route !== undefined && interfacesOf(route).includes(index) : names.includes(link))
-      )
-        yield key
+  /** `names`: that it has or had. */
+  #linkChanged(
+    { type, link: { index, name, up, running } }: Extract<KernelEvent, { type: 'link' | 'link-gone' }>,
+    before: Link | undefined,
+    names: readonly string[],
+  ): void {
+    const isLost = type === 'link-gone' || !up || !running
+    const delayMs = isLost ? 0 : GATHER_MS
+    const isNamed = ({ link }: Hop) => link !== undefined && names.includes(link)
+    this.#ask(this.#where(isNamed), delayMs)
+    if (type === 'link' && before?.name === name && before.up === up && before.running === running) return
+    this.#ask(this.#over(index), delayMs)
+    if (isLost) return
+    this.#gained.add(index)
+    this.#schedule(delayMs)
+  }
+
+  /** The next hops to which the kernel's route leads over a link. */
+  #over(index: number): Iterable<string> {
+    return this.#where(({ route }) => route !== undefined && interfacesOf(route).includes(index))
+  }
+
+  *#where(concerned: (hop: Hop) => boolean): Generator<string> {
+    for (const [key, hop] of this.#hops) if (concerned(hop)) yield key
+  }
+
+  #askWithin(prefix: string): void {
+    const keys = this.#covering.within(prefix)
+    if (keys !== undefined) this.#ask(keys, GATHER_MS)
+  }
+
+  /**
+   * The next hops without a way to which one may lead over links that have a carrier now: the kernel tells nothing of routes that
+   * waited for it (ignore_routes_with_linkdown). Of many the routes over the links say which.
+   */
+  async *#behind(gained: ReadonlySet<number>): AsyncGenerator<string> {
+    if (gained.size === 0) return
+    const lost = [...this.#where(({ link, state }) => link === undefined && state?.reachable !== true)]
+    if (lost.length <= MOST_ASKED) yield* lost
+    else
+      for (const ifindex of gained)
+        for (const { dst } of await this.#deps.kernel.routes({ ifindex })) yield* this.#covering.within(dst) ?? []
   }
 
   #ask(keys: Iterable<string>, delayMs: number): void {
@@ -215,17 +252,20 @@ export class NextHopTracker implements NextHops {
   }
 
   #schedule(delayMs: number): void {
-    if (!this.#closed && !this.#running && this.#due.size > 0) this.#timer.within(delayMs)
+    if (!this.#closed && !this.#running && this.#due.size + this.#gained.size > 0) this.#timer.within(delayMs)
   }
 
   async #run(): Promise<void> {
     this.#running = true
-    const due = this.#due
+    const [due, gained] = [this.#due, this.#gained]
     this.#due = new Set()
+    this.#gained = new Set()
     let failed: KernelError | undefined
     const asked: Hop[] = []
     try {
       await this.#links.refresh()
+      for await (const key of this.#behind(gained)) due.add(key)
+      gained.clear()
       for (const key of due) {
         const hop = this.#hops.get(key)
         if (hop === undefined) continue
@@ -238,6 +278,7 @@ export class NextHopTracker implements NextHops {
       failed = error
       this.#links.invalidate()
       for (const key of due) this.#due.add(key)
+      for (const index of gained) this.#gained.add(index)
       this.#deps.log.error({ err: error }, 'next hops cannot be looked up; trying again')
     }
     this.#running = false
@@ -275,11 +316,30 @@ export class NextHopTracker implements NextHops {
   #judge(asked: readonly Hop[]): void {
     const { protocol } = this.#deps
     const over = [...this.#hops.values()].filter(({ route }) => route?.protocol === protocol)
+    const found = new Map<Hop, NextHopState>()
     let hops = new Set([...asked, ...over])
     for (let step = 0; step < MOST_STEPS && hops.size > 0; step++) {
-      const changed = [...hops].filter(hop => this.#set(hop, this.#stateOf(hop)))
+      const changed = [...hops].filter(hop => {
+        const state = this.#stateOf(hop)
+        found.set(hop, state)
+        return this.#set(hop, state)
+      })
       hops = new Set(changed.length === 0 ? [] : over)
     }
+    for (const [hop, { reachable }] of found) if (reachable) this.#tellWay(hop)
+  }
+
+  #tellWay(hop: Hop): void {
+    const { protocol, known, leads } = this.#deps
+    const { address, route } = hop
+    if (leads === undefined || route === undefined) return
+    const over = route.protocol === protocol ? {} : { over: route.dst }
+    const ways = () => ({ hops: waysTo(address, route, index => this.#links.nameOf(index)), ...over })
+    const way = known?.(address) === undefined ? ways() : undefined
+    const told = way && JSON.stringify(way)
+    if (told === hop.told) return
+    hop.told = told
+    leads(address, way)
   }
 
   /** True where it is another one than before. */
@@ -308,76 +368,25 @@ export class NextHopTracker implements NextHops {
     if (route === undefined) return unreachable('no route leads there')
     if (route.type !== 'unicast') return unreachable(`the route to ${route.dst} is of type ${route.type}`)
     if (route.dst.endsWith('/0') && !this.#deps.defaultRoute) return unreachable('only the default route leads there')
+    const ofSubnet = route.protocol === ROUTE_PROTOCOL.kernel && route.gateway === undefined
+    const barred = ofSubnet ? undefined : this.#deps.barred?.(address)
+    if (barred !== undefined) return unreachable(barred)
     // with net.ipv4.nexthop_compat_mode 0
     if (route.nextHopId !== undefined && interfacesOf(route).length === 0)
       return unreachable(`the route to ${route.dst} goes by a next hop object whose ways the kernel does not tell`)
     const names = interfacesOf(route).map(index => this.#links.nameOf(index))
     const alive = names.some(name => name !== undefined && this.#links.byName(name)?.running)
     if (!alive) return unreachable(`${names.join(', ')} on the way there is without carrier`)
-    const loop = this.#loopOf(hop, route)
+    const loop = this.#own.loopOf(hop, route)
     if (loop === undefined) delete hop.loop
     else {
       hop.loop = loop
       return unreachable(`next-hop-loop: it is reached over ${loop}, which needs it`)
     }
-    const cost = route.protocol === this.#deps.protocol ? this.#costOver(route) : costOf(route)
+    const cost = route.protocol === this.#deps.protocol ? this.#own.costOver(route) : costOf(route)
     return cost === undefined
       ? unreachable(`the next hop of ${route.dst} cannot be reached`)
       : { reachable: true, cost, over: route.dst }
-  }
-
-  /** The prefix of the route by which a next hop is reached over itself. */
-  #loopOf(hop: Hop, route: Route): string | undefined {
-    if (route.protocol === this.#deps.protocol) {
-      const isSelected = this.#deps.selectedPaths(route.dst) !== undefined
-      return (isSelected ? this.#leadsBack(hop, route.dst) : this.#wouldNeed(hop, route.dst)) ? route.dst : undefined
-    }
-    const { loop } = hop
-    // a longer route than the one that needed it has come
-    if (loop === undefined || lengthOf(route.dst) > lengthOf(loop)) return undefined
-    return this.#wouldNeed(hop, loop) ? loop : undefined
-  }
-
-  /** Whether a route that is not selected would need a next hop if it were, by what peers announce. */
-  #wouldNeed(hop: Hop, prefix: string): boolean {
-    return isFoundOnWay(prefix, (each, follow) =>
-      this.#deps.announced(each).some(nextHop => {
-        if (nextHop === hop.nextHop) return true
-        const { loop, route } = this.#hops.get(nextHop) ?? {}
-        const over = loop ?? (route?.protocol === this.#deps.protocol ? route.dst : undefined)
-        if (over !== undefined) follow(over)
-        return false
-      }),
-    )
-  }
-
-  /** Whether every path of a route of BGP needs a next hop, or each other, by itself or by the routes that lead to its own. */
-  #leadsBack(hop: Hop, prefix: string): boolean {
-    const isWayOut = isFoundOnWay(prefix, (each, follow) => {
-      const selected = this.#deps.selectedPaths(each)
-      if (selected === undefined) return true
-      return selected.some(path => {
-        const key = keyOf(path.nextHop, path.interface)
-        if (key === keyOf(hop.nextHop, hop.link)) return false
-        const route = this.#hops.get(key)?.route
-        if (route?.protocol !== this.#deps.protocol) return true
-        follow(route.dst)
-        return false
-      })
-    })
-    return !isWayOut
-  }
-
-  /** Cost of what leads to a next hop over a route of BGP: that of the route's own. Of an earlier run's route nothing is known yet. */
-  #costOver({ dst }: Route): number | undefined {
-    const selected = this.#deps.selectedPaths(dst)
-    if (selected === undefined) return 0
-    let least: number | undefined
-    for (const path of selected) {
-      const state = this.#hops.get(keyOf(path.nextHop, path.interface))?.state ?? this.#unknown
-      if (state?.reachable === true && (least === undefined || state.cost < least)) least = state.cost
-    }
-    return least
   }
 }
 
@@ -387,8 +396,4 @@ function unreachable(why: string): NextHopState {
 
 function textOf(state: NextHopState): string {
   return state.reachable ? `${state.cost} ${state.over}` : state.why
-}
-
-function keyOf(nextHop: string, link: string | undefined): string {
-  return link === undefined ? nextHop : `${nextHop}%${link}`
 }

@@ -334,7 +334,7 @@ export class NodeNetwork {
       ...{ ...this.#deps, log, capabilities, restarting, sessions: this.#sessions },
       learned: (prefix, route) => felix.set('learned', prefix, route),
       ...{ converged: () => felix.complete('bgp'), settled: () => felix.applied() },
-      nextHops: { kernel, protocol, nodeWith: address => this.nodeWith(address) },
+      nextHops: { kernel, protocol, nodeWith: a => this.nodeWith(a), leads: (...way) => felix.set('nextHop', ...way) },
     })
   }
 

@@ -9,7 +9,7 @@ import type { Multipath, PeerBfdStatus, PeerConfig, PeerStatus } from '../bgp/co
 import { unicastFamily } from '../bgp/family.ts'
 import type { BfdPort, Discover, Transport } from '../bgp/port.ts'
 import { Speaker } from '../bgp/speaker.ts'
-import type { LearnedRoute, Peering } from '../felix/input.ts'
+import type { LearnedRoute, Peering, Pool } from '../felix/input.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { familyOf, type SocketAddress } from '../lib/ip.ts'
@@ -108,7 +108,7 @@ export class Routing {
   readonly #witness: ReflectionWitness
   #trust = NO_TRUST
   #drains = false
-  readonly #nextHops: OutsideNextHops
+  readonly nextHops: OutsideNextHops
   #announced: ReadonlyMap<string, Announced> = new Map()
   #identity: Identity | undefined
   #multipath: Multipath | undefined = USUAL_MULTIPATH
@@ -125,7 +125,7 @@ export class Routing {
     const { clock, reflectionChanged: changed = () => undefined } = deps
     this.#witness = new ReflectionWitness({ clock, changed, sessionOf: key => this.#peers.get(key) })
     this.#learned = new LearnedRoutes({ ...deps, podOf: key => this.#peers.get(key)?.session.pod })
-    this.#nextHops = new OutsideNextHops({ ...deps, learned: this.#learned })
+    this.nextHops = new OutsideNextHops({ ...deps, learned: this.#learned })
   }
 
   /**
@@ -231,15 +231,10 @@ export class Routing {
     this.#speaker?.setMultipath(multipath)
   }
 
-  /** Sets the CIDRs to which packets may go by a tunnel whose end is no node: paths there need no next hop that the kernel can reach. */
-  spare(cidrs: readonly string[]): void {
-    this.#nextHops.spared = cidrs
-    this.#speaker?.setTracked(this.#nextHops.rule)
-  }
-
-  /** These addresses are of a node, or of none any more. */
-  nodeAddresses(addresses: Iterable<string>): void {
-    this.#nextHops.recheck(addresses)
+  /** Sets the pools, some of which need no next hop that the kernel can reach. */
+  setPools(pools: Iterable<Pool>): void {
+    this.nextHops.setPools(pools)
+    this.#speaker?.setTracked(this.nextHops.rule)
   }
 
   /** What is asked of this node about automatic reflectors, once sessions are as the objects say. */
@@ -326,7 +321,7 @@ export class Routing {
       ...[...this.#overLimit].map(([key, detail]) => overLimit(this.#peers.nameOf(key), detail)),
       ...PLACES.map(place => this.#listeners[place]?.listener.condition()),
       this.#deps.bfd?.condition(),
-      ...this.#nextHops.conditions(),
+      ...this.nextHops.conditions(),
       ...[...this.#notWatched].flatMap(([key, status]) => notWatched(this.#peers.nameOf(key), status, nowMs)),
       ...(this.#speaker?.ranges() ?? []).map(rangeFull),
       ...[...this.#peers.outside(), ...this.#peers.neighbours()].flatMap(key => this.#ofOutside(key)),
@@ -348,7 +343,7 @@ export class Routing {
   async close(): Promise<void> {
     this.#cancelConvergence()
     this.#learned.close()
-    this.#nextHops.close()
+    this.nextHops.close()
     this.#witness.close()
     for (const place of PLACES) this.#listeners[place]?.listener.close()
     await this.#speaker?.close({ graceful: true })
@@ -358,10 +353,10 @@ export class Routing {
     const { transport, clock, log, sessions, restarting: hadRoutes, converged } = this.#deps
     const restarting = this.#restarting
     this.#restarting = false // another AS number later is no restart: nobody keeps routes for that
-    const config = { ...identity, owners: OWN_OF_NODES, multipath: this.#multipath, tracked: this.#nextHops.rule }
+    const config = { ...identity, owners: OWN_OF_NODES, multipath: this.#multipath, tracked: this.nextHops.rule }
     const { bfd, discover } = this.#deps
     const settled = () => this.#deps.settled().then(() => this.#witness.behind())
-    const { sink, nextHops } = this.#nextHops.follow(prefix => speaker.explain(prefix))
+    const { sink, nextHops } = this.nextHops.follow(prefix => speaker.explain(prefix))
     const speaker = new Speaker(config, {
       ...{ transport, clock, log, restarting, settled, bfd, discover, sink, nextHops },
     })

@@ -55,8 +55,8 @@ function started() {
     trust: () => undefined,
     admit: () => undefined,
     drain: () => undefined,
-    spare: () => undefined,
-    nodeAddresses: () => undefined,
+    setPools: () => undefined,
+    nextHops: { recheck: () => undefined, setPeerWay: () => undefined },
     witness: () => undefined,
     share: () => undefined,
   }

@@ -2,6 +2,7 @@
 // function of the current input alone, whatever the order of events was.
 import type { Capabilities } from '../kernel/port/links.ts'
 import type { Resilient } from '../kernel/port/next-hops.ts'
+import type { NamedNextHop } from '../kernel/reconcile/objects.ts'
 import type { OffloadSettings } from './flow-offload.ts'
 import type { HostSettings, LogLimit } from './policy/model.ts'
 
@@ -77,6 +78,12 @@ export type LearnedPath = {
   /** Its share of the flows in relation to the others, 1-255; absent: 1. */
   weight?: number
 }
+
+/**
+ * How the kernel's routes lead to a next hop: by one or more gateways, or by itself where it is on a link. `over`: the CIDR of
+ * the route that says so, where that is another program's: no learned route may take its place.
+ */
+export type NextHopWay = { hops: readonly NamedNextHop[]; over?: string }
 
 /** The router by which a BGP peer is reached, and the BGPPeer that says so. It comes before what is announced. */
 export type PeerWay = { gateway: string; bgpPeer: string }
@@ -191,6 +198,8 @@ export type Inputs = {
   floating: FloatingAddress
   /** Key: the prefix, a canonical CIDR. */
   learned: LearnedRoute
+  /** For next hops of routes of the world outside. Key: the address, in canonical text. */
+  nextHop: NextHopWay
   /** Key: the peer's address, a canonical CIDR. */
   peerWay: PeerWay
   /** Key: the node's name. */

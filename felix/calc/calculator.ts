@@ -10,6 +10,7 @@
 //          └─> learned inside the pool          │
 //   learned ──┬─> learned route ────────────────┘
 //             └─> condition of the prefix or of the far node
+//   nextHop ──> learned with this next hop; sysctl of other uplinks
 //   peerWay ──> learned with this prefix
 //   remote ──┬─> VTEP ──> neighbour, fdb of a VXLAN device; condition of the node
 //            ├─> learned with this next hop
@@ -88,6 +89,7 @@ export class Calculator {
     peer: new Map(),
     floating: new Map(),
     learned: new Map(),
+    nextHop: new Map(),
     peerWay: new Map(),
     remote: new Map(),
     ownBlock: new Map(),
@@ -100,6 +102,7 @@ export class Calculator {
     peer: new Set(),
     floating: new Set(),
     learned: new Set(),
+    nextHop: new Set(),
     peerWay: new Set(),
     remote: new Set(),
     ownBlock: new Set(),
@@ -346,6 +349,7 @@ export class Calculator {
     this.#updateNodeAddresses(before.node?.name)
     for (const prefix of [...this.#told.learned, ...this.#told.peerWay])
       this.#learned.update(prefix, this.#wayTo(prefix))
+    for (const address of this.#told.nextHop) this.#learned.leads(address, this.#items.nextHop.get(address))
     const needed = this.#needs({ someLackIpip: this.#learned.someLackIpip, someLackIpv4: this.#vteps.someLackIpv4 })
     this.#updateHere(before, needed)
     this.#learned.recalculate()

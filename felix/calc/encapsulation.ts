@@ -16,6 +16,8 @@ export type WayInput = {
   onLink: boolean
   /** The next hop lies in a subnet of an interface of this node, longer than that of the Node address, which is up or down. */
   beside?: 'up' | 'down'
+  /** It is on no link, and a route of this node leads there. */
+  routed: boolean
   /** Tunnel types the far node announced; none means that it can do what the pool asks for. */
   announced: readonly number[]
   /** What this node can use now: the kernel has the kind and, for IPv4 in VXLAN, this node's VTEP has its address. */
@@ -65,8 +67,8 @@ export function chooseWay(q: WayInput): Way {
 }
 
 /** By any interface: without a tunnel there is no other way, and no other end that has to judge alike. */
-function directWay({ onLink, beside }: WayInput): Way {
-  if (onLink || beside === 'up') return { way: 'direct' }
+function directWay({ onLink, beside, routed }: WayInput): Way {
+  if (onLink || beside === 'up' || routed) return { way: 'direct' }
   return { way: 'none', reason: beside === 'down' ? 'NextHopLinkDown' : 'NextHopNotOnLink' }
 }
 

@@ -2,9 +2,9 @@
 import { broken, type Condition } from '../../api/status.ts'
 import type { Capabilities } from '../../kernel/port/links.ts'
 import type { NamedNextHop } from '../../kernel/reconcile/objects.ts'
-import { familyOf, linkLocal } from '../../lib/ip.ts'
+import { contains, familyOf, linkLocal } from '../../lib/ip.ts'
 import type { Prefix } from '../../lib/prefix-index.ts'
-import type { LearnedPath, Pool, ThisNode } from '../input.ts'
+import type { LearnedPath, NextHopWay, Pool, ThisNode } from '../input.ts'
 import { chooseWay, type NoWay, poolEncapsulation, type Way } from './encapsulation.ts'
 import type { Connected } from './other-uplinks.ts'
 import type { OwnPrefixes } from './own-prefixes.ts'
@@ -20,22 +20,27 @@ export type Here = OwnPrefixes & {
 /** What is announced, as the CIDR was told and as a number; `bgpPeer`: it is the way to a peer instead. */
 type Announced = { dst: string; prefix: Prefix; pool: Pool | undefined; bgpPeer: string | undefined }
 
-/** `condition` beside a way: it is not the one that was asked for. */
+/** `hops`: one, or more where the way to the next hop has several. `condition` beside a way: it is not the one that was asked for. */
 export type PathWay =
-  | { way: 'direct' | 'ipip' | 'vxlan'; hop: NamedNextHop; condition?: Condition }
+  | { way: 'direct' | 'ipip' | 'vxlan'; hops: readonly NamedNextHop[]; condition?: Condition }
   | { way: 'none'; condition: Condition }
 
-/** `hop`: the next hop of the path as a number. */
+/** `hop`: the next hop of the path as a number. `routed`: how the kernel's routes lead there. */
 export function wayOf(
   path: LearnedPath,
   hop: Prefix,
   { dst, prefix, pool, bgpPeer }: Announced,
-  { here, connected, vtep }: { here: Here; connected: Connected; vtep: Vtep | undefined },
+  {
+    here,
+    connected,
+    vtep,
+    routed,
+  }: { here: Here; connected: Connected; vtep: Vtep | undefined; routed: NextHopWay | undefined },
 ): PathWay {
   const { nextHop } = path
   // a pod is reached by its own interface, whatever a pool asks for between nodes
   if (path.pod !== undefined && hop.family === prefix.family)
-    return { way: 'direct', hop: { gateway: nextHop, interfaceName: path.pod, onlink: true } }
+    return { way: 'direct', hops: [{ gateway: nextHop, interfaceName: path.pod, onlink: true }] }
   // only a pool can ask for the tunnel that this takes
   const overIpv4 = pool !== undefined && prefix.family === 'ipv6' && hop.family === 'ipv4'
   const isSelf = here.addresses.match(hop) === true || connected.addresses.has(nextHop)
@@ -54,19 +59,45 @@ export function wayOf(
   const near = overIpv4 || path.interface !== undefined ? undefined : connected.subnets.match(hop)
   const closest = near !== undefined && near.length > (ownLength ?? -1) ? near.interfaces[0] : undefined
   const beside = onLink && closest?.isUp === false ? undefined : closest
+  const isAnnounced = bgpPeer === undefined && hop.family === prefix.family
+  const detour = onLink || beside?.isUp || !isAnnounced ? undefined : leadingPast(beside?.interfaceName, routed)
   const announced = path.encapsulations
   const isReached = vtep !== undefined && vxlanDeviceTo(vtep, here.node) !== undefined
   const farVtep = prefix.family === 'ipv4' ? vtep?.vtep !== undefined : isReached
   const way = chooseWay({
-    ...{ family: prefix.family, pool, onLink, announced, farVtep },
+    ...{ family: prefix.family, pool, onLink, routed: detour !== undefined, announced, farVtep },
     own: overIpv6 ? { ...here.own, ipip: false } : here.own,
     ...(beside !== undefined && { beside: beside.isUp ? 'up' : 'down' }),
   })
   if (way.way === 'none') return lacking(dst, path, { pool, bgpPeer, through: beside?.interfaceName }, way, vtep)
+  if (way.way === 'direct' && detour !== undefined) {
+    const { hops, over } = detour
+    const isLoop = over !== undefined && prefix.length >= lengthOf(over) && contains(dst, nextHop)
+    return isLoop ? loop(dst, nextHop, over) : { way: 'direct', hops }
+  }
   const through = path.interface ?? beside?.interfaceName ?? uplinkTo(nextHop, here.node)
-  const found = { way: way.way, hop: hopOf(prefix, way.way, { nextHop, through }, here.node, vtep) }
+  const found = { way: way.way, hops: [hopOf(prefix, way.way, { nextHop, through }, here.node, vtep)] }
   if (way.way !== 'vxlan' || way.instead === undefined) return found
   return { ...found, condition: standIn(path, way.instead, vtep) }
+}
+
+/** What leads to a next hop, but for what goes by an interface in its subnet that is down. */
+function leadingPast(down: string | undefined, routed: NextHopWay | undefined): NextHopWay | undefined {
+  return routed?.hops.some(({ interfaceName }) => interfaceName === down) ? undefined : routed
+}
+
+function lengthOf(cidr: string): number {
+  return Number(cidr.split('/')[1])
+}
+
+/** What is learned over a route would take its place, and lead to itself. */
+function loop(dst: string, nextHop: string, over: string): PathWay {
+  return noWay(
+    dst,
+    'NextHopLoop',
+    `next hop ${nextHop} is reached by the route to ${over}, in whose place this one would be`,
+    'let the router not announce the address by which it is reached, or reject it in a BGPFilter',
+  )
 }
 
 function hopOf(

@@ -6,7 +6,7 @@ import type { Condition } from '../../api/status.ts'
 import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import type { NamedNextHop, NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
-import type { ConnectedSubnet, LearnedPath, LearnedRoute, Pool, ThisNode } from '../input.ts'
+import type { ConnectedSubnet, LearnedPath, LearnedRoute, NextHopWay, Pool, ThisNode } from '../input.ts'
 import type { ConditionCounts } from './conditions.ts'
 import { can, poolEncapsulation, TUNNEL_TYPE } from './encapsulation.ts'
 import { type Here, type PathWay, unreachable, wayOf } from './learned-way.ts'
@@ -14,6 +14,7 @@ import type { KnownAddress } from './node-addresses.ts'
 import { type Connected, changedSubnets, connectedIndex } from './other-uplinks.ts'
 import { ownPrefixes } from './own-prefixes.ts'
 import type { RouteClaims } from './route-claims.ts'
+import { sharedWays } from './shared-ways.ts'
 import type { Vtep } from './vteps.ts'
 
 /** What the route of an announcement depends on besides itself. */
@@ -51,6 +52,8 @@ export class LearnedGroup {
   readonly #byPrefix = new PrefixIndex<State>()
   readonly #byHop = new Map<string, Hop>()
   readonly #hops = new PrefixIndex<Hop>()
+  /** How the kernel's routes lead to next hops, by their addresses. */
+  readonly #routed = new Map<string, NextHopWay>()
   /** Grows with each next hop, or interface of one, that is new or gone. */
   hopChanges = 0
   #connected = connectedIndex([])
@@ -118,6 +121,21 @@ export class LearnedGroup {
     for (const state of this.#byHop.get(address)?.states ?? []) this.#lookAgain(state)
   }
 
+  /** The kernel's routes lead to a next hop in another way; undefined: nothing is known of it any more. Costs what has it, and is on no link. */
+  leads(nextHop: string, way: NextHopWay | undefined): void {
+    if (way === undefined) this.#routed.delete(nextHop)
+    else this.#routed.set(nextHop, way)
+    const hop = this.#byHop.get(nextHop)
+    if (hop === undefined) return
+    this.hopChanges++
+    if (!this.#isOnLink(hop)) for (const state of hop.states) this.#lookAgain(state)
+  }
+
+  #isOnLink({ prefix }: Hop): boolean {
+    if (prefix === undefined || this.#here?.subnets.match(prefix) !== undefined) return true
+    return this.#connected.subnets.match(prefix)?.interfaces[0]?.isUp === true
+  }
+
   ownBlockChanged(block: Prefix, owned: boolean): void {
     if (owned) this.#ownBlocks.set(block, true)
     else this.#ownBlocks.delete(block)
@@ -174,9 +192,13 @@ export class LearnedGroup {
     return this.#connected
   }
 
-  /** The interfaces on which next hops were heard, whatever subnets they have. */
+  /** The interfaces on which next hops were heard, and those by which routes lead to next hops, whatever subnets they have. */
   get links(): Iterable<string> {
-    return this.#links.keys()
+    const used = [...this.#routed].filter(([nextHop]) => this.#byHop.has(nextHop))
+    return new Set([
+      ...this.#links.keys(),
+      ...used.flatMap(([, { hops }]) => hops.map(({ interfaceName }) => interfaceName)),
+    ])
   }
 
   /** The next hops in a subnet. */
@@ -288,7 +310,7 @@ export class LearnedGroup {
     if (learned.paths !== undefined) return this.#shared(state, learned.paths, prefix, borrower, here)
     const way = this.#wayOf(learned, hop, { dst, prefix, pool, bgpPeer: learned.bgpPeer }, here)
     if (way.way === 'none') return way
-    return { route: { ...this.#common(dst), ...way.hop }, condition: way.condition }
+    return { route: this.#routeBy(dst, sharedWays([{ ways: way.hops }])), condition: way.condition }
   }
 
   /** Of several paths, those that go as the first one that goes: flows that change from one to the other take no other kind of way. */
@@ -301,30 +323,31 @@ export class LearnedGroup {
   ): Result {
     let kind: PathWay['way'] | undefined
     let condition: Condition | undefined
-    const nextHops: NamedNextHop[] = []
+    const used: { weight?: number | undefined; ways: readonly NamedNextHop[] }[] = []
     for (const [i, path] of paths.entries()) {
       const hop = hops[i]!.prefix
       if (hop === undefined || (borrower !== undefined && !this.#isOf(borrower, path))) continue
       const found = this.#wayOf(path, hop, { dst, prefix, pool, bgpPeer: undefined }, here)
       // why the best one does not go, until one goes
-      if (nextHops.length === 0) condition = found.way === 'none' ? (condition ?? found.condition) : found.condition
+      if (used.length === 0) condition = found.way === 'none' ? (condition ?? found.condition) : found.condition
       if (found.way === 'none' || (kind !== undefined && found.way !== kind)) continue
       kind = found.way
-      const { gateway, interfaceName } = found.hop
       // one node may announce under several addresses
-      if (nextHops.some(other => other.gateway === gateway && other.interfaceName === interfaceName)) continue
-      nextHops.push(path.weight === undefined || path.weight === 1 ? found.hop : { ...found.hop, weight: path.weight })
+      if (kind !== 'direct' && used.some(({ ways }) => sameEnd(ways, found.hops))) continue
+      used.push({ weight: path.weight, ways: found.hops })
     }
+    return used.length === 0 ? { condition } : { route: this.#routeBy(dst, sharedWays(used)), condition }
+  }
+
+  #routeBy(dst: string, nextHops: readonly NamedNextHop[]): NamedRoute {
     const [first, second] = nextHops
-    if (first === undefined) return { condition }
-    if (second !== undefined) return { route: { ...this.#common(dst), nextHops }, condition }
-    const { weight: _, ...only } = first
-    return { route: { ...this.#common(dst), ...only }, condition }
+    return second === undefined ? { ...this.#common(dst), ...first } : { ...this.#common(dst), nextHops }
   }
 
   #wayOf(path: LearnedPath, hop: Prefix, announced: Parameters<typeof wayOf>[2], here: Here): PathWay {
     const vtep = this.#context.vtepOf(path.nextHop)
-    return wayOf(path, hop, announced, { here, connected: this.#connected, vtep })
+    const routed = this.#routed.get(path.nextHop)
+    return wayOf(path, hop, announced, { here, connected: this.#connected, vtep, routed })
   }
 
   #isOf(node: string, { nextHop }: LearnedPath): boolean {
@@ -348,6 +371,11 @@ const LEARNED = {
 
 function noRoute(dst: string, reason: string, message: string, remedy: string): Result {
   return { condition: unreachable(dst, reason, message, remedy) }
+}
+
+/** Of tunnels. */
+function sameEnd([a]: readonly NamedNextHop[], [b]: readonly NamedNextHop[]): boolean {
+  return a?.gateway === b?.gateway && a?.interfaceName === b?.interfaceName
 }
 
 /** All paths of an announcement, its best first. */

@@ -10,6 +10,7 @@ import type { Condition } from '../../api/status.ts'
 import { MemoryNetwork } from '../../bgp/simulation/memory-transport.ts'
 import { openCaches } from '../../datastore/cache.ts'
 import { createFakeStore } from '../../datastore/fake.ts'
+import type { Pool } from '../../felix/input.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -129,7 +130,11 @@ test('the annotation of the BGPConfiguration says which paths are used together,
   const routing = {
     ...{ trust: () => undefined, admit: () => undefined, identify: async () => undefined, drain: () => undefined },
     ...{ change: () => undefined, announce: () => undefined, share: (rule: unknown) => void shared.push(rule) },
-    ...{ spare: () => undefined, nodeAddresses: () => undefined, witness: () => undefined },
+    ...{
+      setPools: () => undefined,
+      nextHops: { recheck: () => undefined, setPeerWay: () => undefined },
+      witness: () => undefined,
+    },
   }
   const told = async () => {
     await turns()
@@ -163,7 +168,7 @@ test('felix hears of resilient groups when the annotation of the BGPConfiguratio
   t.deepEqual(take(), ['config 0'])
 })
 
-test('pools that ask for IP-in-IP spare their prefixes, and addresses that nodes get or lose are told once', async t => {
+test('which pools ask for IP-in-IP is told for the next hops of routers, and addresses that nodes get or lose are told once', async t => {
   const { store, feed } = await aFeed()
   feed.open({ address: '192.0.2.11', subnets: ['192.0.2.0/24'] })
   const told: string[] = []
@@ -176,9 +181,12 @@ test('pools that ask for IP-in-IP spare their prefixes, and addresses that nodes
       share: () => undefined,
     },
     ...{ change: () => undefined, announce: () => undefined },
-    spare: (cidrs: readonly string[]) => void told.push(`spared ${cidrs.join()}`),
+    setPools: (pools: Iterable<Pool>) => void told.push([...pools].map(({ cidr, ipip }) => `${cidr} ${ipip}`).join()),
     witness: () => undefined,
-    nodeAddresses: (addresses: Iterable<string>) => void told.push(`nodes ${[...addresses].join()}`),
+    nextHops: {
+      recheck: (addresses: Iterable<string>) => void told.push(`nodes ${[...addresses].join()}`),
+      setPeerWay: () => undefined,
+    },
   }
   const flushed = async () => {
     await turns()
@@ -191,13 +199,14 @@ test('pools that ask for IP-in-IP spare their prefixes, and addresses that nodes
   await pool('x', '10.54.0.0/16', { ipipMode: 'CrossSubnet' })
   await pool('y', '10.55.0.0/16', { vxlanMode: 'Always' })
   await pool('z', '10.56.0.0/16', {})
-  await flushed()
+  const [pools] = (await flushed()) as [string]
+  t.is(pools, '10.244.0.0/16 Never,10.54.0.0/16 CrossSubnet,10.55.0.0/16 Never,10.56.0.0/16 Never')
   const annotations = { [NODE_ANNOTATION.ipv4Address]: '192.0.2.77/24' }
   await store.create('Node', aNode('n77', { annotations }))
-  t.deepEqual(await flushed(), ['spared 10.54.0.0/16', 'nodes 192.0.2.77'])
-  t.deepEqual(await flushed(), ['spared 10.54.0.0/16', 'nodes '])
+  t.deepEqual(await flushed(), [pools, 'nodes 192.0.2.77'])
+  t.deepEqual(await flushed(), [pools, 'nodes '])
   await store.delete('Node', 'n77')
-  t.deepEqual(await flushed(), ['spared 10.54.0.0/16', 'nodes 192.0.2.77'])
+  t.deepEqual(await flushed(), [pools, 'nodes 192.0.2.77'])
 })
 
 test('a field without effect is reported while it is set', async t => {

@@ -1,77 +1,11 @@
 import test from 'ava'
-import { NextHopTracker } from '../../agent/next-hop-tracker.ts'
-import type { NextHopState, SelectedRoute } from '../../bgp/port.ts'
-import { FakeWorld } from '../../kernel/fake/world.ts'
+import type { SelectedRoute } from '../../bgp/port.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
-import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from '../../kernel/port/routes.ts'
-import { ManualClock } from '../../lib/clock.ts'
+import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
 import { ipv4Mapped } from '../../lib/ip.ts'
-import { silentLog } from '../../lib/log.ts'
+import { aHost, OURS } from './tracked-host.ts'
 
-const OURS = ROUTE_PROTOCOL.margayBgp
 const MAPPED = ipv4Mapped('192.0.2.9')
-
-/** A host with 192.0.2.1/24 on eth0 and 198.51.100.1/24 on eth1, and a tracker of its next hops. */
-async function aHost({ defaultRoute = false, wrap = (kernel: Kernel) => kernel } = {}) {
-  const world = new FakeWorld()
-  const kernel = world.kernel()
-  const links: number[] = []
-  for (const [name, address] of [
-    ['eth0', '192.0.2.1'],
-    ['eth1', '198.51.100.1'],
-  ] as const) {
-    const { index } = await kernel.createLink({ kind: 'dummy', name })
-    await kernel.setLink(name, { up: true })
-    await kernel.addAddress({ ifindex: index, address, length: 24, scope: ROUTE_SCOPE.universe })
-    links.push(index)
-  }
-  const [eth0, eth1] = links as [number, number]
-  const clock = new ManualClock()
-  const lookedUp: string[] = []
-  const moved: string[] = []
-  const selected = new Map<string, SelectedRoute>()
-  const announced = new Map<string, string[]>()
-  const tracker = new NextHopTracker({
-    kernel: wrap(noted(world.kernel(), lookedUp)),
-    protocol: OURS,
-    defaultRoute,
-    selectedPaths: prefix => {
-      const route = selected.get(prefix)
-      return route && (route.paths ?? [route])
-    },
-    announced: prefix => announced.get(prefix) ?? [],
-    moved: nextHop => moved.push(nextHop),
-    log: silentLog,
-    clock,
-  })
-  const told = new Map<string, NextHopState>()
-  tracker.onChange((nextHop, link, state) => told.set(link === undefined ? nextHop : `${nextHop}%${link}`, state))
-  const pass = async (ms: number) => {
-    for (let i = 0; i < 20; i++) await new Promise(setImmediate)
-    clock.advance(ms)
-    for (let i = 0; i < 50; i++) await new Promise(setImmediate)
-  }
-  const common = { table: ROUTE_TABLE.main, type: 'unicast', scope: ROUTE_SCOPE.universe } as const
-  const change = (verb: 'add' | 'replace' | 'delete', route: Partial<Route> & { dst: string }) =>
-    kernel.changeRoutes([{ verb, route: { ...common, protocol: ROUTE_PROTOCOL.static, ifindex: eth0, ...route } }])
-  const text = (nextHop: string) => {
-    const state = told.get(nextHop)
-    return state === undefined ? 'not told' : state.reachable ? `${state.cost} over ${state.over}` : state.why
-  }
-  return { ...{ kernel, eth0, eth1, clock, lookedUp, moved, selected, announced, tracker, told, pass, change, text } }
-}
-
-/** A kernel that notes what is looked up. */
-function noted(kernel: Kernel, lookedUp: string[]): Kernel {
-  const lookupRoute = kernel.lookupRoute.bind(kernel)
-  return Object.assign(kernel, {
-    lookupRoute: (dst: string) => {
-      lookedUp.push(dst)
-      return lookupRoute(dst)
-    },
-  })
-}
 
 test('a next hop can be reached on a link, at the cost of the route that leads to it, or not, with the reason', async t => {
   const { tracker, change, pass, text } = await aHost()
@@ -301,6 +235,71 @@ test('a next hop that no path has is followed for a while, so that it is known w
     tracker.release(`10.0.0.${i}`, undefined)
   }
   t.is(tracker.want('192.0.2.9', undefined), undefined)
+  tracker.close()
+})
+
+test('the way to a next hop is told when it changes, and that there is none only once nobody follows the address any more', async t => {
+  const { tracker, change, pass, ways } = await aHost()
+  await change('add', { dst: '10.1.0.0/24', gateway: '192.0.2.7' })
+  for (const hop of ['10.1.0.1', ipv4Mapped('10.1.0.1')]) tracker.want(hop, undefined)
+  await pass(0)
+  t.deepEqual(new Set(ways), new Set(['10.1.0.1 192.0.2.7']))
+  ways.length = 0
+  await change('delete', { dst: '10.1.0.0/24', gateway: '192.0.2.7' })
+  await pass(20)
+  t.deepEqual(ways, [])
+  await change('add', { dst: '10.1.0.0/24', gateway: '192.0.2.8' })
+  await pass(20)
+  t.deepEqual(new Set(ways), new Set(['10.1.0.1 192.0.2.8']))
+  ways.length = 0
+  const forget = (hop: string) => {
+    tracker.release(hop, undefined)
+    for (let i = 0; i < 256; i++) {
+      tracker.want(`10.0.0.${i}`, undefined)
+      tracker.release(`10.0.0.${i}`, undefined)
+    }
+  }
+  forget('10.1.0.1')
+  t.false(ways.includes('10.1.0.1 gone'), 'it is followed inside of IPv6')
+  forget(ipv4Mapped('10.1.0.1'))
+  t.true(ways.includes('10.1.0.1 gone'))
+  tracker.close()
+})
+
+test('of 1,000 next hops without a way a link that gets its carrier has those looked up that are behind it, and nothing else any', async t => {
+  // as with ignore_routes_with_linkdown
+  let ignored = ''
+  const { kernel, tracker, change, pass, lookedUp, text } = await aHost({
+    wrap: real => {
+      const lookupRoute = real.lookupRoute.bind(real)
+      const none = (dst: string) => Promise.reject(new KernelError(ERRNO.ENETUNREACH, 'look up route', dst))
+      return Object.assign(real, { lookupRoute: (dst: string) => (dst === ignored ? none(dst) : lookupRoute(dst)) })
+    },
+  })
+  const hops = Array.from({ length: 1000 }, (_, i) => `10.${i >> 8}.${i & 255}.1`)
+  for (const hop of hops) tracker.want(hop, undefined)
+  await pass(0)
+  await pass(20)
+  lookedUp.length = 0
+  const { index: ifindex } = await kernel.createLink({ kind: 'veth', name: 'eth2', peer: { name: 'tor' } })
+  for (const link of ['eth2', 'tor']) await kernel.setLink(link, { up: true })
+  await kernel.addAddress({ ifindex, address: '203.0.113.1', length: 24, scope: ROUTE_SCOPE.universe })
+  await kernel.setLink('eth0', { mtu: 1400 })
+  await pass(20)
+  t.deepEqual(lookedUp, [])
+  await change('add', { dst: '10.1.7.0/24', gateway: '203.0.113.7', ifindex })
+  await pass(20)
+  t.is(text('10.1.7.1'), '0 over 10.1.7.0/24')
+  ignored = '10.1.7.1'
+  await kernel.setLink('tor', { up: false })
+  await pass(0)
+  t.is(text('10.1.7.1'), 'no route leads there')
+  lookedUp.length = 0
+  ignored = ''
+  await kernel.setLink('tor', { up: true })
+  await pass(20)
+  t.deepEqual(lookedUp, ['10.1.7.1'])
+  t.is(text('10.1.7.1'), '0 over 10.1.7.0/24')
   tracker.close()
 })
 

@@ -1,7 +1,15 @@
 // Random calls for felix and its calculator, in a small world where everything collides: addresses, names, prefixes
 // inside each other.
 import fc from 'fast-check'
-import type { FloatingAddress, Inputs, LearnedRoute, Pool, RemoteNode, Settings } from '../../felix/input.ts'
+import type {
+  FloatingAddress,
+  Inputs,
+  LearnedRoute,
+  NextHopWay,
+  Pool,
+  RemoteNode,
+  Settings,
+} from '../../felix/input.ts'
 import { endpoint, type Told } from './worlds.ts'
 
 /** One thing that felix is told. */
@@ -39,6 +47,20 @@ const route = fc.record({
   nextHop: nodeAddress,
   encapsulations: fc.constantFrom([], [7], [8], [7, 8], [99]),
 }) satisfies fc.Arbitrary<LearnedRoute>
+const nextHopWay = fc.record(
+  {
+    hops: fc.subarray(
+      [
+        { gateway: '192.168.10.1', interfaceName: 'eth0' },
+        { gateway: '192.168.30.1', interfaceName: 'eth1', weight: 2 },
+        { gateway: '192.168.20.13', interfaceName: 'eth2', onlink: true },
+      ],
+      { minLength: 1 },
+    ),
+    over: fc.constantFrom('192.168.20.0/24', '192.168.10.0/24', '0.0.0.0/1'),
+  },
+  { requiredKeys: ['hops'] },
+) satisfies fc.Arbitrary<NextHopWay>
 const remote = fc.record(
   {
     name: fc.constantFrom('n1', 'n2', 'n3', 'n4', 'n5'),
@@ -130,6 +152,7 @@ const settings: fc.Arbitrary<Partial<Settings>> = fc.oneof(
 )
 export const call: fc.Arbitrary<Call> = fc.oneof(
   fc.record({ kind: fc.constant('learned' as const), key: prefix, value: orGone(route) }),
+  fc.record({ kind: fc.constant('nextHop' as const), key: nodeAddress, value: orGone(nextHopWay) }),
   fc.record({
     kind: fc.constant('peerWay' as const),
     key: prefix,

@@ -80,6 +80,15 @@ test('by another interface a next hop is reached directly where no tunnel is ask
   for (const beside of ['up', 'down'] as const) t.deepEqual(chooseWay(question({ pool, onLink: false, beside })), ipip)
 })
 
+test('a next hop to which a route leads is reached by it where no tunnel is asked for, also when its own interface is down', t => {
+  for (const pool of [undefined, { ipip: 'Never', vxlan: 'Never' } as const]) {
+    t.deepEqual(chooseWay(question({ pool, onLink: false, routed: true })), direct)
+    t.deepEqual(chooseWay(question({ pool, onLink: false, beside: 'down', routed: true })), direct)
+  }
+  const pool = { ipip: 'CrossSubnet', vxlan: 'Never' } as const
+  t.deepEqual(chooseWay(question({ pool, onLink: false, routed: true })), ipip)
+})
+
 test('VXLAN waits for the far VTEP, IP-in-IP does not', t => {
   const far = { onLink: false, farVtep: false }
   t.deepEqual(chooseWay(question({ ...far, pool: { ipip: 'Never', vxlan: 'Always' } })) as unknown, none('VtepUnknown'))
@@ -104,12 +113,16 @@ test('where a tunnel was asked for, no combination gives a route without a tunne
   let asked = 0
   for (const ipipMode of modes)
     for (const vxlanMode of modes)
-      for (const onLink of flags)
+      for (const [onLink, routed] of [
+        [true, false],
+        [false, false],
+        [false, true],
+      ] as const)
         for (const announced of [NONE, IPIP, VXLAN, BOTH, OTHER])
           for (const own of [ALL, NO_IPIP, NO_VXLAN, { ...NO_IPIP, vxlan: false }])
             for (const farVtep of flags) {
               const pool = { ipip: ipipMode, vxlan: vxlanMode }
-              const { way } = chooseWay(question({ pool, onLink, announced, own, farVtep }))
+              const { way } = chooseWay(question({ pool, onLink, routed, announced, own, farVtep }))
               const mode = ipipMode === 'Never' ? vxlanMode : ipipMode
               const tunnel = mode === 'Always' || (mode === 'CrossSubnet' && !onLink)
               if (!tunnel) continue
@@ -122,5 +135,5 @@ test('where a tunnel was asked for, no combination gives a route without a tunne
 })
 
 function question(part: Partial<WayInput>): WayInput {
-  return { family: 'ipv4', onLink: true, announced: NONE, own: ALL, farVtep: true, ...part }
+  return { family: 'ipv4', onLink: true, routed: false, announced: NONE, own: ALL, farVtep: true, ...part }
 }

@@ -235,8 +235,8 @@ async function played({ resources, node: nodeName, ipv4, ipv6 }: Scenario) {
     trust: () => undefined,
     admit: () => undefined,
     drain: () => undefined,
-    spare: () => undefined,
-    nodeAddresses: () => undefined,
+    setPools: () => undefined,
+    nextHops: { recheck: () => undefined, setPeerWay: () => undefined },
     share: () => undefined,
     identify: async (identity: SpeakerIdentity) => {
       told.identity = identity

@@ -1,6 +1,6 @@
 // The next hops of a kernel route whose packets several paths of BGP share: a path may lead over several links, and two paths over
 // the same one. Pure.
-import type { NamedNextHop } from '../kernel/reconcile/objects.ts'
+import type { NamedNextHop } from '../../kernel/reconcile/objects.ts'
 
 /** Largest weight of a next hop that every kernel takes: nh_check_attr_group of net/ipv4/nexthop.c. */
 const MOST_WEIGHT = 255
