@@ -4,7 +4,7 @@
 // it wrote can be deleted, edited or put back from a backup while others need this node's reflection: such a word is not followed.
 // Every node then has sessions with all, and reflectors go on reflecting and say so, until that program has written a later step.
 import { isDeepStrictEqual } from 'node:util'
-import { isLaterStep, LEAST_REFLECTORS, type ReflectorState } from '../../api/reflectors.ts'
+import { isLaterStep, LEAST_REFLECTORS, MOST_REFLECTORS, type ReflectorState } from '../../api/reflectors.ts'
 import type { KnownNodes } from './known-nodes.ts'
 import { addressesOf, type NodeFacts, routerIdOf } from './nodes.ts'
 
@@ -92,6 +92,8 @@ export class Reflection {
     if (before === undefined || isDeepStrictEqual(told, before)) return true
     if (!isLaterStep(told.step, before.step)) return false
     if (!this.has(this.#nodeName) || told.nodes.includes(this.#nodeName)) return true
+    // who begins again may not know yet that this node goes on, and names it once it does, where there is room for one more
+    if (this.#goesBy === 'held') return told.nodes.length >= MOST_REFLECTORS
     // reflectors go one by one, each once all nodes have said that they can do without it: more were taken by somebody else
     return [...this.#there(before)].filter(name => !told.nodes.includes(name)).length < LEAST_REFLECTORS
   }

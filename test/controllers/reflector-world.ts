@@ -50,6 +50,7 @@ export class World {
   #before: ReflectorState = NONE
   /** Others than programs that lead wrote since one of these did. */
   #isMeddled = false
+  #isUneasy = false
   readonly #history: string[] = []
   #names = 0
 
@@ -163,10 +164,10 @@ export class World {
     return (await this.#written()) ?? NONE
   }
 
-  /** Somebody deletes what the leader wrote, writes something else, or puts an old copy back. */
+  /** Somebody deletes what the leader wrote, writes something else, or puts an old copy back; one after the other. */
   async meddle(): Promise<void> {
     const text = await this.#text()
-    if (text === undefined && this.#history.length === 0) return
+    if (this.#isUneasy || (text === undefined && this.#history.length === 0)) return
     const old = this.#history.findLast(() => this.chance(0.1)) ?? null
     const edits = [null, old, text?.replace('mesh=', 'mesh '), text?.replace(/nodes=.*/, 'nodes=x,y')]
     await this.write(edits.find(() => this.chance(0.4)) ?? null)
@@ -178,6 +179,7 @@ export class World {
     await this.store.patch('ClusterInformation', 'default', { metadata: { annotations } })
     this.meddled++
     this.#isMeddled = true
+    this.#isUneasy = true
   }
 
   /** As where they are put back from a backup too: nodes say it again when they have other news. */
@@ -207,6 +209,7 @@ export class World {
       this.#routes()
       for (const program of this.#programs) if (this.chance(0.8)) this.#tell(agent, program)
     }
+    if (this.#isUneasy) await this.#calm()
   }
 
   #tell(agent: Agent, program: Reflectors): void {
@@ -280,9 +283,16 @@ export class World {
     return !this.isUneasy && all.every(each => each === agent || !each.isDead || !reflects(each))
   }
 
-  /** Somebody meddled, and not all nodes that live go by what a leader has written since. */
+  /** Not all nodes that live go by what a leader has written since somebody meddled. */
   get isUneasy(): boolean {
-    return this.#isMeddled || this.#living().some(({ reflection }) => reflection.asked()?.held === true)
+    return this.#isUneasy
+  }
+
+  async #calm(): Promise<void> {
+    const now = await this.#written()
+    const follows = ({ reflection }: Agent) =>
+      reflection.asked()?.held !== true && reflection.asked()?.step === now?.step
+    if (!this.#isMeddled && this.#living().every(follows)) this.#isUneasy = false
   }
 
   close(): void {
