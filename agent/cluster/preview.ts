@@ -19,6 +19,7 @@ import { accountLabels, type Labels, namespaceLabels } from './policies/labels.t
 import { isExcluded, Services, serviceRanges } from './services.ts'
 import type { Session } from './sessions.ts'
 import { bgpSettings } from './settings.ts'
+import { FOR_NODES } from './trust.ts'
 
 /** What pods as peers of their nodes are made of. */
 export const POD_KINDS = ['Pod', 'Namespace', 'ServiceAccount'] as const
@@ -201,16 +202,21 @@ function changedFields(before: Reached, after: Reached): string[] {
 
 function announcedChanges(before: NodeBgp | undefined, after: NodeBgp | undefined): AnnouncementChange[] {
   const [was, is] = [before?.announced ?? NONE, after?.announced ?? NONE]
-  const communities = (each: Announced) => (each.communities.length === 0 ? 'none' : each.communities.join(', '))
+  const communities = (each: Announced) => each.communities.filter(value => value !== FOR_NODES).join(', ') || 'none'
+  const isForNodes = (each: Announced) => each.communities.includes(FOR_NODES)
   const ended = [...was.keys()]
     .filter(prefix => !is.has(prefix))
     .map(prefix => ({ prefix, change: 'ends' as const, because: 'no peer hears of it any more' }))
   const others = [...is].flatMap(([prefix, now]): AnnouncementChange[] => {
     const old = was.get(prefix)
-    if (old === undefined) return [{ prefix, change: 'new', because: 'peers hear of it' }]
+    if (old === undefined)
+      return [{ prefix, change: 'new', because: `${isForNodes(now) ? 'other nodes' : 'peers'} hear of it` }]
     if (isDeepStrictEqual(old, now)) return []
     const because = [
-      ...(isDeepStrictEqual(old.communities, now.communities)
+      ...(isForNodes(old) === isForNodes(now)
+        ? []
+        : [`peers outside the cluster hear of it${isForNodes(now) ? ' no more' : ''}`]),
+      ...(communities(old) === communities(now)
         ? []
         : [`its communities become ${communities(now)}, and were ${communities(old)}`]),
       ...(old.localPref === now.localPref ? [] : [`its LOCAL_PREF becomes ${now.localPref}, and was ${old.localPref}`]),

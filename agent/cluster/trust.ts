@@ -1,7 +1,7 @@
 // What a node takes from BGP peers that are no nodes of the cluster, and what it tells them. Pure.
 // First on the way in: what belongs to this node, and addresses of Services, are refused, whatever a filter says. Then the BGPFilters of the BGPPeer in their order,
 // of which one that accepts may let in what lies outside the pools; then the default, as follows.
-// In: prefixes inside the IPPools that are exchanged over BGP; never what belongs to this node, and so no default route and
+// In: prefixes inside the IPPools without disableBGPExport; never what belongs to this node, and so no default route and
 // no connected network; never a block of another node or a part of one. A prefix that holds blocks is taken: blocks are longer.
 // Out: what this node originates; what other nodes originate only where this node is a route reflector or the BGPPeer asks for
 // original next hops, or a filter accepts it; never what an outside peer told this node or another one (no transit), nor blocks of a
@@ -124,7 +124,7 @@ function foreignImport({ own, pools, services }: Trust, filters: readonly Policy
       operations: [mark],
       note: `inside the IPPool ${cidr}`,
     })),
-    { action: 'reject', note: 'inside no IPPool that is exchanged over BGP' },
+    { action: 'reject', note: 'inside no IPPool that is exchanged with peers outside' },
   ]
 }
 

@@ -1,4 +1,5 @@
 // What is wrong on paper, by cause and with a remedy. Pure, but that it asks the machines.
+import { type IpPool, nodesExchange, poolOf } from '../../api/pools.ts'
 import { type Condition, conditionKey } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import { parseAddress } from '../../lib/ip.ts'
@@ -195,7 +196,7 @@ const NO_WORD: Pick<Condition, 'reason' | 'message' | 'remedy'> = {
   remedy: 'look at the IPPools and at the addresses of the nodes',
 }
 
-function whyNoRoute({ machines, underlay }: Simulation, machine: Machine, prefix: string): Cause {
+function whyNoRoute({ machines, underlay, pools }: Simulation, machine: Machine, prefix: string): Cause {
   const refused = machine.explain(prefix).candidates.find(({ import: { accepted } }) => !accepted)
   if (refused !== undefined) {
     const { reason, detail } = refused.import
@@ -209,6 +210,10 @@ function whyNoRoute({ machines, underlay }: Simulation, machine: Machine, prefix
     if (reason === 'policy') return { ...FILTERED, why: `import refuses it, ${detail}` }
     return { reason: pascal(reason), why: `it is refused: ${detail}`, remedy: REMEDIES[reason] ?? LOOK }
   }
+  const pool = poolOf(pools, prefix)
+  const inside = pool?.spec.disableBGPExport === true ? keptInside(pool) : undefined
+  // no filter lets it out to a router
+  if (inside !== undefined && !machine.isNode) return inside
   for (const other of machines.values()) {
     const up = other
       .sessions()
@@ -218,10 +223,27 @@ function whyNoRoute({ machines, underlay }: Simulation, machine: Machine, prefix
     if (withheld?.reason.startsWith('policy'))
       return { ...FILTERED, why: `${other.name} does not pass it on, ${withheld.reason}` }
   }
+  if (inside !== undefined) return inside
   return {
     reason: 'Partition',
     why: 'nobody announces it there',
     remedy: 'join them: by the mesh, by a route reflector, or by a router that passes routes on',
+  }
+}
+
+/** What `disableBGPExport` of an IPPool does where packets need a route. */
+function keptInside(pool: IpPool): Cause {
+  const { name } = pool.metadata
+  if (!nodesExchange(pool))
+    return {
+      reason: 'NotExported',
+      why: `IPPool ${name} has disableBGPExport and no VXLAN, so that its blocks are told to nobody`,
+      remedy: 'set its vxlanMode, or disableBGPExport to false and reject its blocks by a BGPFilter at routers outside',
+    }
+  return {
+    reason: 'NotExported',
+    why: `IPPool ${name} has disableBGPExport, so that nodes tell its blocks to nodes alone`,
+    remedy: 'join the nodes by the mesh or by nodes that are route reflectors, or set disableBGPExport to false',
   }
 }
 

@@ -2,6 +2,7 @@
 // packets by what each would route. Hazard: a mesh has a session for each pair of nodes, so the number of sessions is bounded.
 
 import { NODE_ANNOTATION } from '../../api/core.ts'
+import type { IpPool } from '../../api/pools.ts'
 import { atRest, MemoryNetwork, type PathFault } from '../../bgp/simulation/memory-transport.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
@@ -35,15 +36,20 @@ export type DeadEnd = {
 export class Simulation {
   readonly machines: ReadonlyMap<string, Machine>
   readonly underlay: Underlay
+  readonly pools: readonly IpPool[]
   readonly #faults: ReadonlyMap<string, string>
   readonly #tables = new Map<string, PrefixIndex<string>>()
   /** Machines and prefixes that packets arrive at from there on every way. */
   readonly #arrives = new Set<string>()
 
   /** `faults`: what kept machines from connecting to addresses, by both. */
-  constructor(machines: ReadonlyMap<string, Machine>, underlay: Underlay, faults: ReadonlyMap<string, string>) {
+  constructor(
+    machines: ReadonlyMap<string, Machine>,
+    { underlay, pools, faults }: Pick<Simulation, 'underlay' | 'pools'> & { faults: ReadonlyMap<string, string> },
+  ) {
     this.machines = machines
     this.underlay = underlay
+    this.pools = pools
     this.#faults = faults
   }
 
@@ -130,7 +136,7 @@ export async function simulate(topology: Topology, gone: Gone = NOTHING_GONE): P
       machines.set(name, new PaperNode(node, { topology: published, blocks: blocks.get(name) ?? [], transport, clock }))
     else machines.set(name, new PaperRouter(router!, { transport, clock }))
   }
-  const simulation = new Simulation(machines, underlay, faults)
+  const simulation = new Simulation(machines, { underlay, pools: topology.all('IPPool'), faults })
   const all = [...machines.values()]
   let ends = 0
   for (const machine of all) {

@@ -253,7 +253,7 @@ test('from outside a filter lets in what the default would not, but nothing of t
   for (const prefix of ['10.244.1.0/26', '10.244.1.7/32', '192.0.2.0/24', '192.0.2.5/32'])
     t.regex(of(prefix).reason, /belongs to this node/)
   t.is(of('10.244.7.0/26').reason, 'BGPFilter f importV4[0] rejects')
-  t.is(of('2001:db8::/32').reason, 'inside no IPPool that is exchanged over BGP')
+  t.is(of('2001:db8::/32').reason, 'inside no IPPool that is exchanged with peers outside')
 })
 
 test('towards outside a filter that accepts everything still tells nothing that was taken from outside', t => {

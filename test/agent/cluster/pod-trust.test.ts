@@ -43,7 +43,7 @@ function taken(prefix: string, filters: readonly PolicyRule[] = [], rules = podI
 
 test('a pod may announce what lies inside the IPPools, and what a filter lets in; never what is of nodes, other pods or Services', t => {
   for (const prefix of ['10.244.64.0/26', 'fd00::/64']) t.is(typeof taken(prefix), 'object', prefix)
-  t.is(taken('198.51.100.0/24'), 'inside no IPPool that is exchanged over BGP')
+  t.is(taken('198.51.100.0/24'), 'inside no IPPool that is exchanged with peers outside')
   t.is(typeof taken('198.51.100.0/24', FILTERS), 'object')
   t.is(taken('203.0.113.0/25', FILTERS), 'rule 8 rejects')
   for (const [prefix, why] of [

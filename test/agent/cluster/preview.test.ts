@@ -149,6 +149,23 @@ test('blocks that are announced no more, anew, or with other communities are tol
   ])
 })
 
+test('of a pool with VXLAN disableBGPExport is told as what it is: peers outside hear no more, and nodes as before', t => {
+  const blocks = ['10.244.1.0/26']
+  const pool = (spec: object) => ({ IPPool: [aPool('p', spec)] })
+  const vxlan = (disableBGPExport: boolean) => pool({ vxlanMode: 'Always', disableBGPExport })
+  const told = (before: Objects, after: Objects) =>
+    preview(before, after, { blocks }).announced.map(({ change, because }) => `${change}: ${because}`)
+  t.deepEqual(told(vxlan(false), vxlan(true)), ['changes: peers outside the cluster hear of it no more'])
+  t.deepEqual(told(vxlan(true), vxlan(false)), ['changes: peers outside the cluster hear of it'])
+  t.deepEqual(told(pool({ disableBGPExport: true }), vxlan(true)), ['new: other nodes hear of it'])
+  t.deepEqual(told(pool({ disableBGPExport: true }), vxlan(false)), ['new: peers hear of it'])
+  t.deepEqual(told(vxlan(true), pool({ disableBGPExport: true })), ['ends: no peer hears of it any more'])
+  const marked = aConfiguration({ prefixAdvertisements: [{ cidr: '10.244.0.0/16', communities: ['65001:7'] }] })
+  t.deepEqual(told(vxlan(true), { ...vxlan(true), BGPConfiguration: [marked] }), [
+    'changes: its communities become 65001:7, and were none',
+  ])
+})
+
 test('ranges of Services are told, and the label that excludes a node', t => {
   const ranges = { BGPConfiguration: [aConfiguration({ serviceClusterIPs: [{ cidr: '10.96.0.0/12' }] })] }
   const told = (before: Objects, after: Objects) =>

@@ -219,6 +219,50 @@ test('where packets end at another machine, the finding says at which', async t 
   ])
 })
 
+test('what disableBGPExport of a pool keeps back is told with the pool, and of VXLAN not between nodes with sessions', async t => {
+  const [vxlan, plain] = [{ ipipMode: 'Never', vxlanMode: 'Always' }, { ipipMode: 'Never' }]
+  const inside = (spec: object) => [pool({ ...spec, disableBGPExport: true })]
+  t.deepEqual((await report(t, aTopology({ Node: three, IPPool: inside(vxlan) }))).findings, [])
+  const racks = dualTor()
+  const withPool = (spec: object): Topology => {
+    const pools = inside(spec)
+    return { ...racks, all: kind => (kind === 'IPPool' ? pools : racks.all(kind)) as never }
+  }
+  for (const [topology, message, remedy] of [
+    [aTopology({ Node: three, IPPool: inside({}) }), /IPPool p .* told to nobody$/, /vxlanMode/],
+    [withPool(plain), /IPPool p .* told to nobody$/, /vxlanMode/],
+    [withPool(vxlan), /IPPool p .* to nodes alone$/, /mesh/],
+  ] as const) {
+    const { findings } = await report(t, topology)
+    t.deepEqual(
+      findings.map(({ reason }) => reason),
+      ['NotExported'],
+    )
+    t.regex(findings[0]!.message, message)
+    t.regex(findings[0]!.remedy, remedy)
+  }
+})
+
+test('a router outside that draws packets in for a pool that it may not hear of ends them, and no filter is blamed', async t => {
+  const router = aRouter('r', {
+    ...{ asNumber: 65101, addresses: ['192.0.2.1/24'], networks: ['0.0.0.0/0'] },
+    neighbors: ['192.0.2.11', '192.0.2.12'].map(address => ({ address, asNumber: 64512 })),
+  })
+  const filter = aResource('BGPFilter', { metadata: { name: 'f' }, spec: { importV4: [{ action: 'Accept' }] } })
+  const objects = {
+    Node: [nodeAt('n1', '192.0.2.11/24'), nodeAt('n2', '192.0.2.12/24')],
+    ...{ BGPConfiguration: [noMesh()], BGPFilter: [filter] },
+    IPPool: [pool({ ipipMode: 'Never', vxlanMode: 'CrossSubnet', disableBGPExport: true })],
+    BGPPeer: [aPeer('r', { peerIP: '192.0.2.1', asNumber: 65101, filters: ['f'] })],
+  }
+  const { findings } = await report(t, aTopology(objects, [router]))
+  t.deepEqual(
+    [...new Set(findings.map(({ severity, reason }) => `${severity} ${reason}`))],
+    ['fault NotExported', 'risk SinglePeer'],
+  )
+  t.regex(findings[0]!.message, /packets get as far as r: IPPool p has disableBGPExport/)
+})
+
 test('nodes without a session between them are parted, and a router between two subnets that is gone ends their sessions', async t => {
   const Node = [nodeAt('n1', '192.0.2.11/24'), nodeAt('n2', '198.51.100.12/24')]
   const parted = await report(t, aTopology({ Node, BGPConfiguration: [noMesh()], IPPool: [pool()] }))
