@@ -22,9 +22,12 @@ async function aNodeWithRange(t: ExecutionContext, text = '192.0.2.0/24', { rest
   const learned = new Set<string>()
   const events: EventRecord[] = []
   let converged = 0
+  const sessionLog = new SessionLog({ clock, log: silentLog, record: event => void events.push(event) })
+  const forgotten: string[] = []
+  sessionLog.forget = key => void forgotten.push(key)
   const routing = new Routing({
     ...{ transport: network.host(NODE), clock, log: silentLog, nodeName: 'n1', restarting },
-    sessions: new SessionLog({ clock, log: silentLog, record: event => void events.push(event) }),
+    sessions: sessionLog,
     capabilities: { ipip: false, vxlan: true },
     learned: (prefix, route) => void (route === undefined ? learned.delete(prefix) : learned.add(prefix)),
     settled: async () => {},
@@ -68,6 +71,7 @@ async function aNodeWithRange(t: ExecutionContext, text = '192.0.2.0/24', { rest
     pass,
     learned,
     events,
+    forgotten,
     sessions,
     conditions,
     close,
@@ -160,6 +164,8 @@ test('of a neighbour that goes nothing is left: no session, condition, event or 
   await node.close(router)
   await node.pass(200)
   t.deepEqual([node.sessions(), node.conditions(), [...node.learned]], [[], [], []])
+  t.deepEqual(node.forgotten, ['range vms:192.0.2.1'])
+  t.is(node.routing.prefixesOf('Global_192_0_2_1').size, 0)
   const before = node.events.length
   node.aRouter('192.0.2.1')
   await node.pass(10)
@@ -177,7 +183,7 @@ test('another AS number of the node leaves nothing of its neighbours behind, and
   t.deepEqual(node.conditions(), ['Global_192_0_2_1 OwnPrefix'])
   await router.close()
   await node.routing.identify({ asn: 64513, port: 179, routerId: NODE, address: NODE })
-  t.deepEqual([node.sessions(), node.conditions()], [[], []])
+  t.deepEqual([node.sessions(), node.conditions(), node.forgotten], [[], [], ['range vms:192.0.2.1']])
   node.aRouter('192.0.2.2').setPeer({ name: 'node', address: NODE, asn: 64513, ...OPEN })
   await node.pass(10)
   t.deepEqual(node.sessions(), ['Global_192_0_2_2 Established global'])

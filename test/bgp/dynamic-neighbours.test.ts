@@ -31,6 +31,7 @@ test('a peer that is configured takes the place of a neighbour with its address,
   net.a.setPeer({ ...net.toB, passive: true })
   await settle()
   t.is(stateOf(net.a, B), undefined)
+  t.regex(reasonOf(net.b, 'a')?.detail ?? '', /Other Configuration Change/)
   await net.again()
   t.deepEqual(net.names(), ['b Established'])
   net.a.removePeer('b')
@@ -63,6 +64,7 @@ test('a neighbour is of the longest range that holds it, whatever came first, an
   net.a.setPeer(narrow)
   await settle()
   t.deepEqual(net.names(), [])
+  t.regex(reasonOf(net.b, 'a')?.detail ?? '', /Other Configuration Change/)
   await net.again()
   t.deepEqual(net.names(), ['narrow:10.0.0.2 Established'])
   net.a.setPeer({ ...narrow, disabled: true })
@@ -178,11 +180,14 @@ test('a pause after too many prefixes is not forgotten with the neighbour, and d
   await net.a.close()
 })
 
-test('after close no timer of a neighbour is left', async t => {
-  const net = await ranged([RANGE])
-  t.deepEqual(net.names(), [`${B} Established`])
-  await net.close()
-  t.is(net.clock.pending, 0)
+test('no timer of a neighbour is left after close, or with its range', async t => {
+  for (const removed of [true, false]) {
+    const net = await ranged([RANGE])
+    t.deepEqual(net.names(), [`${B} Established`])
+    if (removed) net.a.removePeer('pods')
+    await net.close()
+    t.is(net.clock.pending, 0)
+  }
 })
 
 test('a restart waits for the neighbours of a range: 15 s to select routes, to the end of the restart time to know that they are all', async t => {
@@ -215,7 +220,7 @@ test('a restart waits for the neighbours of a range: 15 s to select routes, to t
   }
 })
 
-test('a range that goes holds up no restart', async t => {
+test('a range that goes, or is shut down, holds up no restart', async t => {
   const net = await pair()
   const next = net.make(65001, '10.0.0.9', 'a', { restarting: true })
   next.setPeer({ ...RANGE, gracefulRestart: { restartSeconds: 60 } })
@@ -223,5 +228,11 @@ test('a range that goes holds up no restart', async t => {
   next.removePeer('pods')
   t.false(next.restarting)
   await next.close()
+  const other = net.make(65001, '10.0.0.8', 'a', { restarting: true })
+  const range = { ...RANGE, gracefulRestart: { restartSeconds: 60 } }
+  other.setPeer(range)
+  other.setPeer({ ...range, disabled: true })
+  t.false(other.restarting)
+  await other.close()
   await net.close()
 })
