@@ -194,7 +194,8 @@ export class Speaker {
       // another one may have the address that this one had
       if (old?.address !== undefined && old.address !== config.address) this.#protect(old.address)
     }
-    this.#protect(config.address)
+    if (isRange(config)) this.#requireOfRange(config)
+    else this.#protect(config.address)
     return reasons
   }
 
@@ -444,10 +445,7 @@ export class Speaker {
     peer.stop(subcode, { code: 'admin-down', detail: 'no longer configured' })
     this.#rib.peerDown(peer.name, { retain: false })
     this.#restart.done(peer.name)
-    if (!this.#dynamic.forget(peer)) return
-    // what counts there is what the range asks for from now on
-    this.#forgetAddress(peer.address)
-    for (const listen of this.#forgottenWatchers) listen(peer.name)
+    if (this.#dynamic.forget(peer)) for (const listen of this.#forgottenWatchers) listen(peer.name)
   }
 
   #setRange(name: string, config: PeerConfig & { range: string }): void {
@@ -501,11 +499,14 @@ export class Speaker {
     for (const peer of this.#peers.values()) {
       const { address } = peer
       if (address === undefined || peer.config.dialOnly || (only ?? address) !== address) continue
-      this.#require(address, peer.socketOptions())
+      // what its range asks for counts, and the kernel has memory for so many keys alone (net.core.optmem_max)
+      if (!this.#dynamic.has(peer)) this.#require(address, peer.socketOptions())
     }
-    if (only !== undefined) return
-    for (const { range, password, tcpAo, ttlSecurity } of this.#dynamic.configs())
-      this.#require(range, { password, tcpAo, ttlSecurity })
+    if (only === undefined) for (const range of this.#dynamic.configs()) this.#requireOfRange(range)
+  }
+
+  #requireOfRange({ range, password, tcpAo, ttlSecurity }: PeerConfig & { range: string }): void {
+    this.#require(range, { password, tcpAo, ttlSecurity })
   }
 
   #require(from: string, options: SocketOptions): void {

@@ -7,7 +7,7 @@ import test from 'ava'
 import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot } from '../kernel/scratch-netns.ts'
 import { programUnderTest } from '../program-file.ts'
-import { Margay, makeLink, type TestLink, THEIRS, until } from './interop.ts'
+import { Margay, makeLink, OURS, type TestLink, THEIRS, until } from './interop.ts'
 
 const when = isRoot ? test.serial : test.serial.skip
 if (!isRoot)
@@ -73,26 +73,34 @@ when('GTSM lets a neighbour in and keeps out whoever sends with a smaller TTL', 
   t.false(await established(margay))
 })
 
-when('dynamic neighbours of a range need the password of the range, also on the listening socket', async t => {
-  await using link = makeLink()
-  const range = { name: 'rack', range: '192.0.2.0/24', asn: 'external', password: 'correct', ...open }
-  const margay = new Margay(link, { neighbors: [range] })
-  const neighbor = { address: '192.0.2.1', asn: 65001, ...open }
-  const wrong = other(link, { neighbors: [{ ...neighbor, password: 'wrong' }] })
-  await until(
-    'the wrong password is suspected',
-    () => wrong.output().includes('signature-suspected'),
-    () => wrong.output(),
+for (const [family, prefix] of [
+  ['ipv4', '192.0.2.0/24'],
+  ['ipv6', '2001:db8:1::/64'],
+] as const)
+  when(
+    `dynamic neighbours of a range need the password of the range, also on the listening socket: ${family}`,
+    async t => {
+      await using link = makeLink()
+      const range = { name: 'rack', range: prefix, asn: 'external', password: 'correct', ...open }
+      const margay = new Margay(link, { neighbors: [range] })
+      const neighbor = { address: OURS[family], asn: 65001, ...open }
+      const wrong = other(link, { neighbors: [{ ...neighbor, password: 'wrong' }] })
+      await until(
+        'the wrong password is suspected',
+        () => wrong.output().includes('signature-suspected'),
+        () => wrong.output(),
+      )
+      t.deepEqual(await margay.peers(), [])
+      await wrong.stop('SIGKILL')
+      const right = other(link, { neighbors: [{ ...neighbor, password: 'correct' }] })
+      const name = `rack:${THEIRS[family]}`
+      await until(
+        'the right one is in',
+        async () => (await margay.peers()).some(peer => peer.name === name && peer.state === 'Established'),
+        () => right.output(),
+      )
+    },
   )
-  t.deepEqual(await margay.peers(), [])
-  await wrong.stop('SIGKILL')
-  const right = other(link, { neighbors: [{ ...neighbor, password: 'correct' }] })
-  await until(
-    'the right one is in',
-    async () => (await margay.peers()).some(({ name, state }) => name === 'rack:192.0.2.2' && state === 'Established'),
-    () => right.output(),
-  )
-})
 
 when(
   'a password changes on one side and seconds later on the other without a flap, and a reload says beforehand what it resets',

@@ -221,15 +221,21 @@ test('a connection from a range that waits to be taken is checked by what the ra
   }
 })
 
-test('what a neighbour of a range had to carry is forgotten with it', async t => {
+test('the listening socket has one key for a range and none for each neighbour, and one more for a peer with an address in it', async t => {
   const { speaker, checked, connects } = await listening({})
   const range = { name: 'range', range: 'fd00::/64', asn: 65002, password: 'secret' }
   speaker.setPeer(range)
-  await connects('fd00::1')
-  speaker.setPeer(range)
-  t.like(checked.get('fd00::1'), { password: 'secret' })
-  speaker.setPeer({ ...range, range: 'fd00:0:0:1::/64' })
+  t.is(await connects('fd00::1'), 'taken')
+  speaker.setPeer({ ...range, password: 'other' })
+  t.like(checked.get('fd00::/64'), { password: 'other' })
+  t.false(checked.has('fd00::1'))
+  speaker.setPeer({ name: 'own', address: 'fd00::1', asn: 65002, password: 'own', passive: true })
+  t.like(checked.get('fd00::1'), { password: 'own' })
+  speaker.removePeer('own')
   t.is(checked.get('fd00::1'), undefined)
+  speaker.setPeer({ ...range, range: 'fd00:0:0:1::/64' })
+  t.is(checked.get('fd00::/64'), undefined)
+  t.like(checked.get('fd00:0:0:1::/64'), { password: 'secret' })
   await speaker.close()
 })
 
