@@ -3,16 +3,7 @@
 import type { Address } from '../kernel/port/addresses.ts'
 import type { Link } from '../kernel/port/links.ts'
 import { interfacesOf, ROUTE_SCOPE, type Route } from '../kernel/port/routes.ts'
-import {
-  addressBits,
-  contains,
-  type Family,
-  familyOf,
-  isLinkLocal,
-  isLoopback,
-  parseAddress,
-  parseCidr,
-} from '../lib/ip.ts'
+import { contains, type Family, familyOf, isLinkLocal, isLoopback, parseAddress, parseCidr } from '../lib/ip.ts'
 import { userPattern } from '../lib/user-pattern.ts'
 
 export type AddressChoice =
@@ -119,12 +110,14 @@ export function isLocal(address: string): boolean {
   return isLoopback(address) || isLinkLocal(address) || contains('169.254.0.0/16', address)
 }
 
-/** The subnets in which addresses of a machine are, as CIDRs; host bits kept. */
-export function subnetsOf(addresses: readonly Address[]): string[] {
-  const inSubnet = addresses.filter(({ scope, address, length }) => {
-    return scope === ROUTE_SCOPE.universe && length < addressBits(familyOf(address))
-  })
-  return inSubnet.map(({ address, length }) => `${address}/${length}`)
+/** Have addresses of Services, and in Calico's nodes each the one under which pods find the BGP of their node. */
+const NOT_OWN = /^(cali|kube-ipvs)/
+
+/** The subnets in which addresses of a machine are, as CIDRs; host bits kept. One of an address without a subnet is as long as that. */
+export function subnetsOf({ addresses, links }: Machine): string[] {
+  const others = new Set(links.flatMap(({ name, index }) => (NOT_OWN.test(name) ? [index] : [])))
+  const own = addresses.filter(({ scope, ifindex }) => scope === ROUTE_SCOPE.universe && !others.has(ifindex))
+  return own.map(({ address, length }) => `${address}/${length}`)
 }
 
 /** Whether it is made among the addresses that the machine has, whatever the cluster says. */

@@ -118,7 +118,7 @@ export class OwnAddress {
     return this.#found
   }
 
-  /** The subnets of this machine's interfaces as CIDRs, as last seen; host bits kept. */
+  /** `subnetsOf` this machine, as last seen. */
   get subnets(): readonly string[] {
     return this.#subnets
   }
@@ -223,7 +223,7 @@ export class OwnAddress {
     const { kernel } = this.#deps
     const [links, addresses] = await Promise.all([kernel.links(), kernel.addresses()])
     const machine = { addresses, links }
-    this.#subnets = subnetsOf(addresses)
+    this.#subnets = subnetsOf(machine)
     const ipv4 = await this.#ipv4(machine, hints)
     if ('waitMs' in ipv4) return this.#waitFor(ipv4)
     const ipv6 = await this.#ipv6(machine, ipv4.address, hints)

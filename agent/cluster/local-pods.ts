@@ -4,7 +4,16 @@ import type { IpPool } from '../../api/pools.ts'
 import type { ConditionCause } from '../../api/status.ts'
 import type { Peering } from '../../felix/input.ts'
 import { GATEWAY } from '../../kernel/pod-interface.ts'
-import { contains, type Family, familyOf, isHostAddress, isLinkLocal, isLoopback, parseCidr } from '../../lib/ip.ts'
+import {
+  contains,
+  type Family,
+  familyOf,
+  hostPrefix,
+  isHostAddress,
+  isLinkLocal,
+  isLoopback,
+  parseCidr,
+} from '../../lib/ip.ts'
 import { allRanges, serviceRanges } from './services.ts'
 import type { PeerChange } from './session-requests.ts'
 import { type Asked, type FarEnd, type PodEnd, podSession, type Session, type SessionEnd } from './sessions.ts'
@@ -53,6 +62,7 @@ function faultOf(address: string, family: Family, { ranges, subnets, nodeWith }:
   const node = nodeWith(address)
   if (node !== undefined) return `${address} is an address of node ${node}`
   const subnet = subnets.find(cidr => contains(cidr, address))
+  if (subnet === hostPrefix(address)) return `${address} is an address of this node`
   if (subnet !== undefined)
     return `${address} lies in ${networkOf(subnet)}, the subnet of an interface of this node, which could not reach the host that has it`
   const range = ranges.find(cidr => contains(cidr, address))

@@ -64,6 +64,22 @@ test('the subnets of all interfaces are known, and follow the machine', async t 
   t.deepEqual(own.subnets, ['192.0.2.11/24'])
 })
 
+test('an address without a subnet is known too, but for those on interfaces of pods and of Services', async t => {
+  const { look, own, kernel, turns } = await aFollower(t)
+  await look()
+  for (const [name, address] of [
+    ['nodelocaldns', '169.254.20.10'],
+    ['cali0123456789a', '169.254.0.179'],
+    ['kube-ipvs0', '10.96.0.10'],
+  ] as const) {
+    const { index: ifindex } = await kernel.createLink({ kind: 'dummy', name })
+    await kernel.addAddress({ ifindex, address, length: 32, scope: ROUTE_SCOPE.universe })
+  }
+  await turns()
+  await look()
+  t.deepEqual(own.subnets, ['192.0.2.11/24', '169.254.20.10/32'])
+})
+
 test('the annotation of an earlier run does not keep an address that the machine lost', async t => {
   const node = aNode('n1', { annotations: { [NODE_ANNOTATION.ipv4Address]: '192.0.2.99/24' } })
   const { look, clock, own } = await aFollower(t, { node })

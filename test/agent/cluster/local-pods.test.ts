@@ -101,7 +101,7 @@ test('where pods have no address to peer with, where a filter is missing, and wh
 
 test('the address that pods peer with is of nobody else, and one that no route alone can lead here is refused', t => {
   const pools = [aPool('p', { cidr: '10.244.0.0/16' })]
-  const subnets = ['192.168.10.9/24', '172.17.0.1/16', 'fd00:17::1/64']
+  const subnets = ['192.168.10.9/24', '172.17.0.1/16', 'fd00:17::1/64', '169.254.20.10/32', 'fd00:20::10/128']
   const nodeWith = (address: string) => (address === '192.168.10.10' ? 'n2' : undefined)
   const why = (spec: object) => {
     const asked = { ...spec, serviceClusterIPs: [{ cidr: '10.96.0.0/12' }] }
@@ -122,6 +122,8 @@ test('the address that pods peer with is of nobody else, and one that no route a
   const isNear = 'the subnet of an interface of this node, which could not reach the host that has it'
   t.is(refused('172.17.0.9')[0], `172.17.0.9 lies in 172.17.0.0/16, ${isNear}`)
   t.is(refused('fd00:17::9')[1], `fd00:17::9 lies in fd00:17::/64, ${isNear}`)
+  t.is(refused('169.254.20.10')[0], '169.254.20.10 is an address of this node')
+  t.is(refused('fd00:20::10')[1], 'fd00:20::10 is an address of this node')
   t.is(refused('224.0.0.5')[0], '224.0.0.5 is no address of a host')
   t.is(refused('fe80::179')[1], 'fe80::179 counts on one link alone, and needs an interface')
   t.is(refused('fd12::1')[0], 'fd12::1 is an address of the other family')
