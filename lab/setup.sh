@@ -30,7 +30,7 @@ arm64='qemu-aarch64-static:qemu-user-static'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 policy='iptables-nft-restore:iptables sysctl:procps'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
-  promtool:prometheus bgpdump:bgpdump tcpdump:tcpdump conntrack:conntrack ps:procps podman:podman runc:runc
+  promtool:prometheus bgpdump:bgpdump pmbmpd:pmacct tcpdump:tcpdump conntrack:conntrack ps:procps podman:podman runc:runc
   NetworkManager:network-manager networkctl:systemd dbus-daemon:dbus-daemon"
 
 # Programs are looked for where Debian puts them, as in lib/system-program.ts. The PATH that npm gives has

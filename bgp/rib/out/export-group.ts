@@ -81,7 +81,8 @@ export class ExportGroup {
   join(peer: number, address: string): Member {
     const first = this.members.size === 0
     const end = this.#table.prefixes.end
-    const member = new Member(peer, address, this.#backlog.end, first ? 0 : end, this.#behind)
+    // where nothing was sent yet, the queue has all, as for the first one: the whole table besides would be a second time
+    const member = new Member(peer, address, this.#backlog.end, this.#sent.isEmpty ? 0 : end, this.#behind)
     this.members.set(peer, member)
     if (this.exporter.link?.join(address)) this.rebuild()
     if (first) {

@@ -14,6 +14,10 @@ export class SentRoutes {
     return this.#sets.length
   }
 
+  get isEmpty(): boolean {
+    return this.#count === 0
+  }
+
   /** The set sent for a place, any number; 0: none. */
   set(at: number): number {
     return this.#sets[at] ?? 0

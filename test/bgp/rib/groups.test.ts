@@ -222,3 +222,21 @@ test('a prefix that went before the only peer of a group had read of it is forgo
   world.settle()
   t.is(world.rib.sizes().prefixes, 0)
 })
+
+test('peers that come up together are each sent the table once', t => {
+  const world = new World()
+  const [a, b, c] = [aPeer(1), aPeer(2), aPeer(3)]
+  world.up(a)
+  world.send(a, { announce: many(50) })
+  world.settle()
+  world.up(b, c)
+  world.settle()
+  // one UPDATE and the two End-of-RIB
+  t.deepEqual(
+    [b, c].map(peer => [world.held(peer).size, world.down.get(peer.key)!.messages]),
+    [
+      [50, 3],
+      [50, 3],
+    ],
+  )
+})
