@@ -77,6 +77,16 @@ function inPeers({ peers, mrt }: ConfigFile): ConfigFault[] {
     const range = peers.find(other => other.range !== undefined && dynamicName(other, nameOf(other), name))
     if (range !== undefined)
       faults.push(at(where, 'name', `a neighbour of ${nameOf(range)} can get the name ${name}; choose another`, peer))
+    const around = peers.find(other => cutsOff(other, peer))
+    if (around !== undefined)
+      faults.push(
+        at(
+          where,
+          keyOf(peer),
+          `the kernel asks for the ${keyKind(around)} of range ${nameOf(around)} from here too, and nobody could connect; give this neighbor one, or the range another prefix`,
+          peer,
+        ),
+      )
     if (source !== undefined && (source === name || parseAddress(afterName(source, name) ?? '') !== undefined))
       faults.push(
         at(where, 'name', `a peer of the MRT file can get the name ${name}; choose another, or another mrt.name`, peer),
@@ -91,6 +101,19 @@ function samePlace(a: PeerConfig, b: PeerConfig): boolean {
   if (a.interface !== undefined && a.interface === b.interface && (a.address === undefined || b.address === undefined))
     return true
   return a.address !== undefined && a.address === b.address && a.interface === b.interface
+}
+
+/** Whether nobody can connect as a peer that is not dialled, as it signs otherwise than a range around it: keys of a prefix have no exceptions. */
+function cutsOff({ range, ...around }: PeerConfig, peer: PeerConfig): boolean {
+  const place = peer.range ?? (peer.passive ? peer.address : undefined)
+  if (range === undefined || place === undefined || range === place || around.disabled || peer.disabled) return false
+  const kind = keyKind(around)
+  return kind !== undefined && kind !== keyKind(peer) && contains(range, place)
+}
+
+function keyKind({ password, tcpAo }: PeerConfig): 'password' | 'tcpAo' | undefined {
+  if (tcpAo !== undefined) return 'tcpAo'
+  return password === undefined ? undefined : 'password'
 }
 
 function keyOf({ address, range }: PeerConfig): string {

@@ -43,9 +43,12 @@ async function aNodeWithRange(t: ExecutionContext, text = '192.0.2.0/24', { rest
   }
   const routers: Speaker[] = []
   /** A router that dials the node. */
-  const aRouter = (address: string, asn = 65010) => {
-    const router = new Speaker({ asn, routerId: address }, { transport: network.host(address), clock })
-    router.setPeer({ name: 'node', address: NODE, asn: 64512, ...OPEN })
+  const aRouter = (address: string, asn = 65010, to = NODE) => {
+    const router = new Speaker(
+      { asn, routerId: to === NODE ? address : '192.0.2.77' },
+      { transport: network.host(address), clock },
+    )
+    router.setPeer({ name: 'node', address: to, asn: 64512, ...OPEN })
     routers.push(router)
     return router
   }
@@ -202,4 +205,14 @@ test('after a restart the routes of an earlier run are judged only when routers 
     await node.pass(8)
     t.is(node.converged(), 1)
   }
+})
+
+test('an IPv6 range takes routers over IPv6, each by its whole address', async t => {
+  const node = await aNodeWithRange(t, '2001:db8::/64')
+  await node.routing.identify({ asn: 64512, port: 179, routerId: NODE, address: NODE, ipv6Address: '2001:db8::11' })
+  node.aRouter('2001:db8::1:7', 65010, '2001:db8::11').announce({ prefix: 'fd00:1::/64' })
+  node.routing.trust({ ...NO_TRUST, pools: ['fd00::/16'] })
+  await node.pass(10)
+  t.deepEqual(node.sessions(), ['Global_2001_db8__1_7 Established global'])
+  t.deepEqual([...node.learned], ['fd00:1::/64'])
 })

@@ -130,6 +130,20 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     ),
     neighbors(
       [
+        { range: '10.0.0.0/24', asn: 1, password: 'x' },
+        { ...anEbgpPeer, passive: true },
+      ],
+      /^neighbors\[1\]\.address: the kernel asks for the password of range 10\.0\.0\.0\/24 from here too/,
+    ),
+    neighbors(
+      [
+        { range: '10.0.0.0/28', asn: 1 },
+        { range: '10.0.0.0/24', asn: 1, password: 'x' },
+      ],
+      /^neighbors\[0\]\.range: the kernel asks for the password of range 10\.0\.0\.0\/24/,
+    ),
+    neighbors(
+      [
         { interface: 'eth1', asn: 1 },
         { interface: 'eth1', asn: 2, name: 'b' },
       ],
@@ -278,6 +292,19 @@ test('communities of all kinds are accepted in networks and rules', t => {
   const large = { global: 4200000000, local1: 1, local2: 2 }
   t.deepEqual(networks[0]?.communities, [0xfde90064, 0xffffff01, large, 0x0002fde900000007n])
   t.like(peers[0]?.import, [{ communities }])
+})
+
+test('a neighbor inside a range with a password is accepted where it has one too, is dialled, or one of both is disabled', t => {
+  const range = { range: '10.0.0.0/24', asn: 1, password: 'x' }
+  const passive = { ...anEbgpPeer, passive: true }
+  for (const [around, peer] of [
+    [range, { ...passive, password: 'y' }],
+    [range, anEbgpPeer],
+    [range, { ...passive, disabled: true }],
+    [{ ...range, disabled: true }, passive],
+    [range, { range: '10.0.0.0/8', asn: 1 }],
+  ])
+    t.deepEqual(faults({ ...minimal, neighbors: [around, peer] }), [])
 })
 
 test('values at the limits are accepted', t => {
