@@ -26,12 +26,12 @@ export function poolsInEffect(pools: readonly IpPool[]): IpPool[] {
 }
 
 /**
- * Whether nodes tell each other of the pool's blocks. `disableBGPExport` is about routers outside: ways through VXLAN are between nodes
- * alone (in Calico BGP does not carry them, Felix makes them of IPAM). Without VXLAN it keeps the blocks from the nodes too, as
- * Calico's BIRD does.
+ * Whether nodes tell each other of the pool's blocks. `disableBGPExport` is about routers outside: ways through tunnels are between
+ * nodes alone (in Calico Felix makes them of IPAM, those of IP-in-IP from 3.33 on, and BGP does not carry them). Without a tunnel it
+ * keeps the blocks from the nodes too, as Calico's BIRD does.
  */
 export function nodesExchange({ spec }: IpPool): boolean {
-  return !spec.disableBGPExport || spec.vxlanMode !== 'Never'
+  return !spec.disableBGPExport || spec.vxlanMode !== 'Never' || spec.ipipMode !== 'Never'
 }
 
 /** What a pool's addresses are for; an empty list says nothing, as no list does. */

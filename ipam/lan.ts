@@ -24,7 +24,7 @@ const LAN_POOL: readonly {
   {
     is: pool => !nodesExchange(pool),
     otherwise: () => 'its blocks are announced, so that other nodes would not look for its addresses on the LAN',
-    remedy: () => 'set disableBGPExport of the pool to true, and its vxlanMode to Never',
+    remedy: () => 'set disableBGPExport of the pool to true, and its ipipMode and vxlanMode to Never',
   },
   {
     is: ({ spec }) => spec.assignmentMode === 'Manual',

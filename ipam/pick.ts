@@ -1,6 +1,6 @@
 // Which pool, and which block of it. Pure: pools, reservations and taken blocks come in as values, selectors as
 // predicates. Ranges are compared as numbers: a /48 of IPv6 has more blocks than anybody can list.
-import { type IpPool, inAgeOrder, nodesExchange, usesOf } from '../api/pools.ts'
+import { type IpPool, inAgeOrder, usesOf } from '../api/pools.ts'
 import { addressAt, addressBits, addressBytes, cidr, contains, type Family, familyOf } from '../lib/ip.ts'
 import { earlierOverlaps } from '../lib/overlap.ts'
 import { blockSize } from './block.ts'
@@ -30,8 +30,7 @@ export type Selects = {
  * The pools that may serve a request, in the order in which they will be used. Pools that were asked for beat
  * selectors but not `disabled`, `allowedUses` or a family (Calico's determinePools and filterPoolsByUse); so does the
  * one that holds an address that was asked for (Calico's AssignIP, which does not look at `allowedUses` either). For the
- * address of a tunnel those with its encapsulation are used (determineEnabledPoolCIDRs) that nodes exchange (`disableBGPExport`), and
- * others only where there is none. Of IPv6 no others are: that address is the source of packets, and one of a pool without VXLAN
+ * address of a tunnel those with its encapsulation are used (determineEnabledPoolCIDRs), and others only where there is none. Of IPv6 no others are: that address is the source of packets, and one of a pool without VXLAN
  * gets no answer from behind a router.
  */
 export function poolsFor(all: readonly IpPool[], choice: Choice, selects: Selects): readonly IpPool[] | AssignRefusal {
@@ -109,10 +108,8 @@ function selectsNamespace(pool: IpPool, namespace: string | undefined, selects: 
   return selects.namespace(pool.spec.namespaceSelector ?? '', namespace)
 }
 
-/** Whether the tunnels of other nodes lead to the addresses of a pool: it has that encapsulation, and they hear of its blocks. */
-export function carries(pool: IpPool, tunnel: Choice['tunnel']): boolean {
-  const { spec } = pool
-  if (!nodesExchange(pool)) return false
+/** Whether the tunnels of other nodes lead to the addresses of a pool. */
+export function carries({ spec }: IpPool, tunnel: Choice['tunnel']): boolean {
   return (tunnel === 'ipip' && spec.ipipMode !== 'Never') || (tunnel === 'vxlan' && spec.vxlanMode !== 'Never')
 }
 

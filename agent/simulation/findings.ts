@@ -237,8 +237,9 @@ function keptInside(pool: IpPool): Cause {
   if (!nodesExchange(pool))
     return {
       reason: 'NotExported',
-      why: `IPPool ${name} has disableBGPExport and no VXLAN, so that its blocks are told to nobody`,
-      remedy: 'set its vxlanMode, or disableBGPExport to false and reject its blocks by a BGPFilter at routers outside',
+      why: `IPPool ${name} has disableBGPExport and no tunnel, so that its blocks are told to nobody`,
+      remedy:
+        'set its ipipMode or vxlanMode, or disableBGPExport to false and reject its blocks by a BGPFilter at routers outside',
     }
   return {
     reason: 'NotExported',

@@ -304,8 +304,8 @@ export class LearnedGroup {
       return noRoute(
         dst,
         'NotExported',
-        `nodes do not exchange pool ${pool.cidr} over BGP (disableBGPExport, and no VXLAN)`,
-        'stop announcing it there, or set disableBGPExport of the pool to false, or its vxlanMode',
+        `nodes do not exchange pool ${pool.cidr} over BGP (disableBGPExport, and no tunnel)`,
+        'stop announcing it there, or set disableBGPExport of the pool to false, or its ipipMode or vxlanMode',
       )
     if (learned.paths !== undefined) return this.#shared(state, learned.paths, prefix, borrower, here)
     const way = this.#wayOf(learned, hop, { dst, prefix, pool, bgpPeer: learned.bgpPeer }, here)

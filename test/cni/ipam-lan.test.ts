@@ -44,7 +44,7 @@ for (const [what, pool, details] of [
   ['larger than the LAN', lanPool({}, '10.0.0.0/23'), /correct ipam\.subnet/],
   ['with the router', lanPool({}, '10.0.0.0/26'), /no other machine/],
   ['that is announced', lanPool({ disableBGPExport: false }), /disableBGPExport/],
-  ['that nodes tell each other of', lanPool({ vxlanMode: 'CrossSubnet' }), /vxlanMode to Never/],
+  ['of tunnels between nodes', lanPool({ vxlanMode: 'CrossSubnet' }), /ipipMode and vxlanMode to Never/],
   ['of any pod', lanPool({ assignmentMode: 'Automatic' }), /assignmentMode/],
   ['of tunnels', lanPool({ allowedUses: undefined }), /allowedUses/],
 ] as const)

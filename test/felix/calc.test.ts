@@ -58,6 +58,17 @@ test('a block behind a router that no pool holds is told so, and not to change a
   t.regex(found?.remedy ?? '', /^create the IPPool/)
 })
 
+test('what is announced of a pool that nodes do not exchange is no route, and told', t => {
+  const pools = FULL.pools.map(pool => ({ ...pool, isExchanged: pool.cidr !== '10.246.0.0/16' }))
+  t.deepEqual(
+    lines(FULL).filter(line => !lines({ ...FULL, pools }).includes(line)),
+    ['10.246.2.0/26 via 192.168.10.12 dev eth0 proto 80'],
+  )
+  const found = desiredState({ ...FULL, pools }).conditions.find(({ object }) => object?.name === '10.246.2.0/26')
+  t.like(found, { type: 'BlocksReachable', reason: 'NotExported' })
+  t.regex(found?.remedy ?? '', /ipipMode or vxlanMode/)
+})
+
 test('a kernel without IP-in-IP sends the same blocks over VXLAN and says so once per node', t => {
   const { conditions, tunnels } = desiredState(WITHOUT_IPIP)
   t.true(lines(WITHOUT_IPIP).includes('10.244.3.0/26 via 10.245.3.1 dev vxlan.calico proto 80 onlink'))

@@ -134,7 +134,7 @@ test('a pool that is asked for beats selectors, but not disabled, its uses or it
 test('a tunnel has an address of a pool with its encapsulation, and of another one only where there is none', t => {
   const pools = [
     aPool('plain', '10.0.0.0/24'),
-    aPool('ipip', '10.1.0.0/24', 26, { ipipMode: 'CrossSubnet' }),
+    aPool('ipip', '10.1.0.0/24', 26, { ipipMode: 'CrossSubnet', disableBGPExport: true }),
     aPool('off', '10.2.0.0/24', 26, { vxlanMode: 'Always', disabled: true }),
     aPool('pods', '10.3.0.0/24', 26, { vxlanMode: 'Always', allowedUses: ['Workload'] }),
   ]
@@ -142,19 +142,6 @@ test('a tunnel has an address of a pool with its encapsulation, and of another o
     names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel', tunnel }, { node: () => true }))
   t.deepEqual(of('ipip'), ['ipip'])
   t.deepEqual(of('vxlan'), ['ipip', 'plain'])
-})
-
-test('a tunnel has no address of a pool that nodes do not exchange while another one has its encapsulation', t => {
-  const silent = { disableBGPExport: true }
-  const of = (tunnel: 'ipip' | 'vxlan', ...pools: ReturnType<typeof aPool>[]) =>
-    names(poolsFor(pools, { family: 'ipv4', use: 'Tunnel', tunnel }, { node: () => true }))
-  const [a, b] = [
-    aPool('a', '10.0.1.0/24', 26, { ipipMode: 'Always', ...silent }),
-    aPool('b', '10.0.2.0/24', 26, { ipipMode: 'Always' }),
-  ]
-  t.deepEqual(of('ipip', a, b), ['b'])
-  t.deepEqual(of('ipip', a), ['a'])
-  t.deepEqual(of('vxlan', aPool('c', '10.0.3.0/24', 26, { vxlanMode: 'Always', ...silent }), b), ['c'])
 })
 
 test('by IPv6 a tunnel has an address of a pool with VXLAN or none: from any other one no answer would come through it', t => {

@@ -21,19 +21,20 @@ test('a pool with disableBGPExport that is made again under another name still k
   t.deepEqual(announced([made('new-name', '10.0.0.0/16', 2027)]), blocks)
 })
 
-test('blocks of a pool with disableBGPExport go to no one, and with VXLAN to the nodes alone', t => {
+test('blocks of a pool with disableBGPExport go to no one, and with a tunnel to the nodes alone', t => {
   const of = (spec: object) =>
     advertised(
       { blocks: ['10.0.0.0/26'], services: NONE },
       [made('a', '10.0.0.0/16', 2026, spec)],
       bgpSettings(undefined),
     )
-  for (const vxlanMode of ['Always', 'CrossSubnet']) {
-    t.like(of({ vxlanMode, disableBGPExport: true }), [{ prefix: '10.0.0.0/26', communities: [FOR_NODES] }])
-    t.like(of({ vxlanMode }), [{ prefix: '10.0.0.0/26', communities: [] }])
-  }
-  for (const spec of [{}, { ipipMode: 'Always' }, { ipipMode: 'CrossSubnet' }])
-    t.deepEqual(of({ ...spec, disableBGPExport: true }), [])
+  for (const field of ['vxlanMode', 'ipipMode'])
+    for (const mode of ['Always', 'CrossSubnet']) {
+      const spec = { [field]: mode }
+      t.like(of({ ...spec, disableBGPExport: true }), [{ prefix: '10.0.0.0/26', communities: [FOR_NODES] }])
+      t.like(of(spec), [{ prefix: '10.0.0.0/26', communities: [] }])
+    }
+  t.deepEqual(of({ disableBGPExport: true }), [])
 })
 
 const advertising = (spec: object) => aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }).spec

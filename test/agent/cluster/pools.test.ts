@@ -7,10 +7,11 @@ const made = (name: string, cidr: string, year: number, spec: object = {}) =>
   aPool(name, { cidr, ...spec }, { creationTimestamp: `${year}-01-01T00:00:00Z` })
 
 test('felix hears of each pool by its name, with its modes', t => {
-  const pools = felixPools([made('a', '10.0.0.0/16', 2026, { ipipMode: 'CrossSubnet', disableBGPExport: true })])
-  const modes = { ipip: 'CrossSubnet', vxlan: 'Never', isExchanged: false } as const
-  const pool = { cidr: '10.0.0.0/16', ...modes, natOutgoing: false, forServicesOnly: false }
-  t.deepEqual([...pools], [['a', pool]])
+  const of = (spec: object) =>
+    felixPools([made('a', '10.0.0.0/16', 2026, { disableBGPExport: true, ...spec })]).get('a')
+  const pool = { cidr: '10.0.0.0/16', natOutgoing: false, forServicesOnly: false, vxlan: 'Never' } as const
+  t.deepEqual(of({ ipipMode: 'CrossSubnet' }), { ...pool, ipip: 'CrossSubnet', isExchanged: true })
+  t.deepEqual(of({}), { ...pool, ipip: 'Never', isExchanged: false })
 })
 
 test('a pool is for Services only where its list of uses says so; an empty list says nothing', t => {
