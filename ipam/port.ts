@@ -52,7 +52,7 @@ export type AssignRequest = {
   addresses?: readonly string[]
   subnet?: SubnetRequest
   use: 'Workload' | 'Tunnel'
-  /** Of a tunnel: announced pools with this encapsulation are used where there are some; of IPv6 no others. */
+  /** Of a tunnel: pools with this encapsulation are used where there are some; of IPv6 no others. */
   tunnel?: 'ipip' | 'vxlan'
 }
 

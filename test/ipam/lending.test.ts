@@ -188,6 +188,21 @@ test('with strictAffinity nothing is asked for or lent, and what was lent before
   await closeAll(nodes)
 })
 
+test('no address is asked for of a pool that nodes do not exchange: nobody else would have a way to its pod', async t => {
+  const { fake, nodes, here, there } = await twoNodes()
+  const change = async (spec: object) => {
+    const pool = await fake.get('IPPool', 'p')
+    await fake.update('IPPool', { ...pool, spec: { ...pool.spec, ...spec } })
+    await converge(fake, ...nodes)
+  }
+  await change({ disableBGPExport: true })
+  t.true('refused' in (await assigned(here, aPod('e'), [there])).answer)
+  t.deepEqual(wishesOf(await blockOf(fake, there)), new Map())
+  await change({ vxlanMode: 'Always' })
+  t.false('refused' in (await assigned(here, aPod('e'), [there])).answer)
+  await closeAll(nodes)
+})
+
 test('an address whose pod ends while the API server is away goes back later, also by the next agent', async t => {
   let isAway = false
   const { fake, nodes, here, there } = await twoNodes(fake => {
