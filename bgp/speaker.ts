@@ -183,6 +183,8 @@ export class Speaker {
     for (const rules of [config.import, config.export]) new Policy(rules, { external: true })
     const reasons = this.plan(config)
     for (const because of reasons) this.#log.warn({ peer: name, because }, 'the session will be reset')
+    // a peer is no range any more, or a range no peer
+    if (isRange(config) ? this.#peers.has(name) : this.#dynamic.range(name) !== undefined) this.removePeer(name)
     if (isRange(config)) this.#setRange(name, config)
     else {
       if (config.address !== undefined && !config.dialOnly) this.#dynamic.displace(config.address)

@@ -47,6 +47,8 @@ export type PeersOf = {
 
 export class KnownPeers {
   readonly #byName = new Map<string, KnownPeer>()
+  /** The names of those that name an address. */
+  readonly #byTarget = new Map<string, Set<string>>()
   readonly #filters = new Filters()
   /** What is known of passwords, by their keys. */
   readonly #passwords = new Map<string, Password>()
@@ -61,6 +63,7 @@ export class KnownPeers {
 
   /** A BGPPeer changed, appeared, or went. */
   set(name: string, object: BgpPeer | undefined): void {
+    this.#aim(name, this.#byName.get(name)?.target, undefined)
     if (object === undefined) this.#byName.delete(name)
     else {
       const { peerSelector, peerIP = '' } = object.spec
@@ -69,6 +72,7 @@ export class KnownPeers {
       const bfd = askedBfd(object.metadata)
       const ao = askedAo(object.metadata, secret !== undefined)
       const place = askedPlace(object)
+      this.#aim(name, undefined, target)
       this.#byName.set(name, { object, target, secret, bfd, ao, place, ...this.#rulesOf(object) })
     }
   }
@@ -93,8 +97,7 @@ export class KnownPeers {
 
   /** The names of those that name one of these addresses. */
   at(addresses: readonly string[]): string[] {
-    const theirs = [...this.#byName].filter(([, { target }]) => target !== undefined && addresses.includes(target))
-    return theirs.map(([name]) => name)
+    return [...new Set(addresses)].flatMap(address => [...(this.#byTarget.get(address) ?? [])])
   }
 
   asked({ object, filters, bfd }: KnownPeer): Asked {
@@ -131,6 +134,13 @@ export class KnownPeers {
       return [broken('PeersConfigured', { ...cause, object })]
     })
     return [...closed, ...badBfd({ mesh, peers: this.#byName, keys: this.#passwords }, isForThis)]
+  }
+
+  #aim(name: string, before: string | undefined, target: string | undefined): void {
+    const old = this.#byTarget.get(before ?? '')
+    old?.delete(name)
+    if (old?.size === 0) this.#byTarget.delete(before!)
+    if (target !== undefined) this.#byTarget.set(target, (this.#byTarget.get(target) ?? new Set()).add(name))
   }
 
   #rulesOf(object: BgpPeer): Pick<KnownPeer, 'closed' | 'filters'> {

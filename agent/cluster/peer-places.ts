@@ -58,8 +58,7 @@ function linkPlace(asked: Asked): AskedPlace {
 
 /** A prefix that can be read is kept with its fault, so that no other range takes whoever lies in it. */
 function rangePlace(asked: Asked, { reachableBy }: Resource<'BGPPeer'>['spec']): AskedPlace {
-  const remedy =
-    'write one prefix, and after it limit=N for another number of neighbours than 100, such as "192.0.2.0/24 limit=20"'
+  const remedy = `write one prefix, and after it limit=N for another number of neighbours than ${LIMIT.usual}, such as "192.0.2.0/24 limit=20"`
   const [prefix = '', ...words] = asked.text.split(/\s+/)
   const cidr = parseCidr(prefix)
   if (cidr === undefined) return bad('BadRange', `${saidOf(asked)}, which begins with no prefix`, remedy)
@@ -70,25 +69,20 @@ function rangePlace(asked: Asked, { reachableBy }: Resource<'BGPPeer'>['spec']):
       `${saidOf(asked)}, where no router outside has its address`,
       `write the prefix that the routers have; peers with link-local addresses have ${BGP_ANNOTATION.interface}`,
     )
-  let limit = LIMIT.usual
-  const place = () => ({ place: { range: `${address}/${length}`, limit } })
-  for (const word of words) {
-    const [, number = ''] = /^limit=(\d{1,6})$/.exec(word) ?? []
-    if (number === '' || words.length > 1)
-      return {
-        ...place(),
-        ...bad('BadRange', `${saidOf(asked)}: of words after the prefix one limit=N alone is known`, remedy),
-      }
-    limit = Number(number)
-    if (limit < 1 || limit > LIMIT.most)
-      return { ...place(), ...bad('BadRange', `${saidOf(asked)}: the limit is not from 1 to ${LIMIT.most}`, remedy) }
-  }
-  if (reachableBy)
-    return {
-      ...place(),
-      ...bad('NotForRanges', 'reachableBy has no meaning for a range of peers', 'remove reachableBy'),
-    }
-  return place()
+  const limit = limitOf(words)
+  const place = { range: `${address}/${length}`, limit: typeof limit === 'number' ? limit : LIMIT.usual }
+  if (typeof limit === 'string') return { place, ...bad('BadRange', `${saidOf(asked)}: ${limit}`, remedy) }
+  if (!reachableBy) return { place }
+  return { place, ...bad('NotForRanges', 'reachableBy has no meaning for a range of peers', 'remove reachableBy') }
+}
+
+/** What the words after a prefix ask for, or what is wrong with them. */
+function limitOf([word, another]: readonly string[]): number | string {
+  if (word === undefined) return LIMIT.usual
+  const [, digits] = /^limit=(\d{1,6})$/.exec(word) ?? []
+  if (digits === undefined || another !== undefined) return 'of words after the prefix one limit=N alone is known'
+  const limit = Number(digits)
+  return limit >= 1 && limit <= LIMIT.most ? limit : `the limit is not from 1 to ${LIMIT.most}`
 }
 
 function saidOf({ name, text }: Asked): string {

@@ -94,6 +94,22 @@ test('another prefix, policy or limit of a range resets no neighbour that it sti
   await net.close()
 })
 
+test('a range that becomes a peer takes nobody any more, and a peer that becomes a range is none', async t => {
+  const net = await ranged([RANGE])
+  net.a.setPeer({ name: 'pods', address: '10.0.0.7', asn: 65007, passive: true, ...OPEN })
+  await settle()
+  await net.again()
+  t.deepEqual(net.names(), ['pods Active'])
+  t.deepEqual(
+    net.a.configured().map(({ address }) => address),
+    ['10.0.0.7'],
+  )
+  net.a.setPeer(RANGE)
+  await net.again()
+  t.deepEqual(net.names(), [`${B} Established`])
+  await net.close()
+})
+
 test('whoever is not admitted has no session by a range, and one that stands ends', async t => {
   const net = await ranged([RANGE])
   net.a.admit(address => address !== '10.0.0.2')
