@@ -140,6 +140,23 @@ test('a full range says so with who was turned away last, until it is not', asyn
   await net.close()
 })
 
+test('who is refused by a full range gets in by no wider one', async t => {
+  const net = await ranged([
+    { ...RANGE, rangeLimit: 1 },
+    { ...RANGE, name: 'wide', range: '10.0.0.0/8' },
+  ])
+  const c = net.make(65003, '10.0.0.3', 'b')
+  c.setPeer({ ...net.toA, name: 'a' })
+  await settle()
+  t.deepEqual(net.names(), [`${B} Established`])
+  t.deepEqual(
+    net.a.ranges().map(({ refused }) => refused),
+    ['10.0.0.3', undefined],
+  )
+  await c.close()
+  await net.close()
+})
+
 test('a neighbour that goes is told, and nothing of it stays', async t => {
   const net = await ranged([RANGE])
   const forgotten: string[] = []
