@@ -33,8 +33,8 @@ export type ToAnnounce = {
 
 /**
  * The prefixes that are announced: blocks whose pool nodes exchange, and all of Services. Each has the communities of all
- * `prefixAdvertisements` that it lies in; one whose pool says `disableBGPExport` besides the one by which it goes to nodes alone.
- * What is both is announced as a block.
+ * `prefixAdvertisements` that it lies in; a block whose pool says `disableBGPExport` besides the one by which it goes to nodes alone.
+ * What is both is announced as a block, and then to peers outside whatever its pool says.
  */
 export function advertised(
   { blocks, services }: ToAnnounce,
@@ -53,7 +53,7 @@ export function advertised(
   for (const cidr of blocks) {
     const pool = poolOf(pools, cidr)
     if (pool !== undefined && !nodesExchange(pool)) continue
-    const marks = pool?.spec.disableBGPExport === true ? [FOR_NODES] : []
+    const marks = pool?.spec.disableBGPExport === true && !services.has(cidr) ? [FOR_NODES] : []
     ofBlocks.set(cidr, announced(cidr, { ipv4, ipv6 }[familyOf(cidr)], marks))
   }
   const ofServices = [...services].flatMap(([prefix, standing]) => {

@@ -37,6 +37,15 @@ test('blocks of a pool with disableBGPExport go to no one, and with a tunnel to 
   t.deepEqual(of({ disableBGPExport: true }), [])
 })
 
+test('what is of Services too, peers outside hear of whatever the pool says of its blocks', t => {
+  const services = new Map<string, Standing>([['203.0.113.5/32', 'stays']])
+  for (const spec of [{}, { vxlanMode: 'Always' }, { disabled: true, ipipMode: 'Always' }]) {
+    const pools = [made('a', '203.0.113.0/24', 2026, { ...spec, disableBGPExport: true })]
+    const found = advertised({ blocks: ['203.0.113.5/32'], services }, pools, bgpSettings(undefined))
+    t.like(found, [{ prefix: '203.0.113.5/32', communities: [] }])
+  }
+})
+
 const advertising = (spec: object) => aResource('BGPConfiguration', { metadata: { name: 'default' }, spec }).spec
 
 test('a block is announced with the communities of every prefixAdvertisement that it lies in, by name or as they are', t => {
