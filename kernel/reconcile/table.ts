@@ -290,16 +290,21 @@ export class KernelTable<V> {
 
   async #write(mayRemove: MayRemove<V>, outcome: Outcome): Promise<void> {
     let part: Change<V>[] = []
-    for (const change of this.#delta.pending()) {
-      part.push(change)
-      if (part.length < MOST_AT_ONCE) continue
-      await this.#writePart(part, mayRemove, outcome)
+    // reading back may be reading all: once, however many parts there are
+    const toConfirm: Write<V>[][] = []
+    const next = async () => {
+      const done = await this.#writePart(part, mayRemove, outcome)
       part = []
+      if (this.#confirms) toConfirm.push(done)
+      else await this.#confirm(done, outcome)
     }
-    await this.#writePart(part, mayRemove, outcome)
+    for (const change of this.#delta.pending()) if (part.push(change) >= MOST_AT_ONCE) await next()
+    await next()
+    await this.#confirm(toConfirm.flat(), outcome)
   }
 
-  async #writePart(part: readonly Change<V>[], mayRemove: MayRemove<V>, outcome: Outcome): Promise<void> {
+  /** Returns what was done. */
+  async #writePart(part: readonly Change<V>[], mayRemove: MayRemove<V>, outcome: Outcome): Promise<Write<V>[]> {
     const puts: Write<V>[] = []
     const removals: Write<V>[] = []
     for (const { key, value, seen } of part) {
@@ -320,7 +325,7 @@ export class KernelTable<V> {
       else outcome.refused.push({ ...this.#name(key, value), ...failure })
     }
     const removed = removals.filter(({ key }) => !this.#delta.seen().has(key))
-    await this.#confirm([...done, ...removed], outcome)
+    return [...done, ...removed]
   }
 
   /**

@@ -197,6 +197,23 @@ test('nothing is read or sent while nothing changed, however often it is applied
   t.deepEqual(log, [])
 })
 
+test('of 40,000 objects that are written, or removed, in parts all are read back once', async t => {
+  const { kernel, log, table } = setting()
+  await table.apply(() => true)
+  const keys = Array.from({ length: 40_000 }, (_, i) => `k${i}`)
+  for (const value of [ours(1), undefined]) {
+    for (const key of keys) table.want(key, value)
+    log.length = 0
+    const { written } = await table.apply(() => true)
+    t.is(written.length, keys.length)
+    t.deepEqual(
+      log.filter(each => /^(list|look)/.test(each)),
+      ['list'],
+    )
+    t.is(kernel.size, value === undefined ? 0 : keys.length)
+  }
+})
+
 test('a refused object is tried again by each apply and does not stop the others', async t => {
   const { kernel, log, refused, table } = setting()
   refused.add('bad')
