@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../../lib/clock.ts'
 import { type Log, silentLog } from '../../lib/log.ts'
 import { type AddressFamily, FAMILIES } from '../family.ts'
 import type { BgpConnection, Transport } from '../port.ts'
-import type { Feed, Follower } from '../rib/feed.ts'
+import type { Feed, Follower, Replayed } from '../rib/feed.ts'
 import type { OfferedFeed } from '../rib/offered.ts'
 import type { SessionEnd } from '../session-end.ts'
 import type { Speaker } from '../speaker.ts'
@@ -171,7 +171,12 @@ export class BmpCollector implements SessionWatcher {
     this.#put(bmpInitiation(this.#config.name, this.#config.description))
     this.#unwatch = this.#speaker.watchSessions(this)
     if (this.#monitors('loc-rib')) this.#followed.push(this.#locRib())
-    if (this.#monitors('adj-rib-out-pre')) this.#followed.push(this.#toPeers())
+    if (this.#monitors('adj-rib-in-post'))
+      this.#followed.push(this.#ofSessions('adj-rib-in-post', this.#speaker.rib.followAccepted(this.#follower())))
+    if (this.#monitors('adj-rib-out-pre')) {
+      this.#offered = this.#speaker.rib.followOffered(this.#follower())
+      this.#followed.push(this.#ofSessions('adj-rib-out-pre', this.#offered))
+    }
     this.#replay = this.#tables()
     this.#step()
     this.#planStats()
@@ -194,14 +199,12 @@ export class BmpCollector implements SessionWatcher {
     }
   }
 
-  #toPeers(): Followed {
-    const feed = this.#speaker.rib.followOffered(this.#follower())
-    this.#offered = feed
+  #ofSessions(table: keyof Watched['heads'], feed: Feed<Replayed>): Followed {
     return {
       feed,
       take: () => {
         const told = feed.take()
-        if (told !== undefined) this.#messages('adj-rib-out-pre', told.key, told.bytes, 0)
+        if (told !== undefined) this.#messages(table, told.key, told.bytes, 0)
         return told !== undefined
       },
     }

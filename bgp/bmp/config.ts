@@ -5,10 +5,16 @@ import type { Transport } from '../port.ts'
 import type { Speaker } from '../speaker.ts'
 
 /**
- * The tables that a collector can follow: of each session what is received; what it would be sent if policy accepted all, and what it is sent; and the selected
+ * The tables that a collector can follow: of each session what is received, and what of it is accepted; what it would be sent if policy accepted all, and what it is sent; and the selected
  * route of each prefix.
  */
-export const MONITORED_TABLES = ['adj-rib-in-pre', 'loc-rib', 'adj-rib-out-pre', 'adj-rib-out-post'] as const
+export const MONITORED_TABLES = [
+  'adj-rib-in-pre',
+  'adj-rib-in-post',
+  'loc-rib',
+  'adj-rib-out-pre',
+  'adj-rib-out-post',
+] as const
 
 export type MonitoredTable = (typeof MONITORED_TABLES)[number]
 

@@ -119,6 +119,8 @@ export function sessionHeads(session: MonitoredSession) {
   const peer = peerOf(session, 0)
   return {
     'adj-rib-in-pre': headOf(peer),
+    // sets are stored with AS numbers of four octets
+    'adj-rib-in-post': headOf({ ...peer, postPolicy: true, as2: false }),
     'adj-rib-out-pre': headOf({ ...peer, ribOut: true }),
     'adj-rib-out-post': headOf({ ...peer, ribOut: true, postPolicy: true }),
   }

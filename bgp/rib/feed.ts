@@ -1,5 +1,8 @@
 // A table of the RIB as a monitor reads it: whole first, then what changes, at the monitor's own pace.
 
+/** Whole UPDATE messages, end to end, of the peer with this key. */
+export type Replayed = { key: string; bytes: Uint8Array }
+
 export type Feed<T> = {
   /** The whole table, as far as there was one at the start, has been taken, with an End-of-RIB of each family. */
   readonly complete: boolean

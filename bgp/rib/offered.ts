@@ -6,12 +6,11 @@
 // (RFC 9494 §4.3), no next hop that fits, too many attributes for a message. The session's own changes are in it (AS path, next
 // hop, LOCAL_PREF; the RFC leaves them open), so that it differs from what is sent by the rules alone, RFC 8212's refusal too.
 import type { AddressFamily } from '../family.ts'
-import { type Feed, type Follower, mergedFeeds } from './feed.ts'
+import { type Feed, type Follower, mergedFeeds, type Replayed } from './feed.ts'
 import { targetOf } from './out/advertisement.ts'
 import type { ExportGroup } from './out/export-group.ts'
 import type { ExportGroups } from './out/export-groups.ts'
 import type { RibPeerState } from './peer-state.ts'
-import type { Replayed } from './replay.ts'
 import type { RibPeer } from './types.ts'
 
 /** Octets of one step, about. */

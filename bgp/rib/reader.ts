@@ -1,10 +1,9 @@
 // The RIB for those who only read it: table dumps, monitors, users of the library. Nothing here changes a route.
 import type { AddressFamily } from '../family.ts'
 import type { DumpedPath } from './dump.ts'
-import type { Follower } from './feed.ts'
+import type { Feed, Follower, Replayed } from './feed.ts'
 import type { LocRibFeed } from './loc-rib.ts'
 import type { OfferedFeed } from './offered.ts'
-import type { Replayed } from './replay.ts'
 import type { FamilyCounts, PeerCounts, RibPeer } from './types.ts'
 
 export type RibReader = {
@@ -30,6 +29,8 @@ export type RibReader = {
   selectedCount(family: AddressFamily): number
   /** The selected routes of all families, written as UPDATEs: the whole table, then what changes. */
   followSelected(follower: Follower): LocRibFeed
+  /** The paths of each peer that import accepts, as they are used, with four-octet AS numbers: first as they are, then what changes. */
+  followAccepted(follower: Follower): Feed<Replayed>
   /** What each peer would be sent if all its routes were accepted for export (`offered.ts`): first as it is, then what changes. */
   followOffered(follower: Follower): OfferedFeed
 }

@@ -3,13 +3,11 @@
 // back sends its routes again.
 
 import { FAMILY } from '../family.ts'
+import type { Replayed } from './feed.ts'
 import { UpdatePacker } from './out/update-packer.ts'
 import type { RibPeerState } from './peer-state.ts'
 import { MARK } from './store/path-table.ts'
 import type { FamilyTable } from './table.ts'
-
-/** Whole UPDATE messages, end to end, of the peer with this key. */
-export type Replayed = { key: string; bytes: Uint8Array }
 
 /** Octets and paths after which a step ends. */
 const SLICE_OCTETS = 64 * 1024

@@ -16,7 +16,7 @@ import { countsIn } from './counts.ts'
 import { Decision } from './decision.ts'
 import { type DumpedPath, dumpPaths, dumpPrefixes } from './dump.ts'
 import { type Explanation, explainPrefix } from './explain.ts'
-import { type Follower, mergedFeeds } from './feed.ts'
+import { type Feed, type Follower, mergedFeeds, type Replayed } from './feed.ts'
 import { HopFacts } from './hop-facts.ts'
 import { Importer } from './in/importer.ts'
 import type { LocRibFeed } from './loc-rib.ts'
@@ -29,7 +29,7 @@ import { Owners } from './owners.ts'
 import { RibPeerState } from './peer-state.ts'
 import { Peers } from './peers.ts'
 import type { RibReader } from './reader.ts'
-import { type Replayed, replayPaths, replaySent, withdrawUnrefreshed } from './replay.ts'
+import { replayPaths, replaySent, withdrawUnrefreshed } from './replay.ts'
 import { Restart } from './restart.ts'
 import { SelectedRoutes } from './selected-route.ts'
 import { type SpeakerNumbers, speakerNumbers } from './speaker-numbers.ts'
@@ -188,7 +188,11 @@ export class Rib implements RibReader {
     this.#restart.up(state)
     for (const table of this.#allTables())
       if (state.family(table.family).received > 0) table.importAllAgain(state.index)
-    if (peer.source !== true) for (const family of peer.families) this.#tables[family].groups.join(state.index, peer)
+    if (peer.source === true) return
+    for (const family of peer.families) {
+      this.#tables[family].groups.join(state.index, peer)
+      this.#tables[family].acceptedPaths.join(state)
+    }
   }
 
   /** The session ended. Unknown keys are ignored. */
@@ -196,7 +200,10 @@ export class Rib implements RibReader {
     const state = this.#peers.get(key)
     if (state === undefined) return
     state.up = false
-    for (const table of this.#allTables()) table.groups.leave(state.index)
+    for (const table of this.#allTables()) {
+      table.groups.leave(state.index)
+      table.acceptedPaths.leave(state.index)
+    }
     this.#restart.down(state, how)
     this.#peers.retire(state)
   }
@@ -403,6 +410,17 @@ export class Rib implements RibReader {
   /** See `RibReader`. */
   followSelected(follower: Follower): LocRibFeed {
     return mergedFeeds(this.#allTables().map(table => table.locRib.follow(table, follower)))
+  }
+
+  /** See `RibReader`. */
+  followAccepted(follower: Follower): Feed<Replayed> {
+    const states = [...this.#peers.values()]
+    return mergedFeeds(
+      this.#allTables().map(table => {
+        const there = states.filter(({ index }) => table.groups.membership(index) !== undefined)
+        return table.acceptedPaths.follow(table, follower, there)
+      }),
+    )
   }
 
   /** See `RibReader`. */

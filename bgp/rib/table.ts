@@ -2,6 +2,7 @@
 // Changed prefixes are queued and decided later, so that a prefix which changes often is decided once.
 // Over 400 lines: what is received, accepted and selected changes together, and counts and references to sets with it.
 import { type AddressFamily, FAMILY } from '../family.ts'
+import { AcceptedPaths } from './accepted.ts'
 import type { Columns, Decision, StepName, UnusedReason } from './decision.ts'
 import type { Importer } from './in/importer.ts'
 import { LocRib } from './loc-rib.ts'
@@ -64,6 +65,7 @@ export class FamilyTable implements GroupTable {
   readonly groups: ExportGroups
   readonly reach: PathReach
   readonly locRib = new LocRib()
+  readonly acceptedPaths = new AcceptedPaths()
   best = new Uint32Array(1024)
   /** By prefix, as far as there were any: the group of paths that are used; 0: the best alone. */
   #groups = new Uint32Array(0)
@@ -291,7 +293,7 @@ export class FamilyTable implements GroupTable {
 
   releaseUnused(prefix: number): void {
     if (this.best[prefix] !== 0 || this.paths.first(prefix) >= 0 || this.#queue.has(prefix)) return
-    if (!this.prefixes.holds(prefix) || this.locRib.holds(prefix)) return
+    if (!this.prefixes.holds(prefix) || this.locRib.holds(prefix) || this.acceptedPaths.holds(prefix)) return
     // by index: this is too large to be inlined, and an iterator for each prefix of a table is 100 MB of garbage
     const { all } = this.groups
     for (let i = 0; i < all.length; i++) if (all[i]!.holds(prefix)) return
@@ -321,6 +323,7 @@ export class FamilyTable implements GroupTable {
       if (now !== before) this.locRib.changed(prefix, before, now)
       selected(this, prefix, now, group, before)
     }
+    this.acceptedPaths.changed(prefix)
     let told = false
     for (const each of this.groups.all) if ((now !== before || each.addPath) && each.changed(prefix)) told = true
     if (now !== before && before !== 0) store.release(before)
@@ -397,7 +400,7 @@ export class FamilyTable implements GroupTable {
 
   #isPathId(slot: number): boolean {
     for (const group of this.groups.all) if (group.holdsPath(slot)) return true
-    return false
+    return this.acceptedPaths.holdsPath(slot)
   }
 
   #changed(prefix: number): void {

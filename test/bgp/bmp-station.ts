@@ -28,12 +28,14 @@ export const LOC_RIB = 'loc-rib'
 /** The name of a peer's table. */
 function tableOf({ kind, address, ribOut, postPolicy }: BmpPeer): string {
   if (kind === BMP_LOC_RIB) return LOC_RIB
-  return !ribOut ? address : postPolicy ? `to ${address}` : `before to ${address}`
+  if (ribOut) return postPolicy ? `to ${address}` : `before to ${address}`
+  return postPolicy ? `accepted from ${address}` : address
 }
 
 /** Of the tables of a peer these flags tell. */
 const TABLES = [
   { ribOut: false, postPolicy: false },
+  { ribOut: false, postPolicy: true },
   { ribOut: true, postPolicy: false },
   { ribOut: true, postPolicy: true },
 ]

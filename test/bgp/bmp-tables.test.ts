@@ -1,5 +1,6 @@
 // BMP over the transport in memory: tables other than the one before policy.
 import test from 'ava'
+import { MONITORED_TABLES } from '../../bgp/bmp/config.ts'
 import { FAMILIES } from '../../bgp/family.ts'
 import type { Rib } from '../../bgp/rib/rib.ts'
 import type { Speaker } from '../../bgp/speaker.ts'
@@ -181,6 +182,31 @@ test('a collector that asks for the Adj-RIB-Out gets what each peer has been sen
   t.deepEqual(to(b, 2), ['192.0.2.0/24', '2001:db8:1::/48'])
 })
 
+test('after policy a collector gets what import accepts of each peer, beside what it is sent before', async t => {
+  const config = { monitor: ['adj-rib-in-pre', 'adj-rib-in-post'] } as const
+  const hidden = { action: 'reject', match: { operator: 'Equal', cidr: '203.0.114.0/24' } } as const
+  const { b, bmp, station, listen } = await world(t, { config, toB: { import: [hidden, { action: 'accept' }] } })
+  b.announce({ prefix: '203.0.113.0/24' })
+  b.announce({ prefix: '203.0.114.0/24' })
+  await settle()
+  await listen()
+  bmp.start()
+  await settle()
+  const tables = () => ['10.0.0.2', 'accepted from 10.0.0.2'].map(table => [...station.tables.get(table)!].sort())
+  t.deepEqual(tables(), [['203.0.113.0/24', '203.0.114.0/24'], ['203.0.113.0/24']])
+  t.deepEqual(station.ends.filter(end => end.startsWith('accepted from 10.0.0.2')).toSorted(), [
+    'accepted from 10.0.0.2 ipv4',
+    'accepted from 10.0.0.2 ipv6',
+  ])
+  // the L flag alone (RFC 7854 section 4.2), and no time, which the RIB does not keep
+  const told = station.of('routeMonitoring').filter(({ peer }) => peer.postPolicy)
+  t.true(told.every(({ peer }) => !peer.ribOut && !peer.as2 && peer.seconds === 0))
+  b.withdraw('203.0.113.0/24')
+  b.announce({ prefix: '203.0.115.0/24' })
+  await settle()
+  t.deepEqual(tables(), [['203.0.114.0/24', '203.0.115.0/24'], ['203.0.115.0/24']])
+})
+
 test('before policy a collector gets what each peer would be sent without its rules, with statistics of both', async t => {
   const config = { monitor: ['adj-rib-out-pre', 'adj-rib-out-post'], statsSeconds: 30 } as const
   const hidden = { action: 'reject', match: { operator: 'Equal', cidr: '203.0.114.0/24' } } as const
@@ -255,7 +281,7 @@ test('before policy a collector gets what each peer would be sent without its ru
 })
 
 test('a collector that connects while the tables change and asks for all of them has each as it is in the end', async t => {
-  const config = { monitor: ['adj-rib-in-pre', 'adj-rib-out-pre', 'adj-rib-out-post', 'loc-rib'] } as const
+  const config = { monitor: MONITORED_TABLES }
   const { b, c, bmp, station, listen } = await world(t, { config })
   for (let i = 0; i < 6000; i++) c.announce({ prefix: `10.9.${i >> 8}.${i & 255}/32`, med: i % 50 })
   await settle(100)
@@ -269,6 +295,6 @@ test('a collector that connects while the tables change and asks for all of them
   t.is(bmp.status().state, 'live')
   const received = [...b.rib.dump('ipv4-unicast')].map(({ prefix }) => prefix).sort()
   t.is(received.length, 4000)
-  for (const table of ['10.0.0.3', 'before to 10.0.0.2', 'to 10.0.0.2', LOC_RIB])
+  for (const table of ['10.0.0.3', 'accepted from 10.0.0.3', 'before to 10.0.0.2', 'to 10.0.0.2', LOC_RIB])
     t.deepEqual([...station.tables.get(table)!].sort(), received)
 })

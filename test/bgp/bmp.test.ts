@@ -75,7 +75,7 @@ test('the end of a session is told with its NOTIFICATION, and the next one with 
     clock.advance(5000)
     await settle()
   }
-  t.deepEqual([...station.tables.keys()], ['10.0.0.2', 'before to 10.0.0.2', 'to 10.0.0.2'])
+  t.deepEqual([...station.tables.keys()], ['10.0.0.2', 'accepted from 10.0.0.2', 'before to 10.0.0.2', 'to 10.0.0.2'])
   for (const connection of network.connections)
     if (connection.remoteAddress === '10.0.0.1' && connection.remotePort === 179) connection.destroy()
   await settle()

@@ -179,6 +179,12 @@ test('pmbmpd understands every message: sessions, all tables and what changes in
         () => prefixes({ is_in: 1, is_post: 0 }, address),
         () => held(name).sort(),
       )
+    // of b nothing is accepted
+    await same(
+      'what is accepted',
+      () => prefixes({ is_in: 1, is_post: 1 }),
+      () => held('c').sort(),
+    )
     await same(
       'Loc-RIB',
       () => prefixes(LOC_RIB),

@@ -262,7 +262,10 @@ const cases: Readonly<Record<string, readonly Case[]>> = {
     collector({ retry: 60, maxRetry: 30 }, /retry: above maxRetry, which is 30/),
     collector({ monitor: [] }, /monitor: empty: name a table or leave the field out/),
     collector({ monitor: ['loc-rib', 'loc-rib'] }, /monitor\[1\]: is there already/),
-    collector({ monitor: ['rib'] }, /monitor\[0\]: write adj-rib-in-pre, loc-rib, adj-rib-out-pre or adj-rib-out-post/),
+    collector(
+      { monitor: ['rib'] },
+      /monitor\[0\]: write adj-rib-in-pre, adj-rib-in-post, loc-rib, adj-rib-out-pre or adj-rib-out-post/,
+    ),
     collector({ name: 'x'.repeat(256) }, /name: too long: at most 255 octets/),
     file({ mrt: { load: '' } }, /^mrt\.load: empty/),
     file({ mrt: { load: 'a\0b' } }, /^mrt\.load: a path has no NUL/),

@@ -1,9 +1,9 @@
 // Monitors of a RIB in random walks: each holds what it was told, and compares it with what there should be.
 import { type AddressFamily, FAMILIES, unicastFamily } from '../../../bgp/family.ts'
+import type { Feed, Replayed } from '../../../bgp/rib/feed.ts'
 import type { LocRibFeed } from '../../../bgp/rib/loc-rib.ts'
 import type { OfferedFeed } from '../../../bgp/rib/offered.ts'
 import { withUnspecifiedNextHop } from '../../../bgp/rib/own-networks.ts'
-import type { Replayed } from '../../../bgp/rib/replay.ts'
 import type { Rib } from '../../../bgp/rib/rib.ts'
 import type { RouteAttributes } from '../../../bgp/rib/store/attribute-set.ts'
 import type { RibPeer } from '../../../bgp/rib/types.ts'
@@ -144,6 +144,60 @@ export class OfferedMonitor {
       same(`offered to ${key}`, told, new Map(offered))
       const counted = [...this.feed.counts(key).values()].reduce((sum, count) => sum + count, 0)
       if (counted !== held.size) throw new Error(`${counted} are counted as offered to ${key}, which has ${held.size}`)
+      if (markers.toSorted().join() !== 'end ipv4,end ipv6') throw new Error(`${key}: ${markers.join()}`)
+    }
+  }
+}
+
+/** What a monitor of all that import accepts holds, of all sessions that it was told of. */
+export class AcceptedMonitor {
+  readonly feed: Feed<Replayed>
+  readonly #rib: Rib
+  readonly #held = new Map<string, Downstream>()
+  #awake = true
+
+  constructor(rib: Rib, peers: Iterable<RibPeer>) {
+    this.#rib = rib
+    for (const peer of peers) this.up(peer)
+    this.feed = rib.followAccepted({
+      wake: () => {
+        this.#awake = true
+      },
+      overflowed: () => {
+        throw new Error('more prefixes wait than there are')
+      },
+      most: 12,
+    })
+  }
+
+  up({ key, receive: { addPath } }: RibPeer): void {
+    // as inside an AS: routes have a LOCAL_PREF where rules set one
+    this.#held.set(key, new Downstream(aPeer(200, { peerType: 'ibgp', addPath: { send: addPath.ipv4 } })))
+  }
+
+  lost({ key }: RibPeer): void {
+    this.#held.delete(key)
+  }
+
+  read(): boolean {
+    if (!this.#awake) return false
+    const told = this.feed.take()
+    if (told === undefined) this.#awake = false
+    else if (told.bytes.length > 0) this.#held.get(told.key)!.apply([new Uint8Array(told.bytes)])
+    return this.#awake
+  }
+
+  compare(): void {
+    while (this.read());
+    if (!this.feed.complete) throw new Error('nothing is left to read and it is not complete')
+    const paths = FAMILIES.flatMap(family => [...this.#rib.dump(family)])
+    for (const [key, { held, markers }] of this.#held) {
+      const accepted = new Map<string, string[]>()
+      for (const path of paths) {
+        if (path.peer !== key || path.accepted === undefined) continue
+        accepted.set(path.prefix, [...(accepted.get(path.prefix) ?? []), describe(path.accepted)].sort())
+      }
+      same(`accepted from ${key}`, byPrefix(held), accepted)
       if (markers.toSorted().join() !== 'end ipv4,end ipv6') throw new Error(`${key}: ${markers.join()}`)
     }
   }

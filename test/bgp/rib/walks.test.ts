@@ -12,7 +12,7 @@ import type { RibPeer } from '../../../bgp/rib/types.ts'
 import type { Attributes } from '../../../bgp/wire/attribute-values.ts'
 import { COMMUNITY } from '../../../bgp/wire/iana.ts'
 import { addressBytes, ipv4Number } from '../../../lib/ip.ts'
-import { byPrefix, LocRibMonitor, OfferedMonitor, SentMonitor, same } from './monitors.ts'
+import { AcceptedMonitor, byPrefix, LocRibMonitor, OfferedMonitor, SentMonitor, same } from './monitors.ts'
 import { describe, NaiveRib, nextHopOf } from './naive.ts'
 import { aPeer, OUR_AS, someAttributes, ToldHops, World } from './sessions.ts'
 
@@ -167,6 +167,7 @@ class Pair {
   monitor: LocRibMonitor
   sent: SentMonitor
   offered: OfferedMonitor
+  accepted: AcceptedMonitor
   readonly #hops: ToldHops | undefined
   readonly #costs = new Map<string, number>()
 
@@ -177,6 +178,7 @@ class Pair {
     this.monitor = new LocRibMonitor(this.world.rib)
     this.sent = new SentMonitor(this.world.rib, [])
     this.offered = new OfferedMonitor(this.world.rib, [])
+    this.accepted = new AcceptedMonitor(this.world.rib, [])
     this.world.watch = (key, blocks) => this.sent.apply(key, blocks)
   }
 
@@ -212,10 +214,13 @@ class Pair {
       this.sent = new SentMonitor(this.world.rib, this.up)
       this.offered.feed.close()
       this.offered = new OfferedMonitor(this.world.rib, this.up)
+      this.accepted.feed.close()
+      this.accepted = new AcceptedMonitor(this.world.rib, this.up)
     } else {
       this.monitor.read()
       this.sent.read()
       this.offered.read()
+      this.accepted.read()
     }
   }
 
@@ -229,6 +234,7 @@ class Pair {
       world.lost(peer)
       this.sent.lost(peer)
       this.offered.lost(peer)
+      this.accepted.lost(peer)
       naive.down(peer.key)
       return
     }
@@ -237,6 +243,7 @@ class Pair {
       world.up(peer)
       this.sent.up(peer)
       this.offered.up(peer)
+      this.accepted.up(peer)
       naive.up(peer)
     }
     const id = (prefix: string, pathId: number) => {
@@ -303,6 +310,7 @@ class Pair {
     this.monitor.compare(naive)
     this.sent.compare(world.down)
     this.offered.compare(naive)
+    this.accepted.compare()
     const counted = FAMILIES.reduce((sum, family) => sum + world.rib.selectedCount(family), 0)
     if (counted !== this.monitor.told.held.size) throw new Error(`${counted} are counted as selected`)
   }
@@ -314,10 +322,12 @@ class Pair {
       this.world.lost(peer)
       this.sent.lost(peer)
       this.offered.lost(peer)
+      this.accepted.lost(peer)
     }
     this.world.settle()
     while (this.monitor.read());
     while (this.offered.read());
+    while (this.accepted.read());
     if (this.monitor.told.held.size > 0) throw new Error(`the monitor has ${[...this.monitor.told.held.keys()]}`)
     const { sets, prefixes, paths } = this.world.rib.sizes()
     if (this.#hops !== undefined && this.#hops.wanted.size > 0) throw new Error(`wanted: ${[...this.#hops.wanted]}`)
