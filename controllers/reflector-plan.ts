@@ -66,8 +66,9 @@ export function reflectorPlan({ state, wish, nodes, nowMs }: PlanInputs): Reflec
   const wanted = isWanted ? chosen(wish, state, nodes) : []
   // agents have sessions with all by then: one that comes now must not end these before it reflects
   if (state.mesh === 'thin' && there.length < LEAST_REFLECTORS) return to({ mesh: 'whole' })
-  // they wait for a later step than they have followed
-  if (held.length > 0) return to({})
+  // they wait for a later step than they have followed. Others may have followed it too, and what is heard of them may be out of a backup:
+  // a thin mesh would end their sessions before those that it names reflect
+  if (held.length > 0) return to({ mesh: 'whole' })
   const stray = awaited.find(node => node.said?.held === true && isReflecting(node) && !there.includes(node.name))
   if (stray !== undefined && there.length < MOST_REFLECTORS) return to({ nodes: [...there, stray.name] })
   if (wanted.length < LEAST_REFLECTORS) {
@@ -80,13 +81,17 @@ export function reflectorPlan({ state, wish, nodes, nowMs }: PlanInputs): Reflec
   }
   const missing = wanted.find(name => !there.includes(name))
   const present = wanted.filter(name => there.includes(name))
-  if (missing !== undefined) {
+  if (missing !== undefined && there.length < MOST_REFLECTORS) {
     const silent = present.filter(name => !reflects(known.get(name)!, state))
     return silent.length > 0 && present.length >= LEAST_REFLECTORS ? waits(silent) : to({ nodes: [...there, missing] })
   }
-  const lacking = whoLacks(({ via }) => via.filter(name => wanted.includes(name)).length >= LEAST_REFLECTORS)
+  // one that is missing still has no room: another one goes first
+  if (state.mesh === 'thin' && present.length < LEAST_REFLECTORS) return to({ mesh: 'whole' })
   const surplus = there.findLast(name => !wanted.includes(name))
   if (surplus === undefined && state.mesh === 'thin') return DONE
+  const isSpared = ({ direct }: ReflectionReceipt) => missing !== undefined && state.mesh === 'whole' && direct
+  const hasTwo = ({ via }: ReflectionReceipt) => via.filter(name => wanted.includes(name)).length >= LEAST_REFLECTORS
+  const lacking = whoLacks(said => hasTwo(said) || isSpared(said))
   if (lacking.length > 0) return waits(lacking)
   return to(surplus === undefined ? { mesh: 'thin' } : { nodes: there.filter(name => name !== surplus) })
 }

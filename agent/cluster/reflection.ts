@@ -94,8 +94,10 @@ export class Reflection {
     if (!this.has(this.#nodeName) || told.nodes.includes(this.#nodeName)) return true
     // who begins again may not know yet that this node goes on, and names it once it does, where there is room for one more
     if (this.#goesBy === 'held') return told.nodes.length >= MOST_REFLECTORS
-    // reflectors go one by one, each once all nodes have said that they can do without it: more were taken by somebody else
-    return [...this.#there(before)].filter(name => !told.nodes.includes(name)).length < LEAST_REFLECTORS
+    // a reflector goes by a move of its own, once all nodes have said that they can do without it; who takes another one, or names one,
+    // with the same word knows nothing of those that still need this node
+    const others = [...this.#there(before)].filter(name => name !== this.#nodeName)
+    return others.every(name => told.nodes.includes(name)) && told.nodes.every(name => before.nodes.includes(name))
   }
 
   #there({ nodes }: ReflectorState): Set<string> {

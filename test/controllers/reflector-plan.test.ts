@@ -1,6 +1,13 @@
 // Automatic route reflectors: the next move.
 import test from 'ava'
-import { formatReflectors, isLaterStep, MOST_STEP, parseReflectors, type ReflectorState } from '../../api/reflectors.ts'
+import {
+  formatReflectors,
+  isLaterStep,
+  MOST_REFLECTORS,
+  MOST_STEP,
+  parseReflectors,
+  type ReflectorState,
+} from '../../api/reflectors.ts'
 import { type PlanNode, reflectorPlan } from '../../controllers/reflector-plan.ts'
 import type { ReflectorWish } from '../../controllers/reflector-wish.ts'
 
@@ -101,6 +108,37 @@ test('racks have their reflectors as far as they can, those that reflect stay, a
   t.is(end(nodes(1, 6), { perRack: 2 }, ['n000', 'n001', 'n002', 'n003']).length, 2)
 })
 
+test('where there are as many as there can be one goes before another one comes, and where none of them is left the mesh comes back', t => {
+  const names = Array.from({ length: 40 }, (_, i) => `n${String(i).padStart(3, '0')}`)
+  const full = names.slice(0, MOST_REFLECTORS)
+  /** The states that it comes to where all is confirmed at once. */
+  const states = (isFit: (name: string) => boolean, isAlive: (name: string) => boolean): ReflectorState[] => {
+    const all = [state('thin', ...full)]
+    for (let i = 0; i < 60; i++) {
+      const now = all.at(-1)!
+      const said = { step: now.step, via: now.nodes.filter(isAlive), direct: now.mesh === 'whole' }
+      const nodes = names.map((name, at) =>
+        aNode(name, {}, { said, rack: `r${at}`, isFit: isFit(name), isAwaited: isAlive(name), readyMs: at }),
+      )
+      const { next } = reflectorPlan({ state: now, wish, nodes, nowMs: NOW_MS })
+      if (next === undefined || next === 'nothing') break
+      t.deepEqual(parseReflectors(formatReflectors(next)), next)
+      all.push(next)
+    }
+    return all.slice(1)
+  }
+  const isLeft = (name: string) => name !== 'n003'
+  const [went, came, ...more] = states(isLeft, () => true)
+  t.deepEqual(went?.nodes, full.filter(isLeft))
+  t.deepEqual(came?.nodes, [...full.filter(isLeft), 'n016'])
+  t.deepEqual(more, [])
+  for (const isAlive of [() => true, (name: string) => name >= 'n016']) {
+    const all = states(name => name >= 'n016', isAlive)
+    t.is(all[0]?.mesh, 'whole')
+    t.deepEqual([all.at(-1)?.mesh, all.at(-1)?.nodes.toSorted()], ['thin', names.slice(16, 32)])
+  }
+})
+
 test('no number that a node says, nor the last one there is, makes a state that agents cannot read, or one that somebody has answered', t => {
   const via = ['a', 'b']
   const next = (now: ReflectorState | undefined, ...steps: number[]) => {
@@ -139,9 +177,9 @@ test('a state that is gone, or older than what most nodes have followed, begins 
   const old = state('thin', 'a', 'd')
   t.deepEqual(plan(old, many({ via, step: 9 })).next, { ...again, step: 10 })
   t.deepEqual(plan(old, many({ via, held: true })).next, { ...again, step: 6 })
-  // one has seen what the server has lost since, or lies: it is given a step that it can follow
+  // it is given a step that it can follow; that others say nothing may be as a backup has it
   const one = (told: Told) => [...many({ via: ['a', 'd'] }).slice(0, 3), aNode('d', { via: ['a', 'd'], ...told })]
-  t.deepEqual(plan(old, one({ step: 9, held: true })).next, { ...old, step: 10 })
+  t.deepEqual(plan(old, one({ step: 9, held: true })).next, { ...old, mesh: 'whole', step: 10 })
   t.deepEqual(plan(old, one({ step: 9 })), { waitsFor: [] })
 })
 

@@ -5,7 +5,8 @@ import type { NodeFacts } from '../../agent/cluster/nodes.ts'
 import { Reflection } from '../../agent/cluster/reflection.ts'
 import { BGP_ANNOTATION, NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
-import { formatReflectors, parseReflectors, REFLECTORS_ANNOTATION, type ReflectorState } from '../../api/reflectors.ts'
+import type { PolicyReceipt } from '../../api/receipt-schemas.ts'
+import { parseReflectors, REFLECTORS_ANNOTATION, type ReflectorState } from '../../api/reflectors.ts'
 import { Reflectors, type ReflectorsDeps } from '../../controllers/reflectors.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { isStoreError } from '../../datastore/port.ts'
@@ -29,8 +30,12 @@ export type Agent = {
   isDead: boolean
   /** It hears of nothing for a while. */
   isSlow: boolean
+  /** It has followed a state since it started: it knows an old copy for what it is. */
+  hasFollowed: boolean
   sinceMs: number
 }
+
+type Backup = { text: string | null; said: ReadonlyMap<string, PolicyReceipt> }
 
 async function settled(): Promise<void> {
   for (let turn = 0; turn < 6; turn++) await new Promise(setImmediate)
@@ -51,7 +56,9 @@ export class World {
   /** Others than programs that lead wrote since one of these did. */
   #isMeddled = false
   #isUneasy = false
-  readonly #history: string[] = []
+  readonly #history: Backup[] = []
+  /** What nodes said last. */
+  readonly #said = new Map<string, PolicyReceipt>()
   #names = 0
 
   constructor(chance: Chance) {
@@ -108,7 +115,7 @@ export class World {
     const name = `n${this.#names++}`
     const rack = `r${this.#names % 3}`
     const sinceMs = this.clock.wallMs()
-    const well = { isReady: true, isCordoned: false, isDead: false, isSlow: false }
+    const well = { isReady: true, isCordoned: false, isDead: false, isSlow: false, hasFollowed: false }
     const agent: Agent = { name, rack, reflection: this.#reflection(name), ...well, sinceMs }
     await this.store.create('Node', this.#node(agent))
     this.agents.set(name, agent)
@@ -126,7 +133,9 @@ export class World {
   /** It starts with what there is by now. */
   async begin(agent: Agent): Promise<void> {
     agent.reflection = this.#reflection(agent.name)
-    agent.reflection.set(await this.#written())
+    const now = await this.#written()
+    agent.reflection.set(now)
+    agent.hasFollowed = now !== undefined
   }
 
   async change(agent: Agent, change: Partial<Agent>): Promise<void> {
@@ -168,8 +177,10 @@ export class World {
   async meddle(): Promise<void> {
     const text = await this.#text()
     if (this.#isUneasy || (text === undefined && this.#history.length === 0)) return
-    const old = this.#history.findLast(() => this.chance(0.1)) ?? null
-    const edits = [null, old, text?.replace('mesh=', 'mesh '), text?.replace(/nodes=.*/, 'nodes=x,y')]
+    const isKnown = this.#living().every(({ hasFollowed }) => hasFollowed)
+    const old = isKnown ? this.#history.findLast(() => this.chance(0.1)) : undefined
+    if (old !== undefined && this.chance(0.2)) return this.restore(old)
+    const edits = [null, old?.text ?? null, text?.replace('mesh=', 'mesh '), text?.replace(/nodes=.*/, 'nodes=x,y')]
     await this.write(edits.find(() => this.chance(0.4)) ?? null)
     if (this.chance(0.3)) this.loseReceipts()
   }
@@ -185,6 +196,17 @@ export class World {
   /** As where they are put back from a backup too: nodes say it again when they have other news. */
   loseReceipts(): void {
     for (const program of this.#programs) for (const name of this.agents.keys()) program.take(name, RECEIPT)
+  }
+
+  /** Of all that the API server has, receipts too. */
+  async backup(): Promise<Backup> {
+    return { text: (await this.#text()) ?? null, said: new Map(this.#said) }
+  }
+
+  async restore({ text, said }: Backup): Promise<void> {
+    await this.write(text)
+    for (const program of this.#programs)
+      for (const name of this.agents.keys()) program.take(name, said.get(name) ?? RECEIPT)
   }
 
   /** Programs that both believe to lead do so at the same time. */
@@ -206,6 +228,7 @@ export class World {
       if (agent.isDead || agent.isSlow || !this.chance(share)) continue
       agent.isSlow = this.chance(0.05)
       agent.reflection.set(now)
+      agent.hasFollowed ||= now !== undefined
       this.#routes()
       for (const program of this.#programs) if (this.chance(0.8)) this.#tell(agent, program)
     }
@@ -213,11 +236,14 @@ export class World {
   }
 
   #tell(agent: Agent, program: Reflectors): void {
+    const receipt = this.#receipt(agent)
+    this.#said.set(agent.name, receipt)
+    program.take(agent.name, receipt)
+  }
+
+  #receipt(agent: Agent): PolicyReceipt {
     const asked = agent.reflection.asked()
-    if (asked === undefined) {
-      program.take(agent.name, RECEIPT)
-      return
-    }
+    if (asked === undefined) return RECEIPT
     const others = this.#living().filter(each => each !== agent)
     const via = [...this.agents.values()].filter(each => {
       if (!asked.reflectors.has(each.name)) return false
@@ -227,7 +253,7 @@ export class World {
     const direct = others.every(each => this.#session(agent, each))
     const { step, held } = asked
     const reflection = { step, via: via.map(({ name }) => name), direct, ...(held && { held }) }
-    program.take(agent.name, { ...RECEIPT, reflection })
+    return { ...RECEIPT, reflection }
   }
 
   #living(): Agent[] {
@@ -263,7 +289,7 @@ export class World {
     this.#before = now
     if (now.step === before.step) return
     this.moves++
-    this.#history.push(formatReflectors(now))
+    this.#history.push(await this.backup())
     const alive = (names: readonly string[]) => names.filter(name => this.agents.has(name))
     const came = now.nodes.filter(name => !before.nodes.includes(name))
     const went = alive(before.nodes.filter(name => !now.nodes.includes(name)))

@@ -180,3 +180,36 @@ test('a backup of a thin mesh that comes back after its end ends no session befo
   t.false(world.isUneasy)
   world.close()
 })
+
+for (const first of ['n0', 'n2', 'n5', 'n8'])
+  test(`a backup of the whole API server, receipts with it, costs no route, whoever is heard first: ${first}`, async t => {
+    const world = new World(chanceOf(5))
+    world.wish = TWO
+    await world.start()
+    const rest = async (steps: number, share: number, who?: (agent: Agent) => boolean) => {
+      for (let step = 0; step < steps; step++) {
+        world.clock.advance(2_000)
+        await world.hear(share, who)
+        await world.work()
+      }
+      return world.now()
+    }
+    const before = await rest(100, 0.5)
+    const backup = await world.backup()
+    const all = [...world.agents.values()]
+    const cordon = async (isCordoned: boolean) => {
+      for (const each of all.filter(({ name }) => before.nodes.includes(name))) await world.change(each, { isCordoned })
+    }
+    await cordon(true)
+    const others = await rest(100, 0.5)
+    await cordon(false)
+    t.deepEqual([others.mesh, others.nodes.filter(name => before.nodes.includes(name))], ['thin', []])
+    await world.restore(backup)
+    await rest(1, 1, ({ name }) => name === first)
+    const after = await rest(200, 0.2)
+    t.deepEqual(world.faults.slice(0, 3), [])
+    t.deepEqual([after.mesh, after.nodes.length], ['thin', 2])
+    t.true(after.step > others.step)
+    t.false(world.isUneasy)
+    world.close()
+  })

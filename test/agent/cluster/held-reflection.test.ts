@@ -40,10 +40,17 @@ test('a node that does not reflect has the mesh whole then, and says so where so
   t.is(after('n5', state(8, 'whole'), undefined), 'nothing, whole')
 })
 
-test('a later state is followed, but for one by which two reflectors stop at once', t => {
-  t.is(after('n1', state(8, 'thin', 'n2', 'n3')), '8, thin')
+test('a later state is followed, but for one by which a reflector stops while others come or go', t => {
+  t.is(after('n1', state(8, 'thin', 'n2')), '8, whole')
+  t.is(after('n1', state(8, 'whole', 'n2')), '8, whole')
+  t.is(after('n1', state(8, 'whole', 'n2', 'n1', 'n3'), state(9, 'thin', 'n2', 'n3')), '9, thin')
   t.is(after('n5', state(8, 'thin', 'n3', 'n4')), '8, thin')
-  for (const told of [state(8, 'thin', 'n3', 'n4'), state(8, 'whole'), state(8, 'whole', 'x', 'y')])
+  for (const told of [
+    state(8, 'thin', 'n2', 'n3'),
+    state(8, 'thin', 'n3', 'n4'),
+    state(8, 'whole'),
+    state(8, 'whole', 'x', 'y'),
+  ])
     t.is(after('n1', told), '7 held, reflects, whole')
 })
 
