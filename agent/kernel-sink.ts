@@ -43,6 +43,10 @@ type Path = Pick<SelectedPath, 'nextHop' | 'interface' | 'weight'>
 
 /** Changes are gathered this long: a table that comes in is written in batches. */
 const GATHER_MS = 20
+/** While more than so many come in that time the next ones are waited for, */
+const MANY = 1024
+/** so long at most: where all routes by a group of next hops lose one of them that is one change of the group, and a million otherwise. */
+const MOST_GATHER_MS = 10_000
 /** After a change of the host's routes, before next hops are looked up again. */
 const AGAIN_MS = 200
 /** After a refusal. */
@@ -74,6 +78,8 @@ export class KernelSink implements RouteSink {
   readonly #clock: Clock
   readonly #written: NonNullable<SinkOptions['written']>
   readonly #timer: SoonestTimer
+  /** When the first change that waits was taken up (`monotonicMs`). */
+  #sinceMs: number | undefined
   #running = false
   #writing: Promise<void> = Promise.resolve()
   /** Something changed while a write was running, perhaps too late for it. */
@@ -225,6 +231,8 @@ export class KernelSink implements RouteSink {
     this.#again = false
     let refused = false
     let at: string | undefined
+    const isMany = this.#dirty.size > MANY
+    this.#sinceMs ??= this.#clock.monotonicMs()
     try {
       await this.#links.refresh()
       this.#ways = new Map()
@@ -244,13 +252,8 @@ export class KernelSink implements RouteSink {
         this.#routes.want(prefix, nextHops && this.#routeOver(nextHops, prefix))
       }
       at = undefined
-      const outcome = await this.#routes.apply(({ dropped }) => dropped || this.#mayDelete)
-      refused = outcome.refused.length > 0
-      this.#report(outcome.refused)
-      this.#tellLacking()
-      const { metric } = this.#target
-      // the key of a route with a metric has it after the prefix
-      this.#written(outcome.written.map(({ key }) => (metric ? key.split(' ', 1)[0]! : key)))
+      if (isMany && this.#clock.monotonicMs() - this.#sinceMs < MOST_GATHER_MS) this.#again = true
+      else refused = await this.#apply()
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
       refused = true
@@ -264,6 +267,18 @@ export class KernelSink implements RouteSink {
     // what was refused is tried again by the next `apply`; the table knows it
     if (refused) this.#schedule(RETRY_MS)
     else if (this.#again || this.#dirty.size > 0 || this.#routes.isStale) this.#schedule(GATHER_MS)
+  }
+
+  /** Returns whether something was refused. */
+  async #apply(): Promise<boolean> {
+    this.#sinceMs = undefined
+    const outcome = await this.#routes.apply(({ dropped }) => dropped || this.#mayDelete)
+    this.#report(outcome.refused)
+    this.#tellLacking()
+    const { metric } = this.#target
+    // the key of a route with a metric has it after the prefix
+    this.#written(outcome.written.map(({ key }) => (metric ? key.split(' ', 1)[0]! : key)))
+    return outcome.refused.length > 0
   }
 
   async #nextHopsOf(list: readonly Path[]): Promise<readonly NamedNextHop[]> {

@@ -1,7 +1,10 @@
 // Addresses of the bench: one daemon and up to a few thousand test peers on one link, by number.
 
-/** The number of 1.0.0.0/24, the first prefix of every span, counted in /24s from 0.0.0.0. */
-export const FIRST_PREFIX = 0x010000
+/**
+ * The number of 20.0.0.0/24, the first prefix of every span, counted in /24s from 0.0.0.0. A million of them hold no peer: in the kernel, routes
+ * to peers' addresses would be reached over themselves.
+ */
+export const FIRST_PREFIX = 0x140000
 
 export const DAEMON = { address: '10.77.0.1', asn: 65000 } as const
 /** Length of the prefix that the daemon and all test peers share. */
