@@ -333,7 +333,7 @@ export class NextHopTracker implements NextHops {
     const { protocol, known, leads } = this.#deps
     const { address, route } = hop
     if (leads === undefined || route === undefined) return
-    const over = route.protocol === protocol ? {} : { over: route.dst }
+    const over = route.protocol === protocol ? { overOurs: route.dst } : { over: route.dst }
     const ways = () => ({ hops: waysTo(address, route, index => this.#links.nameOf(index)), ...over })
     const way = known?.(address) === undefined ? ways() : undefined
     const told = way && JSON.stringify(way)

@@ -81,9 +81,10 @@ export type LearnedPath = {
 
 /**
  * How the kernel's routes lead to a next hop: by one or more gateways, or by itself where it is on a link. `over`: the CIDR of
- * the route that says so, where that is another program's: no learned route may take its place.
+ * the route that says so, where that is another program's: no learned route may take its place. `overOurs`: where it is a
+ * learned one itself.
  */
-export type NextHopWay = { hops: readonly NamedNextHop[]; over?: string }
+export type NextHopWay = { hops: readonly NamedNextHop[]; over?: string; overOurs?: string }
 
 /** The router by which a BGP peer is reached, and the BGPPeer that says so. It comes before what is announced. */
 export type PeerWay = { gateway: string; bgpPeer: string }

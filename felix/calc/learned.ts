@@ -324,6 +324,7 @@ export class LearnedGroup {
     let kind: PathWay['way'] | undefined
     let condition: Condition | undefined
     const used: { weight?: number | undefined; ways: readonly NamedNextHop[] }[] = []
+    const overItself: typeof used = []
     for (const [i, path] of paths.entries()) {
       const hop = hops[i]!.prefix
       if (hop === undefined || (borrower !== undefined && !this.#isOf(borrower, path))) continue
@@ -331,12 +332,19 @@ export class LearnedGroup {
       // why the best one does not go, until one goes
       if (used.length === 0) condition = found.way === 'none' ? (condition ?? found.condition) : found.condition
       if (found.way === 'none' || (kind !== undefined && found.way !== kind)) continue
+      // its ways are those of the others; one of those that went would stay for it, with fewer flows each time
+      if (this.#routed.get(path.nextHop)?.overOurs === dst) {
+        overItself.push({ ways: found.hops })
+        continue
+      }
       kind = found.way
       // one node may announce under several addresses
       if (kind !== 'direct' && used.some(({ ways }) => sameEnd(ways, found.hops))) continue
       used.push({ weight: path.weight, ways: found.hops })
     }
-    return used.length === 0 ? { condition } : { route: this.#routeBy(dst, sharedWays(used)), condition }
+    // a loop, which whoever follows the next hops is about to find
+    const ways = sharedWays(used.length > 0 ? used : overItself)
+    return ways.length === 0 ? { condition } : { route: this.#routeBy(dst, ways), condition }
   }
 
   #routeBy(dst: string, nextHops: readonly NamedNextHop[]): NamedRoute {

@@ -114,6 +114,21 @@ test('a route that would take the place of the way to its own next hop is refuse
   t.deepEqual([route(own), reasons()], [BY_ETH0, []])
 })
 
+test('of several paths one that is reached over the route itself leads nowhere by what another one left there', t => {
+  const own = `${LOOPBACK}/32`
+  const [first, second] = ['192.168.10.7', '192.168.10.8'] as const
+  const by = (...hops: string[]) => ({ prefix: own, ...path(hops[0]!, 1), paths: hops.map(hop => path(hop, 1)) })
+  const onLink = (...hops: string[]) => hops.map(gateway => ({ gateway, interfaceName: 'eth0' }))
+  const { calculator, lead, route } = routed({}, [by(LOOPBACK, first, second)])
+  const written = () => [route(own)].flat() as NextHopWay['hops']
+  for (let i = 0; i < 3; i++) lead(LOOPBACK, { hops: written(), overOurs: own })
+  t.deepEqual(written(), onLink(first, second))
+  calculator.set('learned', own, by(LOOPBACK, second))
+  calculator.step()
+  for (let i = 0; i < 3; i++) lead(LOOPBACK, { hops: written(), overOurs: own })
+  t.deepEqual(written(), onLink(second))
+})
+
 test('an IPv6 route over a loopback goes by the link-local address of a router', t => {
   const hop = { gateway: 'fe80::1', interfaceName: 'eth0' }
   const { route, reasons } = routed({ '2001:db8:ff::1': { hops: [hop], over: '2001:db8:ff::1/128' } }, [
