@@ -97,6 +97,8 @@ export type BfdChange = {
   neighborRestarted: boolean
   /** How long nothing may come from the neighbour before it is given up, as agreed until now. */
   detectionTimeMs: number
+  /** When it was so in the thread, in ms since 1970: a client that is busy hears of it later. */
+  atMs: number
 }
 
 const LEAST_MS = 50

@@ -189,6 +189,7 @@ export class Session {
       // 0: it was given up
       neighborRestarted: from === 'Up' && remote.discriminator !== 0 && remote.discriminator !== this.#upWith,
       detectionTimeMs: detectionTimeMs(this.#state),
+      atMs: this.#deps.clock.wallMs(),
     })
   }
 

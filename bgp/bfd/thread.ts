@@ -19,7 +19,8 @@ export class BfdThread {
 
   /**
    * Starts the thread, which does not keep the process alive. `program` is what it runs: the file to which
-   * `margay/bgp/bfd-worker` leads. A bug in it ends the process, as one in this thread does.
+   * `margay/bgp/bfd-worker` leads. A bug in it ends the process, as one in this thread does. Have the process run with V8's
+   * `--no-parallel-scavenge`: else a collection in the thread waits for helpers that have no priority, 200 ms on a busy machine.
    */
   constructor(program: URL) {
     // flags of this process may be wrong for a program in a file, as --input-type is

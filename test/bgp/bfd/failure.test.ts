@@ -7,7 +7,7 @@ const states: readonly BfdState[] = ['AdminDown', 'Down', 'Init', 'Up']
 
 function change(from: BfdState, to: BfdState, said: BfdState, controlPlaneIndependent = false): BfdChange {
   const remote = { state: said, diagnostic: 'none' as const, discriminator: 2, demand: false, controlPlaneIndependent }
-  return { name: 's', from, to, diagnostic: 'none', remote, neighborRestarted: false, detectionTimeMs: 900 }
+  return { name: 's', from, to, diagnostic: 'none', remote, neighborRestarted: false, detectionTimeMs: 900, atMs: 0 }
 }
 
 test('a path has failed when its session goes from Up to Down, and in no other case', t => {

@@ -46,7 +46,7 @@ export class Network {
 }
 
 export class Host {
-  readonly changes: (BfdChange & { atMs: number })[] = []
+  readonly changes: BfdChange[] = []
   readonly sessions: Sessions
   /** What opening a socket fails with. */
   refusal: (Error & { code: string }) | undefined
@@ -64,12 +64,12 @@ export class Host {
     this.sessions = new Sessions({
       clock: {
         monotonicMs: () => clock.monotonicMs(),
-        wallMs: () => clock.wallMs(),
+        wallMs: () => clock.monotonicMs(),
         after: (delayMs, fire) => clock.after(delayMs, () => (this.#standing ? this.#late.push(fire) : fire())),
       },
       random32,
       sockets: this.#sockets(),
-      changed: change => this.changes.push({ ...change, atMs: clock.monotonicMs() }),
+      changed: change => this.changes.push(change),
     })
   }
 

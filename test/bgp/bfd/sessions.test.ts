@@ -304,9 +304,12 @@ test('a neighbour that began another session is told from one that hears us no m
   const lossAt = (what: (pair_: ReturnType<typeof pair>) => void) => {
     const both = pair()
     both.clock.advance(5000)
+    const fromMs = both.clock.monotonicMs()
     what(both)
     both.clock.advance(5000)
-    return both.a.changes.find(({ from }) => from === 'Up')
+    const loss = both.a.changes.find(({ from }) => from === 'Up')!
+    t.true(loss.atMs > fromMs && loss.atMs <= fromMs + 1000, `${loss.atMs}`)
+    return loss
   }
   const restarted = lossAt(({ network, clock, b }) => {
     b.stop()
