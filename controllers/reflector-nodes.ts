@@ -47,12 +47,12 @@ function readiness(conditions: unknown): Pick<MeshNode, 'isReady' | 'sinceMs'> {
   return { isReady: ready['status'] === 'True', sinceMs: Number.isNaN(sinceMs) ? 0 : sinceMs }
 }
 
-/** `isLost`: other nodes do not have it as a reflector. */
+/** `isLost`: other nodes do not have it as a reflector. `awayMs`: for how long it was seen not to be Ready. */
 export function goodNode(
   { name, rack, isKept, isReady, sinceMs }: MeshNode,
-  { said, isLost, nowMs }: { said: ReflectionReceipt | undefined; isLost: boolean; nowMs: number },
+  { said, isLost, awayMs }: { said: ReflectionReceipt | undefined; isLost: boolean; awayMs: number },
 ): PlanNode {
   const isFit = isKept && isReady === true && !isLost
-  const isAwaited = isReady !== false || nowMs - sinceMs < GONE_MS
+  const isAwaited = awayMs < GONE_MS
   return { name, rack, isFit, isAwaited, readyMs: sinceMs, said }
 }

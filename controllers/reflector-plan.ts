@@ -87,8 +87,12 @@ export function reflectorPlan({ state, wish, nodes, nowMs }: PlanInputs): Reflec
   }
   // one that is missing still has no room: another one goes first
   if (state.mesh === 'thin' && present.length < LEAST_REFLECTORS) return to({ mesh: 'whole' })
-  const surplus = there.findLast(name => !wanted.includes(name))
-  if (surplus === undefined && state.mesh === 'thin') return DONE
+  const rest = there.filter(name => !wanted.includes(name))
+  // the API server hears nothing of it, and nodes do: others of which nothing is heard either may have all their routes from it
+  const isHeard = (name: string) =>
+    known.get(name)?.isAwaited === false && awaited.some(({ said }) => isAnswer(said, state) && said.via.includes(name))
+  const surplus = rest.findLast(name => !isHeard(name))
+  if (surplus === undefined && (state.mesh === 'thin' || missing !== undefined)) return waits(rest)
   const isSpared = ({ direct }: ReflectionReceipt) => missing !== undefined && state.mesh === 'whole' && direct
   const hasTwo = ({ via }: ReflectionReceipt) => via.filter(name => wanted.includes(name)).length >= LEAST_REFLECTORS
   const lacking = whoLacks(said => hasTwo(said) || isSpared(said))

@@ -60,6 +60,8 @@ export class Reflectors {
   #fault: string | undefined
   /** Since when most nodes lack a reflector, on the monotonic clock: this program's own memory, which makes nothing wrong where it is lost. */
   readonly #lostMs = new Map<string, number>()
+  /** Since when nodes are not Ready, likewise: clocks of others that wrote it may be wrong, and so may the one here. */
+  readonly #awayMs = new Map<string, number>()
   /** Since when the same step waits. */
   #waiting: { step: number; sinceMs: number } | undefined
 
@@ -84,6 +86,7 @@ export class Reflectors {
   /** What was seen while this program led before is old. */
   begin(): void {
     this.#lostMs.clear()
+    this.#awayMs.clear()
     this.#waiting = undefined
   }
 
@@ -137,13 +140,19 @@ export class Reflectors {
     this.#problem = refused?.cause
     // what it asks for is not known
     if (refused?.moves === false) return DONE_MS
-    const lost = this.#lost(state)
-    const nowMs = this.#deps.clock.wallMs()
+    const [lost, away] = [this.#lost(state), this.#away(nodes)]
+    const good = nodes.map(node => {
+      const { name } = node
+      return goodNode(node, { said: this.#said.get(name), isLost: lost.has(name), awayMs: away(name) })
+    })
     const { next, waitsFor, lacksNodes } = reflectorPlan({
       state,
       wish: refused === undefined ? asked.wish : undefined,
-      nodes: nodes.map(node => goodNode(node, { said: this.#said.get(node.name), isLost: lost.has(node.name), nowMs })),
-      nowMs,
+      // without a mesh a node has nothing to say
+      nodes: isMeshOff(object)
+        ? good.map(each => ({ ...each, isAwaited: each.isAwaited && each.said !== undefined }))
+        : good,
+      nowMs: this.#deps.clock.wallMs(),
     })
     this.#problem ??= lacksNodes === true ? tooFewNodes() : this.#lateNodes(state, waitsFor)
     if (next === undefined) return state === undefined ? DONE_MS : LOOK_MS
@@ -187,6 +196,15 @@ export class Reflectors {
     return lost
   }
 
+  /** For how long a node was seen not to be Ready, in milliseconds; 0: it is. */
+  #away(nodes: readonly MeshNode[]): (name: string) => number {
+    const nowMs = this.#deps.clock.monotonicMs()
+    const away = new Set(nodes.filter(({ isReady }) => isReady === false).map(({ name }) => name))
+    for (const name of this.#awayMs.keys()) if (!away.has(name)) this.#awayMs.delete(name)
+    for (const name of away) if (!this.#awayMs.has(name)) this.#awayMs.set(name, nowMs)
+    return name => nowMs - (this.#awayMs.get(name) ?? nowMs)
+  }
+
   #lateNodes(state: ReflectorState | undefined, waitsFor: readonly string[]): ConditionCause | undefined {
     const nowMs = this.#deps.clock.monotonicMs()
     if (state === undefined || waitsFor.length === 0) {
@@ -215,12 +233,17 @@ export class Reflectors {
 
 /** Why what is asked for is not done; `moves`: what there is goes back to the mesh. */
 function refusal(
-  { fault }: AskedReflectors,
+  { wish, fault }: AskedReflectors,
   object: BgpConfiguration | undefined,
   nodes: readonly MeshNode[],
 ): { cause: ConditionCause; moves: boolean } | undefined {
   if (fault !== undefined) return { cause: badWish(fault), moves: false }
-  if (object?.spec.nodeToNodeMeshEnabled === false) return { cause: meshIsOff(), moves: true }
+  if (wish === undefined) return undefined
+  if (isMeshOff(object)) return { cause: meshIsOff(), moves: true }
   const cause = asNumbersProblem(nodes, object)
   return cause && { cause, moves: true }
+}
+
+function isMeshOff(object: BgpConfiguration | undefined): boolean {
+  return object?.spec.nodeToNodeMeshEnabled === false
 }

@@ -221,3 +221,14 @@ test('where two reflectors cannot be counted on others come at once, and without
   // Nodes that were deleted: agents have sessions with all by then
   t.deepEqual(plan(many({}).slice(1)).next, { step: 6, mesh: 'whole', nodes: ['b'] })
 })
+
+test('a reflector whose Node is away stays for as long as nodes hear from it: others that are away may have all routes from it', t => {
+  const plan = (via: string[], more: Partial<PlanNode> = {}) => {
+    const away = aNode('e', { step: 4 }, { isFit: false, isAwaited: false, ...more })
+    return reflectorPlan({ state: state('thin', 'a', 'e', 'b'), wish, nodes: [...many({ via }), away], nowMs: NOW_MS })
+  }
+  t.deepEqual(plan(['a', 'b', 'e']), { waitsFor: ['e'] })
+  t.deepEqual(plan(['a', 'b']).next, { step: 6, mesh: 'thin', nodes: ['a', 'b'] })
+  const drained = { isAwaited: true, said: { step: 5, via: ['a', 'b', 'e'], direct: false } }
+  t.deepEqual(plan(['a', 'b', 'e'], drained).next, { step: 6, mesh: 'thin', nodes: ['a', 'b'] })
+})

@@ -10,11 +10,12 @@ import { parseReflectors, REFLECTORS_ANNOTATION, type ReflectorState } from '../
 import { Reflectors, type ReflectorsDeps } from '../../controllers/reflectors.ts'
 import { createFakeStore, type FakeStore } from '../../datastore/fake.ts'
 import { isStoreError } from '../../datastore/port.ts'
-import { ManualClock } from '../../lib/clock.ts'
+import { type Clock, ManualClock } from '../../lib/clock.ts'
 import { silentLog } from '../../lib/log.ts'
 import { aResource } from '../datastore/objects.ts'
 import { type Chance, lossyStore } from './world.ts'
 
+const YEAR_MS = 365 * 86_400_000
 const RACK = 'example.org/rack'
 export const WISHES = ['above=6, per-rack=2, label=example.org/rack', 'above=3 per-rack=1', 'above=4', '']
 const RECEIPT = { worked: {}, enforced: [], failing: [] }
@@ -75,11 +76,21 @@ export class World {
   lead(): void {
     const store = lossyStore(this.#seen(), this.chance, 0.1)
     const program = new Reflectors({
-      ...{ store, clock: this.clock, log: silentLog, known: () => true, changed: () => undefined },
+      ...{ store, clock: this.#clock(), log: silentLog, known: () => true, changed: () => undefined },
       configuration: this.#configuration(),
     })
     this.#programs.push(program)
     for (const agent of this.agents.values()) this.#tell(agent, program)
+  }
+
+  /** One may be wrong by years. */
+  #clock(): Clock {
+    const wrongMs = [0, 30 * YEAR_MS, -30 * YEAR_MS].find(() => this.chance(0.6)) ?? 0
+    return {
+      monotonicMs: () => this.clock.monotonicMs(),
+      wallMs: () => this.clock.wallMs() + wrongMs,
+      after: (delayMs, fire) => this.clock.after(delayMs, fire),
+    }
   }
 
   #configuration(): ReflectorsDeps['configuration'] {
@@ -142,7 +153,9 @@ export class World {
     Object.assign(agent, change)
     const { resourceVersion } = (await this.store.get('Node', agent.name)).metadata
     const node = this.#node(agent)
-    await this.store.update('Node', { ...node, metadata: { ...node.metadata, resourceVersion } } as Resource<'Node'>)
+    const next = { ...node, metadata: { ...node.metadata, resourceVersion } } as Resource<'Node'>
+    const written = await this.store.update('Node', next)
+    await this.store.updateStatus('Node', { ...written, status: node.status } as Resource<'Node'>)
   }
 
   async leave({ name }: Agent): Promise<void> {
@@ -248,7 +261,7 @@ export class World {
     const via = [...this.agents.values()].filter(each => {
       if (!asked.reflectors.has(each.name)) return false
       if (each === agent) return true
-      return this.#gives(each, agent) && others.every(far => far === each || this.#session(each, far))
+      return this.#gives(each, agent) && others.every(far => far === each || this.#hears(each, far))
     })
     const direct = others.every(each => this.#session(agent, each))
     const { step, held } = asked
@@ -269,6 +282,14 @@ export class World {
   /** It has a session with the other one and reflects, by what it has heard. */
   #gives(reflector: Agent, to: Agent): boolean {
     return reflector.reflection.has(reflector.name) && this.#session(reflector, to)
+  }
+
+  /** From itself, or from another reflector that has it as a client. */
+  #hears(reflector: Agent, far: Agent): boolean {
+    const others = this.#living().filter(each => each !== reflector && each !== far)
+    return (
+      this.#session(reflector, far) || others.some(each => this.#gives(each, far) && this.#session(each, reflector))
+    )
   }
 
   /** Notes who has no way to hear of whom. */
@@ -294,7 +315,7 @@ export class World {
     const came = now.nodes.filter(name => !before.nodes.includes(name))
     const went = alive(before.nodes.filter(name => !now.nodes.includes(name)))
     const moves = came.length + went.length + Number(now.mesh !== before.mesh)
-    if (moves > 1 && !this.#isMeddled) this.faults.push(`several moves: ${JSON.stringify([before, now])}`)
+    if (moves > 1 && !this.#isUneasy) this.faults.push(`several moves: ${JSON.stringify([before, now])}`)
     if (now.mesh === 'thin') {
       this.thin++
       if (alive(now.nodes).length < 2) this.faults.push(`thin: ${JSON.stringify(now)}`)

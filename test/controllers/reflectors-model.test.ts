@@ -213,3 +213,33 @@ for (const first of ['n0', 'n2', 'n5', 'n8'])
     t.false(world.isUneasy)
     world.close()
   })
+
+test('half of the nodes, reflectors among them, that see no API server for an hour and carry packets all the same lose no route', async t => {
+  const world = new World(chanceOf(11))
+  world.wish = TWO
+  await world.start()
+  const rest = async (steps: number, who?: (agent: Agent) => boolean) => {
+    for (let step = 0; step < steps; step++) {
+      world.clock.advance(10_000)
+      await world.hear(0.5, who)
+      await world.work()
+    }
+    return world.now()
+  }
+  const before = await rest(100)
+  const all = [...world.agents.values()]
+  const cut = [...all.filter(({ name }) => before.nodes.includes(name)), ...all.slice(-2)]
+  const ready = async (isReady: boolean) => {
+    for (const each of cut) await world.change(each, { isReady, sinceMs: world.clock.wallMs() })
+  }
+  await ready(false)
+  const { mesh, nodes } = await rest(360, each => !cut.includes(each))
+  t.deepEqual(world.faults.slice(0, 3), [])
+  t.is(mesh, 'thin')
+  t.true(before.nodes.every(name => nodes.includes(name)) && nodes.length === 4, 'others reflect beside them')
+  await ready(true)
+  const after = await rest(100)
+  t.deepEqual([after.mesh, after.nodes.length], ['thin', 2])
+  t.deepEqual(world.faults.slice(0, 3), [])
+  world.close()
+})

@@ -232,3 +232,39 @@ test('an annotation that makes no sense moves nothing; without a mesh, and with 
   t.deepEqual(await after('above=3', { asn: '65010' }), ['SeveralAsNumbers', 'step=5 mesh=whole nodes=a,b'])
   t.deepEqual(await after('above=3', { asn: '64512' }), [undefined, 'step=4 mesh=thin nodes=a,b'])
 })
+
+test('where the mesh is off and nobody asks for reflectors any more what is written goes, though nodes say nothing without a mesh', async t => {
+  const { store, now, run, chore, say } = await aChore('', { spec: { nodeToNodeMeshEnabled: false } })
+  const annotations = { [REFLECTORS_ANNOTATION]: 'step=4 mesh=thin nodes=a,b' }
+  await store.patch('ClusterInformation', 'default', { metadata: { annotations } })
+  say(4, ['a', 'b'])
+  for (let i = 0; i < 5; i++) await run()
+  t.is(await now(), 'step=5 mesh=whole nodes=a,b', 'who has not heard of it is waited for')
+  for (const name of ['a', 'b', 'c', 'd']) chore.take(name, { worked: {}, enforced: [], failing: [] })
+  for (let i = 0; i < 5; i++) await run()
+  t.is(await now(), undefined)
+  t.is(chore.problem, undefined)
+  chore.close()
+})
+
+for (const yearsMs of [-30 * 365 * 86_400_000, 30 * 365 * 86_400_000])
+  test(`a node that is not Ready is waited for so long as this program has seen that, whatever its clock says: ${yearsMs} ms`, async t => {
+    const { store, now, run, say, chore, clock } = await aChore('above=3')
+    const annotations = { [REFLECTORS_ANNOTATION]: 'step=4 mesh=whole nodes=a,b' }
+    await store.patch('ClusterInformation', 'default', { metadata: { annotations } })
+    const lastTransitionTime = new Date(clock.wallMs()).toISOString()
+    const conditions = [{ type: 'Ready', status: 'Unknown', lastTransitionTime }]
+    await store.patch('Node', 'd', { status: { conditions } }, { subresource: 'status' })
+    clock.setWall(clock.wallMs() + yearsMs)
+    say(4, ['a', 'b'])
+    chore.take('d', undefined)
+    for (const seconds of [0, 250, 49]) {
+      clock.advance(seconds * 1_000)
+      for (let i = 0; i < 3; i++) await run()
+      t.is(await now(), 'step=4 mesh=whole nodes=a,b')
+    }
+    clock.advance(2_000)
+    await run()
+    t.is(await now(), 'step=5 mesh=thin nodes=a,b')
+    chore.close()
+  })
