@@ -35,8 +35,15 @@ type SinkOptions = {
 
 /**
  * The ways that packets to a next hop can take; none: nowhere, or only over a route that BGP itself made where nobody looks for loops.
+ * `overOurs`: the prefix of such a route where somebody does.
  */
-type Hop = { nextHop: string; ways: readonly NamedNextHop[] }
+type Hop = { nextHop: string; ways: readonly NamedNextHop[]; overOurs?: string }
+
+/**
+ * Where a list of paths leads; `apart`: routes that lead there without the paths that are reached over the route itself. Their ways are
+ * those of the others, and one of those that went would stay for them.
+ */
+type Ways = { all: readonly NamedNextHop[]; apart: ReadonlyMap<string, readonly NamedNextHop[]> }
 
 /** What of a selected path leads packets. */
 type Path = Pick<SelectedPath, 'nextHop' | 'interface' | 'weight'>
@@ -72,7 +79,7 @@ export class KernelSink implements RouteSink {
   /** Lists that routes had lately, by their text. */
   readonly #lists = new Map<string, readonly Path[]>()
   /** The next hops that such a list leads to, as far as it was asked for; another map once one of them may have moved. */
-  #ways = new Map<readonly Path[], readonly NamedNextHop[]>()
+  #ways = new Map<readonly Path[], Ways>()
   readonly #hops = new Map<string, Hop>()
   readonly #dirty = new Set<string>()
   readonly #clock: Clock
@@ -248,7 +255,8 @@ export class KernelSink implements RouteSink {
         at = prefix
         this.#dirty.delete(prefix)
         const paths = this.#selected.get(prefix)
-        const nextHops = paths && (this.#ways.get(paths) ?? (await this.#nextHopsOf(paths)))
+        const ways = paths && (this.#ways.get(paths) ?? (await this.#waysOf(paths)))
+        const nextHops = ways?.apart.get(prefix) ?? ways?.all
         this.#routes.want(prefix, nextHops && this.#routeOver(nextHops, prefix))
       }
       at = undefined
@@ -281,23 +289,25 @@ export class KernelSink implements RouteSink {
     return outcome.refused.length > 0
   }
 
-  async #nextHopsOf(list: readonly Path[]): Promise<readonly NamedNextHop[]> {
+  async #waysOf(list: readonly Path[]): Promise<Ways> {
     const known = this.#ways
-    const paths: { weight?: number | undefined; ways: readonly NamedNextHop[] }[] = []
+    const paths: { weight?: number | undefined; ways: readonly NamedNextHop[]; overOurs?: string | undefined }[] = []
     for (const path of list) {
       const key = hopKey(path)
-      const hop = this.#hops.get(key) ?? {
-        nextHop: path.nextHop,
-        ways: await this.#lookUp(path.nextHop, path.interface),
-      }
+      const hop = this.#hops.get(key) ?? (await this.#lookUp(path.nextHop, path.interface))
       this.#hops.set(key, hop)
       // the kernel keeps a way whose link has no carrier, and takes no new route over it
       const alive = hop.ways.filter(({ interfaceName }) => this.#links.byName(interfaceName)?.running)
-      paths.push({ weight: path.weight, ways: alive.length > 0 ? alive : hop.ways })
+      paths.push({ weight: path.weight, ways: alive.length > 0 ? alive : hop.ways, overOurs: hop.overOurs })
     }
-    const nextHops = sharedWays(paths)
-    known.set(list, nextHops)
-    return nextHops
+    const ways = { all: sharedWays(paths), apart: new Map<string, readonly NamedNextHop[]>() }
+    for (const { overOurs } of paths) {
+      if (overOurs === undefined) continue
+      const others = paths.filter(each => each.overOurs !== overOurs && each.ways.length > 0)
+      if (others.length > 0) ways.apart.set(overOurs, sharedWays(others))
+    }
+    known.set(list, ways)
+    return ways
   }
 
   #routeOver(nextHops: readonly NamedNextHop[], dst: string): NamedRoute | undefined {
@@ -310,20 +320,23 @@ export class KernelSink implements RouteSink {
     return metric === undefined || metric === 0 ? { ...common, ...way } : { ...common, ...way, metric }
   }
 
-  async #lookUp(nextHop: string, link: string | undefined): Promise<readonly NamedNextHop[]> {
+  async #lookUp(nextHop: string, link: string | undefined): Promise<Hop> {
+    const nowhere = { nextHop, ways: [] }
     try {
       if (link !== undefined) {
         const found = await this.#kernel.link(link)
-        return found === undefined ? [] : [{ gateway: nextHop, interfaceName: found.name }]
+        return found === undefined ? nowhere : { nextHop, ways: [{ gateway: nextHop, interfaceName: found.name }] }
       }
       const way = await this.#kernel.lookupRoute(nextHop)
+      const isOurs = way.protocol === this.#protocol
       // a next hop that is reached over another route of BGP is rejected where nobody looks for loops
-      if (way.type !== 'unicast' || (way.protocol === this.#protocol && !this.#tracked)) return []
+      if (way.type !== 'unicast' || (isOurs && !this.#tracked)) return nowhere
       for (const index of interfacesOf(way)) await this.#links.findName(index)
-      return waysTo(nextHop, way, index => this.#links.nameOf(index))
+      const ways = waysTo(nextHop, way, index => this.#links.nameOf(index))
+      return { nextHop, ways, ...(isOurs && { overOurs: way.dst }) }
     } catch (error) {
       if (isUnanswered(error)) throw error
-      return []
+      return nowhere
     }
   }
 

@@ -59,6 +59,46 @@ test('where next hops are tracked one may be reached over another route of BGP, 
   sink.close()
 })
 
+test('of several paths one that is reached over the route itself leads nowhere by what another one left there', async t => {
+  const { kernel, sink, pass } = await aHost(undefined, { nextHopsTracked: true })
+  const prefix = '10.255.0.1/32'
+  const by = (...hops: string[]) => {
+    const paths = hops.map(nextHop => ({ nextHop, encapsulations: [], peer: nextHop }))
+    return { ...selected(prefix, hops[0]), ...(paths.length > 1 && { paths }) }
+  }
+  const gateways = async () => {
+    const [route] = await kernel.routes({ table: MAIN, protocol: ROUTE_PROTOCOL.margayBgp })
+    return (route?.nextHops ?? [route]).map(hop => `${hop?.gateway} ${(hop as { weight?: number }).weight ?? 1}`).sort()
+  }
+  const follow = async () => {
+    for (let i = 0; i < 3; i++) {
+      await pass(20)
+      sink.nextHopMoved('10.255.0.1', undefined)
+      await pass(200)
+    }
+  }
+  sink.selected(by('192.0.2.8', '192.0.2.9'))
+  await pass(20)
+  sink.selected(by('10.255.0.1', '192.0.2.8', '192.0.2.9'))
+  await follow()
+  t.deepEqual(await gateways(), ['192.0.2.8 1', '192.0.2.9 1'])
+  sink.selected(by('10.255.0.1', '192.0.2.9'))
+  await follow()
+  t.deepEqual(await gateways(), ['192.0.2.9 1'])
+  sink.close()
+})
+
+test('what leads to a next hop over a gateway in no subnet of the link does so for routes too', async t => {
+  const { kernel, index, sink, pass } = await aHost()
+  const way = { gateway: '203.0.113.1', ifindex: index, onlink: true }
+  const to = { dst: '10.255.0.1/32', table: MAIN, type: 'unicast', protocol: ROUTE_PROTOCOL.static, scope: 0 } as const
+  t.deepEqual(await kernel.changeRoutes([{ verb: 'add', route: { ...to, ...way } }]), [undefined])
+  sink.selected(selected('10.0.0.0/24', '10.255.0.1'))
+  await pass(20)
+  t.like((await kernel.routes({ table: MAIN, protocol: ROUTE_PROTOCOL.margayBgp }))[0], way)
+  sink.close()
+})
+
 test('routes of an earlier run stay until deletes are allowed, also when that comes in the middle of a write', async t => {
   let writing = Promise.resolve()
   const { kernel, index, sink, pass, routes } = await aHost(inner => slowed(inner, () => writing))
