@@ -308,9 +308,12 @@ export class NextHopGroups {
 
   #target(id: number, keys: ReadonlySet<string>): NextHops | undefined {
     const wanted = this.#routes.wanted()
-    let target: NextHops | undefined
+    let [target, last]: [target?: NextHops, last?: RouteWay] = []
     for (const key of keys) {
       const route = wanted.get(key)
+      // of a million keys nearly all are alike
+      if (route !== undefined && route === last) continue
+      last = route
       const hops = route && hopsOf(route)
       if (hops === undefined || (target && hops !== target && keyOf(hops) !== keyOf(target))) return undefined
       target = hops
