@@ -86,6 +86,8 @@ export class Speaker {
   readonly #log: Log
   readonly #workQueue = new WorkQueue()
   readonly #peers = new Map<string, Peer>()
+  /** Those with an address in their configuration, by it: a flood of connections must not cost a look at all peers each. */
+  readonly #byAddress = new Map<string, Set<Peer>>()
   readonly #dynamic: DynamicNeighbours
   readonly #sources = new Set<string>()
   readonly #listeners: Listeners
@@ -191,7 +193,11 @@ export class Speaker {
       const peer = this.#peers.get(name)
       const old = peer?.config
       if (peer === undefined) this.#add(config)
-      else peer.configure(config)
+      else {
+        this.#unplace(peer)
+        peer.configure(config)
+        this.#place(peer)
+      }
       if (old !== undefined) this.#forgetOptions(old, config)
       // another one may have the address that this one had
       if (old?.address !== undefined && old.address !== config.address) this.#protect(old.address)
@@ -428,6 +434,7 @@ export class Speaker {
   #add(config: PeerConfig): Peer {
     const peer = new Peer(config, this.#deps)
     this.#peers.set(peer.name, peer)
+    this.#place(peer)
     this.#waitFor(config)
     peer.start()
     return peer
@@ -443,11 +450,23 @@ export class Speaker {
 
   #drop(peer: Peer, subcode: number = CEASE.deconfigured): void {
     this.#peers.delete(peer.name)
+    this.#unplace(peer)
     this.#faults.forget(peer.name)
     peer.stop(subcode, { code: 'admin-down', detail: 'no longer configured' })
     this.#rib.peerDown(peer.name, { retain: false })
     this.#restart.done(peer.name)
     if (this.#dynamic.forget(peer)) for (const listen of this.#forgottenWatchers) listen(peer.name)
+  }
+
+  #place(peer: Peer): void {
+    const { address } = peer.config
+    if (address !== undefined) this.#byAddress.set(address, (this.#byAddress.get(address) ?? new Set()).add(peer))
+  }
+
+  #unplace(peer: Peer): void {
+    const { address = '' } = peer.config
+    const theirs = this.#byAddress.get(address)
+    if (theirs?.delete(peer) && theirs.size === 0) this.#byAddress.delete(address)
   }
 
   #setRange(name: string, config: PeerConfig & { range: string }): void {
@@ -482,12 +501,12 @@ export class Speaker {
   /** A dynamic neighbour has a connection only where no other peer has. */
   #peerFor(connection: BgpConnection): Peer | undefined {
     const { remoteAddress, interface: link } = connection
+    // only a link-local address comes with the interface that it was seen on, and may be of a peer that has none in its configuration
+    const near = isLinkLocal(remoteAddress)
     let neighbour: Peer | undefined
-    for (const peer of this.#peers.values()) {
+    for (const peer of near ? this.#peers.values() : (this.#byAddress.get(remoteAddress) ?? [])) {
       const { interface: wanted, address, dialOnly } = peer.config
       if (dialOnly) continue
-      // only a link-local address comes with the interface that it was seen on
-      const near = isLinkLocal(remoteAddress)
       if (near && wanted !== undefined && wanted !== link) continue
       if (address !== remoteAddress && !(address === undefined && wanted !== undefined && near)) continue
       if (!this.#dynamic.has(peer)) return peer
@@ -535,6 +554,8 @@ export class Speaker {
     const key = old.address ?? old.range
     if (key === undefined || key === (next?.address ?? next?.range)) return
     this.#listeners.setPeerOptions(key, undefined)
+    // another range may have the prefix by now
+    for (const range of this.#dynamic.configs()) if (range.range === key) this.#requireOfRange(range)
   }
 
   #changed(peer: Peer): void {

@@ -110,6 +110,36 @@ test('a range that becomes a peer takes nobody any more, and a peer that becomes
   await net.close()
 })
 
+test('a range keeps what its prefix asks for when another one with that prefix goes, or gets another one', async t => {
+  const [taken, left] = [
+    { ...RANGE, name: 'taken', password: 'new' },
+    { ...RANGE, password: 'old' },
+  ]
+  for (const gone of [undefined, { ...left, range: '10.0.9.0/24' }]) {
+    const net = await ranged([left, taken], { password: 'new' })
+    if (gone === undefined) net.a.removePeer(left.name)
+    else net.a.setPeer(gone)
+    await net.again()
+    t.deepEqual(net.names(), ['taken:10.0.0.2 Established'])
+    await net.close()
+  }
+})
+
+test('a peer with another address takes connections from there, and its old one falls to the range', async t => {
+  const net = await ranged([])
+  net.a.setPeer({ ...net.toB, address: '10.0.0.9', passive: true })
+  net.a.setPeer(RANGE)
+  await net.again()
+  t.deepEqual(net.names(), ['b Active', `${B} Established`])
+  net.a.setPeer({ ...net.toB, passive: true })
+  await net.again()
+  t.deepEqual(net.names(), ['b Established'])
+  net.a.setPeer({ ...net.toB, address: '10.0.0.9', passive: true })
+  await net.again()
+  t.deepEqual(net.names(), ['b Active', `${B} Established`])
+  await net.close()
+})
+
 test('whoever is not admitted has no session by a range, and one that stands ends', async t => {
   const net = await ranged([RANGE])
   net.a.admit(address => address !== '10.0.0.2')
