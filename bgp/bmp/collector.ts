@@ -216,9 +216,9 @@ export class BmpCollector implements SessionWatcher {
     return {
       most,
       wake: () => this.#nextStep(),
-      overflowed: () =>
+      overflowed: waiting =>
         setImmediate(() => {
-          if (this.#connection === connection) this.#tooSlow(`more than ${Math.floor(most)} prefixes`)
+          if (this.#connection === connection) this.#tooSlow(waiting)
         }),
     }
   }

@@ -3,7 +3,7 @@
 // of each path. Stale paths of an earlier session are told once the peer is back, since they are used. A path that lost
 // to a better one, or whose next hop cannot be reached, is accepted all the same.
 import { type AddressFamily, FAMILY } from '../family.ts'
-import type { Feed, Follower, Replayed } from './feed.ts'
+import { type Feed, type Follower, morePrefixes, type Replayed } from './feed.ts'
 import { Batch } from './out/batch.ts'
 import { SentRoutes } from './out/sent-routes.ts'
 import { UpdatePacker } from './out/update-packer.ts'
@@ -21,8 +21,8 @@ type AcceptedTable = {
   readonly prefixes: PrefixTable
   readonly paths: PathTable
   readonly store: AttributeStore
-  /** Prefixes for which a route is selected. */
-  readonly locRib: { readonly size: number }
+  /** Accepted paths by peer index. */
+  readonly accepted: Uint32Array
   /** Frees the id of a prefix that nothing refers to any more. */
   releaseUnused(prefix: number): void
   /** A path's slot may be used again when nobody has it as a path id. */
@@ -35,6 +35,11 @@ export class AcceptedPaths {
   /** A prefix was decided: its paths may be others. */
   changed(prefix: number): void {
     for (let i = 0; i < this.#feeds.length; i++) this.#feeds[i]!.changed(prefix)
+  }
+
+  /** Prefixes were decided. */
+  decided(): void {
+    for (const feed of this.#feeds) feed.decided()
   }
 
   /** Whether a feed still needs the id of a prefix. */
@@ -69,7 +74,8 @@ export class AcceptedPaths {
       },
       take: () => feed.take(),
       close: () => {
-        this.#feeds.splice(this.#feeds.indexOf(feed), 1)
+        const at = this.#feeds.indexOf(feed)
+        if (at >= 0) this.#feeds.splice(at, 1)
         feed.drain()
       },
     }
@@ -107,7 +113,7 @@ class TableFeed {
     for (const peer of peers) this.#peers.set(peer.index, peer)
     const { paths } = table
     for (let slot = 0; slot < paths.end; slot++)
-      if (paths.holds(slot) && this.#peers.has(paths.peer(slot))) this.#queue.push(paths.prefix(slot))
+      if (paths.holds(slot) && this.#wanted(slot) !== 0) this.#queue.push(paths.prefix(slot))
     this.#start = this.#queue.size
     for (const index of this.#peers.keys()) this.#first.set(index, this.#start)
   }
@@ -125,19 +131,31 @@ class TableFeed {
   }
 
   changed(prefix: number): void {
-    this.#queue.push(prefix)
-    if (this.#queue.size - this.#table.locRib.size > this.#follower.most && !this.#overflowed) {
-      this.#overflowed = true
-      this.#follower.overflowed()
+    const { paths } = this.#table
+    for (let slot = paths.first(prefix); slot >= 0; slot = paths.next(slot)) {
+      if (this.#wanted(slot) === this.#told.set(slot)) continue
+      this.#queue.push(prefix)
+      this.#wake()
+      return
     }
-    this.#wake()
+  }
+
+  decided(): void {
+    const { most } = this.#follower
+    if (this.#overflowed || this.#queue.size <= most) return
+    let accepted = 0
+    for (const index of this.#peers.keys()) accepted += this.#table.accepted[index]!
+    if (this.#queue.size - accepted <= most) return
+    this.#overflowed = true
+    this.#follower.overflowed(morePrefixes(most))
   }
 
   join(peer: RibPeerState): void {
     const { paths } = this.#table
     this.#peers.set(peer.index, peer)
     for (let slot = 0; slot < paths.end; slot++)
-      if (paths.holds(slot) && paths.peer(slot) === peer.index) this.#queue.push(paths.prefix(slot))
+      if (paths.holds(slot) && paths.peer(slot) === peer.index && this.#wanted(slot) !== 0)
+        this.#queue.push(paths.prefix(slot))
     this.#first.set(peer.index, this.#queue.taken + this.#queue.size)
     this.#wake()
   }
@@ -193,16 +211,22 @@ class TableFeed {
   #compare(prefix: number, slot: number, replaced: number[]): void {
     const { paths, store } = this.#table
     const [index, pathId] = [paths.peer(slot), paths.pathId(slot)]
-    const isGone = (paths.marks(slot) & MARK.gone) !== 0
-    const set = isGone || !this.#peers.has(index) ? 0 : paths.accepted(slot)
+    const set = this.#wanted(slot)
     const before = this.#told.set(slot)
     if (set === before) return
     if (set !== 0) store.hold(set)
     if (before !== 0) replaced.push(before)
     this.#told.put(slot, set, index)
     // the same path may be there again in another slot: what is told of that one replaces this
+    const isGone = (paths.marks(slot) & MARK.gone) !== 0
     const again = isGone ? paths.find(prefix, index, pathId) : -1
     if (again < 0 || paths.accepted(again) === 0) this.#batch.announce(prefix, pathId, set, index)
+  }
+
+  /** The set that is to be told of a path; 0: nothing. One that is gone has none. */
+  #wanted(slot: number): number {
+    const { paths } = this.#table
+    return this.#peers.has(paths.peer(slot)) ? paths.accepted(slot) : 0
   }
 
   #pack(peer: RibPeerState): void {

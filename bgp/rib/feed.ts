@@ -19,11 +19,17 @@ export type Follower = {
   /** `take` had nothing and there is something again. Must return quickly. */
   wake(): void
   /**
-   * More than `most` prefixes have changed and were not taken: whoever reads so slowly keeps more and more prefixes that are long
-   * gone. Called once, while the RIB decides: the feed is to be closed, in a later turn of the event loop.
+   * Whoever reads so slowly keeps more and more of what is long gone: more than `most` prefixes have changed and were not taken, or
+   * so many peers have left that their numbers run out; `waiting` says which. Called once, while the RIB works: the feed is to be closed, in a later turn of
+   * the event loop.
    */
-  overflowed(): void
+  overflowed(waiting: string): void
   most: number
+}
+
+/** What `overflowed` says of prefixes. */
+export function morePrefixes(most: number): string {
+  return `more than ${Math.floor(most)} prefixes`
 }
 
 /** One feed of the tables of all families, in turns. */

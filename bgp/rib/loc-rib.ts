@@ -3,7 +3,7 @@
 // one that is read slowly costs memory by prefix, and what changes often is told as it is when it is read.
 import { Writer } from '../../lib/bytes.ts'
 import type { AddressFamily } from '../family.ts'
-import type { Feed, Follower } from './feed.ts'
+import { type Feed, type Follower, morePrefixes } from './feed.ts'
 import { Batch } from './out/batch.ts'
 import { UpdatePacker } from './out/update-packer.ts'
 import { withUnspecifiedNextHop } from './own-networks.ts'
@@ -101,7 +101,7 @@ class TableFeed {
     this.#queue.push(prefix)
     if (this.#queue.size > this.#follower.most && !this.#overflowed) {
       this.#overflowed = true
-      this.#follower.overflowed()
+      this.#follower.overflowed(morePrefixes(this.#follower.most))
     }
     if (!this.#idle) return
     this.#idle = false

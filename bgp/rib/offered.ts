@@ -6,7 +6,7 @@
 // (RFC 9494 §4.3), no next hop that fits, too many attributes for a message. The session's own changes are in it (AS path, next
 // hop, LOCAL_PREF; the RFC leaves them open), so that it differs from what is sent by the rules alone, RFC 8212's refusal too.
 import type { AddressFamily } from '../family.ts'
-import { type Feed, type Follower, mergedFeeds, type Replayed } from './feed.ts'
+import { type Feed, type Follower, mergedFeeds, morePrefixes, type Replayed } from './feed.ts'
 import { targetOf } from './out/advertisement.ts'
 import type { ExportGroup } from './out/export-group.ts'
 import type { ExportGroups } from './out/export-groups.ts'
@@ -28,8 +28,8 @@ type OfferedDeps = {
   follower: Follower
   /** The peers with a session in this family. */
   peers: readonly Pick<RibPeerState, 'index' | 'peer'>[]
-  /** Prefixes for which a route is selected. */
-  selected(): number
+  /** Prefixes of which a group may have something to send. */
+  present(group: Pick<ExportGroup, 'addPath'>): number
   /** No End-of-RIB yet. */
   deferred(): boolean
 }
@@ -114,10 +114,15 @@ export class OfferedTable implements Feed<Replayed> {
   }
 
   decided(): void {
-    const { follower, selected } = this.#deps
-    if (this.#overflowed || !this.all.some(({ waiting }) => waiting - selected() > follower.most)) return
+    const { follower, present } = this.#deps
+    if (this.all.some(group => group.waiting - present(group) > follower.most))
+      this.overflow(morePrefixes(follower.most))
+  }
+
+  overflow(waiting: string): void {
+    if (this.#overflowed) return
     this.#overflowed = true
-    follower.overflowed()
+    this.#deps.follower.overflowed(waiting)
   }
 
   #wake(index: number): void {

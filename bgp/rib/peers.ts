@@ -7,6 +7,16 @@ import type { SpeakerNumbers } from './speaker-numbers.ts'
 import { MAX_PEER } from './store/path-table.ts'
 import type { RibPeer } from './types.ts'
 
+type Queues = {
+  /** No queue of the RIB holds anything. */
+  quiet(): boolean
+  /** Who reads as slowly as it likes, which no hold time ends, is to go: `waiting` waits. */
+  overflow(waiting: string): void
+}
+
+/** More indices than this should not be out of use: somebody has not read of their peers' ends for long. */
+const MOST_RETIRED = MAX_PEER >> 2
+
 export class Peers {
   /** What the decision process asks of a peer, by index. */
   readonly facts: PeerFacts = {
@@ -18,16 +28,17 @@ export class Peers {
   readonly #speaker: SpeakerNumbers
   readonly #byKey = new Map<string, RibPeerState>()
   readonly #byIndex: (RibPeerState | undefined)[] = []
-  /** Indices whose peer is gone. */
-  readonly #retired: number[] = []
-  readonly #quiet: () => boolean
+  /** Indices whose peer is gone: of which a queue may still hold something, and of which none does. */
+  #retired: number[] = []
+  #free: number[] = []
+  readonly #queues: Queues
   readonly #rank = new PeerRank(this.facts.rank)
 
-  /** `local` has the index 0 and no key. `quiet`: no queue of the RIB holds anything. */
-  constructor(local: RibPeerState, speaker: SpeakerNumbers, quiet: () => boolean) {
+  /** `local` has the index 0 and no key. */
+  constructor(local: RibPeerState, speaker: SpeakerNumbers, queues: Queues) {
     this.#byIndex[local.index] = local
     this.#speaker = speaker
-    this.#quiet = quiet
+    this.#queues = queues
   }
 
   get(key: string): RibPeerState | undefined {
@@ -70,10 +81,15 @@ export class Peers {
     if (!this.#byKey.delete(state.peer.key)) return
     this.#rank.remove(state.peer.key)
     this.#retired.push(state.index)
+    if (this.#retired.length > MOST_RETIRED) this.#queues.overflow(`changes of ${MOST_RETIRED} peers that are gone`)
   }
 
   #freeIndex(): number {
-    const index = (this.#quiet() ? this.#retired.pop() : undefined) ?? this.#byIndex.length
+    if (this.#retired.length > 0 && this.#queues.quiet()) {
+      this.#free = this.#free.concat(this.#retired)
+      this.#retired = []
+    }
+    const index = this.#free.pop() ?? this.#byIndex.length
     if (index > MAX_PEER) throw new Error('more peers than the RIB has numbers for')
     return index
   }

@@ -98,7 +98,12 @@ export class Rib implements RibReader {
     this.#importer = new Importer(this.#store, this.#facts, this.#speaker)
     this.#local = new RibPeerState(0, localPeer(config), this.#speaker)
     this.#local.source.local = true
-    this.#peers = new Peers(this.#local, this.#speaker, () => this.#allTables().every(({ quiet }) => quiet))
+    this.#peers = new Peers(this.#local, this.#speaker, {
+      quiet: () => this.#allTables().every(({ quiet }) => quiet),
+      overflow: waiting => {
+        for (const { groups } of this.#allTables()) groups.overflow(waiting)
+      },
+    })
     const nextHops =
       deps.nextHops &&
       new NextHopStates({
@@ -427,11 +432,12 @@ export class Rib implements RibReader {
   followOffered(follower: Follower): OfferedFeed {
     const states = [...this.#peers.values()]
     return offeredFeed(
-      this.#allTables().map(({ family, groups, locRib }) => {
+      this.#allTables().map(({ family, groups, locRib, paths }) => {
         const feed = new OfferedTable({
           ...{ groups, follower },
           peers: states.filter(({ index }) => groups.membership(index) !== undefined),
-          selected: () => locRib.size,
+          // with ADD-PATH a prefix is looked at for each of its paths, used or not
+          present: ({ addPath }) => (addPath ? paths.size : locRib.size),
           deferred: () => this.#isDeferred,
         })
         return { family, feed }

@@ -237,6 +237,7 @@ export class FamilyTable implements GroupTable {
       else this.#decide(prefix)
     }
     this.groups.decided()
+    this.acceptedPaths.decided()
     return done
   }
 

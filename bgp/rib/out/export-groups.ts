@@ -36,6 +36,8 @@ type MonitorGroups = {
   leave(index: number): void
   /** Prefixes were decided. */
   decided(): void
+  /** What waits, as `waiting` says it, is too much: its reader is to go. */
+  overflow(waiting: string): void
 }
 
 type Membership = { readonly group: ExportGroup; readonly member: Member }
@@ -110,6 +112,11 @@ export class ExportGroups {
   /** Prefixes were decided. */
   decided(): void {
     for (const monitor of this.#monitors) monitor.decided()
+  }
+
+  /** See `MonitorGroups`. */
+  overflow(waiting: string): void {
+    for (const monitor of this.#monitors) monitor.overflow(waiting)
   }
 
   /** Called when a stored set is about to be freed. */

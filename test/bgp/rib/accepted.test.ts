@@ -119,3 +119,46 @@ test('a monitor of what is accepted that reads nothing while prefixes come and g
   feed.close()
   t.is(world.rib.sizes().prefixes, 500)
 })
+
+test('a monitor that keeps no more than there is loses nothing for it: paths that import refuses, or that are not decided yet', t => {
+  const prefixes = Array.from({ length: 500 }, (_, i) => `10.1.${i >> 8}.${i & 255}/32`)
+  const refused = new World()
+  const a = aPeer(1, { config: { import: 'reject' } })
+  refused.up(a)
+  refused.send(a, { announce: prefixes })
+  refused.settle()
+  const restarting = new World()
+  restarting.rib.defer(true)
+  restarting.up(aPeer(1))
+  restarting.send(a, { announce: prefixes })
+  restarting.settle()
+  let overflows = 0
+  const limits = { most: 100, overflowed: () => overflows++ }
+  const [first, second] = [monitor(refused, limits), monitor(restarting, limits)]
+  refused.rib.soft('p1', 'in')
+  refused.settle()
+  restarting.rib.announce({ prefix: '192.0.2.0/24' })
+  restarting.settle()
+  restarting.rib.defer(false)
+  restarting.settle()
+  t.is(overflows, 0)
+  for (const { feed } of [first, second]) feed.close()
+})
+
+test('a monitor that is closed twice takes no other one with it', t => {
+  const world = new World()
+  const a = aPeer(1)
+  world.up(a)
+  world.settle()
+  let woken = 0
+  const [gone, other] = [monitor(world), monitor(world, { wake: () => woken++ })]
+  other.begin('p1')
+  other.read('p1')
+  gone.feed.close()
+  gone.feed.close()
+  world.send(a, { announce: ['10.1.0.0/16'] })
+  world.settle()
+  t.is(woken, 1)
+  t.deepEqual(other.read('p1'), ['10.1.0.0/16'])
+  other.feed.close()
+})

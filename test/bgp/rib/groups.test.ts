@@ -170,6 +170,34 @@ test('peers that come and go do not use up the indices for peers', t => {
   t.deepEqual(world.rib.sizes(), { ...world.rib.sizes(), sets: 0, prefixes: 0, paths: 0 })
 })
 
+test('peers that come and go while a monitor reads nothing use up no indices: the monitor is told to go', t => {
+  const world = new World()
+  const [a, b] = [aPeer(1), aPeer(2)]
+  world.up(a)
+  world.send(a, { announce: ['10.1.0.0/16'] })
+  world.settle()
+  const follow = () =>
+    world.rib.followOffered({
+      wake: () => undefined,
+      overflowed: waiting => told.push(waiting),
+      most: 1e6,
+    })
+  const told: string[] = []
+  let feed = follow()
+  for (let i = 0; i < 2 ** 16; i++) {
+    world.rib.peerUp(b)
+    world.rib.peerDown('p2', { retain: false })
+    if (told.length === 0) continue
+    // of each family
+    t.deepEqual(new Set(told.splice(0)), new Set(['changes of 16383 peers that are gone']))
+    feed.close()
+    world.rib.peerUp(b)
+    world.rib.peerDown('p2', { retain: false })
+    feed = follow()
+  }
+  feed.close()
+})
+
 test('a long queue that holds nothing for a peer is worked off in steps', t => {
   const world = new World()
   const [a, b] = [aPeer(1), aPeer(2)]

@@ -110,3 +110,18 @@ test('a monitor may read a large table as slowly as it likes; one that keeps mor
   feed.close()
   t.is(world.rib.sizes().prefixes, 500)
 })
+
+test('a monitor of peers with ADD-PATH keeps no more than there is where import refuses a table', t => {
+  const world = new World()
+  const a = aPeer(1, { config: { import: 'reject' } })
+  const b = aPeer(2, { addPath: { send: true } })
+  world.up(a, b)
+  world.send(a, { announce: Array.from({ length: 500 }, (_, i) => `10.1.${i >> 8}.${i & 255}/32`) })
+  world.settle()
+  let overflows = 0
+  const feed = world.rib.followOffered({ ...NO_LIMIT, overflowed: () => overflows++, most: 100 })
+  world.rib.announce({ prefix: '192.0.2.0/24' })
+  world.settle()
+  t.is(overflows, 0)
+  feed.close()
+})
