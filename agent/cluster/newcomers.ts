@@ -2,7 +2,7 @@
 // own, and never get in by looser rules.
 import type { Resource } from '../../api/kinds.ts'
 import { broken, type Condition } from '../../api/status.ts'
-import { contains, hostPrefix, isLinkLocal } from '../../lib/ip.ts'
+import { contains, hostPrefix, isLinkLocal, isLoopback } from '../../lib/ip.ts'
 import { PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
 
 export type Taken = {
@@ -44,5 +44,7 @@ export function newcomers({ nodeWith, asksFor, pods }: Taken): (address: string)
     }
     return index.match(parsePrefix(hostPrefix(address))!) === true
   }
-  return address => !isLinkLocal(address) && nodeWith(address) === undefined && !asksFor(address) && !isOfPods(address)
+  // a prefix over everything holds addresses that no router outside has
+  const isFaraway = (address: string) => !isLinkLocal(address) && !isLoopback(address)
+  return address => isFaraway(address) && nodeWith(address) === undefined && !asksFor(address) && !isOfPods(address)
 }

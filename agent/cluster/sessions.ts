@@ -8,7 +8,7 @@ import type { PolicyRule } from '../../bgp/policy.ts'
 import { familyOf } from '../../lib/ip.ts'
 import type { FilterRules } from './filters.ts'
 import type { PeerPlace, RangePlace } from './peer-places.ts'
-import { OUTSIDE_LIMIT, outsideExport, PEER_GROUP, POD_LIMIT } from './trust.ts'
+import { limitInRange, OUTSIDE_LIMIT, outsideExport, PEER_GROUP, POD_LIMIT } from './trust.ts'
 
 /** Where a session comes from: the mesh, a BGPPeer for some nodes or for all, or one for pods of the node. */
 export type PeerOrigin = 'mesh' | 'node' | 'global' | 'workload'
@@ -140,7 +140,8 @@ function rangeSession(origin: PeerOrigin, own: SessionEnd, { range, limit }: Ran
   const far = { address: range.split('/')[0]!, asn: spec.asNumber ?? ('external' as const), port: BGP_PORT }
   const { address: _, ...session } = base(origin, mine, far, spec.maxRestartTime, false)
   const of = { range, rangeLimit: limit, source: undefined, name: nameOf(origin, { ...far, address: range }) }
-  return outside({ ...session, ...options(object, mine.asn, far), ...of }, own, object.filters)
+  const neighbour = outside({ ...session, ...options(object, mine.asn, far), ...of }, own, object.filters)
+  return { ...neighbour, prefixLimit: limitInRange(limit) }
 }
 
 /** What people call the session with one neighbour of a range. */

@@ -78,6 +78,14 @@ export const POD_LIMIT: PrefixLimit = { max: 1000, restartSeconds: 300 }
 /** Enough for the blocks of the largest cluster; a whole table of the Internet is none of a node's business. */
 export const OUTSIDE_LIMIT: PrefixLimit = { max: 50_000, restartSeconds: 300 }
 
+/** What all neighbours of a range may announce together: whoever has all its addresses must not fill the memory. */
+const MOST_OF_RANGE = 500_000
+
+/** What each may announce where a range has at most so many `neighbours`. */
+export function limitInRange(neighbours: number): PrefixLimit {
+  return { ...OUTSIDE_LIMIT, max: Math.min(OUTSIDE_LIMIT.max, Math.floor(MOST_OF_RANGE / neighbours)) }
+}
+
 const DEFAULT_ROUTES = ['0.0.0.0/0', '::/0'] as const
 
 /** The CIDRs of the IPPools in which outside peers may announce something. */

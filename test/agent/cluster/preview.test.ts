@@ -53,7 +53,9 @@ test('a range is told by its prefix: what changes for whoever is there, and that
   const [now] = preview({}, { BGPPeer: [vms('192.0.2.0/24')] }).sessions
   t.deepEqual(now, { name: 'Global_192_0_2_0_24', address: '192.0.2.0/24', change: 'new', because: [] })
   const was = { BGPPeer: [vms('192.0.2.0/24')] }
-  t.deepEqual(changes(was, { BGPPeer: [vms('192.0.2.0/24 limit=7')] }), ['Global_192_0_2_0_24 changes: rangeLimit'])
+  t.deepEqual(changes(was, { BGPPeer: [vms('192.0.2.0/24 limit=7')] }), [
+    'Global_192_0_2_0_24 changes: prefixLimit, rangeLimit',
+  ])
   t.deepEqual(changes(was, { BGPPeer: [vms('192.0.2.0/24', { asNumber: 65011 })] }), [
     'Global_192_0_2_0_24 resets: asn changed: the AS numbers are part of the OPEN',
   ])

@@ -37,10 +37,18 @@ test('a BGPPeer with margay.io/Range is one set of rules for whoever dials from 
     group: 'outside',
     import: 'reject',
     reflectorClient: false,
-    prefixLimit: { max: 50_000, restartSeconds: 300 },
+    prefixLimit: { max: 5000, restartSeconds: 300 },
   })
   const six = all({ nodes: [], peers: [aRange('vms', '2001:db8::/64 limit=2000')] }).wanted[0]
   t.like(six, { range: '2001:db8::/64', rangeLimit: 2000, asn: 'external', families: ['ipv6-unicast'] })
+})
+
+test('all neighbours of a range together may announce 500,000 prefixes, and none more than another peer outside', t => {
+  const each = [1, 10, 20, 100, 10_000].map(limit => {
+    const peers = [aRange('vms', `192.0.0.0/16 limit=${limit}`)]
+    return all({ config: noMesh, peers }).wanted[0]?.prefixLimit?.max
+  })
+  t.deepEqual(each, [50_000, 50_000, 25_000, 5000, 50])
 })
 
 test('filters, password, TTL security, AS of its own, times and BFD count for each neighbour as for any peer', t => {
@@ -185,7 +193,7 @@ test('nodes, pods, and whoever an object names are no neighbours of a range, als
   ])
     t.false(admits(address), address)
   for (const address of ['192.0.2.4', '192.0.2.9', '10.9.2.5', '2001:db8::9']) t.true(admits(address), address)
-  t.false(admits('fe80::1'))
+  for (const address of ['fe80::1', '127.0.0.1', '::1']) t.false(admits(address), address)
 })
 
 test('a range of a family of which the node has no address is told, until it has one', t => {
