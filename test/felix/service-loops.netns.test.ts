@@ -125,6 +125,13 @@ else {
       from.send(POD.ipv6, PORT)
       return (await pod.heard(200)) !== undefined
     })
+    // the node too must know the router: what waits for its answer would go round later, and be counted by another test
+    await eventually('the node knows the router', async () => {
+      using router = openPort(net.router, ROUTER.ipv6, PORT)
+      using pod = openPort(a.pod, POD.ipv6)
+      pod.send(ROUTER.ipv6, PORT)
+      return (await router.heard(200)) !== undefined
+    })
   })
   test.after.always(async () => {
     await net?.[Symbol.asyncDispose]()
