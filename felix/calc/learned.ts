@@ -333,7 +333,8 @@ export class LearnedGroup {
       if (used.length === 0) condition = found.way === 'none' ? (condition ?? found.condition) : found.condition
       if (found.way === 'none' || (kind !== undefined && found.way !== kind)) continue
       // its ways are those of the others; one of those that went would stay for it, with fewer flows each time
-      if (this.#routed.get(path.nextHop)?.overOurs === dst) {
+      const routed = this.#routed.get(path.nextHop)
+      if (routed?.overOurs === dst && found.hops === routed.hops) {
         overItself.push({ ways: found.hops })
         continue
       }

@@ -42,11 +42,13 @@ const nat = fc.record({
   keepAddressTo: fc.constantFrom('pools' as const, 'pools and nodes' as const),
   bgpPorts: fc.constant([179]),
 })
-const route = fc.record({
-  prefix,
-  nextHop: nodeAddress,
-  encapsulations: fc.constantFrom([], [7], [8], [7, 8], [99]),
-}) satisfies fc.Arbitrary<LearnedRoute>
+const path = fc.record({ nextHop: nodeAddress, encapsulations: fc.constantFrom([], [7], [8], [7, 8], [99]) })
+const route = fc.tuple(prefix, path, fc.array(path, { maxLength: 3 })).map(
+  ([prefix, best, others]): LearnedRoute => ({
+    ...{ prefix, ...best },
+    ...(others.length > 0 && { paths: [best, ...others] }),
+  }),
+)
 const nextHopWay = fc.record(
   {
     hops: fc.subarray(
@@ -58,6 +60,7 @@ const nextHopWay = fc.record(
       { minLength: 1 },
     ),
     over: fc.constantFrom('192.168.20.0/24', '192.168.10.0/24', '0.0.0.0/1'),
+    overOurs: prefix,
   },
   { requiredKeys: ['hops'] },
 ) satisfies fc.Arbitrary<NextHopWay>

@@ -129,6 +129,20 @@ test('of several paths one that is reached over the route itself leads nowhere b
   t.deepEqual(written(), onLink(second))
 })
 
+test('a path whose next hop is on a link takes its part in the very route by which the kernel leads to that next hop', t => {
+  const [first, second] = ['192.168.10.7', '192.168.10.8'] as const
+  const own = `${first}/32`
+  const paths = [path(first, 1), path(second, 1)]
+  const { calculator, lead, route } = routed({}, [])
+  lead(first, { hops: [{ gateway: second, interfaceName: 'eth0' }], overOurs: own })
+  calculator.set('learned', own, { prefix: own, ...paths[0]!, paths })
+  calculator.step()
+  t.deepEqual(
+    route(own),
+    [first, second].map(gateway => ({ gateway, interfaceName: 'eth0' })),
+  )
+})
+
 test('an IPv6 route over a loopback goes by the link-local address of a router', t => {
   const hop = { gateway: 'fe80::1', interfaceName: 'eth0' }
   const { route, reasons } = routed({ '2001:db8:ff::1': { hops: [hop], over: '2001:db8:ff::1/128' } }, [
