@@ -331,15 +331,16 @@ export class NextHopTracker implements NextHops {
 
   #tellWay(hop: Hop): void {
     const { protocol, known, leads } = this.#deps
-    const { address, route } = hop
-    if (leads === undefined || route === undefined) return
-    const over = route.protocol === protocol ? { overOurs: route.dst } : { over: route.dst }
-    const ways = () => ({ hops: waysTo(address, route, index => this.#links.nameOf(index)), ...over })
-    const way = known?.(address) === undefined ? ways() : undefined
+    const { address } = hop
+    const by = known?.(address) === undefined ? hop.route : undefined
+    const way = by && {
+      hops: waysTo(address, by, index => this.#links.nameOf(index)),
+      ...(by.protocol === protocol ? { overOurs: by.dst } : { over: by.dst }),
+    }
     const told = way && JSON.stringify(way)
     if (told === hop.told) return
     hop.told = told
-    leads(address, way)
+    leads?.(address, way)
   }
 
   /** True where it is another one than before. */

@@ -84,12 +84,21 @@ export class OutsideNextHops {
       },
     })
     this.#tracker = tracker
-    const before = [...this.#told]
-    for (const address of before) tracker.want(address, undefined)
+    // until the paths of this speaker have them
+    const held = new Set(this.#told)
+    for (const address of held) tracker.want(address, undefined)
     this.#cancelHandover = clock.after(HANDOVER_MS, () => {
-      for (const address of before) tracker.release(address, undefined)
+      for (const address of held) tracker.release(address, undefined)
     })
-    return { sink: heardBy(tracker, learned), nextHops: tracker }
+    const followed: NextHops = {
+      want: (nextHop, link) => {
+        if (link === undefined) held.delete(nextHop)
+        return tracker.want(nextHop, link)
+      },
+      release: (nextHop, link) => tracker.release(nextHop, link),
+      onChange: listen => tracker.onChange(listen),
+    }
+    return { sink: heardBy(tracker, learned), nextHops: followed }
   }
 
   /** Sets the pools: no route leads to next hops in them, and packets to those with IP-in-IP find their way without one. */

@@ -229,6 +229,39 @@ test('what is known of ways outlives a change of the AS number, which the routes
   await close()
 })
 
+test('the next hops of a speaker are followed for as long as its paths have them, also those of the last one', async t => {
+  const { lead, ways, routing, join, pass, hops, conditions, close } = await aNode()
+  await lead(LOOPBACK, [{ gateway: TOR2, interfaceName: 'eth1' }])
+  await join(TOR2, 65001, [[BLOCK, LOOPBACK]])
+  await routing.identify({ asn: 64512, port: 179, routerId: '192.0.2.99', address: NODE })
+  await pass(20_000)
+  t.is(hops(BLOCK), LOOPBACK)
+  await lead(LOOPBACK, [])
+  await pass(100)
+  t.deepEqual([hops(BLOCK), conditions()], ['none', [`${LOOPBACK} Unreachable`]])
+  await lead(LOOPBACK, [{ gateway: TOR1, interfaceName: 'eth0' }])
+  await pass(100)
+  t.deepEqual([hops(BLOCK), conditions()], [LOOPBACK, []])
+  t.deepEqual(ways.get(LOOPBACK)?.hops, [{ gateway: TOR1, interfaceName: 'eth0' }])
+  await close()
+})
+
+test('an address with a route that becomes that of a node is no longer reached as the route went, whether or not that is still there', async t => {
+  for (const stays of [true, false]) {
+    const { lead, ways, nodes, routing, join, pass, hops, close } = await aNode()
+    await lead(FAR_NODE, [{ gateway: TOR2, interfaceName: 'eth1' }])
+    await join(TOR2, 65001, [[BLOCK, FAR_NODE]])
+    t.is(ways.size, 1)
+    if (!stays) await lead(FAR_NODE, [])
+    await pass(100)
+    nodes.set(FAR_NODE, 'n3')
+    routing.nextHops.recheck([FAR_NODE])
+    await pass(100)
+    t.deepEqual([hops(BLOCK), ways.size], [FAR_NODE, 0], `${stays}`)
+    await close()
+  }
+})
+
 test('no route leads to a next hop in a pool, where pods are, but that to a subnet of this node does', async t => {
   const { lead, ways, routing, join, pass, hops, conditions, close } = await aNode()
   await lead('10.244.77.1', [{ gateway: TOR1, interfaceName: 'eth0' }])
