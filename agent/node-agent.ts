@@ -72,6 +72,7 @@ import { EventRing } from './status/events.ts'
 import type { NodeNumbers } from './status/metrics.ts'
 import { StatusModel } from './status/model.ts'
 import { Unenforced } from './unenforced.ts'
+import { Watchers } from './watch/watchers.ts'
 import { WriteAccess } from './write-access.ts'
 import { guardKernel, guardStore } from './write-guard.ts'
 
@@ -149,6 +150,7 @@ export class NodeAgent {
   readonly #serving: Serving
   readonly #reporting: Reporting
   readonly #statuses: NodeStatuses
+  readonly #watchers: Watchers
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly flows: Flows
@@ -348,6 +350,11 @@ export class NodeAgent {
       ...{ nodeName: node, store: access.store, clock, log: roomLog('agent') },
       observe: () => this.#observed(),
     })
+    this.#watchers = new Watchers({
+      ...{ nodeName: node, kernel, clock, view: this.#view, allocator: this.allocator, network: this.#network, ends },
+      floating: () => this.#floating.held,
+      report: (source, conditions) => this.#status.report(source, conditions),
+    })
     // of the cache that `selects` asks
     this.#view.onChange('Node', ({ key, before, after }) => {
       if (key !== node || isDeepStrictEqual(before?.metadata.labels, after?.metadata.labels)) return
@@ -403,6 +410,7 @@ export class NodeAgent {
     this.#followBlocks()
     // after what pods wait for
     this.#statuses.start()
+    this.#watchers.start()
     this.#watchData()
   }
 
@@ -564,6 +572,7 @@ export class NodeAgent {
     this.#conflist?.close()
     this.#reporting.close()
     this.#statuses.close()
+    this.#watchers.close()
     await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()

@@ -25,7 +25,11 @@ export const NODE_EVENTS = {
     ...{ type: 'Warning', condition: 'PodsFiltered' },
     when: 'packets under foreign addresses are not dropped',
   },
-  AddressInConflict: { type: 'Warning', when: 'two nodes or pods claim one address', condition: 'AddressesUnique' },
+  AddressInConflict: {
+    type: 'Warning',
+    when: 'two nodes, pods or machines claim one address',
+    condition: 'AddressesUnique',
+  },
   BlockOfOtherNode: {
     ...{ type: 'Warning', condition: 'BlocksOwned' },
     when: 'a block with pods of this node belongs to another node',

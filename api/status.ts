@@ -121,7 +121,7 @@ export const CONDITION_TYPES = {
   },
   UplinksUp: { vital: false, promise: 'every further uplink, in whose subnet other nodes or next hops are, is up' },
   EncapsulationAsAsked: { vital: false, promise: 'packets are encapsulated as the pool asks, without a stand-in' },
-  AddressesUnique: { vital: false, promise: 'no two nodes or pods claim one address' },
+  AddressesUnique: { vital: false, promise: 'no two nodes, pods or machines claim one address' },
   PodsFiltered: {
     vital: false,
     promise: 'packets under foreign addresses and tunnel packets of strangers are dropped',
