@@ -21,6 +21,7 @@ import {
   routeKey,
 } from '../port/routes.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
+import type { TraceOptions } from '../port/trace.ts'
 import { FakeConntrack } from './conntrack.ts'
 import { FakeNextHops } from './next-hops.ts'
 import { FakeNftables } from './nftables.ts'
@@ -41,6 +42,7 @@ export class FakeNetns {
   readonly tableListeners = new Map<(news: NftNews) => void, unknown>()
   /** Readers of copies, by group. */
   readonly nflogReaders = new Map<number, NflogOptions>()
+  readonly traceListeners = new Set<TraceOptions>()
   readonly sysctls = new Map<string, string>()
   readonly nftables = new FakeNftables()
   readonly conntrack = new FakeConntrack()

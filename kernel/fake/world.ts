@@ -3,6 +3,7 @@
 // Over 400 lines: every promise of the port, a few lines each.
 import { randomBytes } from 'node:crypto'
 import { formatMac, macBytes } from '../netlink/mac.ts'
+import { chainTexts } from '../netlink/nftables/command-text.ts'
 import { isFlooded } from '../netlink/route/neighbour.ts'
 import type { Address } from '../port/addresses.ts'
 import type { Flow } from '../port/conntrack.ts'
@@ -26,6 +27,7 @@ import { interfacesOf, ROUTE_TABLE, type Route, type RouteChange, type RouteFilt
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
+import type { ChainText, TraceOptions, TraceStep } from '../port/trace.ts'
 import type { FakeConntrack } from './conntrack.ts'
 import { limited } from './limited.ts'
 import { FakeNetns } from './netns.ts'
@@ -96,6 +98,15 @@ export class FakeWorld {
   overrun(path?: string): void {
     const netns = path === undefined ? this.#host : this.netns(path)
     netns.tell({ type: 'overrun' })
+  }
+
+  /** Tells steps to whoever listens on the host, as traced packets do; nobody may. `lost`: some were dropped behind them. */
+  trace(steps: readonly TraceStep[], { lost = false }: { lost?: boolean } = {}): void {
+    for (const listener of this.#host.traceListeners)
+      setImmediate(() => {
+        if (steps.length > 0 && this.#host.traceListeners.has(listener)) listener.received(steps)
+        if (lost && this.#host.traceListeners.has(listener)) listener.lost()
+      })
   }
 
   /** Hands copies to whoever reads the group on the host, as rules that log do; nobody may. `lost`: dropped before them. */
@@ -395,6 +406,25 @@ class FakeKernel implements Kernel {
     const monitor = {
       close: () => {
         tableListeners.delete(later)
+        this.#monitors.delete(monitor)
+      },
+    }
+    this.#monitors.add(monitor)
+    return monitor
+  }
+
+  async chainTexts(of: NftTableName, chains: readonly string[]): Promise<ChainText[]> {
+    const found = await this.nftables(of, { only: { chains, sets: [], elements: [] } })
+    return found === undefined ? [] : chainTexts(found)
+  }
+
+  traceNftables(options: TraceOptions): KernelMonitor {
+    const { traceListeners } = this.#openNftables()
+    const listener = { ...options }
+    traceListeners.add(listener)
+    const monitor = {
+      close: () => {
+        traceListeners.delete(listener)
         this.#monitors.delete(monitor)
       },
     }

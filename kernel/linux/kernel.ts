@@ -6,7 +6,9 @@ import { closeSync, readFileSync, writeFileSync } from 'node:fs'
 import { familyOf } from '../../lib/ip.ts'
 import type { Acknowledgement, Message, NlWriter } from '../netlink/message.ts'
 import { openNflog } from '../netlink/nflog/reader.ts'
+import { chainTexts } from '../netlink/nftables/command-text.ts'
 import { openNftablesMonitor } from '../netlink/nftables/monitor.ts'
+import { openTrace } from '../netlink/nftables/trace-listener.ts'
 import { AF, NETLINK, NLM_F } from '../netlink/numbers.ts'
 import { type Request, Requests } from '../netlink/requests.ts'
 import { emitAddress, emitAddressDump, parseAddressMessage } from '../netlink/route/address.ts'
@@ -47,11 +49,12 @@ import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import { ledBy, type NextHopChange, type NextHopObject, waysOf } from '../port/next-hops.ts'
 import type { NflogOptions } from '../port/nflog.ts'
-import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal } from '../port/nftables.ts'
+import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal, NftTableName } from '../port/nftables.ts'
 import { interfacesOf, type LookedUp, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import { readOrAbsent, type SysctlFamily } from '../port/sysctls.ts'
+import type { ChainText, TraceOptions } from '../port/trace.ts'
 import { authorText } from './author.ts'
 import { deleteFlows, walkFlows } from './conntrack.ts'
 import { DumpWalks } from './dump-walk.ts'
@@ -386,6 +389,16 @@ class LinuxKernel implements Kernel {
       if (error instanceof KernelError && error.errno !== ERRNO.ECANCELED) return { close: () => {} }
       throw error
     }
+  }
+
+  async chainTexts(of: NftTableName, names: readonly string[]): Promise<ChainText[]> {
+    // what another program changes meanwhile is told as it was or as it is
+    const found = await this.nftables(of, { only: { chains: names, sets: [], elements: [] } }, () => true)
+    return found === undefined ? [] : chainTexts(found)
+  }
+
+  traceNftables(options: TraceOptions): KernelMonitor {
+    return this.#track(this.#within(() => openTrace(options)))
   }
 
   nflog(options: NflogOptions): KernelMonitor {

@@ -9,7 +9,7 @@ export const NFGENMSG = 4
 /** NFNL_SUBSYS_*. */
 export const NFNL_SUBSYSTEM = { conntrack: 1, ulog: 4, nftables: 10 } as const
 /** NFNLGRP_*. */
-export const NFNL_GROUP = { nftables: 7 } as const
+export const NFNL_GROUP = { nftables: 7, nftrace: 9 } as const
 const NFNL_MSG = { batchBegin: 16, batchEnd: 17 } as const
 const NFNL_BATCH = { generation: 1 } as const
 

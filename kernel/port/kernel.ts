@@ -12,6 +12,7 @@ import type { Route, RoutePort } from './routes.ts'
 import type { RoutingRule, RulePort } from './rules.ts'
 import type { ShapingPort } from './shaping.ts'
 import type { SysctlFamily, SysctlPort } from './sysctls.ts'
+import type { TracePort } from './trace.ts'
 
 /**
  * Who changed something, where the kernel tells: the port of a netlink socket, which is mostly the process id as its process sees
@@ -74,6 +75,7 @@ export type Kernel = LinkPort &
   SysctlPort &
   NftablesPort &
   NflogPort &
+  TracePort &
   ConntrackPort & {
     /**
      * Calls `listen` for every change of links, addresses, routes, next hop objects, rules, neighbours, forwarding entries and some settings from

@@ -68,6 +68,56 @@ export function kernelContract(test: SerialFn, open: () => World): void {
     otherProgram.nflog({ group: 7, ...options })
   })
 
+  promise(
+    'rules are told in the words of nft, with the hooks of base chains, as far as they are there',
+    async (t, { node }) => {
+      const of = { family: 'inet', name: 'other' } as const
+      const within = { family: 'inet', table: 'other' } as const
+      t.deepEqual(await node.chainTexts(of, ['in']), [])
+      const refused = await node.changeNftables([
+        { verb: 'add', object: { kind: 'table', ...of } },
+        { verb: 'add', object: { kind: 'chain', ...within, name: 'more' } },
+        {
+          verb: 'add',
+          object: { kind: 'chain', ...within, name: 'in', base: { type: 'filter', hook: 'input', priority: -5 } },
+        },
+        {
+          verb: 'add',
+          object: {
+            ...{ kind: 'rule', ...within, chain: 'in', comment: 'no guests' },
+            expressions: [
+              { type: 'meta', key: 'l4proto', load: 1 },
+              { type: 'cmp', op: 'eq', from: 1, value: '06' },
+              { type: 'immediate', load: 0, data: { verdict: 'drop' } },
+            ],
+          },
+        },
+      ])
+      t.deepEqual(refused, [])
+      const [found, ...others] = await node.chainTexts(of, ['in', 'away'])
+      t.deepEqual(others, [])
+      t.like(found, { chain: 'in', hook: 'input', type: 'filter' })
+      t.deepEqual([...found!.rules.values()], [{ text: 'meta l4proto tcp drop', comment: 'no guests' }])
+      t.deepEqual(
+        (await node.chainTexts(of, ['more'])).map(({ chain, hook }) => ({ chain, hook })),
+        [{ chain: 'more', hook: undefined }],
+      )
+    },
+  )
+
+  promise(
+    'whoever listens to traced packets hears of none while nobody traces, beside others that listen',
+    (t, world) => {
+      const { node, otherProgram } = world
+      const options = { received: () => t.fail(), lost: () => t.fail() }
+      const listeners = [node.traceNftables(options), node.traceNftables(options), otherProgram.traceNftables(options)]
+      for (const listener of listeners) listener.close()
+      listeners[0]!.close()
+      t.pass()
+      return Promise.resolve()
+    },
+  )
+
   promise('a list longer than the limit that a namespace was entered with is refused', async (t, { node, podPath }) => {
     using pod = node.inside(podPath)
     const { index: ifindex } = (await pod.link('lo'))!

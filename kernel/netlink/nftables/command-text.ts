@@ -1,5 +1,6 @@
 // Changes and rules in the words of nft(8), for people: what is printed here, nft reads as the same thing.
-import type { NftChain, NftChange, NftFlowtable, NftObject, NftRule, NftSet } from '../../port/nftables.ts'
+import type { NftChain, NftChange, NftFlowtable, NftObject, NftRule, NftRuleset, NftSet } from '../../port/nftables.ts'
+import type { ChainText } from '../../port/trace.ts'
 import { addText } from './expressions.ts'
 import { countedText, isStateful, rateText, statefulText } from './stateful.ts'
 import { durationText, elementsText } from './statement-text.ts'
@@ -11,6 +12,19 @@ function ruleText(rule: NftRule, elementsOf: SetLookup): string {
   for (const expression of rule.expressions) addText(expression, state)
   if (rule.comment !== undefined) state.say(`comment "${rule.comment}"`)
   return state.text()
+}
+
+/** The chains of what was read of a table, with their rules in words; comments stand beside these. */
+export function chainTexts({ chains, rules, elements }: NftRuleset): ChainText[] {
+  const byChain = Map.groupBy(rules, ({ chain }) => chain)
+  const elementsOf: SetLookup = use => elements.find(({ set }) => set === use.set)
+  return chains.map(({ name, base }) => {
+    const texts = (byChain.get(name) ?? []).map(({ comment, ...rule }) => {
+      const text = ruleText(rule, elementsOf)
+      return [rule.handle ?? 0, { text, ...(comment !== undefined && { comment }) }] as const
+    })
+    return { chain: name, ...(base && { hook: base.hook, type: base.type }), rules: new Map(texts) }
+  })
 }
 
 /** The command of nft(8) that does the change. `elementsOf` tells what anonymous sets hold, which are printed in rules. */

@@ -19,6 +19,7 @@ export const NFT_MSG = {
   delSetElem: 14,
   newGen: 15,
   getGen: 16,
+  trace: 17,
   newObject: 18,
   getObject: 19,
   delObject: 20,
@@ -53,6 +54,22 @@ export const NFT_SET_F = {
 export const NFT_SET_ELEM_F = { intervalEnd: 0x1, catchall: 0x2 } as const
 /** The data type of a verdict map. */
 export const NFT_DATA_VERDICT = 0xffffff00
+
+export const NFTA_TRACE = {
+  table: 1,
+  chain: 2,
+  ruleHandle: 3,
+  type: 4,
+  verdict: 5,
+  id: 6,
+  networkHeader: 8,
+  transportHeader: 9,
+  iif: 10,
+  oif: 12,
+  policy: 16,
+} as const
+/** NFT_TRACETYPE_*. */
+export const TRACE_TYPE = { policy: 1, return: 2, rule: 3 } as const
 
 /** Verdicts, as the kernel's signed numbers. */
 export const VERDICT = { drop: 0, accept: 1, continue: -1, break: -2, jump: -3, goto: -4, return: -5 } as const
