@@ -230,8 +230,7 @@ export class NodeAgent {
     this.#felix = new Felix(kernel, {
       ...{ clock, log: roomLog('felix'), marks },
       onConditions: changes => this.#status.change('felix', changes),
-      onHealed: (object, by = 'somebody else') =>
-        record({ type: 'Healed', object, reason: 'ChangedByOther', message: `${by} changed it; put back` }),
+      onRepair: ({ by: _, ...event }) => record(event),
       onLink: link => this.#podRepair.linkChanged(link),
       onTunnelsNeeded: () => this.#network.changed(),
       onPodMtu: (mtu, cause) => this.#podMtu.follow(mtu, cause),

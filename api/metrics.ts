@@ -40,7 +40,7 @@ export const NODE_METRICS = {
   margay_condition: gauge('1 when the condition is fine; docs/conditions.md says what each one promises.', 'type'),
   margay_condition_objects: gauge('Objects for which the condition is not fine.', 'type'),
   margay_events_total: counter(
-    'What happened on this node, as margayctl events lists it; Healed: somebody else changed what is ours, and it was put back.',
+    'What happened on this node, as margayctl events lists it; Healed and Removed: somebody else changed what is ours, or made what would count as ours, and it was put right.',
     'type',
   ),
   margay_learned_routes: gauge('Prefixes that were chosen from BGP peers.'),

@@ -17,7 +17,7 @@ export const NODE_EVENTS = {
   BGPSessionUp: { type: 'Normal', when: 'a BGP session that went down is up again' },
   ForeignChangeRepaired: {
     type: 'Warning',
-    when: 'another program changed or removed what is ours in the kernel, and it was put back',
+    when: 'another program changed or removed what is ours in the kernel, made what would count as ours, or began to drop packets between pods, and it was put right',
   },
   NoAddressLeft: { type: 'Warning', when: 'new pods get no address on this node', condition: 'AddressesLeft' },
   KernelRefuses: { type: 'Warning', when: 'the kernel refuses something that is wanted', condition: 'KernelInSync' },

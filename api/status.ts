@@ -185,7 +185,11 @@ export type Condition = {
 /** Every type of event. */
 export const EVENT_TYPES = {
   Started: 'an agent began its work',
-  Healed: 'somebody else, who is named where the kernel tells, changed what is ours, and it was put back',
+  Healed:
+    'somebody else, who is named where the kernel tells, changed what is ours, from what to what, and it was put back',
+  Removed:
+    'somebody else made what would count as ours and nothing needs, as a route to the interface of a pod, and it was removed',
+  LetPass: 'a chain of another program began to drop packets between pods, and two rules of ours in it let them pass',
   ConditionChanged: 'a condition came, went or got another reason',
   SessionChanged: 'a BGP session came up or went down',
 } as const satisfies Record<string, string>

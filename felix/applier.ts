@@ -27,7 +27,7 @@ import {
   nftTableKey,
   sysctlKey,
 } from '../kernel/reconcile/objects.ts'
-import { mergeOutcomes, type Outcome } from '../kernel/reconcile/outcome.ts'
+import { mergeOutcomes, noOutcome, type Outcome } from '../kernel/reconcile/outcome.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { RouteTable } from '../kernel/reconcile/routes.ts'
 import { sysctlTable } from '../kernel/reconcile/sysctls.ts'
@@ -44,10 +44,10 @@ import type { PolicyEnforcer } from './enforcer.ts'
  */
 export type Readiness = { datastore: boolean; endpoints: boolean; bgp: boolean; policy: boolean }
 
-/** Unknown objects on a pod's interface are removed after this time: ADD may have made them before felix was told. */
+/** Unknown objects on a pod's interface are removed after this time, unless another process made them: ADD may have, before felix was told. */
 export const STRAY_GRACE_MS = 10_000
 
-const NOTHING: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+const NOTHING = noOutcome()
 
 /** A table of nftables that looks after its own parts: it and the others need nothing of each other. */
 export type OwnTable = Pick<PolicyEnforcer, 'put' | 'remove' | 'invalidate' | 'observe' | 'lacking'>
@@ -222,20 +222,20 @@ export class Applier {
       links,
       await this.#deviceSysctls.apply(() => true),
       await this.#addresses.apply(({ seen }) => mayLeave(seen.interfaceName)),
-      await this.#neighbours.apply(({ key, seen, dropped }) =>
+      await this.#neighbours.apply(({ key, seen, dropped, foreign }) =>
         this.#ownership.ownsInterface(seen.interfaceName)
-          ? ready.endpoints && (dropped || outlived(`neighbour ${key}`))
+          ? ready.endpoints && (dropped || foreign || outlived(`neighbour ${key}`))
           : mayLeave(seen.interfaceName),
       ),
       await this.#fdb.apply(({ seen }) => mayLeave(seen.interfaceName)),
-      await this.#routes.apply(({ key, seen, dropped }) => {
+      await this.#routes.apply(({ key, seen, dropped, foreign }) => {
         switch (this.#ownership.originOf(seen)) {
           case 'learned':
             return ready.datastore && ready.bgp
           case 'block':
             return ready.datastore
           case 'pod':
-            return ready.endpoints && (dropped || outlived(`route ${key}`))
+            return ready.endpoints && (dropped || foreign || outlived(`route ${key}`))
           case undefined:
             return false
         }
@@ -286,7 +286,7 @@ export class Applier {
       case 'neighbour':
       case 'neighbour-gone': {
         const value = namedNeighbour(event.neighbour, this.#links)
-        if (value === undefined || !this.#neighbours.wanted().has(neighbourKey(value))) return false
+        if (value === undefined) return false
         return this.#neighbours.observe(neighbourKey(value), event.type === 'neighbour' ? value : undefined, event.by)
       }
       case 'fdb':

@@ -2,11 +2,11 @@
 // refused of it. Memory only until a pass of felix calls `put`.
 import { broken, type Condition } from '../api/status.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
-import type { Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
+import { noOutcome, type Outcome, type Refusal } from '../kernel/reconcile/outcome.ts'
 import { Shaper, type ShaperMarks } from '../kernel/reconcile/shaper.ts'
 import type { LocalEndpoint } from './policy/model.ts'
 
-const NOTHING: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+const NOTHING = noOutcome()
 
 export class Bandwidth {
   readonly #shaper: Shaper

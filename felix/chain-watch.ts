@@ -4,6 +4,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { broken, type Condition, type ObjectRef } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
+import type { Author } from '../kernel/port/kernel.ts'
 import type { ForwardChain, NftablesPort, NftChange, NftNews } from '../kernel/port/nftables.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { acceptChanges } from './foreign-accepts.ts'
@@ -18,6 +19,8 @@ export type ChainWatchDeps = {
   /** Undefined while it is not known. */
   traffic: () => PodTraffic | undefined
   onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
+  /** Rules of ours came into the chain of another program, which was last changed by somebody (`by`, where the kernel told). */
+  onLetPass: (chain: ForwardChain['chain'], by: Author | undefined) => void
 }
 
 type Source = 'forwardChains' | 'legacyForwardChains'
@@ -31,6 +34,8 @@ export class ChainWatch {
   readonly #deps: ChainWatchDeps
   readonly #told = new ToldConditions()
   #lookedMs = Number.NEGATIVE_INFINITY
+  /** Whose transaction was the last about a chain since the last look; of a table under its name, where all of it came anew. */
+  readonly #authors = new Map<string, Author>()
   /** As they were at the last look. */
   #legacy: readonly ForwardChain[] = []
   /** As they were when the kernel last told them. */
@@ -53,6 +58,13 @@ export class ChainWatch {
 
   /** Takes in a transaction of anybody, or that some were missed (undefined). */
   observe(news: NftNews | undefined): void {
+    if (news === undefined) this.#authors.clear()
+    for (const { family, name, parts } of news?.tables ?? [])
+      for (const key of parts === undefined
+        ? [`${family} ${name}`]
+        : parts.chains.map(chain => `${family} ${name} ${chain}`))
+        if (news?.by === undefined) this.#authors.delete(key)
+        else if (!this.#isOwn(name)) this.#authors.set(key, news.by)
     if (news?.tables.some(({ name }) => !this.#isOwn(name)) ?? true) this.changed()
   }
 
@@ -80,8 +92,10 @@ export class ChainWatch {
     this.#looking = true
     try {
       this.#legacy = await this.#chains('legacyForwardChains')
+      const authors = new Map(this.#authors)
+      this.#authors.clear()
       const read = await this.#foreignChains()
-      const { isChanged, refused } = await this.#letPass(read, between)
+      const { isChanged, refused } = await this.#letPass(read, between, authors)
       const chains = isChanged ? await this.#foreignChains() : read
       if (this.#closed) return
       const found = [...this.#legacy, ...chains].flatMap(each =>
@@ -98,6 +112,7 @@ export class ChainWatch {
   async #letPass(
     chains: readonly ForwardChain[],
     between: PodTraffic,
+    authors: ReadonlyMap<string, Author>,
   ): Promise<{ isChanged: boolean; refused: Map<string, KernelError> }> {
     const refused = new Map<string, KernelError>()
     let isChanged = false
@@ -105,8 +120,12 @@ export class ChainWatch {
       const changes = acceptChanges(found, between)
       if (changes.length === 0 || this.#closed) continue
       const error = await this.#change(changes)
-      if (error === undefined) isChanged = true
-      else refused.set(nameOf(found), error)
+      if (error === undefined) {
+        isChanged = true
+        const { family, table } = found.chain
+        if (changes.some(({ verb }) => verb !== 'delete'))
+          this.#deps.onLetPass(found.chain, authors.get(nameOf(found)) ?? authors.get(`${family} ${table}`))
+      } else refused.set(nameOf(found), error)
     }
     return { isChanged, refused }
   }

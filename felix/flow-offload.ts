@@ -9,7 +9,7 @@ import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelEvent } from '../kernel/port/kernel.ts'
 import type { NftablesPort, NftChange, NftNews, NftRefusal, NftRuleset, NftTable } from '../kernel/port/nftables.ts'
 import { chainEssence, ruleEssence, setEssence } from '../kernel/reconcile/nft-match.ts'
-import type { Outcome } from '../kernel/reconcile/outcome.ts'
+import { noOutcome, type Outcome } from '../kernel/reconcile/outcome.ts'
 import { userPattern } from '../lib/user-pattern.ts'
 import type { LocalEndpoint } from './policy/model.ts'
 import { NOT_OFFLOADED, offloadProgram } from './policy/offload.ts'
@@ -21,7 +21,7 @@ export type OffloadMarks = { table: string; podPrefix: string; tunnels: readonly
 
 type OffloadKernel = Pick<Kernel, 'links' | 'readSysctl'> & Pick<NftablesPort, 'nftables' | 'changeNftables'>
 
-const NOTHING: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+const NOTHING = noOutcome()
 /** The kernel takes 256 in one message (NFT_NETDEVICE_MAX). */
 const DEVICES_AT_ONCE = 200
 /** Most devices that a condition names. */

@@ -3,13 +3,13 @@
 // next. Closing leaves the kernel as it is: pods outlive their agent.
 // Over 400 lines: everything that is told, every timer and every pass meet here, each in a few lines.
 import type { ReceiptKind } from '../api/policy-receipts.ts'
-import type { Condition, ObjectRef } from '../api/status.ts'
+import type { Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
 import type { LedPart } from '../kernel/reconcile/nft-led.ts'
-import type { ObjectName, Outcome, Refusal } from '../kernel/reconcile/outcome.ts'
+import type { Healed, ObjectName, Outcome, Refusal, Removed } from '../kernel/reconcile/outcome.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -42,8 +42,9 @@ import type { DomainAnswer, HostEndpointHere, LocalEndpoint, Policy, PolicyInput
 import type { NamePatterns } from './policy/name-patterns.ts'
 import { QosTable } from './qos-table.ts'
 import { Receipts } from './receipts.ts'
-import { EndpointRefusals, flowsMove, refOf, refusalConditions, tableConditions } from './refusals.ts'
+import { EndpointRefusals, flowsMove, refusalConditions, tableConditions } from './refusals.ts'
 import { RepairPace } from './repair-pace.ts'
+import { healedRepair, letPassRepair, type Repair, removedRepair } from './repairs.ts'
 import { reversePathConditions } from './reverse-path.ts'
 import { Revocation } from './revocation.ts'
 import { RouterAdvertisements } from './router-advertisements.ts'
@@ -59,8 +60,8 @@ export type FelixDeps = {
   marks: Marks
   /** What is not well now, or is so for another reason, or is well again (undefined), by `conditionKey`. */
   onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
-  /** Somebody else (`by`, where the kernel tells) changed or removed what was right, and it is right again. */
-  onHealed?: (object: ObjectRef, by: string | undefined) => void
+  /** What somebody else did is put right. */
+  onRepair?: (repair: Repair) => void
   /** A link of this namespace came or changed. */
   onLink?: (link: Link) => void
   /** Other tunnels are needed than before, and so other tunnel addresses: see `tunnelsNeeded`. */
@@ -183,6 +184,7 @@ export class Felix {
     this.#chains = new ChainWatch({
       ...{ kernel, clock: deps.clock, ownTable: deps.marks.nftTable, onConditions: deps.onConditions },
       traffic: () => this.#traffic(),
+      onLetPass: (chain, by) => this.#tellRepair(letPassRepair(chain, by && kernel.authorText(by))),
     })
     this.#rules = new RuleWatch({
       ...{ kernel, clock: deps.clock, onConditions: deps.onConditions },
@@ -569,16 +571,20 @@ export class Felix {
     this.#deps.onPodMtu?.(mtu.now, told?.byConfiguration === mtu.byConfiguration ? 'routes' : 'configuration')
   }
 
-  #report({ written, healed, refused, withheld }: Outcome): void {
-    const { log, onHealed } = this.#deps
+  #report({ written, healed, removed, refused, withheld }: Outcome): void {
+    const { log } = this.#deps
     if (written.length > 0 || refused.length > 0)
       log.debug({ written: written.length, refused: refused.length, withheld: withheld.length }, 'applied')
-    for (const object of healed) {
-      const by = object.by && this.#kernel.authorText(object.by)
-      log.warn({ ...object, by }, 'another program changed it; put back')
-      onHealed?.(refOf(object), by)
-    }
+    const who = ({ by }: Healed | Removed) => by && this.#kernel.authorText(by)
+    for (const object of healed) this.#tellRepair(healedRepair(object, who(object)))
+    for (const object of removed) this.#tellRepair(removedRepair(object, who(object)))
     this.#tellRefused(refused)
+  }
+
+  #tellRepair(repair: Repair): void {
+    const { object, by, message } = repair
+    this.#deps.log.warn({ ...object, by }, message)
+    this.#deps.onRepair?.(repair)
   }
 
   #tellRefused(refused: readonly Refusal[]): void {

@@ -80,7 +80,7 @@ const ALERTS: Readonly<Record<string, Alert>> = {
       'margayctl node status on the node names them and the reason; what is not there yet is in docs/unsupported.md.',
   },
   MargayRepairsOften: {
-    ...{ expr: 'increase(margay_events_total{type="Healed"}[10m]) > 20', for: '0s', severity: 'warning' },
+    ...{ expr: 'increase(margay_events_total{type=~"Healed|Removed"}[10m]) > 20', for: '0s', severity: 'warning' },
     summary: 'Another program keeps changing routes, rules or settings of {{ $labels.instance }}.',
     remedy: 'margayctl events on the node names the objects; find the program that changes them and stop it.',
   },

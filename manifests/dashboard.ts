@@ -30,7 +30,10 @@ const ROWS: readonly Row[] = [
         ...{ title: 'What others changed and was put back', unit: 'short', decimals: 0 },
         is: 'Objects in the kernel, in five minutes; margayctl events names them.',
         queries: [
-          query(`sum by (instance) (increase(margay_events_total{type="Healed",${HERE}}[5m]))`, '{{instance}}'),
+          query(
+            `sum by (instance) (increase(margay_events_total{type=~"Healed|Removed",${HERE}}[5m]))`,
+            '{{instance}}',
+          ),
         ],
       },
       {

@@ -63,7 +63,7 @@ export class NodeNews {
 
   /** Takes each event of the node. */
   record({ type, object, reason, message }: EventRecord): void {
-    if (type === 'Healed') {
+    if (type === 'Healed' || type === 'Removed' || type === 'LetPass') {
       const repaired = `${formatRef(object)}: ${message}`
       this.#tell({ reason: 'ForeignChangeRepaired', message: repaired })
     } else if (type === 'SessionChanged' && object.name !== '*') this.#session(object.name, reason, message)

@@ -1,6 +1,6 @@
 // Who changed what is ours, from the moment that the kernel tells it until it is put back.
 import type { Author } from '../port/kernel.ts'
-import type { Healed, ObjectName } from './outcome.ts'
+import type { Damage, Healed, ObjectName } from './outcome.ts'
 
 export class Authors {
   readonly #of = new Map<string, Author>()
@@ -19,8 +19,8 @@ export class Authors {
   }
 
   /** What was put back, with whoever had changed `key`. */
-  healed(name: ObjectName, key = name.key): Healed {
+  healed(name: ObjectName, { key = name.key, ...damage }: Damage & { key?: string } = {}): Healed {
     const by = this.#of.get(key)
-    return by === undefined ? name : { ...name, by }
+    return { ...name, ...damage, ...(by !== undefined && { by }) }
   }
 }

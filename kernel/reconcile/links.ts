@@ -8,7 +8,15 @@ import type { Link, LinkChange, LinkPort, LinkSpec } from '../port/links.ts'
 import { Authors } from './authors.ts'
 import type { LinkView } from './link-view.ts'
 import type { WantedLink } from './objects.ts'
-import { failureOf, noInterface, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
+import {
+  type Damage,
+  failureOf,
+  noInterface,
+  noOutcome,
+  type ObjectName,
+  type Outcome,
+  type WriteFailure,
+} from './outcome.ts'
 import type { Ownership } from './ownership.ts'
 
 export class LinkTable {
@@ -49,18 +57,18 @@ export class LinkTable {
 
   /** Makes, adopts and corrects the wanted links. A link that `mayGoUp` says no to is not taken up. */
   async apply(mayGoUp: (name: string) => boolean = () => true): Promise<Outcome> {
-    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    const outcome = noOutcome()
     this.#made.clear()
     for (const wish of this.#wanted.values()) {
       const link = mayGoUp(wish.name) ? wish : { ...wish, up: undefined }
       const held = this.#held.get(link.name)
       this.#held.delete(link.name)
       const result = await this.#attempt(link.name, () => this.#ensure(link))
-      if (typeof result === 'object') outcome.refused.push({ ...named(link.name), ...result })
+      if (result !== undefined && 'reason' in result) outcome.refused.push({ ...named(link.name), ...result })
       else {
-        if (result) outcome.written.push(named(link.name))
-        if (result && held !== undefined && sameWish(held, link))
-          outcome.healed.push(this.#authors.healed(named(link.name)))
+        if (result !== undefined) outcome.written.push(named(link.name))
+        if (result !== undefined && held !== undefined && sameWish(held, link))
+          outcome.healed.push(this.#authors.healed(named(link.name), result))
         this.#authors.forget(link.name)
         this.#held.set(link.name, link)
       }
@@ -75,14 +83,14 @@ export class LinkTable {
 
   /** Removes the VXLAN devices of ours that are not wanted, with what is on them; without `mayRemove` they stay. */
   async remove(mayRemove: boolean): Promise<Outcome> {
-    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    const outcome = noOutcome()
     for (const name of this.#ownership.marks.vxlanDevices ?? []) {
       const stray = this.isLeft(name) ? this.#links.byName(name) : undefined
       if (stray === undefined) continue
       if (!mayRemove) outcome.withheld.push(named(name))
       else {
         const result = await this.#attempt(name, () => this.#remove(stray))
-        if (typeof result === 'object') outcome.refused.push({ ...named(name), ...result })
+        if (result !== undefined) outcome.refused.push({ ...named(name), ...result })
         else outcome.written.push(named(name))
       }
     }
@@ -95,7 +103,7 @@ export class LinkTable {
   }
 
   /** What `act` answers, or why the kernel did not let it. */
-  async #attempt(name: string, act: () => Promise<boolean | WriteFailure>): Promise<boolean | WriteFailure> {
+  async #attempt<T>(name: string, act: () => Promise<T>): Promise<T | WriteFailure> {
     try {
       return await act()
     } catch (error) {
@@ -104,18 +112,19 @@ export class LinkTable {
     }
   }
 
-  /** Whether the link had to be changed. */
-  async #ensure(wanted: WantedLink): Promise<boolean | WriteFailure> {
+  /** What the link was found as, where it had to be changed. */
+  async #ensure(wanted: WantedLink): Promise<Damage | WriteFailure | undefined> {
     let link = await this.#links.find(wanted.name)
-    let changed = false
+    let damage: Damage | undefined
     if (link !== undefined && wanted.kind === 'vxlan' && !sameVxlan(link, wanted)) {
+      damage = { found: vxlanWords({ ...link, ...link.vxlan }), is: vxlanWords(wanted) }
       await this.#remove(link)
       link = undefined
     }
     if (link === undefined) {
       if (wanted.kind === undefined) return noInterface(wanted.name)
       link = await this.#create(wanted, wanted.kind)
-      changed = true
+      damage ??= { gone: true }
     }
     if (wanted.kind === 'ipip' && !openIpip(link)) {
       const what = `somebody else's ${link.kind ?? 'device'} with a fixed far end`
@@ -126,13 +135,13 @@ export class LinkTable {
       ...(wanted.mac === undefined || link.mac === wanted.mac ? {} : { mac: wanted.mac }),
       ...(link.up || wanted.up !== true ? {} : { up: true }),
     }
-    if (Object.keys(change).length === 0) return changed
+    if (Object.keys(change).length === 0) return damage
     // before the event of this write arrives, which must not look like the doing of somebody else
     this.#links.saw({ ...link, ...change })
     await this.#kernel.setLink(link.index, change)
     const now = await this.#kernel.link(link.index)
     if (now !== undefined) this.#links.saw(now)
-    return true
+    return damage ?? { found: linkWords(link, change), is: linkWords({ ...link, ...change }, change) }
   }
 
   async #create(wanted: WantedLink, kind: 'ipip' | 'vxlan'): Promise<Link> {
@@ -150,12 +159,30 @@ export class LinkTable {
     }
   }
 
-  async #remove(link: Link): Promise<boolean> {
+  async #remove(link: Link): Promise<undefined> {
     await this.#kernel.deleteLink(link.index)
     this.#links.gone(link)
     this.#held.delete(link.name)
-    return true
   }
+}
+
+/** What a link has of the fields of `changed`, as people say it. */
+function linkWords({ up, mtu, mac }: Link, changed: LinkChange): string {
+  const words = [
+    changed.up !== undefined && (up ? 'up' : 'down'),
+    changed.mtu !== undefined && `mtu ${mtu}`,
+    changed.mac !== undefined && `address ${mac}`,
+  ]
+  return words.filter(word => word !== false).join(' ')
+}
+
+function vxlanWords({
+  kind,
+  vni,
+  port,
+  local,
+}: Pick<WantedLink, 'vni' | 'port' | 'local'> & { kind?: string }): string {
+  return kind === 'vxlan' ? `vxlan id ${vni} dstport ${port} local ${local}` : `${kind ?? 'no vxlan'}`
 }
 
 function named(name: string): ObjectName {

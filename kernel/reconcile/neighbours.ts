@@ -29,6 +29,7 @@ export function neighbourTable(kernel: Kernel, links: LinkView, ownership: Owner
       // what is not permanent is the kernel's, which ends it by itself
       owns: ({ interfaceName, permanent }) => permanent && ownership.ownsNeighboursOf(interfaceName),
       mayTake: (_, { interfaceName }) => ownership.ownsNeighboursOf(interfaceName),
+      wordsOf: ({ mac, permanent }) => `lladdr ${mac ?? 'unknown'}${permanent ? ' permanent' : ''}`,
       list: async () => entries(await kernel.neighbours()),
       async listInterface(name) {
         const link = await links.find(name)
@@ -69,6 +70,7 @@ export function fdbTable(kernel: Kernel, links: LinkView, ownership: Ownership):
       interfaceOf: ({ interfaceName }) => interfaceName,
       owns: ({ interfaceName }) => ownership.ownsVxlan(interfaceName),
       mayTake: () => false,
+      wordsOf: ({ dst }) => `dst ${dst}`,
       list: async () => (await Promise.all(vxlanDevices.map(listInterface))).flat(),
       listInterface,
       look(objects) {

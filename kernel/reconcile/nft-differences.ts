@@ -13,6 +13,7 @@ import {
   tableFlags,
 } from './nft-match.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
+import type { Damage } from './outcome.ts'
 
 /** `object` is what nft calls it: `rule inet margay prerouting "redirect"`. `added`: nobody wants it there. */
 export type NftDifference = { object: string; is: 'missing' | 'changed' | 'added' }
@@ -29,6 +30,13 @@ export function tableDifference(program: NftProgram, seen: NftProgram | undefine
     namedDifference(`chain ${name}`, program.chains, seen.chains, chainEssence) ??
     ruleDifference(name, program, seen)
   )
+}
+
+/** What a table that was as wanted was found as. */
+export function tableDamage(program: NftProgram, seen: NftProgram | undefined): Damage {
+  const difference = tableDifference(program, seen)
+  if (difference === undefined || seen === undefined) return { gone: true }
+  return { found: `${difference.object} ${difference.is}` }
 }
 
 /** The elements of one interface that are missing, and those that nobody wants there. */

@@ -12,6 +12,11 @@ export function seenProgram({ elements, ...ruleset }: NftRuleset, { contents = [
   return { ...ruleset, contents: elements.filter(({ set }) => names.has(set)) }
 }
 
+/** `inet margay` of the name of a table or of an element. */
+export function tableIn({ key }: ObjectName): string {
+  return key.split(' ').slice(0, 2).join(' ')
+}
+
 export function elementName(element: NamedNftElement): ObjectName {
   const { interfaceName } = element
   return { kind: 'nftElement', key: nftElementKey(element), ...(interfaceName !== undefined && { interfaceName }) }

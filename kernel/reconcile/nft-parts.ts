@@ -18,6 +18,7 @@ import { type LedPart, ledDifferences, ledFrom } from './nft-led.ts'
 import {
   additions,
   closing,
+  damageOf,
   ELEMENTS_AT_ONCE,
   isOpenMeanwhile,
   type Part,
@@ -30,7 +31,7 @@ import {
 } from './nft-plan.ts'
 import { type NftChainProgram, type NftDatum, NftState } from './nft-state.ts'
 import { mayAddUntold, TouchedParts } from './nft-touched.ts'
-import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
+import { type Damage, failureOf, noOutcome, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 
 /**
  * A refused transaction is tried again with what the kernel has then, and then without what it refuses. What it goes on
@@ -46,8 +47,8 @@ const REFRESHES = 10
 export class NftParts {
   readonly #kernel: NftablesPort
   readonly #state: NftState
-  /** What was right and then was not, by others. */
-  readonly #broken = new Set<string>()
+  /** What was right and then was not, by others, with what was found. */
+  readonly #broken = new Map<string, Damage>()
   /** Whose transaction was the last about the table, until it is as wanted. */
   #author: Author | undefined
   /** What the last pass was refused, by the part's key. */
@@ -181,7 +182,7 @@ export class NftParts {
 
   /** Writes what is wanted and not there, or other there. Never rejects with `KernelError`, as `NftTables.put`. */
   async put(): Promise<Outcome> {
-    const outcome = nothing()
+    const outcome = noOutcome()
     await this.#closing
     const refused = new Map<string, WriteFailure>()
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -208,7 +209,7 @@ export class NftParts {
       if (attempt > 0 || isOld) for (const [key, why] of failed) refused.set(key, why)
     }
     this.#refused = refused
-    for (const part of this.#closed.values()) this.#healed(part, outcome)
+    for (const part of this.#closed.values()) this.#healed(part, { gone: true }, outcome)
     this.#closed.clear()
     if (refused.size === 0) this.#author = undefined
     for (const [key, part] of partsToAdd(this.#state))
@@ -218,7 +219,7 @@ export class NftParts {
 
   /** Removes what is not wanted, as far as `mayRemove` lets it. Nothing is removed before the table was read. */
   async remove(mayRemove: (name: ObjectName) => boolean): Promise<Outcome> {
-    const outcome = nothing()
+    const outcome = noOutcome()
     if (this.#isUnsure || this.#lacking !== undefined) return outcome
     const steps = removals(this.#state).filter(({ part }) => mayRemove(this.#nameOf(part)))
     const failed = await this.#write({ first: [], elements: [], rules: steps, anew: false }, outcome)
@@ -309,7 +310,9 @@ export class NftParts {
     const before = partsToAdd(this.#state)
     take()
     if (!this.#wasRead) this.#adopt()
-    if (this.#wasRead) for (const key of partsToAdd(this.#state).keys()) if (!before.has(key)) this.#broken.add(key)
+    if (this.#wasRead)
+      for (const [key, part] of partsToAdd(this.#state))
+        if (!before.has(key)) this.#broken.set(key, damageOf(part, this.#state))
     this.#wasRead = true
   }
 
@@ -341,7 +344,9 @@ export class NftParts {
       for (const { took } of some) took()
     }
     for (const [key, part] of partsOf(steps)) {
-      if (this.#broken.delete(key)) this.#healed(part, outcome)
+      const damage = this.#broken.get(key)
+      this.#broken.delete(key)
+      if (damage !== undefined) this.#healed(part, damage, outcome)
       else outcome.written.push(this.#nameOf(part))
     }
     return new Map()
@@ -368,9 +373,9 @@ export class NftParts {
     return isBase ? this.#tablePart : part
   }
 
-  #healed(part: Part, { written, healed }: Outcome): void {
-    const name = this.#nameOf(part)
-    written.push(name)
+  #healed(part: Part, damage: Damage, { written, healed }: Outcome): void {
+    const name = { ...this.#nameOf(part), ...damage }
+    written.push(this.#nameOf(part))
     healed.push(this.#author === undefined ? name : { ...name, by: this.#author })
   }
 
@@ -389,8 +394,6 @@ const UNSETTLED: WriteFailure = {
   reason: 'Refused',
   message: `the table was changed by others ${ATTEMPTS} times while it was written`,
 }
-
-const nothing = (): Outcome => ({ written: [], healed: [], refused: [], withheld: [] })
 
 function partsOf(steps: readonly Step[]): Map<string, Part> {
   return new Map(steps.map(({ part }) => [partKey(part), part]))

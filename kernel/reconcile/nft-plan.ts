@@ -4,6 +4,7 @@
 import type { Delta } from '../../lib/delta.ts'
 import type { NftChange, NftElements, NftRule, NftSet } from '../port/nftables.ts'
 import { elementsIn, INLINE_SET, type NftChainProgram, type NftDatum, type NftState } from './nft-state.ts'
+import type { Damage } from './outcome.ts'
 
 /**
  * One object that is written or refused by itself. The elements of a set are one (`nftElement`); of a map of verdicts each is,
@@ -85,9 +86,22 @@ export function closing(state: NftState, now: 'there' | 'gone'): Step[] {
 }
 
 /** Whether others (`broken`: keys of parts) left chains as they are for so long as it takes to write them. */
-export function isOpenMeanwhile({ anew, rules }: Plan, broken: ReadonlySet<string>, { chains }: NftState): boolean {
+export function isOpenMeanwhile(
+  { anew, rules }: Plan,
+  broken: Pick<ReadonlySet<string>, 'has'>,
+  { chains }: NftState,
+): boolean {
   const left = rules.filter(({ part }) => broken.has(partKey(part)) && chains.seen().has(part.name))
   return !anew && left.length > MOST_OPEN
+}
+
+/** What a part that was right and is to be added was found as. Of elements it is known that they are others. */
+export function damageOf({ kind, name }: Part, { chains, sets }: NftState): Damage {
+  const isThere =
+    kind === 'nftElement' ||
+    (kind === 'nftChain' && chains.seen().has(name)) ||
+    (kind === 'nftSet' && sets.seen().has(name))
+  return isThere ? {} : { gone: true }
 }
 
 /** The parts of `additions`, by their keys, without the work of making the changes. */

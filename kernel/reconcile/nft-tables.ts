@@ -5,33 +5,22 @@
 // What a transaction did is believed without reading it back: it is all or nothing, and changes by others are told.
 import { Delta } from '../../lib/delta.ts'
 import { KernelError } from '../port/error.ts'
-import type {
-  NftablesPort,
-  NftChange,
-  NftElements,
-  NftNews,
-  NftRefusal,
-  NftRuleCounter,
-  NftRuleset,
-  NftSet,
-  NftTable,
-} from '../port/nftables.ts'
+import type { NftablesPort, NftChange, NftElements, NftNews, NftRefusal, NftRuleset, NftSet } from '../port/nftables.ts'
 import { typesOf } from '../port/nftables.ts'
 import { Authors } from './authors.ts'
-import { elementDifferences, type NftDifference, tableDifference } from './nft-differences.ts'
-import { elementName, elementsOf, grouped, groupOf, seenProgram, tableOf } from './nft-elements.ts'
+import { countersOf } from './nft-counters.ts'
+import { elementDifferences, type NftDifference, tableDamage, tableDifference } from './nft-differences.ts'
+import { elementName, elementsOf, grouped, groupOf, seenProgram, tableIn, tableOf } from './nft-elements.ts'
 import { isLacking, lacksNat, lacksNftables } from './nft-lacks.ts'
 import { setEssence, tableChanges } from './nft-match.ts'
 import { namesOf, type Part, stepsOf } from './nft-table-steps.ts'
 import { type NamedNftElement, type NftProgram, nftElementKey, nftTableKey } from './objects.ts'
-import { failureOf, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
+import { type Damage, failureOf, noOutcome, type ObjectName, type Outcome, type WriteFailure } from './outcome.ts'
 
 /** A refused transaction is tried again with what the kernel has then, and then without what it refuses. */
 const ATTEMPTS = 5
 /** Elements of one transaction; the kernel holds a lock that all writers share while it works. */
 const ELEMENTS_AT_ONCE = 5_000
-
-type TableName = Pick<NftTable, 'family' | 'name'>
 
 /** `lacks`: this kernel cannot have it. */
 type Refused = { error: KernelError; lacks: boolean }
@@ -44,8 +33,10 @@ export class NftTables {
   readonly #seen = new Map<string, NftProgram>()
   /** Tables that were read once. */
   readonly #known = new Set<string>()
-  /** Tables that were as wanted and then were not, and elements that came or went by others. */
-  readonly #broken = new Set<string>()
+  /** Tables that were as wanted and then were not, and elements that went by others, each with what was found. */
+  readonly #broken = new Map<string, Damage>()
+  /** Elements that came by others. */
+  readonly #foreign = new Set<string>()
   /** Whose transaction was the last about each of our tables. */
   readonly #authors = new Authors()
   readonly #lacking = new Map<string, string>()
@@ -103,7 +94,7 @@ export class NftTables {
    * counts as one that refuses everything, and elements that are not there then are refused, each with its interface.
    */
   async put(): Promise<Outcome> {
-    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    const outcome = noOutcome()
     const excluded = new Map<string, WriteFailure>()
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const failure = this.#stale ? await this.#read() : undefined
@@ -137,7 +128,7 @@ export class NftTables {
 
   /** Removes elements that are not wanted, as far as `mayRemove` lets it. */
   async remove(mayRemove: (element: NamedNftElement) => boolean): Promise<Outcome> {
-    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    const outcome = noOutcome()
     const gone: NamedNftElement[] = []
     this.#withheld.clear()
     for (const { key, value, seen } of this.#elements.pending()) {
@@ -157,7 +148,7 @@ export class NftTables {
       if (refusal === undefined)
         for (const each of some) {
           this.#elements.saw(nftElementKey(each))
-          this.#wrote(elementName(each), outcome)
+          this.#removed(elementName(each), outcome)
         }
       else {
         // somebody removed one of them first: the next pass sees what is left
@@ -177,7 +168,7 @@ export class NftTables {
     const counted = new Map<string, number>()
     for (const [key, { table, absent }] of this.#programs) {
       if (this.#lacking.has(key) || absent === true) continue
-      for (const { comment = '', packets } of await this.#countersOf(table))
+      for (const { comment = '', packets } of await countersOf(this.#kernel, table))
         counted.set(comment, (counted.get(comment) ?? 0) + Number(packets))
     }
     return counted
@@ -205,15 +196,6 @@ export class NftTables {
     return found
   }
 
-  async #countersOf({ family, name }: TableName): Promise<readonly NftRuleCounter[]> {
-    try {
-      return await this.#kernel.ruleCounters({ family, name })
-    } catch (error) {
-      if (error instanceof KernelError) return []
-      throw error
-    }
-  }
-
   /** Why the kernel could not be read; undefined when it was, or when it has no nftables. */
   async #read(): Promise<WriteFailure | undefined> {
     const standing = [...this.#programs.keys()].filter(key => this.stands(key))
@@ -237,7 +219,8 @@ export class NftTables {
     }
     this.#elements.resync(found)
     this.#stale = false
-    for (const key of standing) if (!this.stands(key)) this.#broken.add(key)
+    for (const key of standing)
+      if (!this.stands(key)) this.#broken.set(key, tableDamage(this.#programs.get(key)!, this.#seen.get(key)))
     if (this.#wasRead) this.#compare(before)
     this.#wasRead = true
     return undefined
@@ -248,9 +231,10 @@ export class NftTables {
     const [wanted, seen] = [this.#elements.wanted(), this.#elements.seen()]
     const isInWholeTable = (element: NamedNftElement) => !this.#broken.has(tableOf(element))
     for (const [key, element] of wanted)
-      if (before.has(key) && !seen.has(key) && isInWholeTable(element)) this.#broken.add(key)
+      if (before.has(key) && !seen.has(key) && isInWholeTable(element)) this.#broken.set(key, { gone: true })
+    for (const key of this.#foreign) if (!seen.has(key)) this.#foreign.delete(key)
     for (const [key, element] of seen)
-      if (!before.has(key) && !wanted.has(key) && isInWholeTable(element)) this.#broken.add(key)
+      if (!before.has(key) && !wanted.has(key) && isInWholeTable(element)) this.#foreign.add(key)
   }
 
   /** What is left to write, tables first. */
@@ -365,8 +349,14 @@ export class NftTables {
 
   #wrote(name: ObjectName, outcome: Outcome): void {
     outcome.written.push(name)
-    const ofTable = name.key.split(' ').slice(0, 2).join(' ')
-    if (this.#broken.delete(name.key)) outcome.healed.push(this.#authors.healed(name, ofTable))
+    const damage = this.#broken.get(name.key)
+    this.#broken.delete(name.key)
+    if (damage !== undefined) outcome.healed.push(this.#authors.healed(name, { ...damage, key: tableIn(name) }))
+  }
+
+  #removed(name: ObjectName, outcome: Outcome): void {
+    outcome.written.push(name)
+    if (this.#foreign.delete(name.key)) outcome.removed.push(this.#authors.healed(name, { key: tableIn(name) }))
   }
 
   /** The set of an element that comes and goes by itself; undefined where the table has none. */

@@ -28,13 +28,23 @@ export type RefusalReason = 'Refused' | 'NoInterface' | 'ForeignOwner' | 'NotSho
 /** One object that is not as wanted; `message` is for people. */
 export type Refusal = ObjectName & { reason: RefusalReason; errno?: number; message: string }
 
+/**
+ * What an object of ours was found as, after it had been right: gone, or changed. `found` and `is` say what differs, and what it is
+ * again, in the words of its kind (`mtu 1500`, `via 10.0.0.2 dev eth0 proto 80`); absent where there are none.
+ */
+export type Damage = { gone?: true; found?: string; is?: string }
+
 /** Had been right before somebody else changed it: who, where the kernel told. */
-export type Healed = ObjectName & { by?: Author }
+export type Healed = ObjectName & Damage & { by?: Author }
+
+/** Would count as ours, but nobody here wanted it: another program made it, and it was removed. `found` as for `Damage`. */
+export type Removed = ObjectName & { found?: string; by?: Author }
 
 /** What one `apply` did. `healed`: written, and had been right before. */
 export type Outcome = {
   written: ObjectName[]
   healed: Healed[]
+  removed: Removed[]
   refused: Refusal[]
   /** Not wanted, ours, and not removed yet. */
   withheld: ObjectName[]
@@ -66,12 +76,18 @@ export function noInterface(interfaceName: string): WriteFailure {
   return { reason: 'NoInterface', message: `interface ${interfaceName} is not there` }
 }
 
+/** Nothing was done yet. */
+export function noOutcome(): Outcome {
+  return { written: [], healed: [], removed: [], refused: [], withheld: [] }
+}
+
 /** What several tables did, as one. */
 export function mergeOutcomes(parts: readonly Outcome[]): Outcome {
-  const merged: Outcome = { written: [], healed: [], refused: [], withheld: [] }
-  for (const { written, healed, refused, withheld } of parts) {
+  const merged = noOutcome()
+  for (const { written, healed, removed, refused, withheld } of parts) {
     for (const name of written) merged.written.push(name)
     for (const name of healed) merged.healed.push(name)
+    for (const name of removed) merged.removed.push(name)
     for (const refusal of refused) merged.refused.push(refusal)
     for (const name of withheld) merged.withheld.push(name)
   }

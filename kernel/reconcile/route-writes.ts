@@ -83,6 +83,16 @@ export function routeText({ dst, type, gateway, interfaceName, metric, nextHops 
   return `${type === 'unicast' ? '' : `${type} `}${dst}${ways}`
 }
 
+/** What another program can change of a route, in the words of `ip route`. */
+export function wayWords({ metric: _, ...way }: RouteWay): string {
+  const { nextHopId, source, mtu, protocol } = way
+  const group = nextHopId === undefined ? '' : ` nhid ${nextHopId}`
+  const rest = `${source === undefined ? '' : ` src ${source}`}${mtu === undefined ? '' : ` mtu ${mtu}`}`
+  return routeText({ ...way, dst: '' }, `${group} proto ${protocol}${rest}`)
+    .trim()
+    .replace(/ {2,}/g, ' ')
+}
+
 function hopsText(hops: readonly NamedNextHop[]): string {
   return hops.map(hop => ` nexthop${wayText(hop)}${hop.weight === undefined ? '' : ` weight ${hop.weight}`}`).join('')
 }

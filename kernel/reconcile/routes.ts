@@ -12,7 +12,7 @@ import type { Outcome } from './outcome.ts'
 import type { Ownership } from './ownership.ts'
 import { lookUpEach, type RouteReads } from './route-lookups.ts'
 import { RouteWays } from './route-ways.ts'
-import { namedRoute, sameRoute, writeRoutes } from './route-writes.ts'
+import { namedRoute, sameRoute, wayWords, writeRoutes } from './route-writes.ts'
 import { KernelTable, type MayRemove, type TableDriver } from './table.ts'
 
 /** Of a group that a million routes go by so many are looked at in one turn of the event loop: a few milliseconds. */
@@ -215,6 +215,7 @@ function routeDriver(
         ? 'protocol 12: a BIRD, or an earlier version of Margay'
         : `protocol ${protocol}`,
     mayTake: (seen, wanted, key) => ownership.mayTakeRoute(seen, { ...wanted, dst: dstOf(key) }),
+    wordsOf: wayWords,
     async list(wanted, which) {
       if (which === 'ours') return keyed(await ours(wanted))
       const others: NamedRoute[] = []

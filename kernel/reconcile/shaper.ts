@@ -9,7 +9,7 @@ import type { Author, Kernel, KernelEvent } from '../port/kernel.ts'
 import type { Link } from '../port/links.ts'
 import { type Bucket, type IngressFilter, type Qdisc, sameBucket } from '../port/shaping.ts'
 import { type Rate, SHAPED_DIRECTIONS, type Shape, type ShapedDirection } from './objects.ts'
-import { failureOf, type ObjectName, type Outcome } from './outcome.ts'
+import { failureOf, noOutcome, type ObjectName, type Outcome } from './outcome.ts'
 
 /** `podPrefix`: of the host's sides; `linkPrefix`, as long: of the links that what pods send is led over. */
 export type ShaperMarks = { podPrefix: string; linkPrefix: string }
@@ -114,7 +114,7 @@ export class Shaper {
    * cannot be read.
    */
   async apply(): Promise<Outcome> {
-    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    const outcome = noOutcome()
     if (!this.#stale && this.waitMs !== 0) return outcome
     this.#stale = false
     // one time for all of it: what yields at first and not at the end would wait for the next change

@@ -39,6 +39,7 @@ export function sysctlTable(kernel: SysctlPort): KernelTable<NamedSysctl> {
       // a setting is there whoever wants it, so it is written over while it is wanted and never removed
       owns: () => false,
       mayTake: () => true,
+      wordsOf: ({ value }) => value,
       async list(wanted) {
         const knowsFamily = once(hasIpv6)
         return [...wanted].flatMap(([key, value]) => {

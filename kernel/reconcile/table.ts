@@ -8,7 +8,15 @@ import { ERRNO } from '../port/error.ts'
 import type { Author } from '../port/kernel.ts'
 import { Authors } from './authors.ts'
 import { KeysByInterface } from './keys-by-interface.ts'
-import type { ObjectKind, ObjectName, Outcome, Refusal, WriteFailure } from './outcome.ts'
+import {
+  type Damage,
+  noOutcome,
+  type ObjectKind,
+  type ObjectName,
+  type Outcome,
+  type Refusal,
+  type WriteFailure,
+} from './outcome.ts'
 
 /** `add` must be refused with EEXIST when the key is taken, where the kernel can do that for this kind. */
 export type Write<V> = {
@@ -37,6 +45,8 @@ export type TableDriver<V> = {
   owns(seen: V): boolean
   /** What tells an object's owner, such as `protocol 12`. */
   ownerOf?(seen: V): string
+  /** What others can change of an object, as people say it; absent: it can only be gone. */
+  wordsOf?(value: V): string
   /** Whether `wanted` may be written over an object that does not carry our mark. */
   mayTake(seen: V, wanted: V, key: string): boolean
   /** The objects there are; of several under one key the first one counts. `wanted`: what is wanted now, by key. */
@@ -49,8 +59,11 @@ export type TableDriver<V> = {
   write(writes: readonly Write<V>[]): Promise<readonly (WriteFailure | undefined)[]>
 }
 
-/** Whether an object of ours that is not wanted may be removed now. `dropped`: it was wanted earlier in this process. */
-export type MayRemove<V> = (removal: { key: string; seen: V; dropped: boolean }) => boolean
+/**
+ * Whether an object of ours that is not wanted may be removed now. `dropped`: it was wanted earlier in this process; `foreign`: the
+ * kernel told that another process made it.
+ */
+export type MayRemove<V> = (removal: { key: string; seen: V; dropped: boolean; foreign: boolean }) => boolean
 
 /** Above this many interfaces to read again, one dump of everything is cheaper. */
 const FEW_INTERFACES = 16
@@ -71,8 +84,10 @@ export class KernelTable<V> {
   readonly #confirms: boolean
   readonly #delta: Delta<V>
   readonly #onInterface: KeysByInterface<V>
-  /** Keys that were right and then were not. */
-  readonly #broken = new Set<string>()
+  /** Keys that were right and then were not, each with what was found last. */
+  readonly #broken = new Map<string, Damage>()
+  /** Who made what nobody wants, where the kernel told. */
+  readonly #makers = new Map<string, Author>()
   /** Who was told to have changed a wanted key last. */
   readonly #authors = new Authors()
   readonly #dropped = new Set<string>()
@@ -98,6 +113,7 @@ export class KernelTable<V> {
     this.#tracked(key, () => this.#delta.want(key, value))
     if (value !== undefined) {
       this.#dropped.delete(key)
+      this.#makers.delete(key)
       return
     }
     this.#broken.delete(key)
@@ -181,6 +197,7 @@ export class KernelTable<V> {
       if (!owned && seen === undefined) return false
       // another owner's object may have taken the place of ours that waits to be removed
       this.#suspects.set(key, value)
+      if (owned && by !== undefined && !this.#dropped.has(key)) this.#makers.set(key, by)
       return owned
     }
     if (value !== undefined && this.#driver.owns(value) && this.#driver.same(wanted, value, key)) {
@@ -207,7 +224,7 @@ export class KernelTable<V> {
    * never called again before it is through. Rejects with `KernelError` when the kernel could not be read or asked.
    */
   async apply(mayRemove: MayRemove<V>): Promise<Outcome> {
-    const outcome: Outcome = { written: [], healed: [], refused: [], withheld: [] }
+    const outcome = noOutcome()
     // most passes are about one table of the ten
     if (!this.isStale && this.#delta.inSync) return outcome
     try {
@@ -243,8 +260,9 @@ export class KernelTable<V> {
     this.#onInterface.clear()
     for (const values of [this.#delta.wanted(), kept])
       for (const [key, value] of values) this.#onInterface.add(key, value)
-    for (const key of held) if (!this.holds(key)) this.#broken.add(key)
+    for (const key of held) this.#compare(key, { held: true })
     for (const key of this.#dropped) if (!kept.has(key)) this.#dropped.delete(key)
+    for (const key of this.#makers.keys()) if (!kept.has(key)) this.#makers.delete(key)
   }
 
   async #readInterface(name: string, by: Author | undefined): Promise<void> {
@@ -284,8 +302,15 @@ export class KernelTable<V> {
   #look(key: string, value: V | undefined): void {
     const held = this.holds(key)
     this.#saw(key, value !== undefined && this.#matters(key, value) ? value : undefined)
-    if (held && !this.holds(key)) this.#broken.add(key)
-    else if (!this.#broken.has(key)) this.#authors.forget(key)
+    this.#compare(key, { held })
+    if (!this.#broken.has(key)) this.#authors.forget(key)
+  }
+
+  /** Notes what became of a key that was as wanted before it was read (`held`), or was found to be other already. */
+  #compare(key: string, { held }: { held: boolean }): void {
+    if ((!held && !this.#broken.has(key)) || this.holds(key)) return
+    const seen = this.#delta.seen().get(key)
+    this.#broken.set(key, seen === undefined ? { gone: true } : { found: this.#driver.wordsOf?.(seen) })
   }
 
   async #write(mayRemove: MayRemove<V>, outcome: Outcome): Promise<void> {
@@ -309,7 +334,7 @@ export class KernelTable<V> {
     const removals: Write<V>[] = []
     for (const { key, value, seen } of part) {
       if (value === undefined && seen !== undefined) {
-        if (mayRemove({ key, seen, dropped: this.#dropped.has(key) }))
+        if (mayRemove({ key, seen, dropped: this.#dropped.has(key), foreign: this.#makers.has(key) }))
           removals.push({ verb: 'delete', key, value: seen })
         else outcome.withheld.push(this.#name(key, seen))
       } else if (value !== undefined) {
@@ -321,8 +346,12 @@ export class KernelTable<V> {
     const done = await this.#put(puts, outcome)
     for (const [i, failure] of (await this.#send(removals)).entries()) {
       const { key, value } = removals[i]!
-      if (failure === undefined) this.#saw(key, undefined)
-      else outcome.refused.push({ ...this.#name(key, value), ...failure })
+      const by = this.#makers.get(key)
+      if (failure === undefined) {
+        this.#saw(key, undefined)
+        if (by !== undefined)
+          outcome.removed.push({ ...this.#name(key, value), found: this.#driver.wordsOf?.(value), by })
+      } else outcome.refused.push({ ...this.#name(key, value), ...failure })
     }
     const removed = removals.filter(({ key }) => !this.#delta.seen().has(key))
     return [...done, ...removed]
@@ -385,7 +414,10 @@ export class KernelTable<V> {
       const name = this.#name(key, value)
       if (this.#isDone(key)) {
         outcome.written.push(name)
-        if (this.#broken.delete(key)) outcome.healed.push(this.#authors.healed(name))
+        const damage = this.#broken.get(key)
+        this.#broken.delete(key)
+        if (damage !== undefined)
+          outcome.healed.push(this.#authors.healed(name, { ...damage, is: this.#driver.wordsOf?.(value) }))
         this.#authors.forget(key)
       } else
         outcome.refused.push({ ...name, reason: 'NotShown', message: 'the kernel took it, but does not show it so' })
@@ -428,7 +460,9 @@ export class KernelTable<V> {
 
   #saw(key: string, value: V | undefined): void {
     this.#tracked(key, () => this.#delta.saw(key, value))
-    if (value === undefined) this.#dropped.delete(key)
+    if (value !== undefined) return
+    this.#dropped.delete(key)
+    this.#makers.delete(key)
   }
 
   /** Keeps the keys by interface while `change` alters what is wanted or seen under a key. */

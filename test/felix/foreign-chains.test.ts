@@ -122,6 +122,7 @@ function aWatch(
   const world = new FakeWorld()
   const clock = new ManualClock()
   const told = new Map<string, Condition | undefined>()
+  const letPass: unknown[] = []
   let looks = 0
   let legacy: ForwardChain[] = []
   const kernel = world.kernel()
@@ -143,6 +144,7 @@ function aWatch(
     onConditions: changes => {
       for (const [key, condition] of changes) told.set(key, condition)
     },
+    onLetPass: ({ name }, by) => letPass.push([name, by]),
   })
   const settle = async (ms: number) => {
     clock.advance(ms)
@@ -158,6 +160,7 @@ function aWatch(
     watch,
     clock,
     told,
+    letPass,
     settle,
     write,
     kernel,
@@ -222,6 +225,39 @@ test('a chain that drops takes one rule for each direction, which go when it wou
   watch.changed()
   await settle(5000)
   t.deepEqual(await rulesOf(), [])
+  watch.close()
+})
+
+test('letting pods pass is told once, with whoever was last told to have changed that chain, and with nobody else', async t => {
+  const by = (pid: number) => ({ pid, name: 'iptables' })
+  const news = (pid: number, chains?: string[]): NftNews => ({
+    ...{ generation: 2, by: by(pid) },
+    tables: [{ family: 'ip', name: 'filter', ...(chains && { parts: { chains, sets: [], elements: [] } }) }],
+  })
+  const whole = news(1)
+  const other = news(3, ['KUBE-FORWARD'])
+  const cases: [NftNews[], unknown][] = [
+    [[whole], by(1)],
+    [[whole, news(2, ['FORWARD']), other], by(2)],
+    [[other], undefined],
+    [[news(2, ['FORWARD']), { ...news(2, ['FORWARD']), by: undefined }], undefined],
+  ]
+  for (const [told, who] of cases) {
+    const { watch, letPass, settle, write } = aWatch()
+    await write(forward('drop'))
+    for (const each of told) watch.observe(each)
+    await settle(500)
+    watch.changed()
+    await settle(5000)
+    t.deepEqual(letPass, [['FORWARD', who]])
+    watch.close()
+  }
+  const { watch, letPass, settle, write } = aWatch()
+  await write(forward('drop'))
+  watch.observe(whole)
+  watch.observe(undefined)
+  await settle(500)
+  t.deepEqual(letPass, [['FORWARD', undefined]], 'something was missed since')
   watch.close()
 })
 

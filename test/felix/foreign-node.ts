@@ -14,11 +14,13 @@ import { openNetns } from './netns.ts'
 import { addLink, setUpNode } from './node-kernel.ts'
 import { BARE_POOL, LEARNED, learned, tell, WITHOUT_IPIP } from './worlds.ts'
 
-type Healed = { name: string; by: string | undefined }
+type Healed = { name: string; by: string | undefined; message: string }
 export type OnNode = {
   kernel: Kernel
   felix: Felix
   healed: Healed[]
+  /** Strays of other programs that were removed. */
+  removed: Healed[]
   /** What is not well now, by its key. */
   conditions: ReadonlyMap<string, Condition>
   /** Resolves when so many more objects are healed. */
@@ -30,6 +32,7 @@ export type OnNode = {
 export async function onNode(t: ExecutionContext, body: (node: OnNode) => Promise<void>): Promise<void> {
   const { name, kernel, otherProgram, close } = await openNetns()
   const healed: Healed[] = []
+  const removed: Healed[] = []
   const conditions = new Map<string, Condition>()
   let wake = () => {}
   await setUpNode(otherProgram)
@@ -41,8 +44,9 @@ export async function onNode(t: ExecutionContext, body: (node: OnNode) => Promis
         if (condition === undefined) conditions.delete(key)
         else conditions.set(key, condition)
     },
-    onHealed: (object, by) => {
-      healed.push({ name: `${object.kind} ${object.name}`, by })
+    onRepair: ({ type, object, by, message }) => {
+      if (type === 'Healed') healed.push({ name: `${object.kind} ${object.name}`, by, message })
+      else removed.push({ name: `${object.kind} ${object.name}`, by, message })
       wake()
     },
   })
@@ -52,7 +56,7 @@ export async function onNode(t: ExecutionContext, body: (node: OnNode) => Promis
     for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
     await felix.inSync()
     await body({
-      ...{ kernel: otherProgram, felix, healed, conditions },
+      ...{ kernel: otherProgram, felix, healed, removed, conditions },
       async heals(count) {
         const until = healed.length + count
         while (healed.length < until)

@@ -91,7 +91,7 @@ else {
   )
 
   test.serial('an event names the process that took a route, a neighbour and a table of nftables', t =>
-    onNode(t, async ({ healed, heals, run }) => {
+    onNode(t, async ({ healed, removed, heals, run }) => {
       const cases = [
         ['ip', ['route', 'del', '10.244.2.0/26'], 'Route 10.244.2.0/26', /^(ip \(process PID\)|process PID)$/],
         ['ip', ['route', 'flush', '10.244.1.5/32'], 'Route 10.244.1.5/32', /^(ip \(process PID\)|process PID)$/],
@@ -120,6 +120,25 @@ else {
             t.regex(found.by, new RegExp(by.source.replaceAll('PID', `${pid}`)), args.join(' '))
         }
         t.not(found?.by, undefined, `${program} ${args.join(' ')}`)
+        t.regex(found!.message, / was (deleted|changed) by .*; put back/)
+      }
+      const strays = [
+        ['ip', ['route', 'add', '10.244.2.7/32', 'dev', 'calia'], 'Route 10.244.2.7/32', /dev calia proto 3/],
+        [
+          'ip',
+          ['neigh', 'add', '10.244.2.7', 'lladdr', '02:00:00:00:00:77', 'dev', 'calia'],
+          'Neighbour calia 10.244.2.7',
+          /lladdr 02:00:00:00:00:77 permanent/,
+        ],
+      ] as const
+      for (const [program, args, name, was] of strays) {
+        removed.length = 0
+        const pid = await run(program, args)
+        // long before the time that what nobody made is given
+        await eventually(`${name} is removed`, () => removed.length > 0, 8000)
+        t.is(removed[0]!.name, name)
+        t.regex(removed[0]!.by ?? '', new RegExp(`process ${pid}\\b`))
+        t.regex(removed[0]!.message, was)
       }
     }),
   )

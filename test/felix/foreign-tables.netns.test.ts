@@ -93,6 +93,7 @@ netns('pods reach each other beside tables of others, as policies say, and those
     ...{ kernel: node.kernel, clock, ownTable: 'margay' },
     traffic: () => ({ interfacePrefix: 'cali', devices: ['eth0'], pools: ['10.244.0.0/16'] }),
     onConditions: changes => void told.push(...changes.values()),
+    onLetPass: () => undefined,
   })
   const foreign = () =>
     nft(node.space.path, ['list', 'ruleset'])

@@ -57,7 +57,7 @@ else {
       onConditions: changes => {
         for (const [key, condition] of changes) conditions.set(key, condition)
       },
-      onHealed: ({ kind, name }) => healed.push(`${kind} ${name}`),
+      onRepair: ({ object: { kind, name } }) => healed.push(`${kind} ${name}`),
     })
     await a.felix.inSync()
   }

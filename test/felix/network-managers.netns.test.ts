@@ -151,7 +151,7 @@ async function onManagedNode(
   const felix = new Felix(kernel, {
     ...{ clock: systemClock, log: silentLog, marks: nodeMarks({ routeProtocol: 80, interfacePrefix: 'cali' }) },
     onConditions: () => {},
-    onHealed: (object, by) => healed.push({ name: `${object.kind} ${object.name}`, by }),
+    onRepair: ({ object, by }) => healed.push({ name: `${object.kind} ${object.name}`, by }),
   })
   const machine = new Machine(name)
   try {

@@ -56,7 +56,7 @@ else {
   const restart = async () => {
     const [a] = net.nodes
     await a.felix.close()
-    a.felix = startFelix(a, { onHealed: ({ kind, name }) => healed.push(`${kind} ${name}`) })
+    a.felix = startFelix(a, { onRepair: ({ object: { kind, name } }) => healed.push(`${kind} ${name}`) })
     await a.felix.inSync()
   }
 

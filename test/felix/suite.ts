@@ -3,10 +3,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { ExecutionContext } from 'ava'
-import { type Condition, conditionKey, type ObjectRef } from '../../api/status.ts'
+import { type Condition, conditionKey } from '../../api/status.ts'
 import { Felix, type FelixDeps } from '../../felix/loop.ts'
 import { nodeMarks } from '../../felix/marks.ts'
 import { removeFromKernel } from '../../felix/removal.ts'
+import type { Repair } from '../../felix/repairs.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { NextHopChange } from '../../kernel/port/next-hops.ts'
@@ -29,6 +30,8 @@ type NodeUnderTest = {
   spy: Spy
   otherProgram: Kernel
   healed: string[]
+  /** What was told of all repairs. */
+  told: string[]
   clock: ManualClock
   /** `kernel`: another than that of `spy`. */
   start(from?: Partial<FelixDeps>, kernel?: Kernel): Felix
@@ -90,18 +93,22 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
     const felixes: Felix[] = []
     const clock = new ManualClock()
     const healed: string[] = []
+    const told: string[] = []
     try {
       await setUpNode(otherProgram)
       for (const { interfaceName } of full.endpoints) await addLink(otherProgram, interfaceName)
       const watched = spy(kernel)
-      const onHealed = ({ kind, name }: ObjectRef) => healed.push(`${kind} ${name}`)
+      const onRepair = ({ type, object: { kind, name }, message }: Repair) => {
+        told.push(`${type}: ${message}`)
+        if (type !== 'LetPass') healed.push(`${kind} ${name}`)
+      }
       const start = (deps: Partial<FelixDeps> = {}, of = watched.kernel) => {
         const felix = new Felix(of, {
           clock,
           log: silentLog,
           marks: MARKS,
           onConditions: () => {},
-          onHealed,
+          onRepair,
           usedMs: () => 0,
           ...deps,
         })
@@ -109,7 +116,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         felix.start()
         return felix
       }
-      await run({ spy: watched, otherProgram, healed, clock, start })
+      await run({ spy: watched, otherProgram, healed, told, clock, start })
     } finally {
       for (const felix of felixes) await felix.close()
       await close()
@@ -267,10 +274,11 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       t.deepEqual(addresses, [])
     }))
 
-  const damages: Record<string, { damage(otherProgram: Kernel): Promise<void>; names: string }> = {
+  const damages: Record<string, { damage(otherProgram: Kernel): Promise<void>; names: string; says?: RegExp }> = {
     'a learned route that was deleted': {
       damage: otherProgram => removeRoute(otherProgram, '10.244.2.0/26'),
       names: 'Route 10.244.2.0/26',
+      says: /^route 10\.244\.2\.0\/26 was (gone|deleted by .*); put back: via 192\.168\.10\.12 dev eth0 proto 80$/,
     },
     'a learned route that was pointed elsewhere': {
       async damage(otherProgram) {
@@ -280,6 +288,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         ])
       },
       names: 'Route 10.244.2.0/26',
+      says: /^route 10\.244\.2\.0\/26 was changed from via 192\.168\.10\.12 dev eth0 proto 80 to via 192\.168\.10\.99 dev eth0 proto 3 by .*; put back$/,
     },
     'a workload route that was deleted': {
       damage: otherProgram => removeRoute(otherProgram, '10.244.1.5/32'),
@@ -300,10 +309,12 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
     'vxlan.calico that was taken down': {
       damage: otherProgram => otherProgram.setLink('vxlan.calico', { up: false }),
       names: 'Link vxlan.calico',
+      says: /^interface vxlan\.calico was changed from up to down by .*; put back$/,
     },
     'a tunnel address that was deleted': {
       damage: otherProgram => removeAddress(otherProgram, 'vxlan.calico', '10.245.1.1'),
       names: 'Address vxlan.calico 10.245.1.1',
+      says: /^address 10\.245\.1\.1 on vxlan\.calico was (gone|deleted by .*); put back$/,
     },
     'a neighbour that was deleted': {
       async damage(otherProgram) {
@@ -323,6 +334,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         })
       },
       names: 'Neighbour vxlan.calico 10.245.3.1',
+      says: /^neighbour 10\.245\.3\.1 on vxlan\.calico was changed from lladdr \S+ permanent to lladdr 02:00:00:00:00:99 permanent by .*; put back$/,
     },
     'a forwarding entry that was deleted': {
       async damage(otherProgram) {
@@ -331,6 +343,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         await otherProgram.deleteFdb(entries.find(({ mac }) => mac === '66:00:00:00:00:03')!)
       },
       names: 'FdbEntry vxlan.calico 66:00:00:00:00:03',
+      says: /^forwarding entry 66:00:00:00:00:03 on vxlan\.calico was (gone|deleted by .*); put back: dst 192\.168\.\S+$/,
     },
     'the routes of an interface that flapped': {
       async damage(otherProgram) {
@@ -346,6 +359,7 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
     'the MTU of a pod interface that was changed': {
       damage: otherProgram => otherProgram.setLink('calia', { mtu: 1280 }),
       names: 'Link calia',
+      says: /^interface calia was changed from mtu \d+ to mtu 1280 by .*; put back$/,
     },
     'the routes of an uplink that flapped': {
       async damage(otherProgram) {
@@ -373,12 +387,13 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
       names: 'Address tunl0 10.244.1.1',
     }
   }
-  for (const [what, { damage, names }] of Object.entries(damages))
+  for (const [what, { damage, names, says = /./ }] of Object.entries(damages))
     test(`heals and names ${what}`, t =>
       onNode(async it => {
         await startInSync(it)
         const before = await kernelState(it.otherProgram)
         it.healed.length = 0
+        it.told.length = 0
         const startMs = performance.now()
         await damage(it.otherProgram)
         await eventually(`${names} healed`, () => {
@@ -387,6 +402,11 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         })
         t.log(`${Math.round(performance.now() - startMs)} ms`)
         t.deepEqual(await kernelState(it.otherProgram), before)
+        const told = it.told.map(text => text.replace(/^Healed: /, ''))
+        t.true(
+          told.some(text => says.test(text)),
+          told.join('\n'),
+        )
       }))
 
   const settings: readonly (readonly [path: readonly string[], alsoHealed?: readonly string[]])[] = [
@@ -406,6 +426,8 @@ export function felixSuite(test: Declare, { open, full }: TestKernels): void {
         await eventually('it is healed', () => it.healed.includes(`Sysctl net.ipv4 ${path.join('/')}`))
         for (const each of [path, ...alsoHealed.map(name => name.split('/'))])
           t.is(it.otherProgram.readSysctl('ipv4', each).trim(), '1')
+        const setting = `Healed: setting net.ipv4/${path.join('/')} was changed from 1 to 0 by somebody else; put back`
+        t.true(it.told.includes(setting), it.told.join('\n'))
       }))
 
   test('a setting of whose changes the kernel says nothing is healed within ten seconds', t =>

@@ -13,7 +13,7 @@ import {
   type RouteFilter,
 } from '../../kernel/port/routes.ts'
 import { LinkView } from '../../kernel/reconcile/link-view.ts'
-import type { Outcome } from '../../kernel/reconcile/outcome.ts'
+import { noOutcome, type Outcome } from '../../kernel/reconcile/outcome.ts'
 import { type Marks, Ownership } from '../../kernel/reconcile/ownership.ts'
 import { namedRoute } from '../../kernel/reconcile/route-writes.ts'
 import { RouteTable } from '../../kernel/reconcile/routes.ts'
@@ -110,7 +110,7 @@ export function routeTableSuite(test: SerialFn, open: () => World): void {
       for (const route of wanted) {
         // told, and not so: it is there
         table.observe({ type: 'route-gone', route })
-        t.deepEqual(await apply(), { written: [], healed: [], refused: [], withheld: [] }, route.dst)
+        t.deepEqual(await apply(), noOutcome(), route.dst)
         t.deepEqual(await refusals(kernel, [{ verb: 'delete', route }]), [])
         table.observe({ type: 'route-gone', route })
         t.is((await apply()).healed.length, 1, route.dst)

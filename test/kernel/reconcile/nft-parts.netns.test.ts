@@ -6,6 +6,7 @@ import { openKernel } from '../../../kernel/linux/kernel.ts'
 import type { NftablesPort, NftChange, NftExpression, NftRule, NftSet } from '../../../kernel/port/nftables.ts'
 import { NftParts } from '../../../kernel/reconcile/nft-parts.ts'
 import { INLINE_SET, type NftChainProgram } from '../../../kernel/reconcile/nft-state.ts'
+import { noOutcome } from '../../../kernel/reconcile/outcome.ts'
 import { systemProgram } from '../../../lib/system-program.ts'
 import { nft } from '../nftables-programs.ts'
 import { isRoot, scratchNetns } from '../scratch-netns.ts'
@@ -120,7 +121,7 @@ netns(
 
     const parts = new NftParts(counting, { kind: 'table', ...NAME })
     wantAll(parts)
-    t.deepEqual(await parts.put(), { written: [], healed: [], refused: [], withheld: [] })
+    t.deepEqual(await parts.put(), noOutcome())
     t.deepEqual((await parts.remove(() => true)).withheld, [])
     t.is(sent.length, 1, 'nothing is written again')
 
@@ -251,7 +252,7 @@ netns(
         const other = new NftParts(kernel, { kind: 'table', ...NAME })
         wantAll(other)
         const outcomes = [await other.put(), await other.remove(() => true)]
-        for (const outcome of outcomes) t.deepEqual(outcome, { written: [], healed: [], refused: [], withheld: [] })
+        for (const outcome of outcomes) t.deepEqual(outcome, noOutcome())
       }),
       { numRuns: 60 },
     )

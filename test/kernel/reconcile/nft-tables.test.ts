@@ -144,12 +144,12 @@ test('a table that others delete while a pod comes is whole again in the same pa
   // nobody was told of it yet
   it.want(element('cali2'))
   const { healed, refused } = await it.tables.put()
-  t.deepEqual(healed, [{ kind: 'nftTable', key: KEY }])
+  t.deepEqual(healed, [{ kind: 'nftTable', key: KEY, gone: true }])
   t.deepEqual(refused, [])
   t.deepEqual(await elements(it), ['cali1 10.0.0.1', 'cali2 10.0.0.1'])
 })
 
-test('an element that others add is removed and told as healed', async t => {
+test('an element that others add is removed and told as such', async t => {
   const it = bench()
   it.want(element('cali1'))
   await it.tables.put()
@@ -163,8 +163,9 @@ test('an element that others add is removed and told as healed', async t => {
   t.false(it.tables.observe(changed({ family: 'inet', name: 'other' })))
   t.true(it.tables.observe(changed(NAME)))
   await it.tables.put()
-  const { healed } = await it.tables.remove(all)
-  t.deepEqual(healed, [{ kind: 'nftElement', key: nftElementKey(foreign), interfaceName: 'cali1' }])
+  const { healed, removed } = await it.tables.remove(all)
+  t.deepEqual(healed, [])
+  t.deepEqual(removed, [{ kind: 'nftElement', key: nftElementKey(foreign), interfaceName: 'cali1' }])
   t.deepEqual(await elements(it), ['cali1 10.0.0.1'])
 })
 
@@ -347,7 +348,9 @@ test('what others do to the elements that are part of a table is a difference, a
   await it.otherProgram.changeNftables([{ verb: 'add', object: filled('11.0.0.0/8') }])
   t.deepEqual(await it.tables.differences('cali1'), [{ object: 'elements of set inet ours ranges', is: 'changed' }])
   it.tables.observe(changed(NAME))
-  t.deepEqual((await it.tables.put()).healed, [{ kind: 'nftTable', key: KEY }])
+  t.deepEqual((await it.tables.put()).healed, [
+    { kind: 'nftTable', key: KEY, found: 'elements of set inet ours ranges changed' },
+  ])
   t.deepEqual(await rangesOf(it), ['10.0.0.0/8'])
   t.deepEqual(await it.tables.differences('cali1'), [])
 })
@@ -370,7 +373,7 @@ test('a table that shall not be there is removed, also one of an earlier run, an
   await it.otherProgram.changeNftables([{ verb: 'add', object: PROGRAM.table }])
   t.deepEqual(await later.tables.differences('cali1'), [{ object: `table ${KEY}`, is: 'added' }])
   later.tables.observe(changed(NAME))
-  t.deepEqual((await later.tables.put()).healed, [{ kind: 'nftTable', key: KEY }])
+  t.deepEqual((await later.tables.put()).healed, [{ kind: 'nftTable', key: KEY, found: 'table inet ours added' }])
 })
 
 test('a kernel without NAT lacks the table that needs it, and has the others', async t => {

@@ -25,6 +25,7 @@ function setting({ takeable = [] as readonly string[], confirm = true } = {}) {
     interfaceOf: ({ on }) => on,
     owns: ({ owner }) => owner === 'us',
     mayTake: (_, { value }) => takeable.includes(String(value)),
+    wordsOf: ({ value }) => `value ${value}`,
     list: async () => {
       log.push('list')
       return [...kernel]
@@ -182,8 +183,63 @@ test('a stale interface makes only its objects be read, and what vanished there 
   table.invalidateInterface('nothing is on it')
   const { healed } = await table.apply(() => true)
   t.deepEqual(log, ['list a', 'add a1', 'look a1'])
-  t.deepEqual(healed, [{ kind: 'neighbour', key: 'a1', interfaceName: 'a' }])
+  t.deepEqual(healed, [{ kind: 'neighbour', key: 'a1', interfaceName: 'a', gone: true, is: 'value 1' }])
   t.false(kernel.has('b1'))
+})
+
+test('what others changed is told with what was found and who did it, as it was last before it is right again', async t => {
+  const { kernel, table, refused } = setting()
+  table.want('k', ours(1))
+  await table.apply(() => true)
+  kernel.set('k', ours(2))
+  table.observe('k', ours(2), { port: 7 })
+  refused.add('k')
+  t.deepEqual((await table.apply(() => true)).healed, [])
+  kernel.set('k', ours(3))
+  table.observe('k', ours(3), { port: 8 })
+  refused.clear()
+  const { healed } = await table.apply(() => true)
+  const name = { kind: 'neighbour', key: 'k', interfaceName: 'a' } as const
+  t.deepEqual(healed, [{ ...name, found: 'value 3', is: 'value 1', by: { port: 8 } }])
+})
+
+test('what another process made under our mark is known as its own until it goes, and told when it is removed', async t => {
+  const { kernel, table } = setting()
+  table.want('ours', ours(1))
+  await table.apply(() => true)
+  const asked: unknown[] = []
+  const apply = (may: boolean) =>
+    table.apply(({ key, foreign }) => {
+      asked.push([key, foreign])
+      return may
+    })
+  for (const key of ['theirs', 'unknown']) kernel.set(key, ours(9))
+  table.observe('theirs', ours(9), { port: 7 })
+  table.observe('unknown', ours(9))
+  t.deepEqual((await apply(false)).removed, [])
+  const { removed } = await apply(true)
+  const found = { kind: 'neighbour', key: 'theirs', interfaceName: 'a', found: 'value 9', by: { port: 7 } } as const
+  t.deepEqual(removed, [found])
+  // the process that made it is not to blame for what has its name later
+  kernel.set('theirs', ours(9))
+  table.observe('theirs', ours(9))
+  t.deepEqual((await apply(true)).removed, [])
+  const [foreign, own] = [
+    ['theirs', true],
+    ['unknown', false],
+  ]
+  t.deepEqual(asked, [foreign, own, foreign, own, ['theirs', false]])
+})
+
+test('what was wanted when another process made it again is removed without a word', async t => {
+  const { kernel, table } = setting()
+  table.want('k', ours(1))
+  await table.apply(() => true)
+  table.want('k')
+  kernel.set('k', ours(1))
+  table.observe('k', ours(1), { port: 7 })
+  t.deepEqual((await table.apply(() => true)).removed, [])
+  t.false(kernel.has('k'))
 })
 
 test('nothing is read or sent while nothing changed, however often it is applied', async t => {
