@@ -1,6 +1,6 @@
 // One address and port where the speaker takes connections, tried again until the system gives it: the port may be another
 // program's for a while, and an address may come later. Sessions that this node dials do not need it.
-import { broken, type Condition } from '../api/status.ts'
+import { broken, type Condition, type ReasonOf } from '../api/status.ts'
 import type { Listener, ListenOptions } from '../bgp/port.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import { Backoff } from '../lib/backoff.ts'
@@ -61,7 +61,7 @@ export class BgpListener {
   }
 }
 
-type Why = { reason: string; remedy: string }
+type Why = { reason: ReasonOf<'SessionsAccepted'>; remedy: string }
 
 /** By the code of the error of Node. */
 const BY_CODE: Readonly<Record<string, Why>> = {

@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../api/kinds.ts'
 import { isObjectName } from '../api/names.ts'
-import { broken, type Condition, type ConditionCause } from '../api/status.ts'
+import { broken, type CauseOf, type Condition } from '../api/status.ts'
 import { Refused, type Store, type Watch, type WatchEvent, type WatchHandlers } from '../datastore/port.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
@@ -220,7 +220,7 @@ export class BgpSecrets {
     )
   }
 
-  #notKept(fault: string): ConditionCause {
+  #notKept(fault: string): CauseOf<'JournalKept'> {
     return {
       reason: 'PasswordNotKept',
       message: `BGP passwords could not be written to ${this.#file.path} (${fault}): an agent that starts while the API server is away has no session with them`,

@@ -4,7 +4,7 @@
 // is kept in the data directory, for an agent that starts after the deletion.
 import { mkdirSync, readFileSync, watch } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { broken, type Condition, kept } from '../api/status.ts'
+import { broken, type Condition, kept, type ReasonOf } from '../api/status.ts'
 import { foreignNetworks, isNoConflist, isOurConflist } from '../cni/conflist.ts'
 import { confFiles, replaceFile } from '../cni/runtime-files.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
@@ -132,7 +132,7 @@ export class ConflistKeeper {
     )
   }
 
-  #broken(reason: string, message: string, remedy: string): Condition {
+  #broken(reason: ReasonOf<'NetworkConfigured'>, message: string, remedy: string): Condition {
     return broken('NetworkConfigured', { reason, message: `the runtime’s network configuration: ${message}`, remedy })
   }
 

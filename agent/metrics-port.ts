@@ -1,6 +1,6 @@
 // The metrics at the port that FelixConfiguration names, as in Calico: off unless `prometheusMetricsEnabled` says otherwise. Who
 // wants them encrypted, which is not there yet, gets them nowhere.
-import { broken, type Condition } from '../api/status.ts'
+import { broken, type Condition, type ReasonOf } from '../api/status.ts'
 import { configurationOf } from '../api/unsupported.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
@@ -19,7 +19,7 @@ export type MetricsPortDeps = {
 }
 
 /** By the code of the error of Node. */
-const BY_CODE: Readonly<Record<string, { reason: string; remedy: string }>> = {
+const BY_CODE: Readonly<Record<string, { reason: ReasonOf<'MetricsServed'>; remedy: string }>> = {
   EADDRINUSE: {
     reason: 'PortInUse',
     remedy: 'stop the program that listens there, or set another prometheusMetricsPort in the FelixConfiguration',
@@ -70,7 +70,10 @@ export class MetricsPort {
 }
 
 function unserved({ code = '', message }: Error & { code?: string }): Condition {
-  const { reason, remedy } = BY_CODE[code] ?? { reason: 'CannotListen', remedy: 'look at what the system says' }
+  const { reason, remedy } = BY_CODE[code] ?? {
+    reason: 'CannotListen' as const,
+    remedy: 'look at what the system says',
+  }
   return broken('MetricsServed', {
     ...{ reason, remedy },
     message: `the metrics are not served where FelixConfiguration says: ${message}; it is tried again every few seconds`,

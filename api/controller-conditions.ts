@@ -1,4 +1,5 @@
 // What margay-controllers can say of itself: a closed table, as that of a node in status.ts.
+import type { CONTROLLER_REASONS } from './reasons.ts'
 import type { ConditionCause } from './status.ts'
 
 /** Without a `vital` one the program does nothing: they decide readiness. */
@@ -48,6 +49,11 @@ export const CONTROLLER_CONDITION_TYPES = {
 } as const satisfies Record<string, { vital: boolean; promise: string }>
 
 export type ControllerConditionType = keyof typeof CONTROLLER_CONDITION_TYPES
+
+/** What is wrong, where it is known which promise is broken by it. */
+export type ControllerCause<T extends ControllerConditionType> = ConditionCause<
+  keyof (typeof CONTROLLER_REASONS)[T] & string
+>
 
 /** One promise that is not kept, as a whole or for one object. */
 export type ControllerCondition = ConditionCause & { type: ControllerConditionType; status: 'False' }

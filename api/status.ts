@@ -1,6 +1,7 @@
 // How every room tells what is right, what is wrong and what happened: one object reference, one condition, one event.
 // Condition types and event types are closed tables, so that metric labels are bounded and documents can list them.
 import type { Kind } from './kinds.ts'
+import type { REASONS } from './reasons.ts'
 
 /** What is not an object at the API server but can still be named: things of this node's kernel and of BGP. */
 type LocalKind =
@@ -167,6 +168,9 @@ export const CONDITION_TYPES = {
 
 export type ConditionType = keyof typeof CONDITION_TYPES
 
+/** The reasons that a condition of this type can have. */
+export type ReasonOf<T extends ConditionType> = keyof (typeof REASONS)[T] & string
+
 /**
  * One promise and whether it is kept, as a whole (no `object`) or for one object. `reason` is one CamelCase word for
  * machines, `message` says what is wrong and `remedy` what to do about it; both are '' when all is well.
@@ -203,7 +207,15 @@ export type Event = { at: string; type: EventType; object: ObjectRef; reason: st
 export type EventRecord = Omit<Event, 'at'>
 
 /** What is wrong, before a condition type is given to it. */
-export type ConditionCause = { reason: string; message: string; remedy: string; object?: ObjectRef }
+export type ConditionCause<R extends string = string> = {
+  reason: R
+  message: string
+  remedy: string
+  object?: ObjectRef
+}
+
+/** What is wrong, where it is known which promise is broken by it. */
+export type CauseOf<T extends ConditionType> = ConditionCause<ReasonOf<T>>
 
 /** A promise that is kept. */
 export function kept(type: ConditionType): Condition {
@@ -211,12 +223,12 @@ export function kept(type: ConditionType): Condition {
 }
 
 /** A promise of which nothing can be said yet. */
-export function unknown(type: ConditionType, cause: ConditionCause): Condition {
+export function unknown<T extends ConditionType>(type: T, cause: CauseOf<T>): Condition {
   return { type, status: 'Unknown', ...cause }
 }
 
 /** A promise that is broken, and why. */
-export function broken(type: ConditionType, cause: ConditionCause): Condition {
+export function broken<T extends ConditionType>(type: T, cause: CauseOf<T>): Condition {
   return { type, status: 'False', ...cause }
 }
 

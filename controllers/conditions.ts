@@ -1,7 +1,6 @@
 // What is wrong, from what the parts of the program say of themselves. Pure.
-import type { ControllerCondition, ControllerConditionType } from '../api/controller-conditions.ts'
+import type { ControllerCause, ControllerCondition, ControllerConditionType } from '../api/controller-conditions.ts'
 import type { Resource } from '../api/kinds.ts'
-import type { ConditionCause } from '../api/status.ts'
 import { formatIneffective, ineffectiveFields } from '../api/unsupported.ts'
 import type { StoreError } from '../datastore/port.ts'
 import type { PoolForecast } from '../ipam/forecast.ts'
@@ -27,7 +26,7 @@ export type Parts = {
   /** Services without an address that they ask for. */
   unassigned: readonly Unassigned[]
   /** What is wrong with the reflectors that are asked for. */
-  reflectors: ConditionCause | undefined
+  reflectors: ControllerCause<'ReflectorsPlaced'> | undefined
   /** Nodes that have not heard of the end of pods. */
   behind: readonly string[]
   configurations: readonly Resource<'KubeControllersConfiguration'>[]
@@ -61,7 +60,7 @@ export function controllerConditions(parts: Parts): ControllerCondition[] {
   ]
 }
 
-function broken(type: ControllerConditionType, cause: ConditionCause): ControllerCondition {
+function broken<T extends ControllerConditionType>(type: T, cause: ControllerCause<T>): ControllerCondition {
   return { type, status: 'False', ...cause }
 }
 

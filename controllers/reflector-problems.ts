@@ -1,7 +1,8 @@
 // Why automatic route reflectors are not there, or not moved, and what a person can do about it. Pure.
+
+import type { ControllerCause } from '../api/controller-conditions.ts'
 import { BGP_ANNOTATION, NODE_ANNOTATION } from '../api/core.ts'
 import type { Resource } from '../api/kinds.ts'
-import type { ConditionCause } from '../api/status.ts'
 import type { UnknownObject } from './default-object.ts'
 import type { MeshNode } from './reflector-nodes.ts'
 import { REFLECTOR_WORDS } from './reflector-wish.ts'
@@ -9,7 +10,7 @@ import { REFLECTOR_WORDS } from './reflector-wish.ts'
 const CONFIGURATION = { kind: 'BGPConfiguration', name: 'default' } as const
 const MOST_NAMED = 10
 
-export function badWish(fault: string): ConditionCause {
+export function badWish(fault: string): ControllerCause<'ReflectorsPlaced'> {
   return {
     ...{ object: CONFIGURATION, reason: 'BadAutoReflectors' },
     message: `annotation ${BGP_ANNOTATION.autoReflectors} makes no sense: ${fault}; what there is stays as it is`,
@@ -17,7 +18,7 @@ export function badWish(fault: string): ConditionCause {
   }
 }
 
-export function notKnown({ reason, message }: UnknownObject): ConditionCause {
+export function notKnown({ reason, message }: UnknownObject): ControllerCause<'ReflectorsPlaced'> {
   return {
     ...{ object: CONFIGURATION, reason },
     message: `nobody knows whether automatic reflectors are asked for, and what there is stays as it is: ${message}`,
@@ -28,9 +29,9 @@ export function notKnown({ reason, message }: UnknownObject): ConditionCause {
   }
 }
 
-export function meshIsOff(): ConditionCause {
+export function meshIsOff(): ControllerCause<'ReflectorsPlaced'> {
   return {
-    ...{ object: CONFIGURATION, reason: 'MeshOff' },
+    ...{ object: CONFIGURATION, reason: 'MeshOff' as const },
     message: 'automatic reflectors take the place of the mesh, and nodeToNodeMeshEnabled is false: there are none',
     remedy: `leave nodeToNodeMeshEnabled true, or take ${BGP_ANNOTATION.autoReflectors} away and join the nodes by BGPPeers`,
   }
@@ -40,7 +41,7 @@ export function meshIsOff(): ConditionCause {
 export function asNumbersProblem(
   nodes: readonly MeshNode[],
   object: Resource<'BGPConfiguration'> | undefined,
-): ConditionCause | undefined {
+): ControllerCause<'ReflectorsPlaced'> | undefined {
   const label = object?.metadata.annotations?.[BGP_ANNOTATION.asNumberLabel]
   const all = new Set(nodes.map(node => node.asNumber || (label && node.labels[label]) || ''))
   // one of them is the cluster's
@@ -53,7 +54,7 @@ export function asNumbersProblem(
   }
 }
 
-export function tooFewNodes(): ConditionCause {
+export function tooFewNodes(): ControllerCause<'ReflectorsPlaced'> {
   return {
     reason: 'TooFewNodes',
     message: 'fewer than two nodes can reflect: each node has sessions with all others',
@@ -61,7 +62,7 @@ export function tooFewNodes(): ConditionCause {
   }
 }
 
-export function nodesBehind(nodes: readonly string[]): ConditionCause {
+export function nodesBehind(nodes: readonly string[]): ControllerCause<'ReflectorsPlaced'> {
   const more = nodes.length > MOST_NAMED ? ` and ${nodes.length - MOST_NAMED} more` : ''
   return {
     reason: 'NodesBehind',

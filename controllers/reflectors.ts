@@ -3,11 +3,12 @@
 // (api/reflectors.ts): each write names the version that it was decided on, so of two programs that lead one writes. Agents answer in
 // their receipts, which `policy-statuses.ts` watches. Nobody's BGPPeers, BGPConfiguration or Nodes are written.
 // Hazards: a receipt that was written for an earlier state, which `step` tells apart; an agent that ends while its node stays Ready.
+
+import type { ControllerCause } from '../api/controller-conditions.ts'
 import { sameJson } from '../api/json.ts'
 import type { Resource } from '../api/kinds.ts'
 import type { PolicyReceipt, ReflectionReceipt } from '../api/receipt-schemas.ts'
 import { formatReflectors, parseReflectors, REFLECTORS_ANNOTATION, type ReflectorState } from '../api/reflectors.ts'
-import type { ConditionCause } from '../api/status.ts'
 import { Conflict, type Fields, NotFound, type Store, type Watch, type WatchEvent } from '../datastore/port.ts'
 import type { Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
@@ -56,7 +57,7 @@ export class Reflectors {
   readonly #said = new Map<string, ReflectionReceipt>()
   #watch: Watch | undefined
   #isSynced = false
-  #problem: ConditionCause | undefined
+  #problem: ControllerCause<'ReflectorsPlaced'> | undefined
   #fault: string | undefined
   /** Since when most nodes lack a reflector, on the monotonic clock: this program's own memory, which makes nothing wrong where it is lost. */
   readonly #lostMs = new Map<string, number>()
@@ -70,7 +71,7 @@ export class Reflectors {
   }
 
   /** What is wrong with the reflectors that are asked for, as the last run found. */
-  get problem(): ConditionCause | undefined {
+  get problem(): ControllerCause<'ReflectorsPlaced'> | undefined {
     return this.#problem
   }
 
@@ -205,7 +206,10 @@ export class Reflectors {
     return name => nowMs - (this.#awayMs.get(name) ?? nowMs)
   }
 
-  #lateNodes(state: ReflectorState | undefined, waitsFor: readonly string[]): ConditionCause | undefined {
+  #lateNodes(
+    state: ReflectorState | undefined,
+    waitsFor: readonly string[],
+  ): ControllerCause<'ReflectorsPlaced'> | undefined {
     const nowMs = this.#deps.clock.monotonicMs()
     if (state === undefined || waitsFor.length === 0) {
       this.#waiting = undefined
@@ -236,7 +240,7 @@ function refusal(
   { wish, fault }: AskedReflectors,
   object: BgpConfiguration | undefined,
   nodes: readonly MeshNode[],
-): { cause: ConditionCause; moves: boolean } | undefined {
+): { cause: ControllerCause<'ReflectorsPlaced'>; moves: boolean } | undefined {
   if (fault !== undefined) return { cause: badWish(fault), moves: false }
   if (wish === undefined) return undefined
   if (isMeshOff(object)) return { cause: meshIsOff(), moves: true }

@@ -1,6 +1,13 @@
 // What the kernel refused, as conditions and for the endpoint that it concerns.
 import { BGP_ANNOTATION } from '../api/core.ts'
-import { broken, type Condition, type ConditionCause, type ObjectRef } from '../api/status.ts'
+import {
+  broken,
+  type Condition,
+  type ConditionCause,
+  type ConditionType,
+  type ObjectRef,
+  type ReasonOf,
+} from '../api/status.ts'
 import {
   noInterface,
   type ObjectKind,
@@ -60,6 +67,8 @@ export function flowsMove(said: string | undefined): Condition[] {
   return [condition]
 }
 
+type Lacking<T extends ConditionType> = { reason: ReasonOf<T>; remedy: string }
+
 /** What is not there without each of our tables: those of NAT have the families ip and ip6. */
 const WITHOUT_TABLE = {
   filter: {
@@ -111,14 +120,16 @@ const WITHOUT_TABLE = {
       remedy: 'load the modules nft_chain_nat, nft_masq and nft_fib, or use a kernel that has them',
     },
   },
-} as const
+} as const satisfies Record<
+  string,
+  { [T in ConditionType]: { type: T; means: string; lacking: Lacking<T> } }[ConditionType]
+>
 
 /** What our tables of nftables do not do: tables that this kernel cannot have, by key, and those that it refused. */
 export function tableConditions(lacking: ReadonlyMap<string, string>, refused: readonly Refusal[]): Condition[] {
-  const without = (name: string, cause: Omit<ConditionCause, 'object'>) => {
+  const without = (name: string, { message, ...cause }: Omit<ConditionCause, 'object'>): Condition => {
     const { type, means } = WITHOUT_TABLE[partOf(name)]
-    const message = `${cause.message}; ${means}`
-    return broken(type, { ...cause, object: { kind: 'NftTable', name }, message })
+    return { type, status: 'False', ...cause, object: { kind: 'NftTable', name }, message: `${message}; ${means}` }
   }
   const lacks = [...lacking].map(([name, said]) =>
     without(name, { ...WITHOUT_TABLE[partOf(name)].lacking, message: `this kernel cannot have it: ${said}` }),

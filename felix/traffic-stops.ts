@@ -1,7 +1,7 @@
 // What keeps packets of all pods, or of the pods of a whole device, from passing this node: the state of the uplink, and what
 // the kernel refuses. Pure. Hazard: no object or route of another node may take readiness away, so a refused route counts
 // only where the reason is on this node.
-import { broken, type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
+import { broken, type CauseOf, type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
 import { ERRNO } from '../kernel/port/error.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Refusal } from '../kernel/reconcile/outcome.ts'
@@ -129,7 +129,7 @@ function stopCondition(group: readonly Refusal[]): Condition {
   return stopped(refOf(first), { reason, message, remedy })
 }
 
-function stopped(object: ObjectRef, cause: { reason: string; message: string; remedy: string }): Condition {
+function stopped(object: ObjectRef, cause: CauseOf<'PodTrafficPasses'>): Condition {
   return broken('PodTrafficPasses', { object, ...cause })
 }
 

@@ -1,7 +1,7 @@
 // What is wrong with the pools and with this node's blocks, as conditions. Pure.
 import type { IpPool } from '../api/pools.ts'
 import { broken, type Condition, unknown } from '../api/status.ts'
-import { Conflict, NotFound, Refused } from '../datastore/port.ts'
+import { Conflict, isStoreError, NotFound, Refused } from '../datastore/port.ts'
 import type { OwnedBlock } from './journal.ts'
 import { overlappingPools, type Selects, servesSomePod } from './pick.ts'
 
@@ -41,7 +41,7 @@ export function ipamConditions({ pools, selects, blocks, unpublished }: IpamStat
   if (cause !== undefined && waiting.length > 0)
     conditions.push(
       broken('BlocksPublished', {
-        reason: cause.name,
+        reason: isStoreError(cause) ? cause.name : 'DatabaseError',
         message: `${waiting.length} blocks wait to be published: ${cause.message}`,
         remedy: `${publishRemedy(cause)}; the journal has them until then`,
       }),

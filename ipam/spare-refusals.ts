@@ -2,7 +2,7 @@
 // node that got no pod, because it has no address for one, would never ask again. Each family waits for itself: a full pool of
 // one must not delay the other, nor be asked about again because of it. Hazard: an ask for a block of full pools lists all
 // blocks of the cluster.
-import { broken, type Condition } from '../api/status.ts'
+import { broken, type Condition, type ReasonOf } from '../api/status.ts'
 import { Backoff } from '../lib/backoff.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Family } from '../lib/ip.ts'
@@ -94,7 +94,7 @@ function refusedCondition({ family, pools, serving, free }: Room, refusal: Spare
   return [broken('AddressesLeft', { reason: 'AllInUse', message: said, remedy }), next]
 }
 
-const REASONS: Partial<Record<SpareRefusal['refused'], string>> = {
+const REASONS: Partial<Record<SpareRefusal['refused'], ReasonOf<'BlocksLeft'>>> = {
   scarce: 'Scarce',
   exhausted: 'PoolsFull',
   'block-limit': 'BlockLimit',

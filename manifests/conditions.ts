@@ -1,6 +1,7 @@
 // docs/conditions.md from the tables of conditions and events.
 import { CONTROLLER_CONDITION_TYPES } from '../api/controller-conditions.ts'
 import { NODE_EVENTS, type NodeEventRow } from '../api/node-events.ts'
+import { anchorOf, CONTROLLER_REASONS, REASONS, type ReasonRow } from '../api/reasons.ts'
 import { CONDITION_TYPES, EVENT_TYPES } from '../api/status.ts'
 
 const VITAL = { none: '', running: 'running pods', new: 'new pods' } as const
@@ -16,6 +17,8 @@ export function conditionsText(): string {
   const controllers = Object.entries(CONTROLLER_CONDITION_TYPES).map(
     ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${vital ? 'yes' : ''} |`,
   )
+  const reasons = sections('node', REASONS, CONDITION_TYPES)
+  const ofControllers = sections('controllers', CONTROLLER_REASONS, CONTROLLER_CONDITION_TYPES)
   const events = Object.entries(EVENT_TYPES).map(([type, text]) => `| \`${type}\` | ${text} |`)
   return `# Conditions and events of a node
 
@@ -25,7 +28,8 @@ another node can change that. While one is not, the Node object has the conditio
 Kubernetes gives the node no new pods; where running pods have no network either, or none was ever served, CNI STATUS fails too, by
 which Kubernetes makes the node NotReady. \`GET /metrics\` has \`margay_condition{type}\` (1 when all is well) and
 \`margay_condition_objects{type}\`. \`margayctl events\` lists what changed. \`npm run manifests\` writes this page from
-\`api/status.ts\` and \`api/controller-conditions.ts\`.
+\`api/status.ts\`, \`api/controller-conditions.ts\` and \`api/reasons.ts\`. Each reason has an anchor here, and its condition names it
+(\`page\`).
 
 | condition | what is promised | vital |
 |---|---|---|
@@ -45,11 +49,35 @@ Kubernetes shows them: \`kubectl describe node\`, \`kubectl get events --field-s
 |---|---|---|
 ${kubernetes.join('\n')}
 
-## Of margay-controllers
+# Reasons by condition
+${reasons}
+
+# Of margay-controllers
 \`GET /readyz\` of the program has those that are not kept; the vital ones decide its readiness.
 
 | condition | what is promised | vital |
 |---|---|---|
 ${controllers.join('\n')}
+
+${ofControllers}
 `
+}
+
+type Rows = Readonly<Record<string, Readonly<Record<string, ReasonRow>>>>
+
+/** One section for each condition, with its reasons. */
+function sections(
+  of: 'node' | 'controllers',
+  reasons: Rows,
+  types: Readonly<Record<string, { promise: string }>>,
+): string {
+  return Object.entries(reasons)
+    .map(([type, rows]) => {
+      const lines = Object.entries(rows).map(
+        ([reason, { when, cure }]) => `| <a id="${anchorOf(type, reason, of)}"></a>\`${reason}\` | ${when} | ${cure} |`,
+      )
+      const head = `## <a id="${anchorOf(type, '', of)}"></a>${type}\n${types[type]?.promise ?? ''}\n`
+      return `${head}\n| reason | when | what to do |\n|---|---|---|\n${lines.join('\n')}`
+    })
+    .join('\n\n')
 }

@@ -1,12 +1,12 @@
 // What the annotation `margay.io/BFD` of a BGPPeer, or of the BGPConfiguration for the mesh, asks for: `300ms x 3`, and words after
 // it, of which one may name a key. Calico has no field for BFD. Pure. A session whose annotation makes no sense has no BFD, and comes up.
 import { BGP_ANNOTATION } from '../../api/core.ts'
-import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
+import { broken, type CauseOf, type Condition, type ObjectRef } from '../../api/status.ts'
 import type { BfdConfig } from '../../bgp/config.ts'
 import { keyOf, NO_SESSION, type Password, type SecretKey } from './passwords.ts'
 
 /** `secret`: where the key for `bfd` is, where one is asked for. `fault`: why there is none of it. */
-export type AskedBfd = { bfd?: BfdConfig; secret?: SecretKey; fault?: ConditionCause }
+export type AskedBfd = { bfd?: BfdConfig; secret?: SecretKey; fault?: CauseOf<'PeersConfigured'> }
 
 /** RFC 5880 §4.4. */
 export const MOST_KEY_OCTETS = 20

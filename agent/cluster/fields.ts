@@ -1,6 +1,6 @@
 // Fields of configuration objects that are set and have no effect, as a condition of the object. Pure.
 import type { Kind, Resource } from '../../api/kinds.ts'
-import { broken, type Condition, type ConditionCause } from '../../api/status.ts'
+import { broken, type CauseOf, type Condition } from '../../api/status.ts'
 import { formatIneffective, type IneffectiveField, ineffectiveFields } from '../../api/unsupported.ts'
 
 /** One condition for all such fields of an object; undefined when there are none. */
@@ -16,7 +16,7 @@ export function fieldsCondition<K extends Kind>(kind: K, object: Resource<K>): C
 }
 
 /** Why what an object asks for is not done; undefined when nothing stands against it. */
-export function closedCause<K extends Kind>(kind: K, object: Resource<K>): ConditionCause | undefined {
+export function closedCause<K extends Kind>(kind: K, object: Resource<K>): CauseOf<'PeersConfigured'> | undefined {
   const fields = ineffectiveFields(kind, object).filter(({ effect }) => effect === 'closed')
   if (fields.length === 0) return undefined
   return {

@@ -4,7 +4,7 @@
 import { type BgpFilterSpec, bgpFilterSpec } from '../../api/bgp-filter.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { readPart } from '../../api/policy-parts.ts'
-import type { ConditionCause } from '../../api/status.ts'
+import type { CauseOf } from '../../api/status.ts'
 import { formatProblems } from '../../api/validate.ts'
 import type { PolicyRule } from '../../bgp/policy.ts'
 import type { Family } from '../../lib/ip.ts'
@@ -37,7 +37,7 @@ const SECTIONS = {
 
 export class Filters {
   /** By name, its rules, or why it has none. */
-  readonly #filters = new Map<string, FilterRules | ConditionCause>()
+  readonly #filters = new Map<string, FilterRules | CauseOf<'PeersConfigured'>>()
 
   /** A BGPFilter changed, appeared, or went. */
   set(name: string, object: Resource<'BGPFilter'> | undefined): void {
@@ -46,7 +46,7 @@ export class Filters {
   }
 
   /** The rules of several filters one after the other, none of no filter; or why they cannot be followed, so that no session may come up. */
-  of(names: readonly string[]): { filters?: FilterRules; closed?: ConditionCause } {
+  of(names: readonly string[]): { filters?: FilterRules; closed?: CauseOf<'PeersConfigured'> } {
     const all: FilterRules[] = []
     for (const name of names) {
       const filter = this.#filters.get(name) ?? missing(name)
@@ -60,7 +60,7 @@ export class Filters {
   }
 }
 
-function read(name: string, spec: unknown): FilterRules | ConditionCause {
+function read(name: string, spec: unknown): FilterRules | CauseOf<'PeersConfigured'> {
   const { part, problems } = readPart(bgpFilterSpec, spec, 'spec')
   if (problems !== undefined) return unreadable(name, formatProblems(problems))
   const rulesOf = (direction: keyof FilterRules) =>
@@ -101,7 +101,7 @@ function operationsOf({
   ]
 }
 
-function tooMany(rules: FilterRules): ConditionCause | undefined {
+function tooMany(rules: FilterRules): CauseOf<'PeersConfigured'> | undefined {
   for (const direction of ['import', 'export'] as const)
     for (const [section, family] of SECTIONS[direction]) {
       const count = rules[direction].filter(rule => rule.family === family).length
@@ -115,7 +115,7 @@ function tooMany(rules: FilterRules): ConditionCause | undefined {
   return undefined
 }
 
-function missing(name: string): ConditionCause {
+function missing(name: string): CauseOf<'PeersConfigured'> {
   return {
     reason: 'FilterMissing',
     message: `there is no BGPFilter ${name}, which it names in filters; the peer gets no session`,
@@ -123,7 +123,7 @@ function missing(name: string): ConditionCause {
   }
 }
 
-function unreadable(name: string, problems: string): ConditionCause {
+function unreadable(name: string, problems: string): CauseOf<'PeersConfigured'> {
   const what = problems.length > MOST_CHARACTERS ? `${problems.slice(0, MOST_CHARACTERS)}…` : problems
   return {
     reason: 'FilterInvalid',

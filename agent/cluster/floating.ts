@@ -4,7 +4,7 @@
 import { POD_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
 import { type IpPool, poolOf, usesOf } from '../../api/pools.ts'
-import { broken, type Condition } from '../../api/status.ts'
+import { broken, type Condition, type ReasonOf } from '../../api/status.ts'
 import { isHostAddress, parseAddress } from '../../lib/ip.ts'
 import { listOf, shown } from './json-list.ts'
 import { hasEnded } from './policies/endpoints.ts'
@@ -56,7 +56,12 @@ export type FloatingWorld = {
 }
 
 /** Why a pod does not have an address that it asks for. */
-export type FloatingRefusal = { address: string; reason: string; message: string; remedy: string }
+export type FloatingRefusal = {
+  address: string
+  reason: ReasonOf<'FloatingAddressesHeld'>
+  message: string
+  remedy: string
+}
 
 /** The key of the pod that has an address: of those that ask for it the first by precedence that may. */
 export function floatingHolder(
@@ -140,7 +145,11 @@ function takenBy(holder: string | undefined, address: string): Cause | undefined
 /** What is told of a pod that has less than it asks for; `reason` is that of the first address. */
 export function floatingCondition(
   { namespace, name }: Pick<FloatingClaim, 'namespace' | 'name'>,
-  { reason, messages, remedy }: { reason: string; messages: readonly string[]; remedy: string },
+  {
+    reason,
+    messages,
+    remedy,
+  }: { reason: ReasonOf<'FloatingAddressesHeld'>; messages: readonly string[]; remedy: string },
 ): Condition {
   return broken('FloatingAddressesHeld', {
     object: { kind: 'Pod', namespace, name },

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../api/kinds.ts'
 import type { ReflectorState } from '../../api/reflectors.ts'
-import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
+import { broken, type CauseOf, type Condition, type ObjectRef } from '../../api/status.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import { parseSocketAddress } from '../../lib/ip.ts'
 import { type AskedBfd, askedBfd, badBfd, withKey } from './bfd.ts'
@@ -20,7 +20,7 @@ export type BgpPeer = Resource<'BGPPeer'>
 /** `target`: the address that it names. `closed`: why it must have no session. `secret`: where its password is, where it names one. */
 export type KnownPeer = {
   object: BgpPeer
-  closed: ConditionCause | undefined
+  closed: CauseOf<'PeersConfigured'> | undefined
   target: string | undefined
   secret: SecretKey | undefined
   bfd: AskedBfd

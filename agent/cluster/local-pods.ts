@@ -1,7 +1,7 @@
 // Pods of this node that are BGP peers of it (`localWorkloadSelector`), and the address under which they find it. Pure.
 
 import type { IpPool } from '../../api/pools.ts'
-import type { ConditionCause } from '../../api/status.ts'
+import type { CauseOf } from '../../api/status.ts'
 import type { Peering } from '../../felix/input.ts'
 import { GATEWAY } from '../../kernel/pod-interface.ts'
 import {
@@ -23,7 +23,7 @@ import type { BgpSettings } from './settings.ts'
 export type LocalPod = PodEnd & { addresses: readonly string[]; labels: Readonly<Record<string, string>> }
 
 /** The address that pods peer with, by family, or why there is none. */
-export type PeeringAddresses = { readonly [F in Family]: { address: string } | { missing: ConditionCause } }
+export type PeeringAddresses = { readonly [F in Family]: { address: string } | { missing: CauseOf<'PeersConfigured'> } }
 
 const FIELDS = { ipv4: 'localWorkloadPeeringIPV4', ipv6: 'localWorkloadPeeringIPV6' } as const
 const REMEDY = {
@@ -45,7 +45,7 @@ export function peeringAddresses(settings: BgpSettings, { pools, subnets, nodeWi
     const address = settings[FIELDS[family]] ?? ''
     const fault = address === '' ? 'is not set' : faultOf(address, family, { ranges, subnets, nodeWith })
     if (fault === undefined) return { address }
-    const cause = { reason: 'NoPeeringAddress', message: `${FIELDS[family]} ${fault}`, remedy: REMEDY[family] }
+    const cause = { reason: 'NoPeeringAddress' as const, message: `${FIELDS[family]} ${fault}`, remedy: REMEDY[family] }
     return { missing: cause }
   }
   return { ipv4: of('ipv4'), ipv6: of('ipv6') }
@@ -89,14 +89,14 @@ export function askedPod(
   { own, pod, far }: { own: SessionEnd; pod: PodEnd; far: Pick<FarEnd, 'address' | 'asn'> },
   asked: Asked,
   peering: PeeringAddresses[Family] | undefined,
-): { peer?: Session; fault?: ConditionCause } {
+): { peer?: Session; fault?: CauseOf<'PeersConfigured'> } {
   const fault = unfit(asked) ?? (peering && 'missing' in peering ? peering.missing : undefined)
   if (fault !== undefined) return { fault }
   return peering === undefined ? {} : { peer: podSession(own, pod, far, asked) }
 }
 
 /** Why a BGPPeer for pods must have no session. */
-function unfit({ spec, bfd }: Asked): ConditionCause | undefined {
+function unfit({ spec, bfd }: Asked): CauseOf<'PeersConfigured'> | undefined {
   const [word, remedy] =
     bfd !== undefined
       ? ['BFD watches no session with a pod of the node', 'take margay.io/BFD away: a pod that goes is known at once']

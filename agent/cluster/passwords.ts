@@ -1,13 +1,13 @@
 // BGP passwords that objects name: where each one is, and what of it is one. Pure. No text here ever holds a password: conditions go
 // to logs and to people.
 import type { Resource } from '../../api/kinds.ts'
-import type { ConditionCause } from '../../api/status.ts'
+import type { CauseOf, ConditionCause, ReasonOf } from '../../api/status.ts'
 
 /** A key of a Secret in the namespace of the agents. */
 export type SecretKey = { name: string; key: string }
 
 /** What is known of the value of such a key. */
-export type Password = { text: string } | { missing: ConditionCause }
+export type Password = { text: string } | { missing: CauseOf<'PeersConfigured'> }
 
 /** TCP_MD5SIG_MAXKEYLEN (linux/tcp.h). */
 const MOST_OCTETS = 80
@@ -16,7 +16,7 @@ const MOST_OCTETS = 80
 export const NO_SESSION = 'there is no session'
 
 /** Nobody has said yet what the Secret holds. */
-export const NOT_READ: ConditionCause = {
+export const NOT_READ: CauseOf<'PeersConfigured'> = {
   reason: 'SecretNotRead',
   message: `the Secret with the password was not read yet; ${NO_SESSION}`,
   remedy: 'wait for the API server, or look at the condition ApiServerConnected',
@@ -72,7 +72,7 @@ function judgeOctets(octets: Buffer, what: string): Password {
 }
 
 /** The server does not let this agent read a Secret; `then` is what becomes of its sessions. */
-export function forbidden(name: string, namespace: string, then: string): ConditionCause {
+export function forbidden(name: string, namespace: string, then: string): ConditionCause<'Forbidden'> {
   const role = `margay-bgp-${name}`
   return {
     reason: 'Forbidden',
@@ -95,6 +95,6 @@ export function noSecret(): Password {
   return missing('NoSecret', 'the password names no Secret that there can be', 'set name and key of secretKeyRef')
 }
 
-function missing(reason: string, message: string, remedy: string): Password {
+function missing(reason: ReasonOf<'PeersConfigured'>, message: string, remedy: string): Password {
   return { missing: { reason, message: `${message}; ${NO_SESSION}`, remedy } }
 }

@@ -1,6 +1,13 @@
 // Why a BGPPeer or a node has no session, for people. Pure.
 import { BGP_ANNOTATION } from '../../api/core.ts'
-import { broken, type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
+import {
+  broken,
+  type CauseOf,
+  type Condition,
+  type ConditionCause,
+  formatRef,
+  type ObjectRef,
+} from '../../api/status.ts'
 import { type NodeFacts, routerIdOf } from './nodes.ts'
 
 /** Most addresses that a clash names. */
@@ -10,17 +17,18 @@ const MOST_NAMED = 3
 export function clash(loser: ObjectRef, winner: ObjectRef, addresses: readonly string[]): Condition {
   const named = addresses.slice(0, MOST_NAMED).join(', ')
   const more = addresses.length > MOST_NAMED ? ` and ${addresses.length - MOST_NAMED} more` : ''
-  const [type, what] =
-    loser.kind === 'Node' ? (['AddressesUnique', 'node'] as const) : (['PeersConfigured', 'peer'] as const)
-  return broken(type, {
+  const clashing = (what: string, remedy: string): ConditionCause<'AddressClash'> => ({
     reason: 'AddressClash',
     message: `${formatRef(winner)} and ${formatRef(loser)} name the same ${what} ${named}${more}; ${formatRef(winner)} is used`,
-    remedy:
-      loser.kind === 'Node'
-        ? `delete ${formatRef(loser)} if its machine is gone, or give it addresses of its own`
-        : `change or delete ${formatRef(loser)} or ${formatRef(winner)}`,
+    remedy,
     object: loser,
   })
+  return loser.kind === 'Node'
+    ? broken(
+        'AddressesUnique',
+        clashing('node', `delete ${formatRef(loser)} if its machine is gone, or give it addresses of its own`),
+      )
+    : broken('PeersConfigured', clashing('peer', `change or delete ${formatRef(loser)} or ${formatRef(winner)}`))
 }
 
 /** Two nodes have one BGP identifier, which of a node without an IPv4 address is made of its name. */
@@ -74,7 +82,7 @@ export function sharesFamily(facts: OwnAddresses, { address, ipv6Address }: OwnA
   )
 }
 
-export function noPeers(clusterId: string | undefined): ConditionCause {
+export function noPeers(clusterId: string | undefined): CauseOf<'PeersConfigured'> {
   const why = clusterId === undefined ? 'nodeToNodeMeshEnabled is false' : 'it is a route reflector'
   return {
     reason: 'NoPeers',
@@ -83,7 +91,7 @@ export function noPeers(clusterId: string | undefined): ConditionCause {
   }
 }
 
-export function badAddress(peerIP: string): ConditionCause {
+export function badAddress(peerIP: string): CauseOf<'PeersConfigured'> {
   return {
     reason: 'BadAddress',
     message: `peerIP ${JSON.stringify(peerIP)} is not an address`,
@@ -91,7 +99,7 @@ export function badAddress(peerIP: string): ConditionCause {
   }
 }
 
-export const NO_AS_NUMBER: ConditionCause = {
+export const NO_AS_NUMBER: CauseOf<'PeersConfigured'> = {
   reason: 'NoAsNumber',
   message: 'asNumber is missing: a peer named by peerIP needs one',
   remedy: 'set asNumber',

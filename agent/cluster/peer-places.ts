@@ -3,11 +3,11 @@
 // never another one than was asked for.
 import { BGP_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
-import type { ConditionCause } from '../../api/status.ts'
+import type { CauseOf, ReasonOf } from '../../api/status.ts'
 import { isHostAddress, isLinkLocal, isLoopback, parseCidr } from '../../lib/ip.ts'
 
 /** `fault`: why there is no session. Both are absent where the BGPPeer names or selects its peers otherwise. */
-export type AskedPlace = { place?: PeerPlace; fault?: ConditionCause }
+export type AskedPlace = { place?: PeerPlace; fault?: CauseOf<'PeersConfigured'> }
 export type PeerPlace = { interface: string } | RangePlace
 /** `range`: a canonical CIDR. `limit`: most neighbours at a time. */
 export type RangePlace = { range: string; limit: number }
@@ -89,6 +89,6 @@ function saidOf({ name, text }: Asked): string {
   return `annotation ${name} is ${JSON.stringify(text.slice(0, 80))}`
 }
 
-function bad(reason: string, message: string, remedy: string): AskedPlace {
+function bad(reason: ReasonOf<'PeersConfigured'>, message: string, remedy: string): AskedPlace {
   return { fault: { reason, message: `${message}; there is no session`, remedy } }
 }

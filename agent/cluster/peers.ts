@@ -4,7 +4,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Resource } from '../../api/kinds.ts'
 import { matchesSelector } from '../../api/selector.ts'
-import { broken, type Condition, type ConditionCause, type ObjectRef } from '../../api/status.ts'
+import { broken, type CauseOf, type Condition, type ObjectRef } from '../../api/status.ts'
 import { BGP_PORT } from '../../bgp/config.ts'
 import { familyOf, parseSocketAddress } from '../../lib/ip.ts'
 import { closedCause } from './fields.ts'
@@ -50,7 +50,7 @@ export class Peers {
   readonly #bgpPeers = new KnownPeers()
   #of: PeersOf
   /** Why the mesh has no sessions, whatever its password. */
-  #meshClosed: ConditionCause | undefined
+  #meshClosed: CauseOf<'PeersConfigured'> | undefined
   /** What is wrong with other Nodes, seen from this one: they have something of this node, or nothing in common with it. */
   readonly #ofNodes = new Map<string, readonly Condition[]>()
   readonly #requests = new SessionRequests()
@@ -246,7 +246,7 @@ export class Peers {
     const { localWorkloadSelector = '!all()', asNumber } = known?.object.spec ?? {}
     const selected = isFor && matchesSelector(localWorkloadSelector, pod.labels) ? pod : undefined
     const asked = selected && this.#bgpPeers.asked(known!)
-    const missing: ConditionCause[] = []
+    const missing: CauseOf<'PeersConfigured'>[] = []
     for (const family of FAMILIES) {
       const address = selected?.addresses.find(each => familyOf(each) === family)
       let request: SessionRequest | undefined
@@ -269,8 +269,8 @@ export class Peers {
   #namedPeer(
     asked: Asked,
     origin: PeerOrigin,
-    fault: ConditionCause | undefined,
-  ): Pick<SessionRequest, 'peer' | 'isMain' | 'way'> | ConditionCause | undefined {
+    fault: CauseOf<'PeersConfigured'> | undefined,
+  ): Pick<SessionRequest, 'peer' | 'isMain' | 'way'> | CauseOf<'PeersConfigured'> | undefined {
     const { peerIP = '', asNumber, reversePeering, reachableBy } = asked.spec
     const { address } = parseSocketAddress(peerIP, BGP_PORT) ?? {}
     if (address === undefined) return fault ?? badAddress(peerIP)

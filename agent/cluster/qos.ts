@@ -3,7 +3,7 @@
 // than can be had is the most that can.
 import { BANDWIDTH_ANNOTATION, QOS_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
-import { broken, type Condition } from '../../api/status.ts'
+import { broken, type CauseOf, type Condition } from '../../api/status.ts'
 import type { LocalEndpoint, PacketLimits, Qos } from '../../felix/policy/model.ts'
 
 /** The most of each; the least is 1. Of packets they are what Calico takes, of connections what the kernel counts. */
@@ -128,7 +128,7 @@ function octets(bits: number): number {
   return Math.floor(bits / OCTET)
 }
 
-function tellFaults(faults: readonly { annotation: string; text: string }[]) {
+function tellFaults(faults: readonly { annotation: string; text: string }[]): CauseOf<'QosApplied'> | undefined {
   if (faults.length === 0) return undefined
   const wrong = [...new Set(faults.map(({ annotation }) => annotation))]
   return {

@@ -1,7 +1,7 @@
 // What objects ask for of this node's sessions, and who has each. Pure. A session is known by the address and the port at its far
 // end, or by the link where that is, and keeps that key whoever asks for it: what it is called, and by which object, changes without an end of it.
 import { isDeepStrictEqual } from 'node:util'
-import { type Condition, type ConditionCause, formatRef, type ObjectRef } from '../../api/status.ts'
+import { type CauseOf, type Condition, formatRef, type ObjectRef } from '../../api/status.ts'
 import type { PeerWay } from '../../felix/input.ts'
 import type { TcpAoKey } from '../../lib/tcp-ao.ts'
 import type { NodeFacts } from './nodes.ts'
@@ -38,7 +38,12 @@ export type PeerChange = { key: string } & Partial<Wanted>
 export const RANK = { node: 0, selector: 1, global: 2, mesh: 3 } as const
 
 /** What a session must have, or why there is none. */
-export type Guard = { password?: string; tcpAo?: readonly TcpAoKey[]; closed?: ConditionCause; isPending?: true }
+export type Guard = {
+  password?: string
+  tcpAo?: readonly TcpAoKey[]
+  closed?: CauseOf<'PeersConfigured'>
+  isPending?: true
+}
 
 export type Wanted = Pick<SessionRequest, 'peer' | 'origin' | 'way'>
 

@@ -34,7 +34,7 @@ export function podSources(
   if (typeof read === 'string') {
     const cause = {
       object: own ? { kind: 'Pod' as const, namespace, name } : { kind: 'Namespace' as const, name: namespace },
-      reason: 'Invalid',
+      reason: 'Invalid' as const,
       message: `${ANNOTATION}: ${read}; none of it counts, and ${own ? 'the pod sends under its own addresses' : 'its pods send under their own addresses'} alone`,
       remedy: `write a list of up to ${MOST} CIDRs in JSON, such as ["198.51.100.0/24", "2001:db8::/64"], or take the annotation away; pods run`,
     }

@@ -1,7 +1,7 @@
 // What the annotation `margay.io/TCPAO` of a BGPPeer, or of the BGPConfiguration for the mesh, asks for: keys of TCP-AO (RFC 5925) from
 // Secrets, the one first that the peer is asked to sign with. Calico has no field for them. Pure. No session comes up with fewer.
 import { BGP_ANNOTATION } from '../../api/core.ts'
-import type { ConditionCause } from '../../api/status.ts'
+import type { CauseOf } from '../../api/status.ts'
 import { TCP_AO_ALGORITHMS, type TcpAoAlgorithm, type TcpAoKey } from '../../lib/tcp-ao.ts'
 import { keyOf, NO_SESSION, NOT_READ, type Password, type SecretKey } from './passwords.ts'
 import type { Guard } from './session-requests.ts'
@@ -10,7 +10,7 @@ import type { Guard } from './session-requests.ts'
 type AskedKey = { id: number; algorithm: TcpAoAlgorithm; from: SecretKey }
 
 /** `fault`: why there must be no session. */
-export type AskedAo = { keys: readonly AskedKey[]; fault?: ConditionCause }
+export type AskedAo = { keys: readonly AskedKey[]; fault?: CauseOf<'PeersConfigured'> }
 
 const MOST_KEYS = 16
 

@@ -1,9 +1,9 @@
 // Why the API server cannot be reached, as a condition: the cause is what the system, TLS or the server said, and each cause
 // has a remedy of its own. Pure. The kubeconfig is named only where it may be wrong.
-import { broken, type Condition } from '../../api/status.ts'
+import { broken, type Condition, type ReasonOf } from '../../api/status.ts'
 import { NotFound, Refused, Unreachable } from '../../datastore/port.ts'
 
-type Why = { reason: string; remedy: string }
+type Why = { reason: ReasonOf<'ApiServerConnected'>; remedy: string }
 
 const NO_DESCRIPTOR: Why = {
   reason: 'NoDescriptor',

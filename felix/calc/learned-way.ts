@@ -1,5 +1,5 @@
 // The way to the next hop of one path of an announcement, or the condition that says why there is none. Pure.
-import { broken, type Condition } from '../../api/status.ts'
+import { broken, type Condition, type ReasonOf } from '../../api/status.ts'
 import type { Capabilities } from '../../kernel/port/links.ts'
 import type { NamedNextHop } from '../../kernel/reconcile/objects.ts'
 import { contains, familyOf, linkLocal } from '../../lib/ip.ts'
@@ -184,12 +184,17 @@ function lacking(
   return noWay(dst, reason, message, remedy)
 }
 
-function noWay(dst: string, reason: string, message: string, remedy: string): PathWay {
+function noWay(dst: string, reason: ReasonOf<'BlocksReachable'>, message: string, remedy: string): PathWay {
   return { way: 'none', condition: unreachable(dst, reason, message, remedy) }
 }
 
 /** Why there is no route to what is announced. */
-export function unreachable(dst: string, reason: string, message: string, remedy: string): Condition {
+export function unreachable(
+  dst: string,
+  reason: ReasonOf<'BlocksReachable'>,
+  message: string,
+  remedy: string,
+): Condition {
   return broken('BlocksReachable', { object: { kind: 'Route', name: dst }, reason, message, remedy })
 }
 

@@ -2,7 +2,7 @@
 // there is none. It is looked at again when it changes itself, or what it depends on: the pool or own block that holds
 // it, the VTEP of its next hop, this node.
 // Hazards: a learned route must never cover what is ours, and must never replace the subnet the node itself lives on.
-import type { Condition } from '../../api/status.ts'
+import type { Condition, ReasonOf } from '../../api/status.ts'
 import { ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import type { NamedNextHop, NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { type Prefix, PrefixIndex, parsePrefix } from '../../lib/prefix-index.ts'
@@ -378,7 +378,7 @@ const LEARNED = {
   scope: ROUTE_SCOPE.universe,
 } as const
 
-function noRoute(dst: string, reason: string, message: string, remedy: string): Result {
+function noRoute(dst: string, reason: ReasonOf<'BlocksReachable'>, message: string, remedy: string): Result {
   return { condition: unreachable(dst, reason, message, remedy) }
 }
 

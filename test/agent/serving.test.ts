@@ -1,13 +1,13 @@
 // What stands against a node, and what the runtime and the Node object are told of it.
 import test from 'ava'
 import { Serving } from '../../agent/serving.ts'
-import { broken, type Condition, type ConditionType, unknown } from '../../api/status.ts'
+import type { Condition, ConditionType } from '../../api/status.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { createLog } from '../../lib/log.ts'
 
 const cause = { reason: 'Why', message: 'what is wrong', remedy: 'do this' }
-const is = (type: ConditionType): Condition => broken(type, cause)
-const maybe = (type: ConditionType): Condition => unknown(type, cause)
+const is = (type: ConditionType): Condition => ({ type, status: 'False', ...cause })
+const maybe = (type: ConditionType): Condition => ({ type, status: 'Unknown', ...cause })
 
 function aNode({ servedAgoMs }: { servedAgoMs?: number } = {}) {
   const clock = new ManualClock()

@@ -26,7 +26,7 @@ test('docs/conditions.md has the tables as they are', t => {
 
 test('a kept promise has nothing to say, a broken one says what is wrong and what to do', t => {
   t.deepEqual(kept('PoolsUsable'), { type: 'PoolsUsable', status: 'True', reason: 'Ok', message: '', remedy: '' })
-  const problem = { reason: 'Overlap', message: 'a overlaps b', remedy: 'delete one of them' }
+  const problem = { reason: 'NoPool', message: 'there is no IPPool', remedy: 'create one' } as const
   t.deepEqual(broken('PoolsUsable', problem), { type: 'PoolsUsable', status: 'False', ...problem })
 })
 

@@ -1,6 +1,13 @@
 import test from 'ava'
 import { StatusModel } from '../../../agent/status/model.ts'
-import { broken, CONDITION_TYPES, type Condition, type EventRecord, unknown } from '../../../api/status.ts'
+import {
+  broken,
+  CONDITION_TYPES,
+  type Condition,
+  type EventRecord,
+  type ReasonOf,
+  unknown,
+} from '../../../api/status.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 
 function aModel() {
@@ -10,8 +17,8 @@ function aModel() {
   return { model, clock, events }
 }
 
-const cause = (reason: string) => ({ reason, message: `it is ${reason}`, remedy: 'repair it' })
-const noWay = (prefix: string, reason = 'VtepUnknown'): Condition =>
+const cause = <R extends string>(reason: R) => ({ reason, message: `it is ${reason}`, remedy: 'repair it' })
+const noWay = (prefix: string, reason: ReasonOf<'BlocksReachable'> = 'VtepUnknown'): Condition =>
   broken('BlocksReachable', { ...cause(reason), object: { kind: 'Route', name: prefix } })
 
 test('every type of the table is shown, once as kept or once per object that breaks it', t => {
@@ -33,7 +40,12 @@ test('every type of the table is shown, once as kept or once per object that bre
 test('what two sources say of one object is one condition, which is kept when neither says it any more', t => {
   const { model, events } = aModel()
   const twin = (message: string) =>
-    broken('AddressesUnique', { reason: 'Twice', message, remedy: 'delete it', object: { kind: 'Node', name: 'old' } })
+    broken('AddressesUnique', {
+      reason: 'DuplicateVtep',
+      message,
+      remedy: 'delete it',
+      object: { kind: 'Node', name: 'old' },
+    })
   model.report('felix', [twin('one VTEP')])
   model.report('peers', [twin('one address')])
   const rows = () => model.conditions().filter(({ type }) => type === 'AddressesUnique')
@@ -45,7 +57,7 @@ test('what two sources say of one object is one condition, which is kept when ne
   t.like(rows(), [{ status: 'True' }])
   t.deepEqual(
     events.map(({ reason }) => reason),
-    ['Twice', 'Twice', 'Ok'],
+    ['DuplicateVtep', 'DuplicateVtep', 'Ok'],
   )
 })
 
@@ -98,9 +110,11 @@ test('a thousand changes of one type at once are one event with their number', t
   const { model, events } = aModel()
   model.report(
     'felix',
-    Array.from({ length: 1000 }, (_, i) => noWay(`10.${i >> 8}.${i & 255}.0/26`, i < 600 ? 'VtepUnknown' : 'Other')),
+    Array.from({ length: 1000 }, (_, i) =>
+      noWay(`10.${i >> 8}.${i & 255}.0/26`, i < 600 ? 'VtepUnknown' : 'Malformed'),
+    ),
   )
   t.is(events.length, 1)
-  t.is(events[0]!.message, 'BlocksReachable: 1000 changes: 600 VtepUnknown, 400 Other')
+  t.is(events[0]!.message, 'BlocksReachable: 1000 changes: 600 VtepUnknown, 400 Malformed')
   t.deepEqual(events[0]!.object, { kind: 'Node', name: 'n1' })
 })

@@ -2,7 +2,7 @@
 import test from 'ava'
 import { type News, NodeNews } from '../../../agent/status/node-news.ts'
 import { NODE_EVENTS } from '../../../api/node-events.ts'
-import { broken, type Condition, type ConditionType } from '../../../api/status.ts'
+import type { Condition, ConditionType } from '../../../api/status.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 
 function world() {
@@ -12,8 +12,10 @@ function world() {
   return { clock, news, told, take: () => told.splice(0) }
 }
 
-const wrong = (type: ConditionType, name: string): Condition =>
-  broken(type, { reason: 'R', message: `${name} is wrong`, remedy: 'cure it', object: { kind: 'Route', name } })
+const wrong = (type: ConditionType, name: string): Condition => ({
+  ...{ type, status: 'False', reason: 'R', message: `${name} is wrong`, remedy: 'cure it' },
+  object: { kind: 'Route', name },
+})
 
 const session = (name: string, reason: string) =>
   ({ type: 'SessionChanged', object: { kind: 'BGPSession', name }, reason, message: `Down: ${reason}` }) as const
