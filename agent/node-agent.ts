@@ -626,8 +626,11 @@ export class NodeAgent {
     this.#lookWhetherServed()
     const { unserved } = this.#serving
     if (unserved === undefined) return undefined
-    const { message, remedy } = unserved.cause
-    return this.#notReadyFor(unserved.limited ? CNI_CODE.limited : CNI_CODE.notReady, `${message}; ${remedy}`)
+    const { message, remedy, page } = unserved.cause
+    return this.#notReadyFor(
+      unserved.limited ? CNI_CODE.limited : CNI_CODE.notReady,
+      `${message}; ${remedy}${page === undefined ? '' : `; see ${page}`}`,
+    )
   }
 
   #notReadyFor(code: number, details: string): NotReady {

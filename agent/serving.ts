@@ -91,7 +91,8 @@ export class Serving {
     const more = others.length === 0 ? '' : `; and ${others.length} more`
     // as a server stores it: text with half a character in it would never be what the Node object says
     const message = `${first.type}: ${first.message}`.slice(0, LONGEST_MESSAGE).toWellFormed() + more
-    return { status: 'True', reason: first.reason, message }
+    const see = first.page === undefined ? '' : `; see ${first.page}`
+    return { status: 'True', reason: first.reason, message: message + see }
   }
 
   #isRestart(nowMs: number): boolean {

@@ -75,6 +75,7 @@ const condition = z.object({
   message: z.string(),
   remedy: z.string(),
   object: objectRef.optional(),
+  page: z.string().optional(),
   sinceMs: z.number().optional(),
 })
 

@@ -389,6 +389,10 @@ export const REASONS = {
       cure: 'delete the Node that is gone',
     },
     DuplicateIpv6Address: { when: 'two nodes share an IPv6 address', cure: 'take it from the Node that lost it' },
+    HostTookAddress: {
+      when: 'this node itself has the address of a pod',
+      cure: 'take it from the interface, if it is not meant so',
+    },
     AddressConflict: { when: 'two pods claim one address', cure: 'delete one of them' },
   },
   PodsFiltered: { NoNftables: NO_NFTABLES, Refused: REFUSED },
@@ -411,7 +415,7 @@ export const REASONS = {
   QosApplied: {
     NoNftables: NO_NFTABLES,
     Refused: REFUSED,
-    Invalid: { when: 'an annotation cannot be read', cure: 'write it as docs/cni.md says' },
+    Invalid: { when: 'an annotation cannot be read', cure: 'write it as docs/policy.md says' },
     ForeignOwner: { when: 'another program has a queue on the interface', cure: 'remove it: tc qdisc show' },
   },
   SourcesAllowed: {

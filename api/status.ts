@@ -182,6 +182,8 @@ export type Condition = {
   message: string
   remedy: string
   object?: ObjectRef
+  /** Where the documentation explains the reason: a page with its anchor. Set where conditions are told, of those that are not True. */
+  page?: string
   /** Milliseconds since the epoch at which `status` and `reason` became what they are. */
   sinceMs?: number
 }

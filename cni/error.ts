@@ -87,6 +87,8 @@ export const CNI_CODE = Object.fromEntries(
   Object.entries(CNI_ERRORS).map(([name, { code }]) => [name, code]),
 ) as Record<string, number> as Codes
 
+const OWN_CODES: ReadonlySet<number> = new Set(Object.values(CNI_CODE))
+
 /** The remedy where no network namespace may be entered (EPERM of setns(2)). */
 export const GIVE_SYS_ADMIN = 'run margay-node as root, or give it CAP_SYS_ADMIN, which setns(2) asks for'
 
@@ -103,7 +105,10 @@ export class CniError extends Error {
   }
 }
 
-/** The error object of the specification, as one line of JSON. */
+/** The error object of the specification, as one line of JSON; its details name the page that explains the code. */
 export function emitError(error: CniError, cniVersion: string): string {
-  return JSON.stringify({ cniVersion, code: error.code, msg: error.message, details: error.details })
+  const { code, message, details } = error
+  // what another plugin of the node said is explained by its own documentation
+  const see = OWN_CODES.has(code) ? `; see docs/cni.md#code-${code}` : ''
+  return JSON.stringify({ cniVersion, code, msg: message, details: details + see })
 }

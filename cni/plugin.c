@@ -282,9 +282,10 @@ static int utf8_length(Slice s)
 
 /* ---- Writing ---- */
 
-/* What is written, a piece at a time. With a negative `fd` it is only counted. `error` is that of `write_all`. */
+/* What is written, a piece at a time. With a negative `fd` it is only counted. `error` is that of `write_all`,
+   `code` that of an error of the specification. */
 typedef struct {
-  int fd, error;
+  int fd, error, code;
   long silence_ms;
   size count, used;
   u8 bytes[8192];
@@ -624,6 +625,7 @@ static Slice variable(char **environment, const char *name)
 static void begin_error(Writer *w, const Request *request, int code)
 {
   open_writer(w, 1, -1);
+  w->code = code;
   put(w, "{\"cniVersion\":\"");
   put(w, SUPPORTED[request->told]);
   put(w, "\",\"code\":");
@@ -684,6 +686,8 @@ static int printed(int error, int exit_code)
 
 static int end_error(Writer *w)
 {
+  put(w, "; see docs/cni.md#code-");
+  put_number(w, (size)w->code);
   put(w, "\"}\n");
   return printed(flush(w), 1);
 }

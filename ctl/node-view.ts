@@ -17,13 +17,14 @@ export function renderStatus(
       ? []
       : [
           renderTable(
-            ['CONDITION', 'OBJECT', 'REASON', 'MESSAGE', 'REMEDY'],
-            wrong.map(({ type, object, reason, message, remedy }) => [
+            ['CONDITION', 'OBJECT', 'REASON', 'MESSAGE', 'REMEDY', 'SEE'],
+            wrong.map(({ type, object, reason, message, remedy, page = '' }) => [
               type,
               object === undefined ? '' : formatRef(object),
               reason,
               message,
               remedy,
+              page,
             ]),
           ),
         ]),

@@ -29,7 +29,9 @@ export function cniText(): string {
     ({ annotation, namespace, is, means }) =>
       `| \`${annotation.replace(/.*\//, '')}\` | ${namespace === true ? 'yes' : ''} | ${is} | ${means} |`,
   )
-  const errors = Object.values(CNI_ERRORS).map(({ code, when, remedy }) => `| ${code} | ${when} | ${remedy} |`)
+  const errors = Object.values(CNI_ERRORS).map(
+    ({ code, when, remedy }) => `| <a id="code-${code}"></a>${code} | ${when} | ${remedy} |`,
+  )
   return `# The CNI plugin
 
 \`margay\` is a program of some 30 KB that carries the request of a runtime to the agent of its node, and the answer back; it

@@ -1,5 +1,6 @@
 // The conditions of this node, from every room in one place: who reports what, since when it holds, and an event for
 // each change. Readiness is the vital conditions alone.
+import { pageOf } from '../../api/reasons.ts'
 import {
   CONDITION_TYPES,
   type Condition,
@@ -68,7 +69,7 @@ export class StatusModel {
     const wrong = this.#wrong().toSorted((a, b) => (conditionKey(a) < conditionKey(b) ? -1 : 1))
     return TYPES.flatMap(type => {
       const found = wrong.filter(condition => condition.type === type)
-      return found.length > 0 ? found : [{ ...kept(type), sinceMs: this.#keptSinceMs.get(type) }]
+      return found.length > 0 ? found.map(withPage) : [{ ...kept(type), sinceMs: this.#keptSinceMs.get(type) }]
     })
   }
 
@@ -106,6 +107,10 @@ export class StatusModel {
     const text = message === '' ? type : `${type}: ${message}`
     this.#deps.record({ type: 'ConditionChanged', object: object ?? this.#deps.node, reason, message: text })
   }
+}
+
+function withPage(condition: Condition): Condition {
+  return { ...condition, page: pageOf(condition.type, condition.reason) }
 }
 
 /** What two sources say of one promise about one object. */

@@ -45,7 +45,9 @@ export class NodeNews {
       else if (!known.told && nowMs - known.sinceMs >= LASTS_MS) {
         known.told = true
         const more = wrong.length === 1 ? '' : `; and ${wrong.length - 1} more`
-        this.#tell({ reason, message: `${wrong[0]!.message}; ${wrong[0]!.remedy}${more}` })
+        const { message, remedy, page } = wrong[0]!
+        const see = page === undefined ? '' : `; see ${page}`
+        this.#tell({ reason, message: `${message}; ${remedy}${more}${see}` })
       }
     }
   }

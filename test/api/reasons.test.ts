@@ -5,6 +5,7 @@ import test from 'ava'
 import { CONTROLLER_CONDITION_TYPES } from '../../api/controller-conditions.ts'
 import { CONTROLLER_REASONS, pageOf, REASONS } from '../../api/reasons.ts'
 import { CONDITION_TYPES } from '../../api/status.ts'
+import { CNI_ERRORS, CniError, emitError } from '../../cni/error.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -56,6 +57,20 @@ test('every reason has an anchor of its own in the page that pageOf names, and e
     Object.entries(reasons).flatMap(([type, rows]) => ['', ...Object.keys(rows)].map(each => pageOf(type, each, of)))
   const pages = [...wanted(REASONS, 'node'), ...wanted(CONTROLLER_REASONS, 'controllers')]
   t.deepEqual(pages.toSorted(), anchors.map(id => `docs/conditions.md#${id}`).toSorted())
+})
+
+test('every error of the CNI plugin has the anchor that its details name', t => {
+  const codes = Object.values(CNI_ERRORS).map(({ code }) => `docs/cni.md#code-${code}`)
+  t.deepEqual(
+    anchorsOf('docs/cni.md').map(id => `docs/cni.md#${id}`),
+    codes,
+  )
+  for (const { code } of Object.values(CNI_ERRORS))
+    t.is(
+      JSON.parse(emitError(new CniError(code, 'it is so', 'do this'), '1.1.0')).details,
+      `do this; see docs/cni.md#code-${code}`,
+    )
+  t.is(JSON.parse(emitError(new CniError(123, 'of another plugin', 'do this'), '1.1.0')).details, 'do this')
 })
 
 test('a reason of a later version has the page of its condition', t => {

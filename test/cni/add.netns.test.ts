@@ -260,7 +260,11 @@ asRoot('STATUS gives 0, or 50 with a remedy, and ADD fails while the agent canno
     t.deepEqual(await node.run('STATUS', {}, config).then(({ code, stdout }) => [code, stdout]), [0, ''])
     const notReady = () => ({ code: 50, msg: 'no IPPool', details: 'create one' })
     Object.assign(node.deps, { ready: notReady, status: notReady })
-    t.like((await node.run('STATUS', {}, config)).json, { code: 50, msg: 'no IPPool', details: 'create one' })
+    t.like((await node.run('STATUS', {}, config)).json, {
+      code: 50,
+      msg: 'no IPPool',
+      details: 'create one; see docs/cni.md#code-50',
+    })
     t.like((await node.run('ADD', { CNI_NETNS: node.pod() }, config)).json, { code: 11 })
     t.deepEqual(await leftovers(node), NOTHING)
   }),

@@ -49,6 +49,7 @@ test('a status says first whether the node is ready, then only what is not fine,
         message: 'b overlaps a',
         remedy: 'delete one of them',
         object: { kind: 'IPPool', name: 'b' },
+        page: 'docs/conditions.md#poolsusable',
       },
     },
   ]
@@ -59,8 +60,8 @@ test('a status says first whether the node is ready, then only what is not fine,
 
 No BGP peers.
 
-CONDITION    OBJECT    REASON   MESSAGE       REMEDY
-PoolsUsable  IPPool b  Overlap  b overlaps a  delete one of them
+CONDITION    OBJECT    REASON   MESSAGE       REMEDY              SEE
+PoolsUsable  IPPool b  Overlap  b overlaps a  delete one of them  docs/conditions.md#poolsusable
 `,
   )
   const dropped = [
