@@ -22,6 +22,21 @@ export function askAgent(socketPath: string, path: string, limitMs = 5000): Prom
   })
 }
 
+export type PeerRow = { node: string; address: string; type: string; state: string; since: string; reason: string }
+
+/** What the agent of a node says of its BGP peers; undefined when it does not answer. */
+export async function askPeers(node: string, socketPath: string, limitMs: number): Promise<PeerRow[] | undefined> {
+  const answer = (await askAgent(socketPath, '/status', limitMs)) as { peers?: Omit<PeerRow, 'node'>[] } | undefined
+  return answer?.peers?.map(({ address, type, state, since, reason }) => ({
+    node,
+    address,
+    type,
+    state,
+    since,
+    reason,
+  }))
+}
+
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text)

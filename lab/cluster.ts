@@ -29,10 +29,8 @@ export async function makeCredentials(
   plan: { api: Pick<Plan['api'], 'address' | 'port'>; nodes: readonly { name: string }[] },
 ): Promise<Credentials> {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
-  const certFile = join(dir, 'tls.crt')
-  const keyFile = join(dir, 'tls.key')
-  const tokenFile = join(dir, 'token')
-  const kubeconfig = join(dir, 'kubeconfig')
+  const files = credentialFiles(dir, plan.nodes)
+  const { certFile, keyFile, tokenFile, usersFile, kubeconfig, nodeKubeconfigs } = files
   const { address, port } = plan.api
   await makeCertificate({ certFile, keyFile, subject: 'margay-api', names: [`IP:${address}`] })
   const server = `https://${address}:${port}`
@@ -41,13 +39,23 @@ export async function makeCredentials(
   const token = newToken()
   write(tokenFile, `${token}\n`)
   write(kubeconfig, kubeconfigText(server, authority, token))
-  const nodes = plan.nodes.map(({ name }) => ({ name, token: newToken(), path: join(dir, `${name}.kubeconfig`) }))
+  const nodes = [...nodeKubeconfigs].map(([name, path]) => ({ name, token: newToken(), path }))
   for (const node of nodes) write(node.path, kubeconfigText(server, authority, node.token))
-  const usersFile = join(dir, 'tokens.csv')
   const lines = nodes.map(({ name, token }) => `${token},system:node:${name},,"system:nodes"\n`)
   write(usersFile, lines.join(''))
-  const nodeKubeconfigs = new Map(nodes.map(({ name, path }) => [name, path]))
-  return { certFile, keyFile, tokenFile, usersFile, kubeconfig, nodeKubeconfigs }
+  return files
+}
+
+/** Where `makeCredentials` writes what. */
+export function credentialFiles(dir: string, nodes: readonly { name: string }[]): Credentials {
+  return {
+    certFile: join(dir, 'tls.crt'),
+    keyFile: join(dir, 'tls.key'),
+    tokenFile: join(dir, 'token'),
+    usersFile: join(dir, 'tokens.csv'),
+    kubeconfig: join(dir, 'kubeconfig'),
+    nodeKubeconfigs: new Map(nodes.map(({ name }) => [name, join(dir, `${name}.kubeconfig`)])),
+  }
 }
 
 /** Makes a key and a certificate that signs itself, for 30 days; `names` as in a subjectAltName. Throws what openssl says. */
@@ -86,8 +94,15 @@ export function kubeconfigText(server: string, authority: string, token: string)
 /** A kind and its object, as `objects.ts` reads them. */
 export type ClusterObject = { kind: Kind; object: unknown }
 
+/** What changes in an object, as a merge patch (RFC 7396) has it. */
+export type ClusterPatch = { kind: Kind; name: string; patch: object }
+
 /** A line that `objects.ts` reads. */
-export type ObjectsRequest = { put?: readonly ClusterObject[]; remove?: readonly ClusterObject[] }
+export type ObjectsRequest = {
+  put?: readonly ClusterObject[]
+  patch?: readonly ClusterPatch[]
+  remove?: readonly ClusterObject[]
+}
 
 /**
  * What the cluster holds before a node starts. Full mesh, a pool, IP-in-IP only where a router is between; where the plan has
@@ -168,6 +183,10 @@ export class ClusterWriter {
   /** Puts them in order; one that exists keeps its spec and gets the status. */
   put(objects: readonly ClusterObject[]): Promise<void> {
     return this.#ask({ put: objects })
+  }
+
+  patch(patches: readonly ClusterPatch[]): Promise<void> {
+    return this.#ask({ patch: patches })
   }
 
   /** Deletes them in order; one that is not there is fine. */

@@ -45,18 +45,19 @@ export function isolationProblem(): string | undefined {
 
 /** Runs this program again inside, and resolves with its exit code. Signals go to both: it cleans up, we wait. */
 export function runIsolated(): Promise<number> {
+  const inside = [systemProgram('sh'), '-c', `${systemProgram('mount')} -t tmpfs tmpfs /run && exec "$@"`, 'sh']
+  return runAgain(systemProgram('unshare'), [...UNSHARE, '--', ...inside])
+}
+
+/** As `runIsolated`, where a process of an earlier run is. */
+export function enterIsolated(pid: number): Promise<number> {
+  return runAgain(systemProgram('nsenter'), ['-t', String(pid), '-U', '--preserve-credentials', '-m', '--'])
+}
+
+function runAgain(program: string, words: readonly string[]): Promise<number> {
   const [, script, ...args] = process.argv
-  const inside = [
-    systemProgram('sh'),
-    '-c',
-    `${systemProgram('mount')} -t tmpfs tmpfs /run && exec "$@"`,
-    'sh',
-    process.execPath,
-    script!,
-    ...args,
-  ]
   const env = { ...process.env, [MARK]: String(process.geteuid?.()) }
-  const child = spawn(systemProgram('unshare'), [...UNSHARE, '--', ...inside], { stdio: 'inherit', env })
+  const child = spawn(program, [...words, process.execPath, script!, ...args], { stdio: 'inherit', env })
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
     process.on(name, () => {
       if (name !== 'SIGINT') child.kill(name) // a terminal gives Ctrl-C to the child as well

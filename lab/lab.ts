@@ -8,29 +8,30 @@ import { netnsPath } from '../kernel/netns.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import { programFile } from '../lib/package-files.ts'
 import { systemProgram } from '../lib/system-program.ts'
-import { askAgent } from './ask.ts'
+import { askAgent, askPeers, type PeerRow } from './ask.ts'
 import {
   type ClusterObject,
+  type ClusterPatch,
   ClusterWriter,
   type Credentials,
   clusterObjects,
+  credentialFiles,
   makeCredentials,
   podObject,
 } from './cluster.ts'
+import { type KeptLab, readKept, writeKept } from './kept.ts'
+import { LabFailure, LabPrograms, logsOf, NO_LAB } from './lab-programs.ts'
 import { measurePairs, type PairRow, type PodAt, pathTo } from './measure.ts'
 import { type NodePlan, namespacesOf, type Plan, type PodPlan, planLab } from './plan.ts'
-import { addPod, type CniDirs, deletePod } from './pods.ts'
-import { isAlive, lastLines, type Program, readStartTicks, runProgram, startProgram, until } from './program.ts'
-import { removeLab } from './remains.ts'
-import { type LabState, writeState } from './state.ts'
+import { addPod, type CniDirs, deletePod, installPlugin } from './pods.ts'
+import { isAlive, type Program, readStartTicks } from './program.ts'
+import { programIn, removeLab } from './remains.ts'
+import { type LabState, readState, writeState } from './state.ts'
 import { buildTopology } from './topology.ts'
 
 export const root = new URL('..', import.meta.url).pathname
 
 const programPath = (path: string): string => fileURLToPath(programFile(path))
-
-/** How often it is asked whether a step is done, times the patience: on an emulated machine asking is work itself. */
-const ASK_MS = 20
 
 const API = 'margay-api'
 const CONTROLLERS = 'margay-controllers'
@@ -55,25 +56,16 @@ export type LabOptions = {
   say: (text: string) => void
 }
 
-/** A step failed or took too long. The message names the step, what was seen, and the log to read. */
-export class LabFailure extends Error {
-  override readonly name = 'LabFailure'
-}
-
-export type PeerRow = { node: string; address: string; type: string; state: string; since: string; reason: string }
-
 export class Lab implements AsyncDisposable {
   readonly plan: Plan
   readonly dir: string
   readonly host: Kernel
   readonly pods: PodAt[] = []
   readonly #options: LabOptions
-  /** Those that were not killed, by name; one that ended by itself stays. */
-  readonly #running = new Map<string, Program>()
+  readonly #programs: LabPrograms
   #credentials: Credentials | undefined
   #writer: ClusterWriter | undefined
   #state: LabState
-  #closing = false
 
   constructor(options: LabOptions) {
     this.#options = options
@@ -83,6 +75,37 @@ export class Lab implements AsyncDisposable {
     const owner = { name: 'lab', pid: process.pid, startTicks: readStartTicks(process.pid)! }
     const namespaces = namespacesOf(this.plan)
     this.#state = { prefix: options.prefix, owner, kept: false, namespaces, processes: [] }
+    this.#programs = new LabPrograms(options.dir, this.#state, options.patience)
+  }
+
+  /**
+   * The lab that was kept in `dir`, to go on with. Throws LabFailure when there is none, or it is one of another version of these
+   * programs, which it would start its agents with.
+   */
+  static kept({ dir, ...options }: Pick<LabOptions, 'dir' | 'patience' | 'say'>): Lab {
+    const [state, kept] = [readState(dir), readKept(dir)]
+    if (state?.kept !== true || kept === undefined || !state.processes.some(isAlive)) throw new LabFailure(NO_LAB)
+    if (kept.root !== root) throw new LabFailure(`the lab that was kept is one of ${kept.root}: say it there`)
+    const lab = new Lab({ ...options, ...kept.options, dir, prefix: state.prefix })
+    lab.#resume(state, kept.pods)
+    return lab
+  }
+
+  #resume(state: LabState, pods: KeptLab['pods']): void {
+    Object.assign(this.#state, state)
+    this.#credentials = credentialFiles(join(this.dir, 'api'), this.plan.nodes)
+    for (const { name, ...process } of state.processes) this.#programs.resume({ name, ...process }, this.#logFile(name))
+    for (const node of this.plan.nodes) {
+      const name = agentOf(node.name)
+      const byHand = this.#programs.runs(name)
+        ? undefined
+        : programIn(node.netns, join(this.nodeDir(node.name), 'data'))
+      if (byHand !== undefined) this.#programs.resume({ ...byHand, name }, this.#logFile(name))
+      for (const pod of node.pods) {
+        const addresses = pods[pod.name]
+        if (addresses?.[0] !== undefined) this.pods.push({ pod, node, address: addresses[0], addresses })
+      }
+    }
   }
 
   /** Builds everything and returns with every agent ready and every pod added. */
@@ -96,9 +119,6 @@ export class Lab implements AsyncDisposable {
     this.#credentials = await credentials
     say('starting margay-api and one agent per node')
     this.startApi()
-    const limit = String(this.#ms(15) / 1000)
-    const argv = [process.execPath, programPath('lab/objects'), this.kubeconfig, limit]
-    this.#writer = new ClusterWriter(this.plan.api.netns, argv)
     const objects = this.putObjects(clusterObjects(this.plan, this.#options.pool))
     for (const node of this.plan.nodes) this.startAgent(node.name)
     await Promise.all([objects, ...this.plan.nodes.map(node => this.agentReady(node.name))])
@@ -137,12 +157,12 @@ export class Lab implements AsyncDisposable {
 
   /** The process of the API server; its mount namespace is the lab's. */
   get apiPid(): number {
-    return this.#program(API).pid
+    return this.#programs.get(API).pid
   }
 
   /** The process of a node's agent. */
   agentPid(name: string): number {
-    return this.#program(agentOf(name)).pid
+    return this.#programs.get(agentOf(name)).pid
   }
 
   /** How to start the agent of a node: what a service file would hold. */
@@ -156,13 +176,24 @@ export class Lab implements AsyncDisposable {
   }
 
   startAgent(name: string): Program {
-    const logFile = join(this.nodeDir(name), 'agent.log')
-    return this.#start(agentOf(name), this.agentCommand(name), this.node(name).netns, logFile)
+    return this.#start(agentOf(name), this.agentCommand(name), this.node(name).netns)
   }
 
   /** Kills the agent with SIGKILL, so that it cannot close its BGP sessions. Resolves when the process is gone. */
   async killAgent(name: string): Promise<void> {
-    await this.#kill(agentOf(name))
+    await this.#programs.kill(agentOf(name))
+  }
+
+  /** Ends the agent, where it runs, as a machine does that goes down in order, and starts it again. */
+  async restartAgent(name: string): Promise<void> {
+    await this.#programs.end(agentOf(name))
+    await this.runAgent(name)
+  }
+
+  /** Starts the agent unless it runs. Resolves when it is ready. */
+  async runAgent(name: string): Promise<void> {
+    if (!this.#programs.runs(agentOf(name))) this.startAgent(name)
+    await this.agentReady(name)
   }
 
   /** Stops the agent where it is, as a machine does that has no time for it, or lets it go on. */
@@ -176,22 +207,31 @@ export class Lab implements AsyncDisposable {
       ...[process.execPath, programPath('controllers/main'), '--kubeconfig', this.kubeconfig],
       ...['--lease-namespace', 'default', '--first-pools', 'none'],
     ]
-    this.#start(CONTROLLERS, argv, this.plan.api.netns, join(this.dir, 'controllers.log'))
+    this.#start(CONTROLLERS, argv, this.plan.api.netns)
   }
 
   /** The process of margay-controllers. */
   get controllersPid(): number {
-    return this.#program(CONTROLLERS).pid
+    return this.#programs.get(CONTROLLERS).pid
+  }
+
+  /** Starts a program beside the lab's own, such as a server in a pod, unless it runs. It ends with the lab. */
+  runBeside(name: string, argv: readonly string[], netns: string): void {
+    if (!this.#programs.runs(name)) this.#start(name, argv, netns)
+  }
+
+  endBeside(name: string): Promise<void> {
+    return this.#programs.end(name)
   }
 
   /** As `killAgent`. */
   async killControllers(): Promise<void> {
-    await this.#kill(CONTROLLERS)
+    await this.#programs.kill(CONTROLLERS)
   }
 
   async agentReady(name: string): Promise<void> {
-    const program = this.#program(agentOf(name))
-    await this.#reached(`the agent of ${name} to be ready`, 15, [program], async () => {
+    const program = this.#programs.get(agentOf(name))
+    await this.#programs.reached(`the agent of ${name} to be ready`, 15, [program], async () => {
       return (await askAgent(this.agentSocket(name), '/readyz')) !== undefined
     })
   }
@@ -214,25 +254,29 @@ export class Lab implements AsyncDisposable {
 
   /** Puts objects into the API; one that exists keeps its spec and gets the status. */
   async putObjects(objects: readonly ClusterObject[]): Promise<void> {
-    try {
-      await this.#writer!.put(objects)
-    } catch (error) {
-      throw this.#notTaken(error)
-    }
+    await this.#write(writer => writer.put(objects))
+  }
+
+  /** Changes objects that are there. */
+  async patchObjects(patches: readonly ClusterPatch[]): Promise<void> {
+    await this.#write(writer => writer.patch(patches))
   }
 
   /** Deletes objects; one that is not there is fine. */
   async removeObjects(objects: readonly ClusterObject[]): Promise<void> {
-    try {
-      await this.#writer!.remove(objects)
-    } catch (error) {
-      throw this.#notTaken(error)
-    }
+    await this.#write(writer => writer.remove(objects))
   }
 
-  #notTaken(error: unknown): LabFailure {
-    const logs = this.#logsOf([...this.#running.values()].filter(({ name }) => name === API))
-    return new LabFailure(`margay-api did not take the objects: ${(error as Error).message}\n${logs}`)
+  async #write(what: (writer: ClusterWriter) => Promise<void>): Promise<void> {
+    const limit = String(this.#ms(15) / 1000)
+    const argv = [process.execPath, programPath('lab/objects'), this.kubeconfig, limit]
+    this.#writer ??= new ClusterWriter(this.plan.api.netns, argv)
+    try {
+      await what(this.#writer)
+    } catch (error) {
+      const logs = logsOf(this.#programs.of([API]))
+      throw new LabFailure(`margay-api did not take the objects: ${(error as Error).message}\n${logs}`)
+    }
   }
 
   /** Writes the pods' addresses to the API, as a kubelet does. */
@@ -245,7 +289,7 @@ export class Lab implements AsyncDisposable {
     await Promise.all(
       this.plan.nodes.map(async node => {
         using kernel = this.kernel(node.netns)
-        await this.#reached(`${node.name} to know the way to every pod`, 30, this.#agents(), async () => {
+        await this.#programs.reached(`${node.name} to know the way to every pod`, 30, this.#agents(), async () => {
           const addresses = this.pods.flatMap(at => at.addresses)
           const paths = await Promise.all(addresses.map(address => pathTo(kernel, address)))
           return !paths.includes('none')
@@ -264,19 +308,14 @@ export class Lab implements AsyncDisposable {
 
   /** What every agent says of its BGP peers. Rejects with LabFailure when one does not answer. */
   async peers(): Promise<PeerRow[]> {
-    const rows = await Promise.all(this.plan.nodes.map(({ name }) => this.#peersOf(name)))
+    const rows = await Promise.all(
+      this.plan.nodes.map(async ({ name }) => {
+        const answer = await askPeers(name, this.agentSocket(name), this.#ms(5))
+        if (answer !== undefined) return answer
+        throw new LabFailure(`the agent of ${name} did not say its status in ${this.#ms(5) / 1000} s`)
+      }),
+    )
     return rows.flat()
-  }
-
-  async #peersOf(node: string): Promise<PeerRow[]> {
-    const answer = (await askAgent(this.agentSocket(node), '/status', this.#ms(5))) as
-      | { peers?: Omit<PeerRow, 'node'>[] }
-      | undefined
-    if (answer === undefined)
-      throw new LabFailure(`the agent of ${node} did not say its status in ${this.#ms(5) / 1000} s`)
-    return (answer.peers ?? []).map(({ address, type, state, since, reason }) => ({
-      ...{ node, address, type, state, since, reason },
-    }))
   }
 
   /** Lets the lab go on after this process ends; `removeLab` ends it. Leaves a script per node that starts its agent. */
@@ -285,23 +324,30 @@ export class Lab implements AsyncDisposable {
       const command = ['exec', systemProgram('nsenter'), `--net=${netnsPath(netns)}`, '--', ...this.agentCommand(name)]
       writeFileSync(join(this.nodeDir(name), 'agent.sh'), `#!/bin/sh\n${command.join(' ')}\n`, { mode: 0o755 })
     }
+    const { nodes, podsPerNode, ipv6 } = this.#options
+    const pods = Object.fromEntries(this.pods.map(({ pod, addresses }) => [pod.name, addresses]))
+    writeKept(this.dir, { root, options: { nodes, podsPerNode, ipv6 }, pods })
     this.#state.kept = true
     writeState(this.dir, this.#state)
+    this.#close()
+  }
+
+  #close(): void {
     this.#writer?.close()
     this.host.close()
   }
 
   /** Stops every program and removes every namespace and file. Safe to call at any point of `start`, and twice. */
   async stop(): Promise<void> {
-    this.#closing = true
-    this.#writer?.close()
-    this.host.close()
+    this.#programs.close()
+    this.#close()
     await removeLab(this.dir, this.plan.prefix)
   }
 
   /** The end of the scope that made it: a lab that is kept stays. */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.#state.kept) await this.stop()
+    if (this.#state.kept) this.#close()
+    else await this.stop()
   }
 
   /** Starts the API server, on the objects that it had. */
@@ -313,80 +359,39 @@ export class Lab implements AsyncDisposable {
       ...['--listen', `${address}:${port}`, '--tls-cert', certFile, '--tls-key', keyFile, '--token-file', tokenFile],
       ...['--token-auth-file', usersFile],
     ]
-    this.#start(API, argv, netns, join(this.dir, 'api', 'api.log'))
+    this.#start(API, argv, netns)
   }
 
   /** As `killAgent`. */
   async killApi(): Promise<void> {
-    await this.#kill(API)
+    await this.#programs.kill(API)
   }
 
   async #installPlugins(): Promise<void> {
     await Promise.all(
       this.plan.nodes.map(async ({ name }) => {
         mkdirSync(this.nodeDir(name), { recursive: true, mode: 0o700 })
-        const { binDir, confDir } = this.cniDirs(name)
-        const argv = [
-          ...[process.execPath, programPath('agent/main'), 'install', '--bin-dir', binDir, '--conf-dir', confDir],
-          ...['--socket', this.agentSocket(name)],
-        ]
-        const run = await runProgram(argv, { limitMs: this.#ms(20) })
-        if (run.code !== 0) throw new LabFailure(`the CNI plugin could not be installed: ${run.stderr.trim()}`)
+        const install = [process.execPath, programPath('agent/main'), 'install']
+        await installPlugin(install, this.cniDirs(name), this.agentSocket(name), this.#ms(20))
       }),
     )
   }
 
-  #start(name: string, argv: readonly string[], netns: string, logFile: string): Program {
-    if (this.#closing) throw new LabFailure('the lab is being removed')
-    const program = startProgram(name, argv, { netns, logFile })
-    this.#running.set(name, program)
-    const others = this.#state.processes.filter(isAlive)
-    this.#state.processes = [...others, { name, pid: program.pid, startTicks: program.startTicks }]
-    writeState(this.dir, this.#state)
-    return program
+  #start(name: string, argv: readonly string[], netns: string): Program {
+    return this.#programs.start(name, argv, { netns, logFile: this.#logFile(name) })
   }
 
-  #program(name: string): Program {
-    const program = this.#running.get(name)
-    if (program === undefined) throw new Error(`${name} does not run`)
-    return program
+  #logFile(name: string): string {
+    if (name === API) return join(this.dir, 'api', 'api.log')
+    const node = this.plan.nodes.find(each => agentOf(each.name) === name)
+    return node === undefined ? join(this.dir, `${name}.log`) : join(this.nodeDir(node.name), 'agent.log')
   }
 
   #agents(): Program[] {
-    return [...this.#running.values()].filter(({ name }) => name !== API && name !== CONTROLLERS)
-  }
-
-  async #kill(name: string): Promise<void> {
-    const program = this.#program(name)
-    this.#running.delete(name)
-    if (!isAlive(program)) throw new LabFailure(`${name} has ended by itself:\n${lastLines(program.logFile)}`)
-    process.kill(program.pid, 'SIGKILL')
-    await until(() => !isAlive(program), this.#ms(5), 2)
+    return this.#programs.of(this.plan.nodes.map(({ name }) => agentOf(name)))
   }
 
   #ms(seconds: number): number {
-    return seconds * 1000 * this.#options.patience
-  }
-
-  /** Waits for a condition; fails at once when one of the programs it depends on ends. */
-  async #reached(
-    what: string,
-    seconds: number,
-    programs: readonly Program[],
-    condition: () => Promise<boolean>,
-  ): Promise<void> {
-    const dead = () => programs.find(each => each.ended !== undefined && !this.#closing)
-    const done = await until(
-      async () => dead() !== undefined || (await condition()),
-      this.#ms(seconds),
-      ASK_MS * this.#options.patience,
-    )
-    const gone = dead()
-    if (gone !== undefined) throw new LabFailure(`${gone.name} ended (${gone.ended}):\n${this.#logsOf([gone])}`)
-    if (!done) throw new LabFailure(`waited ${this.#ms(seconds) / 1000} s for ${what}\n${this.#logsOf(programs)}`)
-  }
-
-  #logsOf(programs: readonly Program[]): string {
-    return programs.map(({ name, logFile }) => `--- ${name}: ${logFile}\n${lastLines(logFile)}`).join('\n')
+    return this.#programs.ms(seconds)
   }
 }

@@ -1,21 +1,23 @@
 // `npm run lab`: a routed pod network of several nodes on this machine, shown to work. Progress goes to stderr, the
 // answer (tables, or JSON) to stdout.
 import { spawnSync } from 'node:child_process'
-import { parseArgs } from 'node:util'
 import { systemProgram } from '../lib/system-program.ts'
-import { isIsolated, isolationProblem, labDir, mayMakeNamespaces, runIsolated } from './isolate.ts'
+import { enterIsolated, isIsolated, isolationProblem, labDir, mayMakeNamespaces, runIsolated } from './isolate.ts'
 import { kubernetesProblem } from './kubernetes/binaries.ts'
 import { demonstrateKubernetes } from './kubernetes/demonstrate.ts'
 import { KUBERNETES_DIR, removeKubernetesLab } from './kubernetes/folder.ts'
-import type { ProxyMode } from './kubernetes/programs.ts'
-import { Lab, LabFailure, root } from './lab.ts'
-import { MAX_NODES } from './plan.ts'
+import { Lab, root } from './lab.ts'
+import { LabFailure, NO_LAB } from './lab-programs.ts'
+import { runMenu } from './menu.ts'
 import { PluginRefused } from './pods.ts'
+import { isAlive } from './program.ts'
 import { findLab, removeLab } from './remains.ts'
+import { type KeptRequest, type LabRequest, parseRequest, WrongUsage } from './request.ts'
 import { keepHints, pairTable, peerTable } from './show.ts'
 import { buildForVm, missingForVm, runInVm } from './vm.ts'
 
 const HELP = `Usage: npm run lab [-- [down] [--keep] [--json] [--nodes A,B] [--vm | --kubernetes [--proxy MODE]]]
+       npm run lab -- fault [NAME] [--tell] | fault heal [NAME] | ctl [NODE] COMMAND... | shell WHERE [COMMAND...]
 
 Makes a network of nodes on this machine, in network namespaces of its own: n1 and n2 on LAN A, n3 on LAN B, a router
 between them, an API server behind it. Starts an agent per node, adds two pods per node by executing the CNI plugin,
@@ -30,25 +32,18 @@ pings every pair of pods, shows the result, and removes everything again.
   --proxy MODE  how its kube-proxy works: nftables (default) or iptables
   --help        this text
 
+On the lab that was kept:
+  fault         the faults that it can have, by what people see of them; --tell: with causes and remedies
+  fault NAME    puts one in and says where to look; --tell: and what was done. NAME is its number or its name
+  fault heal    takes all faults out, or the one that is named
+  ctl COMMAND   margayctl in this cluster; ctl n1 COMMAND asks the agent of n1
+  shell WHERE   a shell on a node, a pod (n1-p1), the router or the api server, or one command there
+
 Exit codes: 0 every pair answered, 1 one did not, 2 wrong usage, 3 something that is needed is missing.
 `
 
 const PREFIX = 'margay-'
 const EXIT = { fine: 0, no: 1, usage: 2, unreachable: 3, interrupted: 130 } as const
-
-type Request = {
-  down: boolean
-  keep: boolean
-  json: boolean
-  vm: boolean
-  kubernetes: boolean
-  proxy: ProxyMode
-  nodes: readonly [number, number]
-}
-
-class WrongUsage extends Error {
-  override readonly name = 'WrongUsage'
-}
 
 /** Time limits are multiplied by this: the virtual machine sets it above 1. */
 const patience = Number(process.env['MARGAY_LAB_PATIENCE'] ?? 1)
@@ -60,57 +55,7 @@ function say(text: string): void {
   process.stderr.write(`lab ${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s  ${text}\n`)
 }
 
-function parseRequest(args: readonly string[]): Request | 'help' {
-  let parsed: ReturnType<typeof parse>
-  try {
-    parsed = parse(args)
-  } catch (error) {
-    throw new WrongUsage((error as Error).message)
-  }
-  const { values, positionals } = parsed
-  if (values.help) return 'help'
-  const down = positionals[0] === 'down'
-  if (positionals.length > (down ? 1 : 0)) throw new WrongUsage(`unknown word ${positionals.at(-1)}`)
-  const { keep, json, vm, kubernetes } = values
-  if (down && (keep || json || vm || kubernetes || values.nodes !== undefined || values.proxy !== undefined))
-    throw new WrongUsage('down takes no option')
-  if (keep && vm) throw new WrongUsage('--keep with --vm would keep nothing: the machine ends with the lab')
-  if (kubernetes && vm) throw new WrongUsage('--kubernetes and --vm: give one of them')
-  if (!kubernetes && values.proxy !== undefined) throw new WrongUsage('--proxy needs --kubernetes')
-  const proxy = parseProxy(values.proxy ?? 'nftables')
-  return { down, keep, json, vm, kubernetes, proxy, nodes: parseNodes(values.nodes ?? '2,1') }
-}
-
-function parseProxy(text: string): ProxyMode {
-  if (text === 'nftables' || text === 'iptables') return text
-  throw new WrongUsage(`--proxy ${text}: give nftables or iptables`)
-}
-
-function parse(args: readonly string[]) {
-  return parseArgs({
-    args: [...args],
-    allowPositionals: true,
-    options: {
-      keep: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-      vm: { type: 'boolean', default: false },
-      kubernetes: { type: 'boolean', default: false },
-      proxy: { type: 'string' },
-      nodes: { type: 'string' },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  })
-}
-
-function parseNodes(text: string): readonly [number, number] {
-  const match = /^(\d{1,3}),(\d{1,3})$/.exec(text)
-  const [a, b] = [Number(match?.[1]), Number(match?.[2])]
-  if (match === null || a + b < 1 || a + b > MAX_NODES)
-    throw new WrongUsage(`--nodes ${text}: give two numbers such as 2,1 with a sum of 1 to ${MAX_NODES}`)
-  return [a, b]
-}
-
-async function runLab({ keep, json, nodes }: Request): Promise<number> {
+async function runLab({ keep, json, nodes }: LabRequest): Promise<number> {
   const dir = labDir()
   const found = findLab(dir)
   if (found?.status === 'running') {
@@ -159,7 +104,7 @@ function onSignals(lab: { stop(): Promise<void> }): void {
     })
 }
 
-async function runKubernetes({ keep, json, nodes, proxy }: Request): Promise<number> {
+async function runKubernetes({ keep, json, nodes, proxy }: LabRequest): Promise<number> {
   if (mayMakeNamespaces()) installFor('kubernetes')
   const problem = kubernetesProblem()
   if (problem !== undefined) {
@@ -177,7 +122,7 @@ async function runKubernetes({ keep, json, nodes, proxy }: Request): Promise<num
 }
 
 /** Installs what a part of the lab needs of the machine, where that is possible; what stays missing is told by the caller. */
-function installFor(group: 'vm' | 'kubernetes'): void {
+function installFor(group: 'vm' | 'kubernetes' | 'faults'): void {
   spawnSync(systemProgram('sh'), ['lab/setup.sh', group], { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] })
 }
 
@@ -204,17 +149,28 @@ async function runVm(args: readonly string[]): Promise<number> {
   return interrupt.signal.aborted ? EXIT.interrupted : code
 }
 
+/** On the lab that was kept; that of a plain user is in namespaces of its own, which are entered first. */
+async function onKept(request: KeptRequest): Promise<number> {
+  if (request.menu === 'fault' && request.name !== undefined) installFor('faults')
+  if (mayMakeNamespaces()) return runMenu(request, { dir: labDir(), patience, say })
+  const found = findLab(labDir())
+  const inside = found?.state.processes.find(isAlive)
+  if (found?.status === 'kept' && inside !== undefined) return enterIsolated(inside.pid)
+  throw new LabFailure(NO_LAB)
+}
+
 async function main(args: readonly string[]): Promise<number> {
   const request = parseRequest(args)
   if (request === 'help') {
     process.stdout.write(HELP)
     return EXIT.fine
   }
-  if (request.down) {
+  if (request === 'down') {
     const removed = [await removeLab(labDir(), PREFIX), mayMakeNamespaces() && (await removeKubernetesLab())]
     say(removed.includes(true) ? 'removed' : 'there is no lab')
     return EXIT.fine
   }
+  if ('menu' in request) return onKept(request)
   if (request.vm) return runVm(args)
   if (request.kubernetes) return runKubernetes(request)
   if (mayMakeNamespaces()) return runLab(request)

@@ -1,6 +1,6 @@
-// Puts objects into the lab's API server, and deletes them there. A program of its own, since it must run where that server
+// Puts objects into the lab's API server, changes and deletes them there. A program of its own, since it must run where that server
 // can be reached: `node lab/objects.ts KUBECONFIG LIMIT_SECONDS`. Every line on standard input is a JSON object with lists of
-// kinds and objects to put or to remove, in that order; each is answered with a line: `ok`, or what went wrong. It waits for
+// kinds and objects to put, to patch or to remove, in that order; each is answered with a line: `ok`, or what went wrong. It waits for
 // the server once.
 import { createInterface } from 'node:readline'
 import type { Resource } from '../api/kinds.ts'
@@ -15,8 +15,9 @@ for await (const line of createInterface({ input: process.stdin })) {
   try {
     ready ??= answering(store, Number(limitSeconds) * 1000)
     await ready
-    const { put: wanted = [], remove: unwanted = [] } = JSON.parse(line) as ObjectsRequest
+    const { put: wanted = [], patch: changes = [], remove: unwanted = [] } = JSON.parse(line) as ObjectsRequest
     for (const each of wanted) await put(store, each)
+    for (const { kind, name, patch } of changes) await store.patch(kind, name, patch)
     for (const each of unwanted) await remove(store, each)
     process.stdout.write('ok\n')
   } catch (error) {

@@ -9,6 +9,18 @@ import { runProgram } from './program.ts'
 /** Where one node keeps its plugin and its network configuration; what /opt/cni/bin and /etc/cni/net.d are on a host. */
 export type CniDirs = { binDir: string; confDir: string }
 
+/** Has `install`, the words of that command, put plugin and configuration there. Throws PluginRefused with what it said. */
+export async function installPlugin(
+  install: readonly string[],
+  { binDir, confDir }: CniDirs,
+  socket: string,
+  limitMs: number,
+): Promise<void> {
+  const argv = [...install, '--bin-dir', binDir, '--conf-dir', confDir, '--socket', socket]
+  const run = await runProgram(argv, { limitMs })
+  if (run.code !== 0) throw new PluginRefused(`the CNI plugin could not be installed: ${run.stderr.trim()}`)
+}
+
 export type CniVerb = 'ADD' | 'DEL' | 'CHECK'
 
 /** The plugin answered with an error; the message holds its code, msg and details. */

@@ -29,12 +29,22 @@ export async function removeLab(dir: string, prefix: string): Promise<boolean> {
 /** Programs started by hand for this lab: they run in one of its namespaces and name its directory. */
 function strayAgents(dir: string, namespaces: readonly string[]): ProcessId[] {
   const inodes = new Set(namespaces.map(name => statSync(netnsPath(name)).ino))
+  return processes((words, netns) => inodes.has(netns()) && words.some(word => word.includes(`${dir}/`)))
+}
+
+/** The program in a namespace that has `word` among the words it was started with, whoever started it. */
+export function programIn(netns: string, word: string): ProcessId | undefined {
+  const { ino } = statSync(netnsPath(netns))
+  return processes((words, inode) => words.includes(word) && inode() === ino)[0]
+}
+
+function processes(isOne: (words: readonly string[], netns: () => number) => boolean): ProcessId[] {
   return readdirSync('/proc')
     .filter(name => /^\d+$/.test(name))
     .flatMap(name => {
       try {
-        const ours = readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(`${dir}/`)
-        if (!ours || !inodes.has(statSync(`/proc/${name}/ns/net`).ino)) return []
+        const words = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0')
+        if (!isOne(words, () => statSync(`/proc/${name}/ns/net`).ino)) return []
       } catch {
         return [] // it ended while we looked, or is not ours to see
       }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what a fresh Debian machine lacks, before anything that needs Node 24: the npm packages of the lock file
-# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, policy, vm,
-# kubernetes, image, arm64.
+# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, faults, policy,
+# vm, kubernetes, image, arm64.
 # Silent and quick when all is there. A plain user is told what to install, and what works goes on.
 set -eu
 cd "$(dirname "$0")/.."
@@ -28,6 +28,7 @@ kubernetes='runc:runc nft:nftables ip:iproute2 iptables:iptables conntrack:connt
   debootstrap:debootstrap /usr/lib/cni/loopback:containernetworking-plugins'
 arm64='qemu-aarch64-static:qemu-user-static'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
+faults='sysctl:procps iptables:iptables conntrack:conntrack bridge:iproute2'
 policy='iptables-nft-restore:iptables sysctl:procps'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
   promtool:prometheus bgpdump:bgpdump pmbmpd:pmacct tcpdump:tcpdump conntrack:conntrack ps:procps podman:podman runc:runc
@@ -56,6 +57,7 @@ for group in "$@"; do
     test) programs=$test ;;
     bench) programs=$bench ;;
     policy) programs=$policy ;;
+    faults) programs=$faults ;;
     vm) programs=$vm ;;
     kubernetes) programs=$kubernetes ;;
     image) programs=$image ;;

@@ -1,10 +1,11 @@
 // Formats the lab's results as tables, and the hints of a kept lab.
 import { netnsPath } from '../kernel/netns.ts'
-import { type Lab, type PeerRow, root } from './lab.ts'
+import type { PeerRow } from './ask.ts'
+import { type Lab, root } from './lab.ts'
 import type { PairRow } from './measure.ts'
 
 /** Columns padded to their widest cell; the last one is left as it is. */
-function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = header.map((title, i) => Math.max(title.length, ...rows.map(row => row[i]!.length)))
   return [header, ...rows]
     .map(row =>
@@ -53,6 +54,7 @@ export function keepHints(lab: Lab, inside: string): string {
     ],
     ['log of the agent', `tail -f ${lab.nodeDir(node.name)}/agent.log`],
     ['start an agent that you killed', `${inside}sh ${lab.nodeDir(node.name)}/agent.sh`],
+    ['a fault to look for, and margayctl and shells more easily', 'npm run lab -- --help'],
     ['remove the lab', 'npm run lab -- down'],
   ]
   return lines.map(([what, command]) => `  # ${what}\n  ${command}`).join('\n')

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import { netnsPath } from '../../kernel/netns.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import { LabFailure } from '../lab.ts'
+import { LabFailure } from '../lab-programs.ts'
 import { type NodePlan, type Plan, planLab } from '../plan.ts'
 import {
   type Finished,

@@ -1,6 +1,6 @@
 // Where the lab's Kubernetes lies on this machine, and how all of it goes.
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
-import { LabFailure } from '../lab.ts'
+import { LabFailure } from '../lab-programs.ts'
 import { runProgram, stopAll } from '../program.ts'
 import { readState, removeState } from '../state.ts'
 import { leftNamespaces, removeNamespaces } from '../topology.ts'

@@ -4,7 +4,7 @@
 import { binary, binaryPath } from '../../lab/kubernetes/binaries.ts'
 import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
 import type { Margay } from '../../lab/kubernetes/margay.ts'
-import { LabFailure } from '../../lab/lab.ts'
+import { LabFailure } from '../../lab/lab-programs.ts'
 import { runProgram } from '../../lab/program.ts'
 import { type Outcome, writeSection } from './conformance.ts'
 import { importE2eImages } from './e2e-images.ts'

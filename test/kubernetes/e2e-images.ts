@@ -8,7 +8,7 @@ import { binary } from '../../lab/kubernetes/binaries.ts'
 import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
 import { MACHINE } from '../../lab/kubernetes/image-archive.ts'
 import { CONTAINERD_SOCKET, SANDBOX_IMAGE } from '../../lab/kubernetes/programs.ts'
-import { LabFailure } from '../../lab/lab.ts'
+import { LabFailure } from '../../lab/lab-programs.ts'
 import { runProgram } from '../../lab/program.ts'
 
 const E2E_IMAGE = 'registry.local/margay-lab/e2e:1'

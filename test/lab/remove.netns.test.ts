@@ -1,4 +1,4 @@
-// A lab is removed completely: at the end of its scope, and after a crash; a kept one only by `down`.
+// A lab is removed completely: at the end of its scope, and after a crash. One that is kept: faults.netns.test.ts.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -69,18 +69,4 @@ rootTest('what a lab that was killed left behind is removed by the next', async 
   t.false(processes.some(isAlive))
   t.false(existsSync(options.dir))
   t.false(await removeLab(options.dir, options.prefix), 'a second time there is nothing to remove')
-})
-
-rootTest('a lab that is kept outlives its scope until it is removed', async t => {
-  const options = named('kept')
-  t.teardown(() => removeLab(options.dir, options.prefix))
-  {
-    await using lab = new Lab(options)
-    await lab.start()
-    lab.keep()
-  }
-  t.is(findLab(options.dir)?.status, 'kept')
-  t.true(readState(options.dir)!.processes.every(isAlive))
-  t.true(await removeLab(options.dir, options.prefix))
-  t.deepEqual(namespaces(options.prefix), [])
 })

@@ -1,9 +1,9 @@
 // What happens to a lab in the tests, and what is seen of it: a person's commands (`ip`, `ping`, `arping`, `tcpdump`,
 // `kill -9`) run in its namespaces, their words kept as they came. The claims about it are in `claims.ts`. The same
 // scenario runs on this machine's kernel and inside of the virtual machine, where everything is slower by `patience`.
-import { askAgent } from '../../lab/ask.ts'
+import { askAgent, type PeerRow } from '../../lab/ask.ts'
 import type { ClusterObject } from '../../lab/cluster.ts'
-import type { Lab, PeerRow } from '../../lab/lab.ts'
+import type { Lab } from '../../lab/lab.ts'
 import type { PairRow } from '../../lab/measure.ts'
 import { runProgram, until } from '../../lab/program.ts'
 import { ETHERTYPE, ethernet, IP_PROTOCOL, ipv4, listenUdp, sendPacket, udp, vxlan } from '../felix/frames.ts'
