@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import { learnedRoute } from './learned-answer.ts'
 import { openconfigAnswer } from './openconfig-answer.ts'
+import { condition, event, objectRef } from './status-answers.ts'
 
 /** Calico's word for a session of the node-to-node mesh. */
 export const MESH_PEER = 'node-to-node mesh'
@@ -64,20 +65,6 @@ const daemonPeer = z
       ...(bfd !== undefined && { bfd }),
     }),
   )
-
-const objectRef = z.object({ kind: z.string(), name: z.string(), namespace: z.string().optional() })
-
-/** `api/status.ts` has the words; a later program may have more of them. */
-const condition = z.object({
-  type: z.string(),
-  status: z.enum(['True', 'False', 'Unknown']),
-  reason: z.string(),
-  message: z.string(),
-  remedy: z.string(),
-  object: objectRef.optional(),
-  page: z.string().optional(),
-  sinceMs: z.number().optional(),
-})
 
 const agentStatus = z.looseObject({
   /** The node's name and address; margay-bgp has none. */
@@ -197,8 +184,6 @@ export const reloadAnswer = z.object({
 })
 
 export type ReloadAnswer = z.infer<typeof reloadAnswer>
-
-const event = z.object({ at: z.string(), type: z.string(), object: objectRef, reason: z.string(), message: z.string() })
 
 export type NodeEvent = z.infer<typeof event>
 

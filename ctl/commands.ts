@@ -5,6 +5,7 @@ import type { Command } from './command.ts'
 import { completionCommands } from './completion.ts'
 import { datastoreCommands } from './datastore.ts'
 import { clusterCommands } from './diags.ts'
+import { explainCommands } from './explain.ts'
 import { flowCommands } from './flows.ts'
 import { ipamCommands } from './ipam.ts'
 import { nodeCommands } from './node.ts'
@@ -16,6 +17,7 @@ export const commands: readonly Command[] = [
   ...resourceCommands,
   validateCommand,
   ...nodeCommands,
+  ...explainCommands,
   ...flowCommands,
   checksystemCommand,
   ...ipamCommands,

@@ -13,6 +13,13 @@ export class UsageError extends Error {
 /** Nobody answers where a command had to ask; the message says where, why, and what to do. */
 export class NoAnswer extends Error {
   override readonly name = 'NoAnswer'
+  /** Nobody is there to answer, as far as this machine's kernel says; else somebody may be, who is slow or out of reach. */
+  readonly isAway: boolean
+
+  constructor(message: string, { isAway = false }: { isAway?: boolean } = {}) {
+    super(message)
+    this.isAway = isAway
+  }
 }
 
 /** A program that was asked understood and says no; the message is its own. */

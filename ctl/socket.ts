@@ -142,9 +142,14 @@ function answer(socketPath: string, { method, path, body }: SocketRequest): Prom
   return new Promise((resolve, reject) => {
     const asked = request({ socketPath, method, path, timeout: TIMEOUT_MS }, resolve)
     asked.on('timeout', () => asked.destroy(Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' })))
-    asked.on('error', error => reject(new NoAnswer(unreached(socketPath, error))))
+    asked.on('error', error => reject(new NoAnswer(unreached(socketPath, error), { isAway: isAway(error) })))
     asked.end(body === undefined ? undefined : JSON.stringify(body))
   })
+}
+
+/** There is no such socket, or nobody listens on it. */
+function isAway({ code }: Error & { code?: string }): boolean {
+  return code === 'ENOENT' || code === 'ECONNREFUSED'
 }
 
 function unreached(socket: string, { code, message }: Error & { code?: string }): string {

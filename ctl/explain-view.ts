@@ -1,0 +1,111 @@
+// What people read of an explanation: what stops the packet, who made it so, what to do. Pure.
+import type { Asked, Cause, Explanation, NodeExplanation, Note, Step } from '../api/explanation.ts'
+import { nameOf } from '../explain/crossing.ts'
+import { renderFields, renderTable } from './render.ts'
+
+const EFFECT = { all: 'STOPPED', large: 'STOPPED (large packets)', changed: 'CHANGED' } as const
+const VERDICT = { passes: 'PASSES', unknown: 'UNKNOWN' } as const
+/** Steps that are not known, in the short form. */
+const MOST_OPEN = 6
+
+/** `wide`: every step. */
+export function explanationText(explanation: Explanation, format: 'table' | 'wide'): string {
+  const { question, first, verdict, steps, notes, others, asked } = explanation
+  const { packet, from, to, service } = question
+  const port = packet.destinationPort === undefined ? '' : `/${packet.destinationPort}`
+  const via = service === undefined ? '' : ` for Service ${service.namespace}/${service.name}`
+  const what = `${nameOf(from)} (${packet.source}) to ${nameOf(to)} (${packet.destination}), ${packet.protocol}${port}${via}`
+  const at = first === undefined ? undefined : steps.find(({ cause }) => cause?.message === first.message)
+  const where = at === undefined ? '' : at.direction === 'back' ? ', on the way back' : ''
+  const open = steps.filter(step => step.verdict === 'unknown')
+  const word = first === undefined ? VERDICT[verdict === 'passes' ? 'passes' : 'unknown'] : EFFECT[first.effect]
+  return [
+    `${word}${where}: ${what}\n`,
+    first === undefined ? '' : causeText(first),
+    verdict === 'unknown' ? openText(open) : '',
+    othersText(others),
+    notesText(notes),
+    format === 'wide' ? `\n${stepsText(steps)}` : '',
+    askedText(asked),
+  ].join('')
+}
+
+export function nodeExplanationText({ node, first, others, verdict, notes, asked }: NodeExplanation): string {
+  const word = first === undefined ? VERDICT[verdict === 'passes' ? 'passes' : 'unknown'] : EFFECT[first.effect]
+  const says =
+    first === undefined
+      ? verdict === 'passes'
+        ? `as its agent says, pods of ${node} get a network`
+        : `whether pods of ${node} get a network is not known`
+      : `pods of ${node} get no network`
+  return [
+    `${word}: ${says}\n`,
+    first === undefined ? '' : causeText(first),
+    othersText(others),
+    notesText(notes),
+    askedText(asked),
+  ].join('')
+}
+
+function causeText({ code, message, setBy, remedy, page }: Cause): string {
+  const by = {
+    policy: 'a policy',
+    agent: 'Margay',
+    foreign: 'another program',
+    operator: 'the operator',
+    fabric: 'the network',
+    unknown: undefined,
+  }
+  const who = [by[setBy.who], setBy.text].filter(each => each !== undefined && each !== '').join(': ')
+  return indented([
+    ['cause', `${message} (${code})`],
+    ['set by', who === '' ? undefined : who],
+    ['remedy', remedy],
+    ['see', page],
+  ])
+}
+
+function openText(open: readonly Step[]): string {
+  const shown = open.slice(0, MOST_OPEN).map(({ node, says }): [string, string] => ['open', `${node}: ${says}`])
+  const more: [string, string][] = open.length > MOST_OPEN ? [['open', `${open.length - MOST_OPEN} more: -o wide`]] : []
+  return indented([...shown, ...more])
+}
+
+function othersText(others: readonly Cause[]): string {
+  return indented(
+    others.map(({ message, code, node, remedy }): [string, string] => [
+      'also',
+      `${node}: ${message} (${code}); ${remedy}`,
+    ]),
+  )
+}
+
+function notesText(notes: readonly Note[]): string {
+  return indented(
+    notes.map(({ node, at, text }): [string, string] => [
+      'note',
+      `${at === undefined ? '' : `${at} `}${node}: ${text}`,
+    ]),
+  )
+}
+
+function askedText(asked: readonly Asked[]): string {
+  const each = asked.map(({ node, ms, silent }) =>
+    silent === undefined ? `${node} ${ms} ms` : `${node} is silent: ${silent}`,
+  )
+  return indented([['asked', each.length === 0 ? 'nobody' : each.join(', ')]])
+}
+
+function stepsText(steps: readonly Step[]): string {
+  return renderTable(
+    ['WAY', 'NODE', 'STEP', 'VERDICT', 'WHAT'],
+    steps.map(({ direction, node, name, verdict, says }) => [direction, node, name, verdict, says]),
+  )
+}
+
+function indented(fields: readonly (readonly [string, string | undefined])[]): string {
+  return renderFields(fields)
+    .split('\n')
+    .map(line => (line === '' ? '' : `  ${line}\n`))
+    .join('')
+}

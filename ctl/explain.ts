@@ -1,0 +1,121 @@
+// `explain A B [PROTO/PORT]`: why A cannot reach B, by what both ends' nodes say; `explain NODE`: why pods get no network there.
+
+import { statusAnswer } from '../api/answers.ts'
+import { nodeFacts, type Question, question } from '../api/explain.ts'
+import type { Explanation, NodeExplanation } from '../api/explanation.ts'
+import { explainNode } from '../explain/node.ts'
+import { walk } from '../explain/walk.ts'
+import { agentOptions } from './agents.ts'
+import { type Command, type Context, type Options, outputOption } from './command.ts'
+import type { Ends } from './ends/ends.ts'
+import { execEnds, FACTS_THERE } from './ends/exec.ts'
+import { objectDirectory } from './ends/objects.ts'
+import { parseSockets, socketEnds } from './ends/sockets.ts'
+import { explanationText, nodeExplanationText } from './explain-view.ts'
+import { parseProtocol, questionsOf, resolve } from './explain-words.ts'
+import { EXIT, type ExitCode, UsageError } from './failure.ts'
+import { type Format, show } from './render.ts'
+import { ask, parsedJson, socketOption } from './socket.ts'
+
+export const explainCommands: readonly Command[] = [
+  {
+    name: 'explain',
+    summary:
+      'Say why one end cannot reach another: what stops the packet first, who made it so and what to do, by what the nodes of both say; with one word, why pods get no network on that node',
+    arguments: [
+      { name: '<from>', summary: 'NAMESPACE/POD, pod/NAME, node/NAME, an address; a bare name is a pod or a node' },
+      { name: '[to]', summary: 'the same, svc/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], or a name outside' },
+      { name: '[protocol]', summary: 'tcp/PORT, udp/PORT, icmp (default), or a number' },
+    ],
+    options: [
+      {
+        flags: '--node-sockets <list>',
+        summary: 'NODE=PATH,...: ask the agents by these sockets of this machine, not by the API server',
+      },
+      { flags: '-n, --namespace <name>', summary: 'of bare names; default: that of the kubeconfig, else default' },
+      ...agentOptions,
+      outputOption,
+    ],
+    run: explain,
+  },
+  {
+    name: FACTS_THERE,
+    summary: 'Print what this node says of a question, or its conditions, as a line of JSON',
+    arguments: [{ name: '[question]', summary: 'in JSON' }],
+    hidden: true,
+    options: [socketOption],
+    run: factsThere,
+  },
+]
+
+async function explain(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const ends = await endsOf(options, context)
+  const [from = '', to, protocol] = words
+  if (to === undefined) return tellNode(explainNode(await ends.askNode(nodeName(from))), options, context)
+  const asked = parseProtocol(protocol)
+  const namespace = await namespaceOf(options, context)
+  const [a, b] = [await resolve(from, namespace, ends.directory), await resolve(to, namespace, ends.directory)]
+  const questions = questionsOf(a, b, asked)
+  const all = await Promise.all(questions.map(each => explained(each, ends)))
+  const [worst, ...alternatives] = all.toSorted((x, y) => rankOf(x) - rankOf(y)) as [Explanation, ...Explanation[]]
+  const format = options['output'] as Format
+  context.out(show({ ...worst, alternatives }, format, text => all.map(each => explanationText(each, text)).join('\n')))
+  return worst.verdict === 'passes' ? EXIT.fine : EXIT.no
+}
+
+async function explained(question: Question, ends: Ends): Promise<Explanation> {
+  const { from, to } = question
+  const [near, far] = await Promise.all([
+    from.node === undefined ? undefined : ends.ask(from.node, question),
+    to.node === undefined || to.node === from.node ? undefined : ends.ask(to.node, question),
+  ])
+  return walk(question, near, to.node === from.node ? near : far)
+}
+
+function tellNode(found: NodeExplanation, options: Options, context: Context): ExitCode {
+  context.out(show(found, options['output'] as Format, () => nodeExplanationText(found)))
+  return found.verdict === 'passes' ? EXIT.fine : EXIT.no
+}
+
+/** What stops comes first, then what is not known. */
+function rankOf({ verdict }: Explanation): number {
+  return ['stopped', 'unknown', 'passes'].indexOf(verdict)
+}
+
+function nodeName(word: string): string {
+  const name = word.replace(/^node\//, '')
+  if (name.includes('/')) throw new UsageError(`${word}: name two ends, or one node`)
+  return name
+}
+
+/** The objects of an API server are used where one is named, or where nodes are asked by it. */
+async function endsOf(options: Options, context: Context): Promise<Ends> {
+  const { nodeSockets, kubeconfig, server, config } = options
+  const isNamed = [kubeconfig, server, config].some(each => each !== undefined)
+  const directory = async () => objectDirectory(await context.objects())
+  if (typeof nodeSockets === 'string')
+    return socketEnds(parseSockets(nodeSockets), isNamed ? await directory() : undefined)
+  return execEnds(await directory(), options, context)
+}
+
+async function namespaceOf(options: Options, context: Context): Promise<string> {
+  const { namespace, nodeSockets, kubeconfig } = options
+  if (typeof namespace === 'string') return namespace
+  // a kubeconfig of some other cluster may lie around
+  return typeof nodeSockets === 'string' && kubeconfig === undefined ? 'default' : await context.namespace()
+}
+
+/** For this program at another machine. */
+async function factsThere([text]: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const owner = 'margay-node' as const
+  if (text === undefined) {
+    const { conditions } = await ask(options, statusAnswer, { method: 'GET', path: '/status', owner })
+    context.out(`${JSON.stringify({ conditions: conditions.filter(({ status }) => status !== 'True') })}\n`)
+    return EXIT.fine
+  }
+  const { data } = question.safeParse(parsedJson(text))
+  if (data === undefined) throw new UsageError('the question cannot be read')
+  const facts = await ask(options, nodeFacts, { method: 'POST', path: '/facts', owner, body: data })
+  context.out(`${JSON.stringify(facts)}\n`)
+  return EXIT.fine
+}

@@ -1,0 +1,130 @@
+// Why a node has no way to a pod of another node: it was told none that it can use. The other node, the session between both and the
+// agent's own word say why, the strongest first. Pure.
+import type { NodeFacts, RouteFacts, RouteOrigin, SessionFacts } from '../api/explain.ts'
+import type { Evidence } from '../api/explanation.ts'
+import { parseCidr } from '../lib/ip.ts'
+import { type Crossing, type Finding, known, nameOf, type Place, stopped, unknown } from './crossing.ts'
+
+type NoWay = Extract<RouteOrigin, { of: 'none' }>
+
+/**
+ * `instead`: the route that the kernel takes in its place. Through a default route a router may know the pods, so that nothing is
+ * proven unless the probes of the path are lost too.
+ */
+export function noWay(
+  c: Crossing,
+  place: Place,
+  origin: NoWay,
+  instead: RouteFacts | undefined,
+  ...says: Evidence[]
+): Finding {
+  const { node } = place
+  const { target, far } = c
+  const path = known(place.facts?.path)
+  const isLost = path?.state === 'lost' && path.node === far?.node
+  if (instead !== undefined && !(isLost && parseCidr(instead.prefix)?.length === 0))
+    return unknown(
+      `${node} was told no way to ${target.address} (${origin.message}) and sends it by ${instead.prefix}, where somebody may know one`,
+      ...says,
+    )
+  const object = origin.object ?? { kind: 'Route', name: target.address }
+  const lost = `${node} has no way to ${nameOf(target)}`
+  if (far?.away === true)
+    return stopped(
+      {
+        code: 'AgentSilent',
+        node: far.node,
+        object: { kind: 'Node', name: far.node },
+        message: `${lost}: the agent of ${far.node} does not run, so it tells nobody the way to its pods`,
+      },
+      ...says,
+    )
+  if (isUnknownNode(far?.facts))
+    return stopped(
+      {
+        code: 'NodeUnknown',
+        node: far!.node,
+        object: { kind: 'Node', name: far!.node },
+        message: `${lost}: the cluster has no Node ${far!.node}`,
+      },
+      ...says,
+    )
+  const withheld = known(far?.facts?.blocks)?.find(({ address }) => address === target.address)?.withheld
+  if (origin.reason === 'NotExported' || withheld !== undefined)
+    return stopped(
+      {
+        code: 'NotExported',
+        node,
+        object,
+        message: `${lost}: ${withheld ?? origin.message}`,
+        values: { remedy: origin.remedy },
+      },
+      ...says,
+    )
+  const session = sessionBetween(place, far)
+  if (session !== undefined && session.state !== 'Established') {
+    const lag = oneWay(c)
+    if (lag !== undefined) return stopped(lag, ...says)
+    return stopped(
+      {
+        code: 'SessionDown',
+        node,
+        object: { kind: 'BGPSession', name: session.peer },
+        message: `${lost}: its BGP session with ${far?.node ?? session.peer} is down: ${session.message || session.reason}`,
+        values: { remedy: session.remedy },
+      },
+      ...says,
+      { of: 'kernel', text: `session with ${session.address}: ${session.state}, ${session.reason}` },
+    )
+  }
+  return stopped(
+    {
+      code: 'NoWayLearned',
+      node,
+      object,
+      message: `${lost}: ${origin.message}`,
+      values: { remedy: origin.remedy },
+    },
+    ...says,
+  )
+}
+
+/** The node itself says that the cluster does not have it. */
+export function isUnknownNode(facts: NodeFacts | undefined): boolean {
+  return facts?.conditions.some(({ type, status }) => type === 'NodeObjectKnown' && status === 'False') === true
+}
+
+/** The session that one node has with the other; undefined where there is none, or it is not known. */
+export function sessionBetween(at: Place | undefined, other: Place | undefined): SessionFacts | undefined {
+  return known(at?.facts?.sessions)?.find(({ node }) => node !== undefined && node === other?.node)
+}
+
+/** Longer than three of the usual keepalives, of which each comes once in 30 s. */
+const SILENT_MS = 45_000
+const RECENT_MS = 35_000
+
+/** Messages of the session between both ends go one way only: one end sent a short time ago, the other has heard nothing for long. */
+export function oneWay({ near, far }: Crossing) {
+  for (const [hears, sends] of [
+    [near, far],
+    [far, near],
+  ] as const) {
+    const [heard, sent] = [sessionBetween(hears, sends), sessionBetween(sends, hears)]
+    if (heard?.lastReceivedMs === undefined || sent?.lastSentMs === undefined) continue
+    const heardAgo = hears!.facts!.atMs - heard.lastReceivedMs
+    const sentAgo = sends!.facts!.atMs - sent.lastSentMs
+    if (heardAgo < SILENT_MS || sentAgo > RECENT_MS) continue
+    return {
+      code: 'SessionOneWay' as const,
+      node: hears!.node,
+      object: { kind: 'BGPSession', name: heard.peer },
+      message: `${sends!.node} sent to the BGP session ${seconds(sentAgo)} ago, and ${hears!.node} has heard nothing for ${seconds(heardAgo)}`,
+      values: { sender: sends!.node },
+    }
+  }
+  return undefined
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 1000)} s`
+}

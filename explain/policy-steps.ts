@@ -1,0 +1,68 @@
+// What policies say of a packet, by the model of the node that enforces them, and whether its kernel has that state. Answers of a known
+// connection pass without being judged again, so that on the way back only what comes before connection tracking counts. Pure.
+import type { PolicyFacts } from '../api/explain.ts'
+import { type Crossing, type Finding, nameOf, type Place, passes, stopped, unknown } from './crossing.ts'
+
+const HOST: readonly PolicyFacts['at'][] = ['host forward', 'host in', 'host out', 'pre-DNAT', 'untracked']
+
+/** Of the pod that sends (`egress`) or gets it (`ingress`). */
+export function podPolicy(c: Crossing, at: 'egress' | 'ingress'): Finding | undefined {
+  const [place, end] = at === 'egress' ? [c.near, c.source] : [c.far, c.target]
+  if (end.role !== 'pod' || place === undefined) return undefined
+  if (place.facts === undefined) return unknown(`${place.node} does not say what policies let pass`)
+  if (c.direction === 'back') return passes('answers of a known connection pass')
+  const found = place.facts.policies.filter(each => each.direction === c.direction && each.at === at)
+  if (found.length === 0) return unknown(`${place.node} says nothing of the policies of ${nameOf(end)}`)
+  return judged(c, place, found, 'PolicyDenies')
+}
+
+/** Of the interfaces of a node itself; a node without such policies has none to say. */
+export function hostPolicy(c: Crossing, place: Place | undefined): Finding | undefined {
+  const found = place?.facts?.policies.filter(
+    each =>
+      each.direction === c.direction && HOST.includes(each.at) && (c.direction === 'there' || each.at === 'untracked'),
+  )
+  return found === undefined || found.length === 0 ? undefined : judged(c, place!, found, 'HostPolicyDenies')
+}
+
+function judged(
+  c: Crossing,
+  { node }: Place,
+  all: readonly PolicyFacts[],
+  code: 'PolicyDenies' | 'HostPolicyDenies',
+): Finding {
+  const evidence = all.map(({ at, endpoint, decision }) => ({
+    of: 'model' as const,
+    text: `${at} of ${endpoint}: ${decision.action} by ${decision.by.text}`,
+  }))
+  const late = all.find(({ enforced }) => enforced !== 'kernel')
+  if (late !== undefined) {
+    const what = late.enforced === 'refused' ? 'refused the present policies' : 'has an older state of the policies'
+    return unknown(
+      `the kernel of ${node} ${what} of ${late.endpoint}${late.message === undefined ? '' : `: ${late.message}`}`,
+      ...evidence,
+    )
+  }
+  const denied = all.find(({ decision }) => decision.action === 'deny')
+  if (denied === undefined) return passes(all.map(({ decision }) => decision.by.text).join('; '), ...evidence)
+  const { by } = denied.decision
+  const [kind, name = ''] = (by.policy ?? '').split(' ')
+  const [first = '', second] = name.split('/')
+  const object =
+    kind === undefined || name === ''
+      ? undefined
+      : second === undefined
+        ? { kind, name: first }
+        : { kind, namespace: first, name: second }
+  return stopped(
+    {
+      code,
+      node,
+      ...(object !== undefined && { object }),
+      message: `${denied.at} of ${denied.endpoint} on ${node} denies it: ${by.text}`,
+      setBy: { who: 'policy', text: by.policy ?? by.text },
+      values: { source: denied.at === 'egress' ? nameOf(c.target) : nameOf(c.source), policy: by.policy ?? by.text },
+    },
+    ...evidence,
+  )
+}

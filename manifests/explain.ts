@@ -1,0 +1,43 @@
+// docs/explain.md from the table of causes.
+import { CAUSES } from '../explain/causes.ts'
+
+const EFFECT = {
+  all: 'no packet passes',
+  large: 'large packets do not pass',
+  changed: 'packets arrive with another address',
+} as const
+
+export function explainText(): string {
+  const causes = Object.entries(CAUSES).map(
+    ([code, { effect, when, proof, remedy }]) => `### ${code}
+${when}. Effect: ${EFFECT[effect]}.
+
+- proof: ${proof}
+- remedy: ${remedy.replaceAll(/\{(\w+)\}/g, (_, word: string) => `*${word}*`)}
+`,
+  )
+  return `# Why can A not reach B
+<!-- Written from explain/causes.ts by \`npm run manifests\`; a test compares it. -->
+
+\`margayctl explain A B [PROTO/PORT]\` asks the agents of both ends one question and walks over what their kernels and their models say, in the
+order in which a packet meets it: the pod and its side of the interface, policy, Service, rules and routes, reverse path and forwarding, chains of
+other programs, translation, tunnel, neighbour, MTU, link, the network between the nodes, the other node, the other pod; then the answer's way back. It
+prints the first thing that stops the packet, who made it so where that is known, and what to do; \`-o wide\` every step, \`-o json\` all of it.
+
+A and B are \`NAMESPACE/POD\`, \`pod/NAME\`, \`node/NAME\`, an address, or a bare name of a pod or node; B also \`svc/NAME[:PORT]\`,
+\`NAME.NAMESPACE.svc[:PORT]\`, or a name outside, which this machine's resolver looks up. Of two ends with addresses of both families, and of a Service with several ready
+pods, each pair is walked: the answer is the worst, with the others in \`alternatives\`. \`margayctl explain NODE\` says why pods get no network on a node.
+
+- \`STOPPED\`: something is proven to stop the packets. Exit code 1.
+- \`UNKNOWN\`: nothing proves that they pass, and nothing that they stop; what is open is listed. A cause is never guessed. Exit code 1.
+- \`PASSES\`: every step is known and passes. Exit code 0. Notes tell what was wrong a moment ago and was healed.
+
+Nodes are asked through the API server (\`pods/exec\` in the agents' pods: whoever may do that is root on the nodes), or with
+\`--node-sockets n1=/run/margay/agent.sock,...\` by the agents' sockets on this machine; then pods and nodes are known from the agents, unless
+\`--kubeconfig\` or \`--server\` is given too, and Services only then. A node that does not answer, or is of a version that does not know the question, leaves its steps open.
+
+## Causes
+The table is closed: \`code\` of a cause in the JSON is one of these, and its \`page\` leads here.
+
+${causes.join('\n')}`
+}
