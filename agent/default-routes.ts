@@ -28,7 +28,12 @@ const GATHER_MS = 250
 const RETRY_MS = 2000
 
 /** As `ip route` takes it, and what it leads over. */
-type Known = { text: string; devices: ReadonlyMap<number, string>; source: string | undefined }
+type Known = {
+  text: string
+  devices: ReadonlyMap<number, string>
+  gateways: readonly string[]
+  source: string | undefined
+}
 
 export class DefaultRoutes {
   readonly #deps: DefaultRoutesDeps
@@ -49,6 +54,11 @@ export class DefaultRoutes {
       else if (this.#concerns(event)) this.#later(GATHER_MS)
     })
     void this.#look()
+  }
+
+  /** Those of the routes that there are, or were. */
+  get gateways(): readonly string[] {
+    return [...this.#had.values()].flatMap(({ gateways }) => gateways)
   }
 
   close(): void {
@@ -115,7 +125,8 @@ export class DefaultRoutes {
       if (link !== undefined) devices.set(index, link.name)
     }
     const text = routeText(namedRoute(best, index => devices.get(index))).replace(best.dst, 'default')
-    return { text, devices, source: best.source }
+    const gateways = (best.nextHops ?? [best]).flatMap(({ gateway }) => gateway ?? [])
+    return { text, devices, gateways, source: best.source }
   }
 
   /** Whether there is a route that was not there at the last look. */

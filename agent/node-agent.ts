@@ -29,6 +29,7 @@ import type { RuleCounts } from '../felix/rule-counts.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
 import { probeCapabilities } from '../kernel/capabilities.ts'
+import type { AskLink } from '../kernel/link-question.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
@@ -104,6 +105,8 @@ export type NodeAgentDeps = {
   transport: Transport
   /** Absent: no peer may be named by its interface. */
   discover?: Discover
+  /** Absent: nobody is asked which machine of a link has an address. */
+  askLink?: AskLink
   /** Closed with the agent. Absent: no peer may ask for BFD. */
   bfd?: BfdOnDemand
   clock: Clock
@@ -351,6 +354,7 @@ export class NodeAgent {
     })
     this.#watchers = new Watchers({
       ...{ nodeName: node, kernel, clock, view: this.#view, allocator: this.allocator, network: this.#network, ends },
+      askLink: deps.askLink,
       floating: () => this.#floating.held,
       report: (source, conditions) => this.#status.report(source, conditions),
     })
@@ -397,6 +401,7 @@ export class NodeAgent {
     this.#felix.complete('endpoints')
     this.#network.start({ capabilities: this.#capabilities, hadRoutes })
     this.#felix.start()
+    this.#watchers.start()
     this.#conntrack.start()
     this.flows.start()
     this.#unenforced.start()
@@ -409,7 +414,6 @@ export class NodeAgent {
     this.#followBlocks()
     // after what pods wait for
     this.#statuses.start()
-    this.#watchers.start()
     this.#watchData()
   }
 

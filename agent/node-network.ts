@@ -19,7 +19,6 @@ import type { LocalPod } from './cluster/local-pods.ts'
 import { confirmationMs, type NodeFacts } from './cluster/nodes.ts'
 import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
-import { DefaultRoutes } from './default-routes.ts'
 import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
 import { lacksNode, NodePublisher } from './node-publisher.ts'
@@ -71,7 +70,6 @@ export class NodeNetwork {
   readonly #feed: ClusterFeed
   readonly #services: ServiceFeed
   readonly #own: OwnAddress
-  readonly #defaultRoutes: DefaultRoutes
   readonly #tunnels: NodeTunnels
   /** What IPAM refused for a tunnel may be given now. */
   #mayBeGiven = false
@@ -108,10 +106,6 @@ export class NodeNetwork {
     const report = (source: string, conditions: readonly Condition[]) => status.report(source, conditions)
     this.#services = new ServiceFeed({ nodeName, view, clock, changed })
     this.#feed = new ClusterFeed({ nodeName, view, felix, secrets, services: this.#services, changed, report })
-    this.#defaultRoutes = new DefaultRoutes({
-      ...{ kernel, clock, report: conditions => report('default routes', conditions) },
-      came: () => view.retryNow(),
-    })
     const ask = (): void => {
       this.#mayBeGiven = true
       changed()
@@ -133,7 +127,6 @@ export class NodeNetwork {
     const { allocator, felix } = this.#deps
     this.#facts = facts
     felix.configure({ capabilities: facts.capabilities })
-    this.#defaultRoutes.start()
     allocator.onBlocks(() => {
       this.#mayBeGiven = true
       this.#tellBlocks()
@@ -263,7 +256,6 @@ export class NodeNetwork {
     this.#closed = true
     this.#publisher.close()
     this.#own.close()
-    this.#defaultRoutes.close()
     this.#kernelReady.close()
     this.#tunnels.close()
     this.#services.close()

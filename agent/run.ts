@@ -10,6 +10,7 @@ import { namespaceOf } from '../datastore/credentials.ts'
 import { openStore } from '../datastore/kube.ts'
 import type { Store } from '../datastore/port.ts'
 import { returnFreedMemory } from '../kernel/libc.ts'
+import { askLink } from '../kernel/link-question.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
 import { ROUTE_PROTOCOL } from '../kernel/port/routes.ts'
 import { portHolder } from '../kernel/port-holder.ts'
@@ -99,6 +100,7 @@ export async function run(flags: Flags): Promise<void> {
       store,
       transport,
       discover: discoverNeighbour,
+      askLink,
       bfd: new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker'))),
       clock: systemClock,
       log,

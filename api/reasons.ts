@@ -157,6 +157,12 @@ export const REASONS = {
     NoRule: { when: 'no rule leads to the table main', cure: 'ip rule add priority 32766 lookup main' },
     ForeignRoute: { when: 'a route of another program takes packets to pods', cure: 'remove it, and what makes it' },
   },
+  NeighboursRight: {
+    ForeignNeighbour: {
+      when: 'a permanent neighbour entry of another program has a MAC that does not answer for the address, and another one does',
+      cure: 'remove it, and what makes it',
+    },
+  },
   ForeignChainsPass: {
     ForeignChainMayDrop: {
       when: 'a chain of another program may drop packets between pods; its rules do not tell',

@@ -71,6 +71,11 @@ export const CONDITION_TYPES = {
     promise:
       'no route of another program takes packets to pods (one that is more specific, or of a smaller metric), and no rule (`ip rule`)',
   },
+  NeighboursRight: {
+    vital: false,
+    promise:
+      'no permanent neighbour entry of another program gives a node or a next hop a MAC that another machine has',
+  },
   ForeignChainsPass: {
     vital: false,
     promise: 'it is clear that no chain of another program drops packets between pods',

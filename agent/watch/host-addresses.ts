@@ -68,7 +68,12 @@ export class HostAddresses {
   #saw(address: Address, by: string | undefined): void {
     if (address.scope !== ROUTE_SCOPE.universe) return
     const key = keyOf(address)
-    if (this.#held.has(key)) return
+    const known = this.#held.get(key)
+    // a reading may be before the event of what it reads
+    if (known !== undefined) {
+      known.by ??= by
+      return
+    }
     this.#held.set(key, { address, by })
     this.#later(SOON_MS)
   }

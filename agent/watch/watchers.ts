@@ -4,22 +4,28 @@ import { poolsInEffect, usesOf } from '../../api/pools.ts'
 import type { Condition } from '../../api/status.ts'
 import type { NodeAllocator } from '../../ipam/allocator.ts'
 import { reservedBy } from '../../ipam/pick.ts'
+import type { AskLink } from '../../kernel/link-question.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { Clock } from '../../lib/clock.ts'
 import { contains, familyOf } from '../../lib/ip.ts'
 import type { ClusterView } from '../cluster-view.ts'
+import { DefaultRoutes } from '../default-routes.ts'
 import type { FlowEnds } from '../flows/ends.ts'
 import type { NodeNetwork } from '../node-network.ts'
 import type { AddressClaims } from './address-claims.ts'
+import { ForeignNeighbours } from './foreign-neighbours.ts'
 import { HostAddresses } from './host-addresses.ts'
+import { LinkAsker } from './link-asker.ts'
 
 export type WatchersDeps = {
   nodeName: string
   kernel: Kernel
+  /** Absent: nothing is told that a link has to be asked for. */
+  askLink: AskLink | undefined
   clock: Clock
-  view: Pick<ClusterView, 'all'>
+  view: Pick<ClusterView, 'all' | 'retryNow'>
   allocator: Pick<NodeAllocator, 'blocks' | 'held'>
-  network: Pick<NodeNetwork, 'nodeWith' | 'learned'>
+  network: Pick<NodeNetwork, 'nodeWith' | 'learned' | 'peers'>
   ends: Pick<FlowEnds, 'at'>
   /** Floating addresses that lead to this node. */
   floating(): readonly string[]
@@ -28,17 +34,30 @@ export type WatchersDeps = {
 
 export class Watchers {
   readonly #deps: WatchersDeps
+  readonly #defaultRoutes: DefaultRoutes
   readonly #all: readonly { start(): void; close(): void }[]
 
   constructor(deps: WatchersDeps) {
-    const { kernel, clock, report } = deps
+    const { kernel, clock, askLink: ask, report } = deps
     this.#deps = deps
-    this.#all = [
+    const asker = ask && new LinkAsker({ kernel, clock, ask })
+    this.#defaultRoutes = new DefaultRoutes({
+      ...{ kernel, clock, report: conditions => report('default routes', conditions) },
+      came: () => deps.view.retryNow(),
+    })
+    const all = [
+      this.#defaultRoutes,
+      asker &&
+        new ForeignNeighbours({
+          ...{ kernel, clock, asker, usedAs: address => this.#usedAs(address) },
+          report: conditions => report('neighbours', conditions),
+        }),
       new HostAddresses({
         ...{ kernel, clock, claims: () => this.#claims() },
         report: conditions => report('host addresses', conditions),
       }),
     ]
+    this.#all = all.filter(each => each !== undefined)
   }
 
   start(): void {
@@ -47,6 +66,20 @@ export class Watchers {
 
   close(): void {
     for (const each of this.#all) each.close()
+  }
+
+  /** What this node reaches by an address of a link, for people. */
+  #usedAs(address: string): string | undefined {
+    const { nodeName, network } = this.#deps
+    const node = network.nodeWith(address)
+    if (node !== undefined) return node === nodeName ? undefined : `the address of node ${node}`
+    const peer = network.peers().find(each => each.address === address)
+    if (peer !== undefined) return `a BGP peer (${peer.name})`
+    if (this.#defaultRoutes.gateways.includes(address)) return 'the default gateway of this node'
+    const isNextHop = network
+      .learned()
+      .some(route => (route.paths ?? [route]).some(({ nextHop }) => nextHop === address))
+    return isNextHop ? 'a next hop of learned routes' : undefined
   }
 
   #claims(): AddressClaims {
