@@ -1,4 +1,4 @@
-// The node's data directory: two databases, and a lock that one agent holds for its life. A second agent is locked out
+// The node's data directory: two databases, a folder for the recorder, and a lock that one agent holds for its life. A second agent is locked out
 // even when both start in the same millisecond. Nothing is opened or written before the lock is taken. A damaged database is
 // set aside and made anew: what it knew comes back from the kernel and the API server. Hazard: a database may be damaged
 // where nobody looks at the start, so both are checked then (a few milliseconds for a cluster of 5,000 nodes).
@@ -22,8 +22,12 @@ import { checkOwner, type JournalOwner } from './journal-owner.ts'
 export type DataDirectory = {
   /** Journal and snapshot: what must survive a power cut. */
   node: Database
-  /** Events: the last seconds may be lost. */
+  /** What is worth less: the last seconds may be lost. */
   events: Database
+  /** The folder of the recorder. */
+  recorder: string
+  /** Whether this is the fallback. */
+  isFallback: boolean
   /** Calls `lost` when this agent does not have the directory any more. Before every write of the databases it is called too. */
   check(): void
   /** What is wrong with it now. */
@@ -64,7 +68,7 @@ export function openDataDirectory(path: string, options: DataDirectoryOptions): 
     copyJournal(path, fallback)
     const opened = openAt(fallback, options)
     const moved = fellBack(path, fallback, error as Error)
-    return { ...opened, conditions: () => [moved] }
+    return { ...opened, isFallback: true, conditions: () => [moved] }
   }
 }
 
@@ -113,7 +117,7 @@ function openAt(path: string, { owner, lost }: DataDirectoryOptions, newer?: str
     const close = (): void => closeAll(node, events, lock)
     const aside = damagedFiles(path)
     const conditions = (): Condition[] => [...setAside(aside), ...notWritten(path, node)]
-    return { node, events, check, conditions, close }
+    return { node, events, recorder: join(path, 'recorder'), isFallback: false, check, conditions, close }
   } catch (error) {
     lock.release() // for any error: the directory was not opened
     throw error

@@ -62,6 +62,8 @@ import { PodAnswers } from './pod-answers.ts'
 import { PolicyFeed } from './policy-feed.ts'
 import { PolicyReceipts } from './policy-receipts.ts'
 import { PolicySets } from './policy-sets.ts'
+import { adoptEarlierEvents } from './recorder/earlier-events.ts'
+import { FEW_SEGMENTS, Recorder } from './recorder/recorder.ts'
 import { agentLevels, Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
@@ -69,7 +71,6 @@ import { addressesAnswer } from './socket/address-answer.ts'
 import { routeAnswer } from './socket/route-answer.ts'
 import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
 import type { Observed } from './status/calico-node-status.ts'
-import { EventRing } from './status/events.ts'
 import type { NodeNumbers } from './status/metrics.ts'
 import { StatusModel } from './status/model.ts'
 import { Unenforced } from './unenforced.ts'
@@ -157,7 +158,7 @@ export class NodeAgent {
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
   readonly flows: Flows
-  readonly events: EventRing
+  readonly events: Recorder
   readonly levels: LogLevels<LogRoom>
   readonly #startedMs: number
   #capabilities: Capabilities = { ipip: false, vxlan: false }
@@ -178,7 +179,11 @@ export class NodeAgent {
     this.#options = options
     this.#data = data
     this.#deps = { ...deps, kernel, store }
-    this.events = new EventRing(this.#data.events, clock, log)
+    const { isFallback, recorder: folder, check } = data
+    this.events = new Recorder({
+      ...{ nodeName: node, folder, clock, log, check, segments: isFallback ? FEW_SEGMENTS : undefined },
+    })
+    adoptEarlierEvents(data.events, this.events)
     const record = (event: EventRecord) => {
       this.events.record(event)
       this.#reporting.record(event)
@@ -234,6 +239,7 @@ export class NodeAgent {
       ...{ clock, log: roomLog('felix'), marks },
       onConditions: changes => this.#status.change('felix', changes),
       onRepair: ({ by: _, ...event }) => record(event),
+      onChange: (...change) => this.events.note(...change),
       onLink: link => this.#podRepair.linkChanged(link),
       onTunnelsNeeded: () => this.#network.changed(),
       onPodMtu: (mtu, cause) => this.#podMtu.follow(mtu, cause),
@@ -579,6 +585,7 @@ export class NodeAgent {
     await this.#podMtu.close()
     await this.allocator.close()
     this.#caches.close()
+    this.events.close()
     this.#data.close()
   }
 

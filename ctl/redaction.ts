@@ -2,8 +2,8 @@
 // when unsure it goes: a value that is missing costs a question, a password in a ticket costs a cluster.
 import { MOST_DEPTH, withoutTooDeep } from '../api/depth.ts'
 import { isObject } from '../api/merge-patch.ts'
-import { isSecretName } from './redaction-names.ts'
-import { REMOVED, textWithoutSecrets } from './redaction-text.ts'
+import { isSecretName } from '../lib/redaction-names.ts'
+import { REMOVED, textWithoutSecrets } from '../lib/redaction-text.ts'
 
 /** Annotations of other owners may hold anything; `last-applied-configuration` holds the whole object again. */
 const KNOWN_ANNOTATIONS = /^(projectcalico\.org|cni\.projectcalico\.org|margay|margay\.io|[\w-]+\.margay\.io)\//

@@ -163,6 +163,10 @@ export class Applier {
     return this.#links.byName(name)
   }
 
+  nameOf(ifindex: number): string | undefined {
+    return this.#links.nameOf(ifindex)
+  }
+
   /** Takes differences in. Memory only; throws for a route that would not be known as ours. */
   want(differences: Differences): void {
     for (const kind of Object.keys(this.#wants) as AppliedKind[]) this.#wantEach(kind, differences[kind])

@@ -21,6 +21,7 @@ import { Calculator } from './calc/calculator.ts'
 import type { TunnelsNeeded } from './calc/mtu.ts'
 import { allowsSource } from './calc/pod-filter.ts'
 import { ChainWatch } from './chain-watch.ts'
+import { ChangeNotes, type NoteChange } from './change-notes.ts'
 import { changedObject } from './changed-object.ts'
 import { ConnectedSubnets } from './connected-subnets.ts'
 import { type EnforcerReceipt, PolicyEnforcer } from './enforcer.ts'
@@ -62,6 +63,8 @@ export type FelixDeps = {
   onConditions: (changes: ReadonlyMap<string, Condition | undefined>) => void
   /** What somebody else did is put right. */
   onRepair?: (repair: Repair) => void
+  /** What changed in the kernel; see `ChangeNotes`. */
+  onChange?: NoteChange
   /** A link of this namespace came or changed. */
   onLink?: (link: Link) => void
   /** Other tunnels are needed than before, and so other tunnel addresses: see `tunnelsNeeded`. */
@@ -127,6 +130,7 @@ export class Felix {
   readonly #chains: ChainWatch
   readonly #rules: RuleWatch
   readonly #connected: ConnectedSubnets
+  readonly #notes: ChangeNotes | undefined
   #advertisements: RouterAdvertisements | undefined
   /** As of the last pass. */
   #otherUplinks: readonly string[] = []
@@ -195,6 +199,14 @@ export class Felix {
       },
     })
     this.#connected = new ConnectedSubnets(kernel, name => this.#applier.ownsInterface(name))
+    this.#notes =
+      deps.onChange &&
+      new ChangeNotes({
+        ...{ kernel, clock: deps.clock, note: deps.onChange, routeProtocol: deps.marks.protocol },
+        ownsInterface: name => this.#applier.ownsInterface(name),
+        nameOf: index => this.#applier.nameOf(index),
+        wanted: () => this.#calculator.wanted(),
+      })
     this.#backlog = new Backlog(name => this.#applier.ownsInterface(name), deps.slice ?? SLICE)
   }
 
@@ -320,6 +332,7 @@ export class Felix {
     if (this.#monitor !== undefined || this.#closed) return
     this.#monitor = this.#kernel.monitor(event => {
       this.#repair(this.#applier.observe(event))
+      this.#notes?.observe(event)
       this.#rules.observe(event)
       if (this.#connected.observe(event)) this.#repair(changedObject(event))
       if (this.#offload?.observeLink(event) === true) this.#kick()
@@ -332,6 +345,7 @@ export class Felix {
     this.#tableMonitor = this.#kernel.monitorNftables(news => {
       this.#repair(this.#applier.observeNftables(news))
       this.#chains.observe(news)
+      this.#notes?.observeNftables(news)
     })
     this.#after('bgp', this.#deps.bgpGraceMs ?? BGP_GRACE_MS, () => this.complete('bgp'))
     this.#every('refresh', REFRESH_MS, () => {
@@ -490,6 +504,7 @@ export class Felix {
       const usedMs = causes.length > 0 ? this.#usedMs() : 0
       const outcome = await this.passes.measure(() => this.#applier.apply(ready))
       this.#report(outcome)
+      this.#notes?.applied(outcome)
       if (causes.length > 0) this.#repaired(causes, this.#usedMs() - usedMs)
       if (outcome.written.some(ofSources) && this.#offload?.end() === true) this.#kick()
       if (this.#policy?.takeNews() === true) this.#deps.onPolicies?.()

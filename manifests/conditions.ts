@@ -1,4 +1,5 @@
 // docs/conditions.md from the tables of conditions and events.
+import { CHANGE_CAUSES, CHANGE_TYPES } from '../api/changes.ts'
 import { CONTROLLER_CONDITION_TYPES } from '../api/controller-conditions.ts'
 import { NODE_EVENTS, type NodeEventRow } from '../api/node-events.ts'
 import { anchorOf, CONTROLLER_REASONS, REASONS, type ReasonRow } from '../api/reasons.ts'
@@ -20,6 +21,8 @@ export function conditionsText(): string {
   const reasons = sections('node', REASONS, CONDITION_TYPES)
   const ofControllers = sections('controllers', CONTROLLER_REASONS, CONTROLLER_CONDITION_TYPES)
   const events = Object.entries(EVENT_TYPES).map(([type, text]) => `| \`${type}\` | ${text} |`)
+  const changes = Object.entries(CHANGE_TYPES).map(([type, text]) => `| \`${type}\` | ${text} |`)
+  const causes = Object.entries(CHANGE_CAUSES).map(([cause, text]) => `| \`${cause}\` | ${text} |`)
   return `# Conditions and events of a node
 
 \`margayctl node status\` shows every condition that is not \`True\`, with the object it is about, a reason for machines, a
@@ -41,6 +44,17 @@ the subnet is gone too, and \`BlocksReachable\` names the blocks behind it with 
 | event | what happened |
 |---|---|
 ${events.join('\n')}
+
+## Changes
+The recorder of a node keeps these beside its events: every change of what is routed, addressed and judged there, each with its cause as the reason.
+
+| change | what happened |
+|---|---|
+${changes.join('\n')}
+
+| cause | what made it so |
+|---|---|
+${causes.join('\n')}
 
 ## Events of the Node object
 Kubernetes shows them: \`kubectl describe node\`, \`kubectl get events --field-selector involvedObject.kind=Node\`. One object of a reason in five minutes at the most, with the count of what it tells; at most five writes of a node in a minute.

@@ -21,6 +21,7 @@ import { METRICS_TYPE } from '../../lib/metrics-text.ts'
 import type { Flows } from '../flows/flows.ts'
 import { droppedAnswer, ruleCountAnswer } from '../status/answers.ts'
 import { type Measured, metricsPage } from '../status/metrics-page.ts'
+import { askedOf, type Recording, streamRecords } from './event-stream.ts'
 import { streamFlows } from './flow-stream.ts'
 
 /** What answers the questions. */
@@ -34,7 +35,7 @@ export type Answering = Measured & {
   bfdStatus(): Promise<BfdStatus>
   /** Rejects with `KernelError`. */
   checkAddresses(): Promise<AddressesAnswer>
-  events: { last(count: number): Event[] }
+  events: Recording & { last(count: number): Event[] }
   flows: Pick<Flows, 'last' | 'follow'>
   acceptCluster(): Promise<{ doubt: string }>
   levels: Pick<LogLevels<LogRoom>, 'levels' | 'request'>
@@ -57,7 +58,13 @@ export function agentRoutes(
     },
     'GET /status': async (_request, response) =>
       send(response, 200, { ...agent.status(), dropped: droppedAnswer(await agent.droppedPackets()) }),
-    'GET /events': (_request, response, query) => {
+    'GET /events': async (_request, response, query) => {
+      if (['since', 'object', 'follow'].some(name => query.has(name))) {
+        const asked = askedOf(query)
+        if (typeof asked === 'string') send(response, 400, { error: asked })
+        else await streamRecords(agent.events, response, { asked, follow: query.has('follow') })
+        return
+      }
       const count = Number(query.get('count') ?? USUAL_EVENTS)
       if (Number.isInteger(count) && count >= 1 && count <= MOST_EVENTS) send(response, 200, agent.events.last(count))
       else send(response, 400, { error: `count: give a whole number from 1 to ${MOST_EVENTS}` })

@@ -40,9 +40,12 @@ export type Healed = ObjectName & Damage & { by?: Author }
 /** Would count as ours, but nobody here wanted it: another program made it, and it was removed. `found` as for `Damage`. */
 export type Removed = ObjectName & { found?: string; by?: Author }
 
+/** What became of an object, where the driver tells, and what made it so where several things may: a route's origin. */
+export type Written = ObjectName & { change?: 'Came' | 'Changed' | 'Went'; origin?: 'pod' | 'block' | 'learned' }
+
 /** What one `apply` did. `healed`: written, and had been right before. */
 export type Outcome = {
-  written: ObjectName[]
+  written: Written[]
   healed: Healed[]
   removed: Removed[]
   refused: Refusal[]

@@ -210,6 +210,8 @@ function routeDriver(
     interfaceOf: ({ interfaceName }) => interfaceName,
     interfacesOf: ({ nextHops }) => nextHops?.map(hop => hop.interfaceName),
     owns: route => ownership.ownsRoute(route),
+    // without pods there is one reason
+    originOf: route => (ownership.marks.interfacePrefix === undefined ? undefined : ownership.originOf(route)),
     ownerOf: ({ protocol }) =>
       protocol === ROUTE_PROTOCOL.bird
         ? 'protocol 12: a BIRD, or an earlier version of Margay'

@@ -16,6 +16,7 @@ import {
   type Outcome,
   type Refusal,
   type WriteFailure,
+  type Written,
 } from './outcome.ts'
 
 /** `add` must be refused with EEXIST when the key is taken, where the kernel can do that for this kind. */
@@ -47,6 +48,8 @@ export type TableDriver<V> = {
   ownerOf?(seen: V): string
   /** What others can change of an object, as people say it; absent: it can only be gone. */
   wordsOf?(value: V): string
+  /** What makes us want such an object, where there are several reasons. */
+  originOf?(value: V): Written['origin']
   /** Whether `wanted` may be written over an object that does not carry our mark. */
   mayTake(seen: V, wanted: V, key: string): boolean
   /** The objects there are; of several under one key the first one counts. `wanted`: what is wanted now, by key. */
@@ -64,6 +67,8 @@ export type TableDriver<V> = {
  * kernel told that another process made it.
  */
 export type MayRemove<V> = (removal: { key: string; seen: V; dropped: boolean; foreign: boolean }) => boolean
+
+const CHANGES = { add: 'Came', replace: 'Changed', delete: 'Went' } as const
 
 /** Above this many interfaces to read again, one dump of everything is cheaper. */
 const FEW_INTERFACES = 16
@@ -413,7 +418,8 @@ export class KernelTable<V> {
       if (this.#delta.wanted().get(key) !== (verb === 'delete' ? undefined : value)) continue
       const name = this.#name(key, value)
       if (this.#isDone(key)) {
-        outcome.written.push(name)
+        const origin = this.#driver.originOf?.(value)
+        outcome.written.push({ ...name, change: CHANGES[verb], ...(origin !== undefined && { origin }) })
         const damage = this.#broken.get(key)
         this.#broken.delete(key)
         if (damage !== undefined)

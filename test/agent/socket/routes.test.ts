@@ -66,7 +66,10 @@ const agent: Answering = {
     addresses: [{ address: '10.244.0.1', block: '10.244.0.0/26', handle: 'h', use: 'pod' as const, owner: 'shop/web' }],
     findings: [{ object: { kind: 'Link', name: 'cali1' }, fault: 'f', remedy: 'r', addresses: [] }],
   }),
-  events: { last: count => Array(Math.min(count, 3)).fill(event) },
+  events: {
+    last: count => Array(Math.min(count, 3)).fill(event),
+    ...{ seq: 0, files: () => ({ events: [], changes: [] }), follow: () => undefined },
+  },
   flows: { last: count => Array(Math.min(count, 3)).fill(flow), follow: () => undefined },
   acceptCluster: async () => ({ doubt: 'its list of nodes lacks this node, n1' }),
 }
@@ -111,6 +114,18 @@ test('a rule of a policy tells whose it is, what it does and what it counted', a
       ...{ direction: 'ingress', outcome: 'staged-deny', packets: 3, octets: 180 },
     },
   ])
+})
+
+test('what the recorder is asked for in other words than it knows is refused, and so is one follower too many', async t => {
+  const ask = await served(t)
+  for (const [query, error] of [
+    ['since=yesterday', 'since: write a time like 2026-11-27T12:03:00Z'],
+    ['object=Route', 'object: write KIND/NAME, like Route/10.244.1.0/26'],
+    ['object=/x&follow', 'object: write KIND/NAME, like Route/10.244.1.0/26'],
+  ] as const)
+    t.deepEqual(await ask(`/events?${query}`), { code: 400, body: `${JSON.stringify({ error })}\n` })
+  t.is((await ask('/events?follow')).code, 503)
+  t.deepEqual(await ask('/events?since=2026-01-01T00:00:00Z'), { code: 200, body: '' })
 })
 
 test('a node that is not ready says so with its conditions', async t => {
