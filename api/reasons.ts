@@ -132,6 +132,10 @@ export const REASONS = {
   },
   PoolsDisjoint: {
     Overlap: { when: 'an IPPool overlaps an older one and is not used', cure: 'delete one of them' },
+    NodeSubnet: {
+      when: 'pods get addresses of the subnet of the node, which machines there may have',
+      cure: 'reserve that part in an IPReservation, or make a pool elsewhere',
+    },
   },
   NetworkConfigured: {
     NotKept: { when: 'the file cannot be written or read', cure: 'look at the disk and the mounts' },
@@ -143,6 +147,12 @@ export const REASONS = {
   ConnectionsTracked: {
     TableFull: {
       when: 'the connection tracking table is full: new connections are dropped',
+      cure: 'raise net.netfilter.nf_conntrack_max, and look who fills it',
+    },
+  },
+  ConnectionsRoom: {
+    NearlyFull: {
+      when: 'nine tenths of the connection tracking table were in use, and are still more than 85 %',
       cure: 'raise net.netfilter.nf_conntrack_max, and look who fills it',
     },
   },

@@ -59,12 +59,16 @@ export const CONDITION_TYPES = {
   PoolsUsable: { vital: 'new', promise: 'an enabled IPPool gives addresses to the pods of this node' },
   AddressesLeft: { vital: false, promise: 'this node has a free address for a pod, or gets a block more' },
   BlocksLeft: { vital: false, promise: 'this node gets a block more before its last free address is in use' },
-  PoolsDisjoint: { vital: false, promise: 'no IPPool overlaps an older one' },
+  PoolsDisjoint: { vital: false, promise: 'no IPPool overlaps an older one, or the subnet of this node' },
   NetworkConfigured: {
     vital: false,
     promise: 'the runtime’s network configuration of this node is there, and that of no other network comes before it',
   },
   ConnectionsTracked: { vital: 'new', promise: 'the connection tracking table has room for new connections' },
+  ConnectionsRoom: {
+    vital: false,
+    promise: 'less than nine tenths of the connection tracking table are in use',
+  },
   ConnectionsCut: { vital: false, promise: 'established connections that policies deny are ended' },
   ForeignRoutesPass: {
     vital: false,

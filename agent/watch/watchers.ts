@@ -6,8 +6,8 @@ import type { NodeAllocator } from '../../ipam/allocator.ts'
 import { reservedBy } from '../../ipam/pick.ts'
 import type { AskLink } from '../../kernel/link-question.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import type { Clock } from '../../lib/clock.ts'
-import { contains, familyOf } from '../../lib/ip.ts'
+import type { Cancel, Clock } from '../../lib/clock.ts'
+import { contains, familyOf, formatCidr } from '../../lib/ip.ts'
 import type { ClusterView } from '../cluster-view.ts'
 import { DefaultRoutes } from '../default-routes.ts'
 import type { FlowEnds } from '../flows/ends.ts'
@@ -16,6 +16,7 @@ import type { AddressClaims } from './address-claims.ts'
 import { ForeignNeighbours } from './foreign-neighbours.ts'
 import { HostAddresses } from './host-addresses.ts'
 import { LinkAsker } from './link-asker.ts'
+import { poolSubnetConditions } from './pool-subnets.ts'
 
 export type WatchersDeps = {
   nodeName: string
@@ -25,17 +26,21 @@ export type WatchersDeps = {
   clock: Clock
   view: Pick<ClusterView, 'all' | 'retryNow'>
   allocator: Pick<NodeAllocator, 'blocks' | 'held'>
-  network: Pick<NodeNetwork, 'nodeWith' | 'learned' | 'peers'>
+  network: Pick<NodeNetwork, 'nodeWith' | 'learned' | 'peers' | 'address'>
   ends: Pick<FlowEnds, 'at'>
   /** Floating addresses that lead to this node. */
   floating(): readonly string[]
   report: (source: string, conditions: readonly Condition[]) => void
 }
 
+/** What is about objects of the cluster alone, and a few of them. */
+const LOOK_MS = 5000
+
 export class Watchers {
   readonly #deps: WatchersDeps
   readonly #defaultRoutes: DefaultRoutes
   readonly #all: readonly { start(): void; close(): void }[]
+  #cancel: Cancel = () => undefined
 
   constructor(deps: WatchersDeps) {
     const { kernel, clock, askLink: ask, report } = deps
@@ -62,10 +67,24 @@ export class Watchers {
 
   start(): void {
     for (const each of this.#all) each.start()
+    this.#look()
   }
 
   close(): void {
+    this.#cancel()
     for (const each of this.#all) each.close()
+  }
+
+  #look(): void {
+    const { clock, view, network, report } = this.#deps
+    const { ipv4, ipv6 } = network.address ?? {}
+    const subnets = [ipv4, ipv6].flatMap(own => (own === undefined ? [] : [formatCidr(own)]))
+    report('pool subnets', poolSubnetConditions({ pools: view.all('IPPool'), reserved: this.#reserved(), subnets }))
+    this.#cancel = clock.after(LOOK_MS, () => this.#look())
+  }
+
+  #reserved(): string[] {
+    return this.#deps.view.all('IPReservation').flatMap(({ spec }) => spec.reservedCIDRs)
   }
 
   /** What this node reaches by an address of a link, for people. */
@@ -85,13 +104,12 @@ export class Watchers {
   #claims(): AddressClaims {
     const { nodeName, view, allocator, network, ends, floating } = this.#deps
     const floats = floating()
-    const reserved = view.all('IPReservation').flatMap(({ spec }) => spec.reservedCIDRs)
     let held: ReadonlySet<string> | undefined
     return {
       pools: poolsInEffect(view.all('IPPool')).flatMap(({ spec }) =>
         usesOf(spec).includes('Workload') ? [spec.cidr] : [],
       ),
-      isReserved: reservedBy(reserved),
+      isReserved: reservedBy(this.#reserved()),
       isOfNode: address => network.nodeWith(address) !== undefined || floats.includes(address),
       ownNetworks: allocator.blocks().flatMap(({ cidr, subnetOf }) => (subnetOf === undefined ? [] : [cidr])),
       isHeldHere(address) {

@@ -30,7 +30,7 @@ test('a full connection tracking table is told within five seconds, with what to
   table.held = 960
   clock.advance(60_000)
   t.is(reports.length, 1)
-  table.held = 900
+  table.held = 800
   clock.advance(5000)
   t.deepEqual(reports.at(-1), [])
   watch.close()
@@ -43,5 +43,25 @@ test('a kernel that tracks no connections has no full table', t => {
   watch.start()
   clock.advance(60_000)
   t.deepEqual(reports, [])
+  watch.close()
+})
+
+test('a table that is nearly full is told before it is, and does not come and go with every connection', t => {
+  const { clock, reports, table, watch } = aTable()
+  const types = () => reports.map(conditions => conditions.map(({ type }) => type))
+  watch.start()
+  for (const held of [899, 900, 899, 850, 849]) {
+    table.held = held
+    clock.advance(5000)
+  }
+  t.deepEqual(types(), [['ConnectionsRoom'], []])
+  const [condition] = reports[0]!
+  t.like(condition, { reason: 'NearlyFull' })
+  t.regex(condition!.message, /900 of 1000/)
+  for (const held of [1000, 940, 800]) {
+    table.held = held
+    clock.advance(5000)
+  }
+  t.deepEqual(types().slice(2), [['ConnectionsTracked', 'ConnectionsRoom'], ['ConnectionsRoom'], []])
   watch.close()
 })
