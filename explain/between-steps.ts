@@ -15,6 +15,9 @@ import {
   unknown,
 } from './crossing.ts'
 
+/** How the kernel's rules of policies are named: `NetworkPolicy default/web ingress 2 deny`, `tier x egress deny`. */
+const POLICY_RULE = / (?:ingress|egress)(?: \d{1,4})? deny$/
+
 /** Chains of others on one node, and ours, by what became of a traced packet. */
 export function foreignStep(c: Crossing, place: Place | undefined): Finding | undefined {
   if (place?.facts === undefined) return undefined
@@ -23,11 +26,10 @@ export function foreignStep(c: Crossing, place: Place | undefined): Finding | un
   if (dropped !== undefined) {
     const where = `table ${dropped.family} ${dropped.table}, chain ${dropped.chain}`
     const rule = dropped.rule === undefined ? 'by the policy of the chain' : `by the rule: ${dropped.rule}`
-    const code: CauseCode = dropped.ours
-      ? (dropped.rule?.includes('policy ') ?? false)
-        ? 'PolicyDenies'
-        : 'FilterDrops'
-      : 'ForeignDrops'
+    const isBehind = facts.policies.some(({ enforced }) => enforced !== 'kernel')
+    const ofPolicy = isBehind ? 'PolicyLags' : 'PolicyDenies'
+    const isPolicy = POLICY_RULE.test(dropped.rule ?? '')
+    const code: CauseCode = dropped.ours ? (isPolicy ? ofPolicy : 'FilterDrops') : 'ForeignDrops'
     return stopped(
       {
         code,

@@ -125,8 +125,8 @@ export const CAUSES = {
   },
   PolicyLags: {
     effect: 'all',
-    when: 'The kernel refused the present policies of the pod, and the state that it has denies',
-    proof: 'the agent of the node: refused, and what the kernel said',
+    when: 'A policy denies it in an older state, since the kernel has not the present one or refused it',
+    proof: 'a traced packet was dropped by a rule of a policy, and the agent says that the kernel is behind',
     by: 'agent',
     remedy: 'margayctl node status on {node} says what the kernel refused',
   },

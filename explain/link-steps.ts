@@ -64,7 +64,7 @@ function entryFault({ near }: Crossing, { outer, neighbour }: WayFacts, device: 
   const entry = outer.entry.value
   if (entry?.remote === outer.remote) return undefined
   const mac = entry?.mac ?? known(neighbour)?.mac
-  const is = entry === undefined ? 'has no entry' : `has an entry that leads to ${entry.remote ?? 'nowhere'}`
+  const is = entry?.remote === undefined ? 'has no entry' : `has an entry that leads to ${entry.remote}`
   return stopped(
     {
       code: 'TunnelEntryMissing',

@@ -49,14 +49,14 @@ export function noWay(
       },
       ...says,
     )
-  const withheld = known(far?.facts?.blocks)?.find(({ address }) => address === target.address)?.withheld
+  const withheld = withheldFrom(place, far, target.address)
   if (origin.reason === 'NotExported' || withheld !== undefined)
     return stopped(
       {
         code: 'NotExported',
         node,
         object,
-        message: `${lost}: ${withheld ?? origin.message}`,
+        message: `${lost}: ${withheld === undefined ? origin.message : `${far!.node} withholds it ${withheld}`}`,
         values: { remedy: origin.remedy },
       },
       ...says,
@@ -77,6 +77,9 @@ export function noWay(
       { of: 'kernel', text: `session with ${session.address}: ${session.state}, ${session.reason}` },
     )
   }
+  // where nobody announced it, the session or the other node may know why
+  const isOpen = known(place.facts?.sessions) === undefined || far?.facts === undefined
+  if (isOpen && origin.reason === 'NothingAnnounced') return unknown(`${lost}: ${origin.message}`, ...says)
   return stopped(
     {
       code: 'NoWayLearned',
@@ -87,6 +90,13 @@ export function noWay(
     },
     ...says,
   )
+}
+
+/** Why the other node keeps the block from this one; undefined where it does not, or keeps it from others. */
+function withheldFrom(place: Place, far: Place | undefined, address: string): string | undefined {
+  const withheld = known(far?.facts?.blocks)?.find(each => each.address === address)?.withheld
+  const peer = sessionBetween(far, place)?.peer
+  return withheld !== undefined && peer !== undefined && withheld.includes(peer) ? withheld : undefined
 }
 
 /** The node itself says that the cluster does not have it. */

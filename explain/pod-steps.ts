@@ -17,10 +17,21 @@ import {
 
 type PodStep = (pod: PodFacts, mismatches: readonly PodMismatch[], at: { node: string; end: End }) => Finding
 
-/** Which pod has the address of an end. */
-export function endpointStep(place: Place | undefined, end: End): Finding | undefined {
-  if (end.role !== 'pod' || place === undefined) return undefined
+/** Which pod has the address of an end. `other`: the other end, whose address nobody may have here unless it lives here. */
+export function endpointStep(place: Place | undefined, end: End, other: End): Finding | undefined {
+  if (place === undefined) return undefined
   const { facts, node } = place
+  const taker =
+    other.role === 'pod' && other.node !== node ? facts?.endpoints.find(each => has(each, other)) : undefined
+  if (taker !== undefined && other.node !== undefined && !isOf(taker, other))
+    return stopped({
+      code: 'AddressTwice',
+      node,
+      object: { kind: 'Address', name: other.address },
+      message: `${podName(taker)} on ${node} has ${other.address}, the address of ${nameOf(other)} on ${other.node}`,
+      values: { address: other.address, holder: podName(taker) },
+    })
+  if (end.role !== 'pod') return undefined
   if (facts === undefined) return unknown(`${node} does not say which pod has ${end.address}`)
   const holders = facts.endpoints.filter(({ addresses }) => addresses.includes(end.address))
   const live = holders.filter(({ state }) => state === 'live')
@@ -201,6 +212,10 @@ export function podMtu({ near, source, packet }: Crossing): Finding | undefined 
 
 function podName({ pod, endpoint }: PodFacts): string {
   return pod === undefined ? endpoint : `${pod.namespace}/${pod.name}`
+}
+
+function has({ addresses, state }: PodFacts, { address }: End): boolean {
+  return state === 'live' && addresses.includes(address)
 }
 
 function podObject({ pod, endpoint }: PodFacts): { kind: string; name: string; namespace?: string } {

@@ -2,7 +2,7 @@
 // device is the truth of what happens; its error alone is no cause, since several faults give the same one (a reverse path filter, a
 // blackhole: EINVAL; forwarding off, an unreachable route: EHOSTUNREACH). Each cause needs a second fact. Pure.
 import type { LookupFacts, RouteFacts, RuleFacts, SettingFact, WayFacts } from '../api/explain.ts'
-import type { StepName } from '../api/explanation.ts'
+import type { Evidence, StepName } from '../api/explanation.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { Found } from './causes.ts'
 import {
@@ -94,7 +94,7 @@ function byRoute(c: Crossing, place: Place, way: WayFacts, route: RouteFacts): J
   const is = `${node} sends it by the route ${routeText(route)} of protocol ${route.protocol}`
   const values = { route: deletable(route) }
   if (length(route) < length(wanted))
-    return at('route', stopped(missing(place, wanted, `packets take ${routeText(route)}`), says))
+    return at('route', missing(place, way, wanted, `packets take ${routeText(route)}`, says))
   const code = length(route) > length(wanted) ? 'RouteShadowed' : 'RouteElsewhere'
   return at(
     'route',
@@ -137,19 +137,27 @@ function byError(c: Crossing, place: Place, way: WayFacts, said: { errno: string
   if (origin?.of === 'none' && target.role === 'pod') return at('route', noWay(c, place, origin, undefined, says))
   if (wanted !== undefined && (known(way.rules) ?? [undefined]).some(each => each === undefined || each.matches))
     return at('route', unknown(`${node} has no route to ${target.address}, and rules of others that may be why`, says))
-  if (wanted !== undefined) return at('route', stopped(missing(place, wanted, 'there is no other'), says))
+  if (wanted !== undefined) return at('route', missing(place, way, wanted, 'there is no other', says))
   return at('route', stopped(noRoute(place, target.address), says))
 }
 
-/** The agent wants it, and the kernel has it not. */
-function missing({ node }: Place, wanted: RouteFacts, but: string): Found {
-  return {
-    code: 'RouteMissing',
-    node,
-    object: { kind: 'Route', name: wanted.prefix },
-    message: `${node} has lost the route ${routeText(wanted)}: ${but}`,
-    values: { route: deletable(wanted) },
+/** The agent wants it, and the kernel has it not. One whose device is down or gone went with it: the step of the device says so. */
+function missing({ node }: Place, way: WayFacts, wanted: RouteFacts, but: string, says: Evidence): Finding {
+  const link = known(way.leavesBy)
+  if (link?.up !== true) {
+    const why = link === undefined ? 'whether its device is there is not known' : `${link.name} is down`
+    return unknown(`${node} has lost the route ${routeText(wanted)}: ${why}`, says)
   }
+  return stopped(
+    {
+      code: 'RouteMissing',
+      node,
+      object: { kind: 'Route', name: wanted.prefix },
+      message: `${node} has lost the route ${routeText(wanted)}: ${but}`,
+      values: { route: deletable(wanted) },
+    },
+    says,
+  )
 }
 
 /** Nobody wants one, and there is none: `address` is one outside, or the end of a tunnel. */
@@ -164,7 +172,7 @@ export function noRoute({ node, facts }: Place, address: string): Found {
   }
 }
 
-function dropped({ target }: Crossing, { node }: Place, way: WayFacts, says: ReturnType<typeof evidence>): Judged {
+function dropped({ target }: Crossing, { node }: Place, way: WayFacts, says: Evidence): Judged {
   const wanted = way.wanted?.route
   if (wanted !== undefined && isDropping(wanted)) {
     if (way.wanted?.divergence !== undefined)
@@ -276,7 +284,7 @@ function diverted(
   way: WayFacts,
   { text, priority, by }: RuleFacts,
   result: string,
-  says: ReturnType<typeof evidence>,
+  says: Evidence,
 ): Finding {
   return stopped(
     {

@@ -26,7 +26,7 @@ type Row = { name: StepName; place: 'near' | 'far' | 'between'; run: (c: Crossin
 /** In the order of the packet. `fabric` is judged last, since it is only guilty where nobody else is. */
 const ROWS: readonly Row[] = [
   { name: 'ask', place: 'near', run: c => askStep(c.near) },
-  { name: 'endpoint', place: 'near', run: c => endpointStep(c.near, c.source) },
+  { name: 'endpoint', place: 'near', run: c => endpointStep(c.near, c.source, c.target) },
   { name: 'podLink', place: 'near', run: c => podStep(c.near, c.source, podLink) },
   { name: 'podAddress', place: 'near', run: c => podStep(c.near, c.source, podAddress) },
   { name: 'podRoute', place: 'near', run: c => podStep(c.near, c.source, podRoute) },
@@ -59,7 +59,7 @@ const ROWS: readonly Row[] = [
   {
     name: 'farPod',
     place: 'far',
-    run: c => stopOf(endpointStep(c.far, c.target)) ?? podStep(c.far, c.target, podReceives),
+    run: c => stopOf(endpointStep(c.far, c.target, c.source)) ?? podStep(c.far, c.target, podReceives),
   },
   { name: 'listener', place: 'far', run: listenerStep },
   { name: 'session', place: 'near', run: sessionStep },
@@ -74,7 +74,7 @@ export function walk(
 ): Explanation {
   const crossings = (['there', 'back'] as const).map(direction => crossing(direction, question, { near, far }, traces))
   const before = crossings.map(stepsOf)
-  const isAlone = !before.flat().some(step => step?.verdict === 'stopped')
+  const isAlone = before.flat().every(step => step === undefined || isInnocent(step))
   const steps = before.flatMap((each, i) => withFabric(each, crossings[i]!, isAlone))
   const isAnswered = traces.some(({ outcome, direction }) => outcome === 'answered' && direction === 'there')
   // a packet that was answered was not stopped; it may still be changed, or have been a small one
@@ -92,6 +92,11 @@ export function walk(
     notes: notesOf(crossings[0]!),
     asked: askedOf(near, far),
   }
+}
+
+/** Chains of others are not read, so that they are open wherever there are some; all else must be known before the network is blamed. */
+function isInnocent({ name, verdict }: Step): boolean {
+  return verdict === 'passes' || (verdict === 'unknown' && (name === 'foreign' || name === 'farForeign'))
 }
 
 /** All but the fabric, which has its place in the order and is judged by the others. */
