@@ -1,8 +1,42 @@
 // The walk over answers of healthy nodes, and what it makes of silence.
 import test from 'ava'
-import { absent, aPair, kernel, NODE, OUTSIDE, POD, silent, walked, wayOf } from './worlds.ts'
+import type { NodeFacts } from '../../api/explain.ts'
+import {
+  AT_MS,
+  absent,
+  aPair,
+  aPath,
+  aSession,
+  aTrace,
+  kernel,
+  model,
+  NODE,
+  OUTSIDE,
+  POD,
+  silent,
+  walked,
+  wayOf,
+} from './worlds.ts'
 
 const p = (name: string) => POD[name]!
+
+const v6 = (name: string) => ({ ...p(name), address: `fd00:${p(name).address.replaceAll('.', ':')}` })
+const service = {
+  ...{ namespace: 'default', name: 'web', address: '10.96.0.10', port: 80, protocol: 'tcp' as const },
+  backends: [{ address: '10.244.2.1', port: 8080, node: 'n2' }],
+}
+const withService = (world: ReturnType<typeof aPair>) => ({ ...world, question: { ...world.question, service } })
+const masquerades = (facts: NodeFacts) => {
+  facts.masqueraded = model(true)
+}
+const ipip = (facts: NodeFacts) => {
+  for (const way of facts.ways) {
+    if (way.outer === undefined) continue
+    way.outer = { ...way.outer, encapsulation: 'ipip' }
+    delete way.outer.entry
+    delete way.neighbour
+  }
+}
 
 const healthy: Record<string, ReturnType<typeof aPair>> = {
   'two pods of one node': aPair(p('n1-p1'), p('n1-p2')),
@@ -11,6 +45,14 @@ const healthy: Record<string, ReturnType<typeof aPair>> = {
   'a connection to a port': aPair(p('n1-p1'), p('n2-p1'), { packet: { protocol: 'tcp', destinationPort: 80 } }),
   'a node to its own pod': aPair(NODE.n1, p('n1-p1')),
   'a pod to its own node': aPair(p('n1-p1'), NODE.n1),
+  'pods of two nodes over IPv6': aPair(v6('n1-p1'), v6('n2-p1')),
+  'pods of two nodes through IP-in-IP': aPair(p('n1-p1'), p('n3-p1'), { near: ipip, far: ipip }),
+  'a pod to the backend of a Service': withService(
+    aPair(p('n1-p1'), p('n2-p1'), { packet: { protocol: 'tcp', destinationPort: 8080 } }),
+  ),
+  'a node to a pod of another node': aPair(NODE.n1, p('n2-p1')),
+  'a pod to another node, which sees the address of its own': aPair(p('n1-p1'), NODE.n2, { near: masquerades }),
+  'large packets between pods through VXLAN': aPair(p('n1-p1'), p('n3-p1'), { packet: { length: 1450 } }),
 }
 
 for (const [what, world] of Object.entries(healthy))
@@ -88,4 +130,136 @@ test('a fact that is absent opens its step and nothing else', t => {
       'farForeign: chains of others on n1 are not known: no permission',
     ],
   )
+})
+
+const missing = (facts: NodeFacts) => {
+  const no = kernel({ errno: 'ENETUNREACH', message: 'Network is unreachable' })
+  Object.assign(wayOf(facts), { lookup: no, plain: no })
+  wayOf(facts).wanted!.divergence = 'missing'
+}
+
+test('a route that the agent wants and the kernel lost is told with how to put it back', t => {
+  const { first } = walked(aPair(p('n1-p1'), p('n2-p1'), { near: missing }))
+  t.like(first, { code: 'RouteMissing', node: 'n1', object: { kind: 'Route', name: '10.244.2.0/26' } })
+  t.regex(first!.remedy, /^ip route add 10\.244\.2\.0\/26 via 192\.0\.2\.12 dev eth0 proto margay on n1/)
+})
+
+test('what two faults could be is not guessed: an errno alone, rules of others, a chain that drops by its policy', t => {
+  const alone: Record<string, (facts: NodeFacts) => void> = {
+    EHOSTUNREACH: facts => {
+      wayOf(facts).lookup = kernel({ errno: 'EHOSTUNREACH', message: 'No route to host' })
+    },
+    EINVAL: facts => {
+      wayOf(facts).lookup = kernel({ errno: 'EINVAL', message: 'Invalid argument' })
+    },
+    'two rules': facts => {
+      wayOf(facts).lookup = kernel({ errno: 'EACCES', message: 'Permission denied' })
+      wayOf(facts).rules = kernel(
+        [90, 91].map(priority => ({ text: `${priority}: from all lookup 201`, priority, matches: true })),
+      )
+    },
+    'a policy of drop': facts => {
+      const chain = { family: 'ip', table: 'filter', chain: 'FORWARD', hook: 'forward', priority: 0 }
+      facts.hooks = kernel([{ ...chain, policy: 'drop' }])
+    },
+    'a connection with another source': facts => {
+      const [sent, answered] = [
+        { source: '10.244.1.1', destination: '10.244.2.1' },
+        { source: '10.244.2.1', destination: '192.0.2.11' },
+      ]
+      facts.connections = kernel([{ protocol: 6, sent, answered, hasAnswers: true }])
+    },
+    'a permanent neighbour of others that is right': facts => {
+      const neighbour = { address: '192.0.2.12', mac: '02:00:00:00:00:12', state: 'permanent' as const, ours: false }
+      wayOf(facts).neighbour = kernel(neighbour)
+    },
+    'a neighbour that did not answer once': facts => {
+      wayOf(facts).neighbour = kernel({ address: '192.0.2.12', state: 'failed', ours: false })
+    },
+  }
+  for (const [what, near] of Object.entries(alone))
+    t.is(walked(aPair(p('n1-p1'), p('n2-p1'), { near })).first, undefined, what)
+})
+
+test('the network is not blamed for what a node does, nor by answers of different moments', t => {
+  const lost = (facts: NodeFacts) => {
+    facts.path = {
+      value: aPath('n1', 'n3', { state: 'lost', hostAnswers: true, tunnelAnswers: false }),
+      of: 'probe',
+      ageMs: 900,
+    }
+  }
+  const pair = (far: (facts: NodeFacts) => void) => walked(aPair(p('n1-p1'), p('n3-p1'), { near: lost, far }))
+  t.is(pair(() => undefined).first?.code, 'VxlanLost')
+  const off = pair(facts => {
+    facts.endpoints[0]!.mismatches = kernel([
+      { side: 'host', kind: 'link', object: 'cali-n3-p1 state', is: 'down', should: 'up' },
+    ])
+  })
+  t.deepEqual([off.first?.code, off.others], ['HostLinkDown', []])
+  const late = pair(facts => {
+    facts.atMs += 6000
+  })
+  t.is(late.first, undefined)
+})
+
+test('a traced packet that was answered is not stopped, whatever routes say; it may be changed', t => {
+  const shadowed = aPair(p('n1-p1'), p('n2-p1'), {
+    near: facts => {
+      const route = {
+        type: 'unicast',
+        prefix: '10.244.2.1/32',
+        table: 254,
+        device: 'eth0',
+        gateway: '192.0.2.1',
+        protocol: 'static',
+      }
+      Object.assign(wayOf(facts), { lookup: kernel({ route }), plain: kernel({ route }) })
+    },
+  })
+  t.is(walked(shadowed).verdict, 'stopped')
+  t.is(walked({ ...shadowed, traces: [aTrace('n1', { outcome: 'answered' })] }).verdict, 'passes')
+  const translated = { table: 'foreign', chain: 'post', rule: 'masquerade', source: '192.0.2.11' }
+  const changed = walked({
+    ...aPair(p('n1-p1'), p('n2-p1')),
+    traces: [aTrace('n1', { outcome: 'answered', translated })],
+  })
+  t.like(changed.first, { code: 'ForeignTranslates', effect: 'changed' })
+})
+
+test('what was healed is a note, and so is a session whose messages are lost one way', t => {
+  const found = walked(
+    aPair(p('n1-p1'), p('n2-p1'), {
+      near: facts => {
+        const object = { kind: 'Route', name: '10.244.2.0/26' }
+        facts.recent = [
+          {
+            at: '2026-11-27T11:59:58Z',
+            type: 'Healed',
+            object,
+            reason: 'Foreign',
+            message: 'ip (process 812) deleted it; put back',
+          },
+          { at: '2026-11-27T11:59:57Z', type: 'SessionChanged', object, reason: 'Up', message: '' },
+        ]
+        facts.sessions = model([aSession('n2', { lastReceivedMs: AT_MS - 61_000 })])
+      },
+      far: facts => {
+        facts.sessions = model([aSession('n1', { lastSentMs: AT_MS - 4000 })])
+      },
+    }),
+  )
+  t.is(found.verdict, 'passes')
+  t.deepEqual(found.notes, [
+    {
+      node: 'n1',
+      code: 'SessionOneWay',
+      text: 'n2 sent to the BGP session 4 s ago, and n1 has heard nothing for 61 s',
+    },
+    {
+      node: 'n1',
+      at: '2026-11-27T11:59:58Z',
+      text: 'Healed Route 10.244.2.0/26: ip (process 812) deleted it; put back',
+    },
+  ])
 })
