@@ -49,9 +49,12 @@ export function runIsolated(): Promise<number> {
   return runAgain(systemProgram('unshare'), [...UNSHARE, '--', ...inside])
 }
 
-/** As `runIsolated`, where a process of an earlier run is. */
+/**
+ * As `runIsolated`, where a process of an earlier run is. In its network namespace too: who goes to others and comes back needs
+ * one to come back to that is the user namespace's own.
+ */
 export function enterIsolated(pid: number): Promise<number> {
-  return runAgain(systemProgram('nsenter'), ['-t', String(pid), '-U', '--preserve-credentials', '-m', '--'])
+  return runAgain(systemProgram('nsenter'), ['-t', String(pid), '-U', '--preserve-credentials', '-m', '-n', '--'])
 }
 
 function runAgain(program: string, words: readonly string[]): Promise<number> {

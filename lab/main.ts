@@ -2,16 +2,15 @@
 // answer (tables, or JSON) to stdout.
 import { spawnSync } from 'node:child_process'
 import { systemProgram } from '../lib/system-program.ts'
-import { enterIsolated, isIsolated, isolationProblem, labDir, mayMakeNamespaces, runIsolated } from './isolate.ts'
+import { isIsolated, isolationProblem, labDir, mayMakeNamespaces, runIsolated } from './isolate.ts'
 import { kubernetesProblem } from './kubernetes/binaries.ts'
 import { demonstrateKubernetes } from './kubernetes/demonstrate.ts'
 import { KUBERNETES_DIR, removeKubernetesLab } from './kubernetes/folder.ts'
 import { Lab, root } from './lab.ts'
-import { LabFailure, NO_LAB } from './lab-programs.ts'
+import { LabFailure } from './lab-programs.ts'
 import { runMenu } from './menu.ts'
 import { PluginRefused } from './pods.ts'
-import { isAlive } from './program.ts'
-import { findLab, removeLab } from './remains.ts'
+import { enterKept, findLab, removeLab } from './remains.ts'
 import { type KeptRequest, type LabRequest, parseRequest, WrongUsage } from './request.ts'
 import { keepHints, pairTable, peerTable } from './show.ts'
 import { buildForVm, missingForVm, runInVm } from './vm.ts'
@@ -149,14 +148,9 @@ async function runVm(args: readonly string[]): Promise<number> {
   return interrupt.signal.aborted ? EXIT.interrupted : code
 }
 
-/** On the lab that was kept; that of a plain user is in namespaces of its own, which are entered first. */
 async function onKept(request: KeptRequest): Promise<number> {
   if (request.menu === 'fault' && request.name !== undefined) installFor('faults')
-  if (mayMakeNamespaces()) return runMenu(request, { dir: labDir(), patience, say })
-  const found = findLab(labDir())
-  const inside = found?.state.processes.find(isAlive)
-  if (found?.status === 'kept' && inside !== undefined) return enterIsolated(inside.pid)
-  throw new LabFailure(NO_LAB)
+  return (await enterKept()) ?? (await runMenu(request, { dir: labDir(), patience, say }))
 }
 
 async function main(args: readonly string[]): Promise<number> {

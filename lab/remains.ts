@@ -1,7 +1,8 @@
 // What a lab is to those who did not start it: whether one runs, was kept or crashed, by its state file, and its removal.
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { netnsPath } from '../kernel/netns.ts'
-import { mayMakeNamespaces } from './isolate.ts'
+import { enterIsolated, labDir, mayMakeNamespaces } from './isolate.ts'
+import { LabFailure, NO_LAB } from './lab-programs.ts'
 import { isAlive, type ProcessId, readStartTicks, stopAll } from './program.ts'
 import { type LabState, readState, removeState } from './state.ts'
 import { leftNamespaces, removeNamespaces } from './topology.ts'
@@ -12,6 +13,18 @@ export function findLab(dir: string): { state: LabState; status: 'running' | 'ke
   if (state === undefined) return undefined
   if (state.kept) return { state, status: state.processes.some(isAlive) ? 'kept' : 'crashed' }
   return { state, status: isAlive(state.owner) ? 'running' : 'crashed' }
+}
+
+/**
+ * Runs this program again inside of the kept lab of a plain user, which is in namespaces of its own, and resolves with its exit
+ * code; undefined where they need not be entered. Rejects with LabFailure when there is no such lab.
+ */
+export async function enterKept(): Promise<number | undefined> {
+  if (mayMakeNamespaces()) return undefined
+  const found = findLab(labDir())
+  const inside = found?.state.processes.find(isAlive)
+  if (found?.status !== 'kept' || inside === undefined) throw new LabFailure(NO_LAB)
+  return enterIsolated(inside.pid)
 }
 
 /** Removes a lab, whatever state it is in: programs, namespaces, files. False when there was nothing. */

@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util'
 import { labDir } from '../isolate.ts'
 import { Lab } from '../lab.ts'
 import { LabFailure } from '../lab-programs.ts'
+import { enterKept } from '../remains.ts'
 import { parsed, WrongUsage } from '../request.ts'
 import { table } from '../show.ts'
 import { FAULTS, faultOf } from './catalogue.ts'
@@ -62,6 +63,8 @@ async function main(): Promise<number> {
     return 0
   }
   const faults = chosen(positionals)
+  const entered = await enterKept()
+  if (entered !== undefined) return entered
   await using lab = Lab.kept({ dir: labDir(), patience: 1, say: () => {} })
   const rows: Played[] = []
   for (const fault of faults) {
