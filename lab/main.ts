@@ -16,7 +16,8 @@ import { keepHints, pairTable, peerTable } from './show.ts'
 import { buildForVm, missingForVm, runInVm } from './vm.ts'
 
 const HELP = `Usage: npm run lab [-- [down] [--keep] [--json] [--nodes A,B] [--vm | --kubernetes [--proxy MODE]]]
-       npm run lab -- fault [NAME] [--tell] | fault heal [NAME] | ctl [NODE] COMMAND... | shell WHERE [COMMAND...]
+       npm run lab -- fault [NAME] [--tell] | fault heal [NAME]
+       npm run lab -- explain A B [PROTO/PORT] | ctl [NODE] COMMAND... | shell WHERE [COMMAND...]
 
 Makes a network of nodes on this machine, in network namespaces of its own: n1 and n2 on LAN A, n3 on LAN B, a router
 between them, an API server behind it. Starts an agent per node, adds two pods per node by executing the CNI plugin,
@@ -35,6 +36,7 @@ On the lab that was kept:
   fault         the faults that it can have, by what people see of them; --tell: with causes and remedies
   fault NAME    puts one in and says where to look; --tell: and what was done. NAME is its number or its name
   fault heal    takes all faults out, or the one that is named
+  explain A B   why A cannot reach B: n1-p1 n2-p1, n1-p1 n2-p1 tcp/8080, or one node
   ctl COMMAND   margayctl in this cluster; ctl n1 COMMAND asks the agent of n1
   shell WHERE   a shell on a node, a pod (n1-p1), the router or the api server, or one command there
 

@@ -1,11 +1,10 @@
 // What people do with a lab that was kept: put a fault in and look for its cause, ask margayctl, type commands on a node.
-import { fileURLToPath } from 'node:url'
 import { netnsPath, spawnInNetns } from '../kernel/netns.ts'
-import { programFile } from '../lib/package-files.ts'
 import { SYSTEM_PATH } from '../lib/system-program.ts'
+import { type CtlCall, ctlCall, explainCall } from './ctl.ts'
 import { FAULTS, faultOf } from './faults/catalogue.ts'
 import { deedText, factsOf, faultsIn, putIn, takeOut } from './faults/deeds.ts'
-import { type Fault, symptom } from './faults/fault.ts'
+import { type Fault, question, symptom } from './faults/fault.ts'
 import { prepare, tidyUp } from './faults/traffic.ts'
 import { Lab, type LabOptions } from './lab.ts'
 import { LabFailure } from './lab-programs.ts'
@@ -22,7 +21,8 @@ export async function runMenu(
   options: Pick<LabOptions, 'dir' | 'patience' | 'say'>,
 ): Promise<number> {
   await using lab = Lab.kept(options)
-  if (request.menu === 'ctl') return await runCtl(lab, request.words, request.node)
+  if (request.menu === 'ctl') return await run(ctlCall(lab, request.words, request.node))
+  if (request.menu === 'explain') return await run(explainCall(lab, request.words))
   if (request.menu === 'shell') return await runShell(lab, request.at, request.words)
   if (request.menu === 'heal') return await heal(lab, request.name, options.say)
   const { name, tell } = request
@@ -67,7 +67,8 @@ async function letFind(lab: Lab, fault: Fault, tell: boolean): Promise<string> {
 }
 
 function hints(lab: Lab, { breaks }: Fault): string[] {
-  if ('newPodOn' in breaks) return [`ctl ${breaks.newPodOn} node status`, 'ctl get nodes,ippools']
+  const asked = `explain ${question(breaks).join(' ')}`
+  if ('newPodOn' in breaks) return [`ctl ${breaks.newPodOn} node status`, 'ctl get nodes,ippools', asked]
   const at = (name: string) => lab.pods.find(({ pod }) => pod.name === name)!
   const [from, to] = [at(breaks.from), at(breaks.to)]
   const tried =
@@ -79,6 +80,7 @@ function hints(lab: Lab, { breaks }: Fault): string[] {
     tried,
     ...nodes.flatMap(node => [`ctl ${node} node status`, `ctl ${node} events`]),
     `shell ${from.node.name} ip route get ${to.address}`,
+    asked,
   ]
 }
 
@@ -95,10 +97,8 @@ async function heal(lab: Lab, name: string | undefined, say: (text: string) => v
   return well ? 0 : 1
 }
 
-function runCtl(lab: Lab, words: readonly string[], node: string | undefined): Promise<number> {
-  const socket = node === undefined ? [] : ['--socket', lab.agentSocket(lab.node(node).name)]
-  const argv = [fileURLToPath(programFile('ctl/main')), ...words, ...socket]
-  return inNetns(lab.plan.api.netns, process.execPath, argv, { KUBECONFIG: lab.kubeconfig })
+function run({ netns, argv: [program, ...args] }: CtlCall): Promise<number> {
+  return inNetns(netns, program, args)
 }
 
 function runShell(lab: Lab, at: string, words: readonly string[]): Promise<number> {
@@ -114,7 +114,7 @@ function inNetns(
   netns: string,
   program: string,
   args: readonly string[],
-  env: Record<string, string>,
+  env: Record<string, string> = {},
 ): Promise<number> {
   const child = spawnInNetns(netnsPath(netns), program, args, { stdio: 'inherit', env: { ...process.env, ...env } })
   process.on('SIGINT', () => {}) // a terminal gives Ctrl-C to the child as well, and it is that which is meant

@@ -25,6 +25,7 @@ export type KeptRequest =
   | { menu: 'heal'; name?: string }
   /** `node`: whose agent is asked, where the command asks one. */
   | { menu: 'ctl'; node?: string; words: readonly string[] }
+  | { menu: 'explain'; words: readonly string[] }
   /** Without words: to type commands there. */
   | { menu: 'shell'; at: string; words: readonly string[] }
 
@@ -36,6 +37,7 @@ export function parseRequest(args: readonly string[]): Request {
   if (first === 'fault') return rest.includes('--help') ? 'help' : parseFault(rest)
   // what follows is words of another program, its options too
   if (first === 'ctl') return parseCtl(rest)
+  if (first === 'explain') return parseExplain(rest)
   if (first === 'shell') return parseShell(rest)
   return parseLab(args)
 }
@@ -55,6 +57,11 @@ function parseFault(args: readonly string[]): KeptRequest {
 function parseCtl([first, ...others]: readonly string[]): KeptRequest {
   if (first === undefined) throw new WrongUsage('ctl: give a command of margayctl, such as get nodes')
   return /^n\d+$/.test(first) ? { menu: 'ctl', node: first, words: others } : { menu: 'ctl', words: [first, ...others] }
+}
+
+function parseExplain(words: readonly string[]): KeptRequest {
+  if (words.length === 0) throw new WrongUsage('explain: give two ends, or one node: explain n1-p1 n2-p1')
+  return { menu: 'explain', words }
 }
 
 function parseShell([at, ...words]: readonly string[]): KeptRequest {

@@ -37,6 +37,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'put the route back (the agent does, in milliseconds)',
     breaks: toN2,
     named: ({ block }) => [{ at: 'n1', event: 'Healed', kind: 'Route', about: block.n2 }],
+    explained: 'healed',
     inject: ({ block }) => [{ at: 'n1', sh: `ip route del ${block.n2}` }],
     heal: ({ block, address }) => [
       {
@@ -52,6 +53,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'ip route del that /32 on n1',
     breaks: toN2,
     named: ({ ip }) => [{ at: 'n1', condition: 'ForeignRoutesPass', reason: 'ForeignRoute', about: ip['n2-p1'] }],
+    explained: { at: 'n1', code: 'RouteShadowed' },
     inject: ({ ip }) => [{ at: 'n1', sh: `ip route add ${ip['n2-p1']}/32 via ${ROUTER} dev eth0 proto static` }],
     heal: ({ ip }) => [{ at: 'n1', sh: `ip route del ${ip['n2-p1']}/32 proto static` }],
   },
@@ -63,6 +65,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'ip rule del pref 90 on n1',
     breaks: { from: 'n1-p2', to: 'n2-p1' },
     named: () => [{ at: 'n1', condition: 'ForeignRoutesPass', reason: 'ForeignRule', about: 'lookup 201' }],
+    explained: { at: 'n1', code: 'RuleDiverts' },
     inject: ({ ip }) => [
       { at: 'n1', sh: 'ip route replace unreachable default table 201' },
       { at: 'n1', sh: `ip rule add pref 90 from ${ip['n1-p2']} lookup 201` },
@@ -76,6 +79,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: `ip route add default via ${ROUTER} dev eth0 on n1`,
     breaks: toN3,
     named: () => [{ at: 'n1', condition: 'DefaultRouteKept', reason: 'DefaultRouteLost', about: '0.0.0.0/0' }],
+    explained: { at: 'n1', code: 'RouteMissing' },
     inject: () => [{ at: 'n1', sh: 'ip route del default' }],
     heal: () => [{ at: 'n1', sh: `ip route replace default via ${ROUTER} dev eth0 proto static` }],
     watchSeconds: 12,
@@ -86,7 +90,8 @@ export const FAULTS: readonly Fault[] = [
     cause: 'n1: a permanent neighbour entry on eth0 gives n2 a wrong MAC',
     remedy: 'ip neigh del the address of n2 dev eth0 on n1',
     breaks: toN2,
-    named: () => [],
+    named: ({ address }) => [{ at: 'n1', condition: 'NeighboursRight', reason: 'ForeignNeighbour', about: address.n2 }],
+    explained: { at: 'n1', code: 'NeighbourWrong' },
     inject: ({ address }) => [
       { at: 'n1', sh: `ip neigh replace ${address.n2} lladdr ${WRONG_MAC} nud permanent dev eth0` },
     ],
@@ -103,6 +108,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'sysctl net.ipv4.conf.caliX.proxy_arp=1, and the entry of the gateway in the pod (the agent does both)',
     breaks: { from: 'n1-p1', to: 'n1-p2' },
     named: ({ cali }) => [{ at: 'n1', event: 'Healed', kind: 'Sysctl', about: `${cali['n1-p1']}/proxy_arp` }],
+    explained: 'healed',
     inject: ({ cali }) => [
       { at: 'n1', sh: `sysctl -qw net.ipv4.conf.${cali['n1-p1']}.proxy_arp=0` },
       { at: 'n1-p1', sh: `ip neigh del ${GATEWAY} dev eth0` },
@@ -119,6 +125,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'ip link set caliX up on n1 (the agent does)',
     breaks: fromN2,
     named: ({ cali }) => [{ at: 'n1', event: 'Healed', kind: 'Link', about: cali['n1-p1'] }],
+    explained: 'healed',
     inject: ({ cali }) => [{ at: 'n1', sh: `ip link set ${cali['n1-p1']} down` }],
     heal: ({ cali }) => [{ at: 'n1', sh: `ip link set ${cali['n1-p1']} up` }],
     watchSeconds: 15,
@@ -130,6 +137,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'ip addr add the address of the pod to its eth0',
     breaks: fromN2,
     named: () => [],
+    explained: 'healed',
     inject: () => [{ at: 'n1-p1', sh: 'ip addr flush dev eth0' }],
     heal: facts => [restored('n1-p1', facts)],
   },
@@ -141,6 +149,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'ip link set eth0 mtu 1450 in the pod',
     breaks: { ...toN3, octets: 1440 },
     named: () => [],
+    explained: 'healed',
     inject: () => [{ at: 'n1-p1', sh: 'ip link set eth0 mtu 1500' }],
     heal: facts => [restored('n1-p1', facts)],
   },
@@ -151,6 +160,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'sysctl net.ipv4.ip_forward=1 on n2 (the agent does)',
     breaks: toN2,
     named: () => [{ at: 'n2', event: 'Healed', kind: 'Sysctl', about: 'ip_forward' }],
+    explained: 'healed',
     inject: () => [{ at: 'n2', sh: 'sysctl -qw net.ipv4.ip_forward=0' }],
     heal: () => [{ at: 'n2', sh: 'sysctl -qw net.ipv4.ip_forward=1' }],
   },
@@ -161,6 +171,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'sysctl net.ipv4.conf.caliX.forwarding=1 (the agent does)',
     breaks: toN2,
     named: ({ cali }) => [{ at: 'n1', event: 'Healed', kind: 'Sysctl', about: `${cali['n1-p1']}/forwarding` }],
+    explained: 'healed',
     inject: ({ cali }) => [{ at: 'n1', sh: `sysctl -qw net.ipv4.conf.${cali['n1-p1']}.forwarding=0` }],
     heal: ({ cali }) => [{ at: 'n1', sh: `sysctl -qw net.ipv4.conf.${cali['n1-p1']}.forwarding=1` }],
   },
@@ -171,6 +182,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'ip link set vxlan.calico up (the agent does)',
     breaks: toN3,
     named: () => [{ at: 'n1', event: 'Healed', kind: 'Link', about: 'vxlan.calico' }],
+    explained: 'healed',
     inject: () => [{ at: 'n1', sh: 'ip link set vxlan.calico down' }],
     heal: () => [{ at: 'n1', sh: 'ip link set vxlan.calico up' }],
   },
@@ -181,6 +193,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'bridge fdb add it again (the agent does)',
     breaks: toN3,
     named: ({ mac }) => [{ at: 'n1', event: 'Healed', kind: 'FdbEntry', about: mac.n3 }],
+    explained: 'healed',
     inject: ({ mac }) => [{ at: 'n1', sh: `bridge fdb del ${mac.n3} dev vxlan.calico` }],
     heal: ({ mac, address }) => [
       { at: 'n1', sh: `bridge fdb replace ${mac.n3} dev vxlan.calico dst ${address.n3} self permanent` },
@@ -193,6 +206,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'allow udp/4789 between the nodes',
     breaks: toN3,
     named: () => [],
+    explained: { at: 'n1', code: 'VxlanLost' },
     inject: () => [
       {
         at: 'router',
@@ -211,6 +225,7 @@ export const FAULTS: readonly Fault[] = [
     named: ({ address }) => [
       { at: 'n2', event: 'SessionChanged', kind: 'BGPSession', reason: 'timeout', about: meshPeer(address.n1) },
     ],
+    explained: { at: 'n2', code: 'SessionDown' },
     inject: ({ address }) => [
       { at: 'n1', sh: dropBgp(`ip saddr ${address.n2} tcp dport 179 drop;`) },
       { agent: 'n2', is: 'restarted' },
@@ -232,6 +247,7 @@ export const FAULTS: readonly Fault[] = [
     named: ({ address }) => [
       { at: 'n2', event: 'SessionChanged', kind: 'BGPSession', reason: 'timeout', about: meshPeer(address.n1) },
     ],
+    explained: { at: 'n1', code: 'SessionDown' },
     inject: ({ address }) => [
       {
         at: 'n1',
@@ -248,7 +264,8 @@ export const FAULTS: readonly Fault[] = [
     cause: 'n1: iptables (nft) has policy DROP in FORWARD, as docker sets it',
     remedy: 'iptables -P FORWARD ACCEPT on n1, or an accept rule for cali+ (the agent puts one)',
     breaks: toN2,
-    named: () => [],
+    named: () => [{ at: 'n1', event: 'LetPass', kind: 'NftChain', about: 'ip filter FORWARD' }],
+    explained: 'healed',
     inject: () => [{ at: 'n1', sh: 'iptables -P FORWARD DROP' }],
     heal: () => [{ at: 'n1', sh: 'iptables -P FORWARD ACCEPT; nft delete table ip filter' }],
   },
@@ -259,6 +276,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'remove that rule on n2',
     breaks: { ...toN2, port: 8080 },
     named: () => [],
+    explained: { at: 'n2', code: 'ForeignDrops' },
     inject: () => [
       {
         at: 'n2',
@@ -274,6 +292,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'leave the pool out of that masquerade rule of n1',
     breaks: { ...toN2, port: 8080, seenAs: 'itself' },
     named: () => [],
+    explained: { at: 'n1', code: 'ForeignTranslates' },
     inject: () => [
       {
         at: 'n1',
@@ -290,6 +309,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'remove the address from n2-p1 and the /32 route on n2',
     breaks: { from: 'n2-p2', to: 'n1-p1', port: 8081 },
     named: () => [],
+    explained: { at: 'n2', code: 'AddressTwice' },
     inject: ({ ip, cali }) => [
       { at: 'n2-p1', sh: `ip addr add ${ip['n1-p1']}/32 dev eth0` },
       { at: 'n2', sh: `ip route add ${ip['n1-p1']}/32 dev ${cali['n2-p1']} scope link` },
@@ -306,7 +326,8 @@ export const FAULTS: readonly Fault[] = [
     cause: 'n2: the host itself has the address of n1-p1 on its eth0',
     remedy: 'remove that address from eth0 of n2',
     breaks: { ...fromN2, port: 8081 },
-    named: () => [],
+    named: ({ ip }) => [{ at: 'n2', condition: 'AddressesUnique', reason: 'HostTookAddress', about: ip['n1-p1'] }],
+    explained: { at: 'n2', code: 'RouteLocalHere' },
     inject: ({ ip }) => [{ at: 'n2', sh: `ip addr add ${ip['n1-p1']}/32 dev eth0` }],
     heal: ({ ip }) => [{ at: 'n2', sh: `ip addr del ${ip['n1-p1']}/32 dev eth0` }],
   },
@@ -326,6 +347,7 @@ export const FAULTS: readonly Fault[] = [
           about: meshPeer(address.n2),
         } as const
       }),
+    explained: { at: 'n2', code: 'AgentSilent' },
     inject: () => [{ agent: 'n2', is: 'killed' }],
     heal: () => [{ agent: 'n2', is: 'running' }],
     watchSeconds: 12,
@@ -337,6 +359,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'disabled: false on the pool, or another pool',
     breaks: { newPodOn: 'n2' },
     named: () => [{ at: 'n2', condition: 'PoolsUsable', reason: 'AllDisabled', about: 'disabled' }],
+    explained: { at: 'n2', code: 'PoolUnusable' },
     inject: () => [{ pool: { disabled: true } }],
     heal: () => [{ pool: { disabled: false } }],
   },
@@ -347,6 +370,7 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'create Node n2 again',
     breaks: toN2,
     named: () => [{ at: 'n2', condition: 'NodeObjectKnown', reason: 'NoNodeObject', about: 'n2' }],
+    explained: { at: 'n2', code: 'NodeUnknown' },
     inject: () => [{ node: 'n2', is: 'deleted' }],
     heal: () => [{ node: 'n2', is: 'created' }],
     watchSeconds: 12,

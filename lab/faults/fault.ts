@@ -1,7 +1,7 @@
 // A fault that operators meet, as data: what breaks, the one right cause and remedy, how it is put in and taken out, and by which
 // condition or event it is named right. It is about the lab as it is without `--nodes`: n1 and n2 on LAN A, n3 on LAN B, two
 // pods on each.
-import type { ConditionType, EventType, ObjectKind } from '../../api/status.ts'
+import type { ConditionType, EventType, ObjectKind, ReasonOf } from '../../api/status.ts'
 
 type NodeName = 'n1' | 'n2' | 'n3'
 export type PodName = `${NodeName}-p${1 | 2}`
@@ -35,7 +35,7 @@ export type Traffic =
 
 /** A condition that is not True, or an event, of one node. It names the object: `about` is in the name of its object or in its message. */
 export type Word = { at: NodeName; about: string } & (
-  | { condition: ConditionType; reason: string }
+  | { [T in ConditionType]: { condition: T; reason: ReasonOf<T> } }[ConditionType]
   | { event: EventType; kind: ObjectKind; reason?: string }
 )
 
@@ -48,6 +48,8 @@ export type Fault = {
   breaks: Traffic
   /** Each of them alone names the fault. A word that only the remedy has does not count. */
   named: (facts: Facts) => readonly Word[]
+  /** What `explain` gives first: a code of its table and the node; or what the product heals, as a note of that node. */
+  explained: { at: NodeName; code: string } | 'healed'
   inject: (facts: Facts) => readonly Deed[]
   /** Takes it out also where the product has healed it meanwhile; what fails here is no failure. */
   heal: (facts: Facts) => readonly Deed[]
@@ -65,4 +67,10 @@ export function symptom({ breaks }: Fault): string {
   if (!('port' in breaks)) return `${from} does not reach ${to}`
   if (breaks.seenAs !== undefined) return `${to} sees connections of ${from} from another address`
   return `${from} does not reach port ${breaks.port} of ${to}`
+}
+
+/** The words with which `explain` is asked about it. */
+export function question(breaks: Traffic): string[] {
+  if ('newPodOn' in breaks) return [breaks.newPodOn]
+  return [breaks.from, breaks.to, 'port' in breaks ? `tcp/${breaks.port}` : 'icmp']
 }

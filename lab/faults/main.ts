@@ -34,21 +34,27 @@ function chosen(words: readonly string[]): Fault[] {
 
 const seconds = (ms: number | undefined): string => (ms === undefined ? '-' : (ms / 1000).toFixed(1))
 
-function cells({ fault, skipped, brokeMs, healedMs, namedMs, named, said, backMs, left }: Played): string[] {
-  if (skipped !== undefined) return [fault, '-', '-', '-', '-', '-', skipped]
+function cells({
+  fault,
+  skipped,
+  brokeMs,
+  healedMs,
+  namedMs,
+  named,
+  explanation,
+  said,
+  backMs,
+  left,
+}: Played): string[] {
+  if (skipped !== undefined) return [fault, '-', '-', '-', '-', '-', '-', skipped]
   const still = left[0] === undefined ? '' : `, still said: ${left[0].at} ${left[0].type}`
   const back = `${backMs === undefined ? 'NOT BACK' : seconds(backMs)}${still}`
   const other = said.find(({ of, type }) => of === 'condition' || type !== 'ConditionChanged')
   const words = named === undefined ? (other === undefined ? 'nothing said' : saidText(other)) : saidText(named)
-  return [
-    fault,
-    seconds(brokeMs),
-    seconds(healedMs),
-    named === undefined ? 'no' : named.of,
-    seconds(namedMs),
-    back,
-    words,
-  ]
+  const { right = false, verdict, code } = explanation ?? {}
+  const byExplain = right ? (code ?? 'healed') : `no (${code ?? verdict})`
+  const byWord = named === undefined ? 'no' : named.of
+  return [fault, seconds(brokeMs), seconds(healedMs), byExplain, byWord, seconds(namedMs), back, words]
 }
 
 async function main(): Promise<number> {
@@ -75,10 +81,13 @@ async function main(): Promise<number> {
   const named = rows.filter(row => row.named !== undefined)
   if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`)
   else {
-    const header = ['FAULT', 'BROKE', 'HEALED', 'NAMED BY', 'AFTER', 'BACK', 'WORDS']
+    const header = ['FAULT', 'BROKE', 'HEALED', 'EXPLAINED', 'NAMED BY', 'AFTER', 'BACK', 'WORDS']
     process.stdout.write(`\n${table(header, rows.map(cells))}\n\n`)
   }
-  process.stderr.write(`${named.length} of ${rows.length} faults were named by a condition or an event\n`)
+  const right = rows.filter(row => row.explanation?.right)
+  process.stderr.write(
+    `of ${rows.length} faults ${right.length} are explained, ${named.length} named by a condition or an event\n`,
+  )
   return rows.every(({ skipped, backMs }) => skipped === undefined && backMs !== undefined) ? 0 : 1
 }
 

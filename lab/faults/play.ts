@@ -1,12 +1,14 @@
 // Plays faults on a lab: all pairs answer, the fault is put in, what the agents say is listened to until it is clear whether they
 // name it and whether they heal it, the fault is taken out, all pairs answer again.
 import { setTimeout as delay } from 'node:timers/promises'
+import { explained } from '../ctl.ts'
 import type { Lab } from '../lab.ts'
+import { LabFailure } from '../lab-programs.ts'
 import { until } from '../program.ts'
 import { factsOf, putIn, takeOut } from './deeds.ts'
-import type { Fault, Word } from './fault.ts'
+import { type Fault, question, type Word } from './fault.ts'
 import { passes, prepare, tidyUp } from './traffic.ts'
-import { isWord, type Said, saidNow } from './words.ts'
+import { isExplained, isWord, type Said, saidNow } from './words.ts'
 
 export type Played = {
   fault: string
@@ -17,6 +19,8 @@ export type Played = {
   healedMs?: number
   namedMs?: number
   named?: Said
+  /** What `explain` said at the end, before it was taken out, and whether that is right. */
+  explanation?: { right: boolean; verdict: string; code?: string; node?: string; text: string }
   /** All that was said, with the time. */
   said: (Said & { ms: number })[]
   /** From taking it out to all pairs answering; absent when they do not. */
@@ -52,6 +56,7 @@ export async function play(lab: Lab, fault: Fault): Promise<Played> {
     const ended = new AbortController()
     const listening = listen(lab, fault.named(facts), row, begin, ended.signal)
     await watch(lab, fault, row, begin.startMs)
+    row.explanation = await explain(lab, fault, fault.named(facts))
     ended.abort()
     await listening
     await takeOut(lab, fault.name)
@@ -104,6 +109,18 @@ async function watch(lab: Lab, fault: Fault, row: Played, startMs: number): Prom
     const { brokeMs, healedMs } = row
     if (healedMs !== undefined && inRow >= PASSES_HEALED && passed() > healedMs + HEALED_MS) return
     if (passed() > (brokeMs === undefined ? breaksWithinSeconds * 1000 : brokeMs + watchSeconds * 1000)) return
+  }
+}
+
+async function explain(lab: Lab, fault: Fault, words: readonly Word[]): Promise<Played['explanation']> {
+  try {
+    const found = await explained(lab, question(fault.breaks))
+    const { verdict, first, notes } = found
+    const text = first?.message ?? notes.map(note => `${note.node}: ${note.text}`).join('; ')
+    return { right: isExplained(fault, words, found), verdict, code: first?.code, node: first?.node, text }
+  } catch (error) {
+    if (!(error instanceof LabFailure)) throw error
+    return { right: false, verdict: 'failed', text: error.message }
   }
 }
 

@@ -1,8 +1,9 @@
 // What the agents of a lab say, conditions that are not True and events, and whether that names a fault.
 import { eventsAnswer, statusAnswer } from '../../api/answers.ts'
+import type { Explanation, NodeExplanation } from '../../api/explanation.ts'
 import { askAgent } from '../ask.ts'
 import type { Lab } from '../lab.ts'
-import type { Word } from './fault.ts'
+import type { Fault, Word } from './fault.ts'
 
 /** A condition or event of one node as it was said. */
 export type Said = {
@@ -47,6 +48,17 @@ export function isWord(word: Word, { at, of, type, reason, object, message }: Sa
   if (at !== word.at || !`${object?.name} ${message}`.includes(word.about)) return false
   if ('condition' in word) return of === 'condition' && type === word.condition && reason === word.reason
   return of === 'event' && type === word.event && object?.kind === word.kind && (word.reason ?? reason) === reason
+}
+
+/** Whether `explain` gives the cause first, or tells what of it was healed. `words`: that name the fault in this lab. */
+export function isExplained(
+  { explained }: Pick<Fault, 'explained'>,
+  words: readonly Word[],
+  { verdict, first, notes }: Pick<Explanation | NodeExplanation, 'verdict' | 'first' | 'notes'>,
+): boolean {
+  if (explained !== 'healed') return first?.code === explained.code && first.node === explained.at
+  const isTold = ({ at, about }: Word) => notes.some(({ node, text }) => node === at && text.includes(about))
+  return verdict === 'passes' && words.some(isTold)
 }
 
 /** In one line, as a person reads it. */

@@ -1,11 +1,12 @@
 // The faults of the lab, and a lab that is kept: each in it is put in by one process and taken out by another. All of them are
 // played by `npm run faults`, which takes ten minutes.
 import test, { type ExecutionContext } from 'ava'
+import { CAUSES } from '../../explain/causes.ts'
 import { FAULTS, faultOf } from '../../lab/faults/catalogue.ts'
 import { factsOf, faultsIn, putIn, takeOut } from '../../lab/faults/deeds.ts'
 import { type Facts, symptom } from '../../lab/faults/fault.ts'
 import { passes, prepare } from '../../lab/faults/traffic.ts'
-import { isWord, type Said } from '../../lab/faults/words.ts'
+import { isExplained, isWord, type Said } from '../../lab/faults/words.ts'
 import { Lab } from '../../lab/lab.ts'
 import { isAlive, until } from '../../lab/program.ts'
 import { findLab, removeLab } from '../../lab/remains.ts'
@@ -49,12 +50,13 @@ test('every fault can be told by number, by name and by what people see, and has
   t.true(FAULTS.length >= 24)
   t.deepEqual(FAULTS.map(({ number }) => number).toSorted(), [...new Set(FAULTS.map(({ number }) => number))])
   for (const fault of FAULTS) {
-    const { number, name, cause, remedy, inject, heal, named } = fault
+    const { number, name, cause, remedy, inject, heal, named, explained } = fault
     t.regex(number, /^\d\d$/)
     t.is(faultOf(number), fault)
     t.is(faultOf(name), fault)
     for (const text of [cause, remedy, symptom(fault)]) t.true(text.length > 10, name)
     t.false(symptom(fault).includes(cause))
+    t.true(explained === 'healed' || explained.code in CAUSES, name)
     t.true(inject(facts).length > 0 && heal(facts).length > 0, name)
     const texts = JSON.stringify([inject(facts), heal(facts), named(facts)])
     t.notRegex(texts, /undefined|\$\{/, `${name} asks for what the lab does not have`)
@@ -88,6 +90,25 @@ test('a fault is named by the event of its type, about an object of its kind', t
   t.true(isWord(word, event))
   t.false(isWord(word, { ...event, object: { kind: 'Link', name: '10.0.2.1/32' } }))
   t.false(isWord({ ...word, reason: 'Other' } as typeof word, event))
+})
+
+test('explain names a fault by the code of its first cause and its node, or by a note that it was healed', t => {
+  const words = [{ at: 'n1', event: 'Healed', kind: 'Route', about: '10.0.2.0/26' }] as const
+  const first = {
+    ...({ code: 'RouteShadowed', effect: 'all', node: 'n1', message: '', remedy: '', page: '' } as const),
+    setBy: { who: 'foreign', text: '' } as const,
+  }
+  const shadowed = { explained: { at: 'n1', code: 'RouteShadowed' } } as const
+  t.true(isExplained(shadowed, words, { verdict: 'stopped', first, notes: [] }))
+  t.false(isExplained(shadowed, words, { verdict: 'stopped', first: { ...first, node: 'n2' }, notes: [] }))
+  t.false(isExplained(shadowed, words, { verdict: 'stopped', first: { ...first, code: 'RouteMissing' }, notes: [] }))
+  t.false(isExplained(shadowed, words, { verdict: 'unknown', notes: [] }))
+  const notes = [{ node: 'n1', text: 'Healed Route 10.0.2.0/26: it was deleted' }]
+  const healed = { explained: 'healed' } as const
+  t.true(isExplained(healed, words, { verdict: 'passes', notes }))
+  t.false(isExplained(healed, words, { verdict: 'unknown', notes }))
+  t.false(isExplained(healed, words, { verdict: 'passes', notes: [{ ...notes[0]!, node: 'n2' }] }))
+  t.false(isExplained(healed, words, { verdict: 'passes', notes: [] }))
 })
 
 rootTest(

@@ -69,6 +69,7 @@ const asked: readonly [string, Request][] = [
   ['fault heal route-missing', { menu: 'heal', name: 'route-missing' }],
   ['ctl get nodes -o wide', { menu: 'ctl', words: ['get', 'nodes', '-o', 'wide'] }],
   ['ctl n2 node status --help', { menu: 'ctl', node: 'n2', words: ['node', 'status', '--help'] }],
+  ['explain n1-p1 n2-p1 tcp/80 -o json', { menu: 'explain', words: ['n1-p1', 'n2-p1', 'tcp/80', '-o', 'json'] }],
   ['shell n1', { menu: 'shell', at: 'n1', words: [] }],
   ['shell n1-p1 ping -c 3 n2', { menu: 'shell', at: 'n1-p1', words: ['ping', '-c', '3', 'n2'] }],
 ]
@@ -82,6 +83,7 @@ for (const words of [
   'fault heal 03 05',
   'fault heal --tell',
   'fault --keep',
+  'explain',
   'ctl',
   'shell',
   'shell --keep',
