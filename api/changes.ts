@@ -40,6 +40,3 @@ export type Change = {
 
 /** What the recorder keeps. `seq` counts all records of a node in the order in which things happened, whatever its clock said. */
 export type Recorded = Omit<Event, 'type'> & { seq: number; type: EventType | ChangeType }
-
-/** One line of `GET /events` with `since`, `object` or `follow`; `lost`: so many records are told nowhere. */
-export type RecordLine = { record: Recorded } | { lost: number }

@@ -5,6 +5,7 @@ import type { Command } from './command.ts'
 import { completionCommands } from './completion.ts'
 import { datastoreCommands } from './datastore.ts'
 import { clusterCommands } from './diags.ts'
+import { eventCommands } from './events.ts'
 import { explainCommands } from './explain.ts'
 import { flowCommands } from './flows.ts'
 import { ipamCommands } from './ipam.ts'
@@ -18,6 +19,7 @@ export const commands: readonly Command[] = [
   validateCommand,
   ...nodeCommands,
   ...explainCommands,
+  ...eventCommands,
   ...flowCommands,
   checksystemCommand,
   ...ipamCommands,

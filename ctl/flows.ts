@@ -16,8 +16,8 @@ import { agentOptions } from './agents.ts'
 import { clusterFlows, FLOWS_THERE } from './cluster-flows.ts'
 import { type Command, type CommandOption, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode } from './failure.ts'
-import { FlowPrinter, noteLeft, noteLost } from './flow-print.ts'
 import { isWanted, lineOf, namespaceOf, showFlows } from './flow-view.ts'
+import { LinePrinter, noteLeft, noteLost } from './line-print.ts'
 import { wholeNumberOf } from './numbers.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { ask, followLines, socketOption } from './socket.ts'
@@ -97,15 +97,15 @@ async function flows(words: readonly string[], options: Options, context: Contex
     return EXIT.fine
   }
   const print = (line: FlowLine) =>
-    'lost' in line ? noteLost(context, line.lost) : context.out(lineOf(line.flow, format))
-  const printer = new FlowPrinter(context.unread, print, count => noteLeft(context, count))
+    'lost' in line ? noteLost(context, line.lost, 'packets') : context.out(lineOf(line.flow, format))
+  const printer = new LinePrinter<FlowLine>(context.unread, print, count => noteLeft(context, count, 'flows'))
   return await follow(options, printer, context.interrupted())
 }
 
 /** For this program at another machine: lines of JSON as the agent has them. Ends with its standard input too, which is open as long as somebody reads. */
 async function flowsThere(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const print = (line: FlowLine) => context.out(`${JSON.stringify(line)}\n`)
-  const printer = new FlowPrinter(context.unread, print, lost => print({ lost }))
+  const printer = new LinePrinter<FlowLine>(context.unread, print, lost => print({ lost }))
   if (options['follow'] === true)
     return await follow(options, printer, Promise.race([context.interrupted(), context.inputEnded()]))
   for (const flow of await late(options)) print({ flow })
@@ -120,7 +120,7 @@ async function late(options: Options): Promise<Flow[]> {
 }
 
 /** Tells what comes until `ended`: 0. Rejects with NoAnswer when the agent ends. */
-async function follow(options: Options, printer: FlowPrinter, ended: Promise<void>): Promise<ExitCode> {
+async function follow(options: Options, printer: LinePrinter<FlowLine>, ended: Promise<void>): Promise<ExitCode> {
   const question = { method: 'GET', path: '/flows?follow', owner: 'margay-node' } as const
   const take = (line: FlowLine) => ('lost' in line || isWanted(line.flow, options) ? printer.take(line) : undefined)
   try {

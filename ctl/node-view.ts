@@ -1,5 +1,5 @@
 // A node's answers as text: its status, its peers, its events. Pure.
-import type { NodeEvent, PeerAnswer, Status } from '../api/answers.ts'
+import type { PeerAnswer, Status } from '../api/answers.ts'
 import { formatRef } from '../api/status.ts'
 import { renderTable } from './render.ts'
 
@@ -73,12 +73,4 @@ export function renderPeers(peers: readonly PeerAnswer[], format: 'table' | 'wid
 
 function byAddress(a: PeerAnswer, b: PeerAnswer): number {
   return a.address.localeCompare(b.address, 'en', { numeric: true })
-}
-
-/** One line per event. Pure. */
-export function renderEvents(events: readonly NodeEvent[]): string {
-  return renderTable(
-    ['TIME', 'TYPE', 'OBJECT', 'REASON', 'MESSAGE'],
-    events.map(({ at, type, object, reason, message }) => [at, type, formatRef(object), reason, message]),
-  )
 }

@@ -1,13 +1,12 @@
-// `node status` and `events`: what the agent of this node says of itself.
+// `node status` and others: what the agent of this node says of itself.
 import { existsSync } from 'node:fs'
-import { acceptAnswer, eventsAnswer, logLevelAnswer, MOST_EVENTS, statusAnswer } from '../api/answers.ts'
+import { acceptAnswer, logLevelAnswer, statusAnswer } from '../api/answers.ts'
 import { agentOptions } from './agents.ts'
 import { clusterStatus } from './cluster-status.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { drainNode } from './drain.ts'
 import { EXIT, type ExitCode } from './failure.ts'
-import { renderEvents, renderStatus } from './node-view.ts'
-import { wholeNumberOf } from './numbers.ts'
+import { renderStatus } from './node-view.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { ask, type SocketRequest, socketOption } from './socket.ts'
 import { visible } from './visible.ts'
@@ -52,17 +51,6 @@ export const nodeCommands: readonly Command[] = [
     arguments: [{ name: '[levels...]', summary: 'ROOM=LEVEL, or LEVEL for all rooms; none: show them' }],
     options: [socketOption, outputOption],
     run: logLevel,
-  },
-  {
-    name: 'events',
-    summary: 'List what changed on this node and why, the newest last',
-    arguments: [],
-    options: [
-      socketOption,
-      outputOption,
-      { flags: '--count <n>', summary: 'at most so many, 1-10000', default: '100' },
-    ],
-    run: events,
   },
 ]
 
@@ -110,13 +98,5 @@ async function logLevel(words: readonly string[], options: Options, context: Con
       ),
     ),
   )
-  return EXIT.fine
-}
-
-async function events(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
-  const count = wholeNumberOf(options, 'count', 1, MOST_EVENTS)
-  const question = { method: 'GET', path: `/events?count=${count}`, owner: 'margay-node' } as const
-  const found = (await ask(options, eventsAnswer, question)).toReversed()
-  context.out(show({ events: found }, options['output'] as Format, () => renderEvents(found)))
   return EXIT.fine
 }

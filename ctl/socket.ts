@@ -78,15 +78,15 @@ export async function download(options: Options, question: SocketRequest, path: 
 }
 
 /**
- * Calls `take` with each line that the program sends, read by `schema`, until `ended` resolves. Rejects as `ask`, and with `NoAnswer`
- * when the program ends its answer.
+ * Calls `take` with each line that the program sends, read by `schema`, until `ended` resolves; without that to the end of its answer.
+ * Rejects as `ask`, and with `NoAnswer` when the program ends its answer before `ended`.
  */
 export async function followLines<T>(
   options: Options,
   schema: z.ZodType<T>,
   question: SocketRequest,
   take: (line: T) => void,
-  ended: Promise<void>,
+  ended?: Promise<void>,
 ): Promise<void> {
   const socket = String(options['socket'])
   const response = await answer(socket, question)
@@ -96,9 +96,11 @@ export async function followLines<T>(
     if (status !== 404) throw refusal(socket, question, status, parsedJson(body))
     throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${question.owner}`)
   }
-  response.socket.setTimeout(0)
-  let isEnding = false
-  void ended.then(() => {
+  if (response.headers['content-type'] !== LINES_TYPE)
+    throw new UsageError(`the program behind ${socket} is of a version that cannot answer that: use its own margayctl`)
+  if (ended !== undefined) response.socket.setTimeout(0)
+  let isEnding = ended === undefined
+  void ended?.then(() => {
     isEnding = true
     response.destroy()
   })
@@ -110,7 +112,7 @@ export async function followLines<T>(
     })
     for await (const piece of response.setEncoding('utf8')) split(piece as string)
   } catch (error) {
-    if (!isEnding) throw new NoAnswer(unreached(socket, error as Error))
+    if (!isEnding || ended === undefined) throw new NoAnswer(unreached(socket, error as Error))
   }
   if (!isEnding) throw new NoAnswer(`${socket} ended its answer: the program behind it stopped. Ask again.`)
 }
@@ -127,6 +129,7 @@ export function linesTo(take: (line: string) => void): (piece: string) => void {
 }
 
 const LONGEST_LINE = 1 << 20
+const LINES_TYPE = 'application/x-ndjson'
 
 async function call(socketPath: string, question: SocketRequest): Promise<{ status: number; body: string }> {
   const response = await answer(socketPath, question)

@@ -1,7 +1,8 @@
 // What the recorder has, and what comes, as lines of JSON: first what it has of what is asked for, then the rest in the same order,
 // none twice and none left out between the two.
 import type { ServerResponse } from 'node:http'
-import type { Recorded, RecordLine } from '../../api/changes.ts'
+import type { Recorded } from '../../api/changes.ts'
+import type { RecordLine } from '../../api/record-line.ts'
 import { send } from '../../lib/http-routes.ts'
 import { type Asked, isAskedFor, recorded } from '../recorder/query.ts'
 import type { Recorder } from '../recorder/recorder.ts'
@@ -23,7 +24,7 @@ export function askedOf(query: URLSearchParams): Asked | string {
 
 export type Recording = Pick<Recorder, 'files' | 'follow' | 'seq'>
 
-/** `last`: what is there; `follow`: only what comes, unless a time is asked for; both at a time. */
+/** Sends what is there; with `follow` what comes until the reader leaves, and before that what was there since a time that is asked for. */
 export async function streamRecords(
   recorder: Recording,
   response: ServerResponse,
@@ -45,11 +46,13 @@ export async function streamRecords(
   }
   response.on('close', () => following?.close())
   lines = new LineStream<RecordLine>(response)
+  const until = recorder.seq
   if (!follow || asked.sinceMs !== undefined)
-    for await (const record of recorded(recorder, asked, recorder.seq)) {
+    for await (const record of recorded(recorder, asked, until)) {
       if (lines.isGone) break
       await lines.send({ record })
     }
+  if (follow) await lines.send({ reached: until })
   for (const record of waiting) await lines.send({ record })
   if (lost > 0) lines.tell({ lost })
   waiting = undefined

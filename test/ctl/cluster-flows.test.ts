@@ -2,18 +2,10 @@
 import test from 'ava'
 import type { Flow } from '../../api/answers.ts'
 import { clusterFlows } from '../../ctl/cluster-flows.ts'
-import type { Context, Options } from '../../ctl/command.ts'
-import type { PodExec, PodProgram } from '../../datastore/exec.ts'
-import { Unreachable } from '../../datastore/port.ts'
-import { ManualClock } from '../../lib/clock.ts'
+import { aPod, line, cluster as played, settled, type There } from './played-cluster.ts'
 
-function aPod(node: string, { ready = true, owner = 'margay-node' } = {}) {
-  return {
-    metadata: { name: `agent-${node}`, ownerReferences: [{ kind: 'DaemonSet', name: owner, controller: true }] },
-    spec: { nodeName: node },
-    status: { conditions: [{ type: 'Ready', status: ready ? 'True' : 'False' }] },
-  }
-}
+const cluster = (pods: object[], program: Parameters<typeof played>[2]) =>
+  played((names, options, ...rest) => clusterFlows(names, { count: '100', ...options }, ...rest), pods, program)
 
 function aFlow(second: number, because = 'x'): Flow {
   const at = new Date(second * 1000).toISOString()
@@ -32,58 +24,6 @@ function aFlow(second: number, because = 'x'): Flow {
     },
   }
 }
-const line = (value: unknown) => `${JSON.stringify(value)}\n`
-
-type There = { write(text: string, from?: 'out' | 'err'): void; end(why?: string): void; closed: boolean }
-
-/** A cluster whose programs are in the test's hands; `program` is called for each that starts. */
-function cluster(pods: object[], program: (there: There, asked: PodProgram) => void | Promise<void>) {
-  const clock = new ManualClock()
-  const said = { out: '', err: '' }
-  const say = (where: 'out' | 'err') => (text: string) => {
-    said[where] += text
-  }
-  const asked: PodProgram[] = []
-  const interrupted = Promise.withResolvers<void>()
-  let isLost = false
-  const exec: PodExec = async (call, take) => {
-    asked.push(call)
-    const ended = Promise.withResolvers<string | undefined>()
-    const there: There = {
-      write: (text, from = 'out') => take(from, Buffer.from(text)),
-      end: why => ended.resolve(why),
-      closed: false,
-    }
-    await program(there, call)
-    return { ended: ended.promise, close: () => void Object.assign(there, { closed: true }) }
-  }
-  const read = async () => {
-    if (isLost) throw new Unreachable('no answer')
-    return { items: pods }
-  }
-  const context = {
-    ...{ objects: async () => ({ read }), exec: async () => exec, interrupted: () => interrupted.promise },
-    ...{ out: say('out'), err: say('err'), note: say('err'), unread: () => 0 },
-  } as unknown as Context
-  return {
-    ...{ clock, said, asked, pods },
-    interrupt: () => interrupted.resolve(),
-    lose: () => {
-      isLost = true
-    },
-    run: (options: Options = {}, names: string[] = []) =>
-      clusterFlows(
-        names,
-        { output: 'json', timeout: '10', count: '100', margayNamespace: 'kube-system', ...options },
-        context,
-        clock,
-      ),
-  }
-}
-
-/** After everything that promises alone can do. */
-const settled = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)))
-
 test('a list has the flows of all nodes by time, with the name of each node, and asks each for what is wanted', async t => {
   const it = cluster([aPod('b'), aPod('a')], (there, { pod }) => {
     for (const second of pod === 'agent-a' ? [1, 4] : [2, 3]) there.write(line({ flow: aFlow(second) }))

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { type Candidate, type PeerAnswer, statusAnswer } from '../../api/answers.ts'
 import { renderBfd, renderReload, renderRoute } from '../../ctl/bgp-view.ts'
-import { renderEvents, renderPeers, renderStatus } from '../../ctl/node-view.ts'
+import { renderPeers, renderStatus } from '../../ctl/node-view.ts'
 
 const prefixes = { received: 4, accepted: 3, announced: 2 }
 
@@ -187,21 +187,6 @@ peer b changes and stays up
 203.0.113.0/24 is announced
 198.51.100.0/24 is withdrawn
 `,
-  )
-})
-
-test('events are a line each', t => {
-  const object = { kind: 'Route', name: '10.0.0.0/26' }
-  const event = {
-    at: '2026-07-30T12:03:04.567Z',
-    type: 'Healed',
-    object,
-    reason: 'ChangedByOther',
-    message: 'put back',
-  }
-  t.regex(
-    renderEvents([event]),
-    /^TIME .*\n2026-07-30T12:03:04\.567Z +Healed +Route 10\.0\.0\.0\/26 +ChangedByOther +put back\n$/,
   )
 })
 

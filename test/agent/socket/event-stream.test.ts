@@ -8,7 +8,7 @@ import test, { type ExecutionContext } from 'ava'
 import { Recorder } from '../../../agent/recorder/recorder.ts'
 import { askedOf, streamRecords } from '../../../agent/socket/event-stream.ts'
 import { serveSocket } from '../../../agent/socket/server.ts'
-import type { RecordLine } from '../../../api/changes.ts'
+import { type RecordLine, recordLine } from '../../../api/record-line.ts'
 import { ManualClock } from '../../../lib/clock.ts'
 import { silentLog } from '../../../lib/log.ts'
 
@@ -42,9 +42,9 @@ const parsed = (body: string): RecordLine[] =>
   body
     .split('\n')
     .slice(0, -1)
-    .map(line => JSON.parse(line) as RecordLine)
+    .map(line => recordLine.parse(JSON.parse(line)))
 const namesOf = (lines: readonly RecordLine[]) =>
-  lines.map(line => ('record' in line ? line.record.object.name : line.lost))
+  lines.map(line => ('record' in line ? line.record.object.name : Object.keys(line)[0]))
 
 /** Reads until there are `count` lines. */
 async function some(response: IncomingMessage, count: number): Promise<RecordLine[]> {
@@ -74,13 +74,14 @@ test('who follows from a time on gets what was before and what comes, each once,
   for (let i = 0; i < 700; i++) note(`before ${i}`)
   const response = await ask('since=1970-01-01T00:00:00Z&follow')
   for (let i = 0; i < 300; i++) note(`meanwhile ${i}`)
-  const first = await some(response, 1000)
+  const first = await some(response, 1001)
   recorder.record({ type: 'Healed', object: { kind: 'Link', name: 'after' }, reason: 'r', message: 'm' })
   const [last] = await some(response, 1)
   t.deepEqual(
-    [...first, last!].map(line => ('record' in line ? line.record.seq : 0)),
+    [...first, last!].flatMap(line => ('record' in line ? line.record.seq : [])),
     Array.from({ length: 1001 }, (_, i) => i + 1),
   )
+  t.deepEqual(first[700], { reached: 700 }, 'what was there is told before what came')
   t.deepEqual(namesOf([last!]), ['after'])
   response.destroy()
 })
@@ -91,7 +92,7 @@ test('who follows without a time hears of what comes alone, of its object', asyn
   const response = await ask('follow&object=Route/10.0.1.0/24')
   note('10.0.0.0/24')
   note('10.0.1.0/24')
-  t.deepEqual(namesOf(await some(response, 1)), ['10.0.1.0/24'])
+  t.deepEqual(namesOf(await some(response, 2)), ['reached', '10.0.1.0/24'])
   response.destroy()
 })
 
@@ -109,9 +110,9 @@ test('who follows and does not read has a bounded number of records waiting, and
     const lines = body.split('\n')
     body = lines.pop()!
     for (const line of lines) {
-      const told = JSON.parse(line) as RecordLine
+      const told = recordLine.parse(JSON.parse(line))
       if ('lost' in told) lost += told.lost
-      else read++
+      else if ('record' in told) read++
     }
     if (read + lost >= count) break
     // what was left out is told with the next one that is not
