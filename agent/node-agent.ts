@@ -360,7 +360,7 @@ export class NodeAgent {
     })
     this.#watchers = new Watchers({
       ...{ nodeName: node, kernel, clock, view: this.#view, allocator: this.allocator, network: this.#network, ends },
-      askLink: deps.askLink,
+      ...{ endpoints: this.endpoints, askLink: deps.askLink },
       floating: () => this.#floating.held,
       report: (source, conditions) => this.#status.report(source, conditions),
     })

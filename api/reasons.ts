@@ -409,6 +409,10 @@ export const REASONS = {
       when: 'this node itself has the address of a pod',
       cure: 'take it from the interface, if it is not meant so',
     },
+    LanAnswers: {
+      when: 'a machine on the link of the node says that it has the address of a pod',
+      cure: 'give that machine another address, or reserve it and restart the pod',
+    },
     AddressConflict: { when: 'two pods claim one address', cure: 'delete one of them' },
   },
   PodsFiltered: { NoNftables: NO_NFTABLES, Refused: REFUSED },

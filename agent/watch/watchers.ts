@@ -2,17 +2,19 @@
 // from pods. Each watcher tells its own conditions, none of which decides readiness, and changes nothing.
 import { poolsInEffect, usesOf } from '../../api/pools.ts'
 import type { Condition } from '../../api/status.ts'
+import type { EndpointStore, PodEndpoint } from '../../cni/endpoints.ts'
 import type { NodeAllocator } from '../../ipam/allocator.ts'
 import { reservedBy } from '../../ipam/pick.ts'
 import type { AskLink } from '../../kernel/link-question.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
-import { contains, familyOf, formatCidr } from '../../lib/ip.ts'
+import { contains, type Family, familyOf, formatCidr } from '../../lib/ip.ts'
 import type { ClusterView } from '../cluster-view.ts'
 import { DefaultRoutes } from '../default-routes.ts'
 import type { FlowEnds } from '../flows/ends.ts'
 import type { NodeNetwork } from '../node-network.ts'
 import type { AddressClaims } from './address-claims.ts'
+import { Duplicates, type NewAddresses } from './duplicates.ts'
 import { ForeignNeighbours } from './foreign-neighbours.ts'
 import { HostAddresses } from './host-addresses.ts'
 import { LinkAsker } from './link-asker.ts'
@@ -30,6 +32,7 @@ export type WatchersDeps = {
   ends: Pick<FlowEnds, 'at'>
   /** Floating addresses that lead to this node. */
   floating(): readonly string[]
+  endpoints: Pick<EndpointStore, 'live' | 'onChange'>
   report: (source: string, conditions: readonly Condition[]) => void
 }
 
@@ -39,6 +42,7 @@ const LOOK_MS = 5000
 export class Watchers {
   readonly #deps: WatchersDeps
   readonly #defaultRoutes: DefaultRoutes
+  readonly #duplicates: Duplicates | undefined
   readonly #all: readonly { start(): void; close(): void }[]
   #cancel: Cancel = () => undefined
 
@@ -50,7 +54,15 @@ export class Watchers {
       ...{ kernel, clock, report: conditions => report('default routes', conditions) },
       came: () => deps.view.retryNow(),
     })
+    const duplicates =
+      asker &&
+      new Duplicates({
+        ...{ asker, clock, uplink: family => this.#uplink(family) },
+        report: conditions => report('duplicates', conditions),
+      })
+    this.#duplicates = duplicates
     const all = [
+      duplicates,
       this.#defaultRoutes,
       asker &&
         new ForeignNeighbours({
@@ -66,6 +78,12 @@ export class Watchers {
   }
 
   start(): void {
+    const { endpoints } = this.#deps
+    for (const each of endpoints.live()) this.#duplicates?.adopt(newAddresses(each))
+    endpoints.onChange(({ type, endpoint }) => {
+      if (type === 'set') this.#duplicates?.added(newAddresses(endpoint))
+      else this.#duplicates?.removed(endpoint.id)
+    })
     for (const each of this.#all) each.start()
     this.#look()
   }
@@ -81,6 +99,13 @@ export class Watchers {
     const subnets = [ipv4, ipv6].flatMap(own => (own === undefined ? [] : [formatCidr(own)]))
     report('pool subnets', poolSubnetConditions({ pools: view.all('IPPool'), reserved: this.#reserved(), subnets }))
     this.#cancel = clock.after(LOOK_MS, () => this.#look())
+  }
+
+  async #uplink(family: Family): Promise<{ ifindex: number; name: string } | undefined> {
+    const { kernel, network } = this.#deps
+    const name = network.address?.[family]?.uplink
+    const link = name === undefined ? undefined : await kernel.link(name)
+    return link && { ifindex: link.index, name: link.name }
   }
 
   #reserved(): string[] {
@@ -130,4 +155,8 @@ export class Watchers {
       },
     }
   }
+}
+
+function newAddresses({ id, pod, addresses }: PodEndpoint): NewAddresses {
+  return { id, owner: pod === undefined ? `the interface ${id}` : `Pod ${pod.namespace}/${pod.name}`, addresses }
 }
