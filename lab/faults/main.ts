@@ -8,6 +8,7 @@ import { enterKept } from '../remains.ts'
 import { parsed, WrongUsage } from '../request.ts'
 import { table } from '../show.ts'
 import { FAULTS, faultOf } from './catalogue.ts'
+import { takeOut } from './deeds.ts'
 import type { Fault } from './fault.ts'
 import { type Played, play } from './play.ts'
 import { saidText } from './words.ts'
@@ -72,6 +73,8 @@ async function main(): Promise<number> {
   const entered = await enterKept()
   if (entered !== undefined) return entered
   await using lab = Lab.kept({ dir: labDir(), patience: 1, say: () => {} })
+  const left = await takeOut(lab)
+  if (left.length > 0) process.stderr.write(`taken out first: ${left.join(', ')}\n`)
   const rows: Played[] = []
   for (const fault of faults) {
     const row = await play(lab, fault)
