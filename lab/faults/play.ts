@@ -129,11 +129,13 @@ async function recover(lab: Lab, fault: Fault, row: Played, before: readonly Sai
   const isWell = async () => (await allAnswer(lab)) && (await passes(lab, fault.breaks))
   if (await until(isWell, WELL_MS, LOOK_MS)) row.backMs = Math.round(performance.now() - startMs)
   const old = new Set(before.map(keyOf))
+  // an agent that was started again needs its time to say what it said before
   await until(
     async () => {
       const now = await saidNow(lab, new Date().toISOString())
       row.left = now.filter(said => !old.has(keyOf(said)))
-      return row.left.length === 0
+      const again = new Set(now.map(keyOf))
+      return row.left.length === 0 && before.every(said => again.has(keyOf(said)))
     },
     LEFT_MS,
     LOOK_MS,
