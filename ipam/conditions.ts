@@ -42,7 +42,7 @@ export function ipamConditions({ pools, selects, blocks, unpublished }: IpamStat
     conditions.push(
       broken('BlocksPublished', {
         reason: isStoreError(cause) ? cause.name : 'DatabaseError',
-        message: `${waiting.length} blocks wait to be published: ${cause.message}`,
+        message: `${waiting.length === 1 ? '1 block waits' : `${waiting.length} blocks wait`} to be published: ${cause.message}`,
         remedy: `${publishRemedy(cause)}; the journal has them until then`,
       }),
     )

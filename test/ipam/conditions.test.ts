@@ -40,7 +40,7 @@ test('blocks that cannot be published are told with the reason', t => {
   const unpublished = { blocks: ['10.0.0.0/26'], cause: new Unreachable('connection refused') }
   const [condition] = ipamConditions({ ...fine, unpublished })
   t.like(condition, { type: 'BlocksPublished', reason: 'Unreachable' })
-  t.is(condition?.message, '1 blocks wait to be published: connection refused')
+  t.is(condition?.message, '1 block waits to be published: connection refused')
 })
 
 for (const [title, pools, reason, remedy] of [
