@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { AddressesAnswer, AgentStatus, DrainAnswer, RouteAnswer } from '../api/answers.ts'
+import type { NodeFacts, Question } from '../api/explain.ts'
 import type { LogRoom } from '../api/log-settings.ts'
 import type { OpenconfigAnswer } from '../api/openconfig-answer.ts'
 import { matchesSelector } from '../api/selector.ts'
@@ -24,7 +25,7 @@ import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
 import type { LearnedPath, LearnedRoute } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
-import { floatingTableName, nodeMarks } from '../felix/marks.ts'
+import { floatingTableName, isOwnTable, nodeMarks } from '../felix/marks.ts'
 import type { RuleCounts } from '../felix/rule-counts.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
@@ -47,6 +48,7 @@ import { type DataDirectory, openDataDirectory } from './data-directory.ts'
 import { descriptorConditions } from './descriptors.ts'
 import { DomainNames } from './domain-names.ts'
 import { collectGone, takeOverPods } from './earlier-pods.ts'
+import { FactsOfNode } from './facts/node-facts.ts'
 import { FloatingAddresses } from './floating-addresses.ts'
 import { FloatingFlows } from './floating-flows.ts'
 import { FlowEnds } from './flows/ends.ts'
@@ -154,6 +156,7 @@ export class NodeAgent {
   readonly #serving: Serving
   readonly #reporting: Reporting
   readonly #statuses: NodeStatuses
+  readonly #facts: FactsOfNode
   readonly #watchers: Watchers
   readonly allocator: NodeAllocator
   readonly endpoints: EndpointStore
@@ -364,6 +367,14 @@ export class NodeAgent {
       floating: () => this.#floating.held,
       report: (source, conditions) => this.#status.report(source, conditions),
     })
+    this.#facts = new FactsOfNode({
+      ...{ node, kernel, clock, version: packageVersion(), startedMs: this.#startedMs, felix },
+      ...{ allocator: this.allocator, events: this.events, view: this.#view, network: this.#network },
+      isOwnTable: name => isOwnTable(marks, name),
+      cni: () => this.cni(),
+      explain: prefix => this.explain(prefix),
+      conditions: () => this.conditions(),
+    })
     // of the cache that `selects` asks
     this.#view.onChange('Node', ({ key, before, after }) => {
       if (key !== node || isDeepStrictEqual(before?.metadata.labels, after?.metadata.labels)) return
@@ -539,6 +550,11 @@ export class NodeAgent {
 
   explain(prefix: string): RouteAnswer {
     return this.#network.routing?.explain(prefix) ?? routeAnswer(prefix, undefined)
+  }
+
+  /** What this node knows of the way of a packet; undefined while it answers as many as it may. */
+  facts(question: Question): Promise<NodeFacts | undefined> {
+    return this.#facts.answer(question)
   }
 
   openconfig(): OpenconfigAnswer {

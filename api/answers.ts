@@ -1,6 +1,7 @@
 // Every answer of every socket: what margay-node and margay-bgp send, and what margayctl reads and prints with `-o json`.
 // Unknown fields of an answer pass, since the running program may be newer.
 import * as z from 'zod'
+import { nodeFacts } from './explain.ts'
 import { learnedRoute } from './learned-answer.ts'
 import { openconfigAnswer } from './openconfig-answer.ts'
 import { condition, event, objectRef } from './status-answers.ts'
@@ -360,6 +361,7 @@ export const ANSWERS = {
     'GET /flows': z.array(flow),
     'GET /policy-counters': ruleCountsAnswer,
     'GET /bgp/route': routeAnswer,
+    'POST /facts': nodeFacts,
     'GET /bgp/openconfig': openconfigAnswer,
     'GET /bgp/drain': drainAnswer,
     'GET /bgp/bfd': bfdAnswer,

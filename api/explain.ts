@@ -241,6 +241,8 @@ const policyDecision = z.object({
   ),
 })
 
+export type PolicyDecision = z.infer<typeof policyDecision>
+
 const policyFacts = z.object({
   direction: z.enum(['there', 'back']),
   at: z.enum(['egress', 'ingress', 'host forward', 'host in', 'host out', 'pre-DNAT', 'untracked']),
@@ -269,6 +271,8 @@ const connectionFacts = z.object({
   hasAnswers: z.boolean(),
 })
 
+export type ConnectionFacts = z.infer<typeof connectionFacts>
+
 const sessionFacts = z.object({
   peer: z.string(),
   address: z.string(),
@@ -294,6 +298,8 @@ const blockFacts = z.object({
   /** Why its routes are told to nobody or not to all. */
   withheld: z.string().optional(),
 })
+
+export type BlockFacts = z.infer<typeof blockFacts>
 
 const pathFacts = z.object({
   node: z.string(),

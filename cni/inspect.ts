@@ -38,7 +38,10 @@ export function hostFacts(hostSide: Pick<HostSide, 'routeProtocol' | 'podsFilter
 }
 
 /** The filter of pods' packets, of which a part is for this interface, and its policies. */
-export async function inspectFilter(hostSide: HostSide, interfaceName: string): Promise<Mismatch[]> {
+export async function inspectFilter(
+  hostSide: Pick<HostSide, 'filterDifferences'>,
+  interfaceName: string,
+): Promise<Mismatch[]> {
   const there = { changed: 'changed', added: 'there' }
   const should = { changed: 'as the agent writes it', added: 'absent' }
   try {

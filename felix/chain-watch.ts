@@ -9,6 +9,7 @@ import type { ForwardChain, NftablesPort, NftChange, NftNews } from '../kernel/p
 import type { Cancel, Clock } from '../lib/clock.ts'
 import { acceptChanges } from './foreign-accepts.ts'
 import { judge, type PodTraffic } from './foreign-chains.ts'
+import { isOwnTable } from './marks.ts'
 import { ToldConditions } from './told-conditions.ts'
 
 export type ChainWatchDeps = {
@@ -144,8 +145,7 @@ export class ChainWatch {
   }
 
   #isOwn(table: string): boolean {
-    const { ownTable } = this.#deps
-    return ownTable !== undefined && (table === ownTable || table.startsWith(`${ownTable}-`))
+    return isOwnTable({ nftTable: this.#deps.ownTable }, table)
   }
 
   /** What the kernel refuses to tell is as it was: without nftables, or legacy tables, nobody has chains there. */

@@ -122,12 +122,17 @@ export class PolicyEnforcer {
       this.#isNews = true // whoever asked is told when it can be said
       return undefined
     }
-    const failing = this.#failing(this.#refused)
+    const failing = this.failing!
     const asked = [...this.#calculator.asked].flatMap(policy => {
       const revision = this.#ledger.revisionOf(policy)
       return revision === undefined ? [] : [{ policy, revision, failure: failing.get(policy) }]
     })
     return { worked: this.#ledger.worked, asked }
+  }
+
+  /** Why policies are not in the kernel as they say, by their keys; undefined before the first pass, and while one is under way. */
+  get failing(): ReadonlyMap<string, PolicyFailure> | undefined {
+    return this.#refused && this.#failing(this.#refused)
   }
 
   /** Whether the receipt may be another one than at the last call. */
@@ -239,9 +244,12 @@ export class PolicyEnforcer {
   }
 
   judgedEndpoint: PolicyCalculator['judgedEndpoint'] = key => this.#calculator.judgedEndpoint(key)
-  verdict: PolicyCalculator['verdict'] = (...of) => this.#calculator.verdict(...of)
   judgedInterfaces: PolicyCalculator['judgedInterfaces'] = () => this.#calculator.judgedInterfaces()
-  hostDenial: PolicyCalculator['hostDenial'] = (...of) => this.#calculator.hostDenial(...of)
+
+  /** What policies say of packets, as told so far. */
+  get verdicts(): PolicyCalculator['verdicts'] {
+    return this.#calculator.verdicts
+  }
 
   /** The key of the table, and why this kernel cannot have it; undefined where it can. */
   get lacking(): readonly [key: string, why: string] | undefined {

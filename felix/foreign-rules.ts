@@ -185,7 +185,7 @@ function packetsFrom({ source, interfaceName }: Sender, rule: RoutingRule): Prob
 }
 
 /** Whether the rule is about this packet. */
-export function isAskedFor(rule: RoutingRule, { dst, packet, interfaceName = 'lo' }: Probe): boolean {
+export function isAskedFor(rule: RoutingRule, { dst, packet, interfaceName = 'lo' }: Omit<Probe, 'hides'>): boolean {
   const { source, destination, inInterface, mark, tos, protocol, sourcePorts, destinationPorts } = rule
   const meets =
     (source === undefined || (packet.source !== undefined && contains(source, packet.source))) &&

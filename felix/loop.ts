@@ -53,6 +53,7 @@ import { RuleCounts } from './rule-counts.ts'
 import { RuleWatch } from './rule-watch.ts'
 import { ToldConditions } from './told-conditions.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
+import type { FelixView } from './view.ts'
 
 export type FelixDeps = {
   clock: Clock
@@ -440,6 +441,21 @@ export class Felix {
     if (this.#closed) return Promise.reject(new Error('felix is closed'))
     if (this.#clean && this.#appliedGeneration === this.#generation && !this.#again) return Promise.resolve()
     return this.#receipts.sync(this.#generation)
+  }
+
+  /** What explains the way of a packet. */
+  view(): FelixView {
+    const { marks } = this.#deps
+    const { node, hostRules, podRouteProtocol } = this.#calculator
+    return {
+      ...{ node, wanted: this.#calculator.wanted(), policy: this.#policy, hosts: hostRules?.settings },
+      isApplied: this.#appliedGeneration === this.#generation && this.#clean,
+      protocols: new Set([marks.protocol, podRouteProtocol]),
+      ownsInterface: name => this.#applier.ownsInterface(name),
+      masquerades: (...of) => this.#calculator.masquerades(...of),
+      shadows: () => this.#applier.foreignRoutes.shadows(),
+      ruleAuthor: rule => this.#rules.authorOf(rule),
+    }
   }
 
   /** Ends after the pass under way; the kernel keeps what it has. */

@@ -38,6 +38,11 @@ export function nodeMarks({
   }
 }
 
+/** Whether a table of nftables is one of ours. */
+export function isOwnTable({ nftTable }: Pick<Marks, 'nftTable'>, name: string): boolean {
+  return nftTable !== undefined && (name === nftTable || name.startsWith(`${nftTable}-`))
+}
+
 /** Which of our tables this is, by its name. */
 export function tableRole(name: string): 'policy' | 'qos' | 'floating' | 'services' | undefined {
   if (name.endsWith(QOS_END)) return 'qos'

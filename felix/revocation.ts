@@ -22,10 +22,9 @@ import { isInSome, type JudgedPacket } from './policy/verdict.ts'
 
 export type RevocationDeps = {
   kernel: Pick<Kernel, 'flowsOf' | 'deleteFlows' | 'addresses' | 'links' | 'lookupRoute'>
-  policy: Pick<
-    PolicyEnforcer,
-    'judgedEndpoint' | 'judgedEndpoints' | 'verdict' | 'judgedInterfaces' | 'hostDenial' | 'setCut'
-  >
+  policy: Pick<PolicyEnforcer, 'judgedEndpoint' | 'judgedEndpoints' | 'judgedInterfaces' | 'setCut'> & {
+    verdicts: Pick<PolicyEnforcer['verdicts'], 'verdict' | 'hostDenial'>
+  }
   /** What the pod of an interface may send under beside its addresses: CIDRs. */
   sourcesOf: (interfaceName: string) => readonly string[]
   /** Resolves when the kernel was told of what `setCut` said. */
@@ -219,8 +218,10 @@ export class Revocation {
       const receiver =
         own.has(packet.source) || isLoopback(packet.source) ? undefined : byAddress.get(packet.destination)
       const denying = [
-        sender !== undefined && policy.verdict(sender.key, 'egress', packet) === 'deny' ? sender : undefined,
-        receiver !== undefined && policy.verdict(receiver.key, 'ingress', packet) === 'deny' ? receiver : undefined,
+        sender !== undefined && policy.verdicts.verdict(sender.key, 'egress', packet) === 'deny' ? sender : undefined,
+        receiver !== undefined && policy.verdicts.verdict(receiver.key, 'ingress', packet) === 'deny'
+          ? receiver
+          : undefined,
       ].find(each => each !== undefined)
       if (denying !== undefined) {
         denied.set(flow.id, { flow, at: { of: 'own', interfaceName: denying.interfaceName } })
@@ -251,7 +252,7 @@ export class Revocation {
       const denies = (way: keyof Way, side: 'source' | 'destination', direction: Direction) =>
         ways.some(each => each[way] === interfaceName) &&
         isInSome(sources, packet[side]) &&
-        this.#deps.policy.verdict(key, direction, packet) === 'deny'
+        this.#deps.policy.verdicts.verdict(key, direction, packet) === 'deny'
       return denies('from', 'source', 'egress') || (!isFromHere && denies('to', 'destination', 'ingress'))
     })
     return denying && { of: 'own', interfaceName: denying.interfaceName }
@@ -261,7 +262,7 @@ export class Revocation {
   #deniedByHosts(flow: Flow, ways: readonly Way[]): CutPlace | undefined {
     if (ways.length === 0) return undefined
     const seen = { sent: sentPacket(flow), translated: packetOf(flow) }
-    return ways.map(way => this.#deps.policy.hostDenial(way, seen)).find(at => at !== undefined)
+    return ways.map(way => this.#deps.policy.verdicts.hostDenial(way, seen)).find(at => at !== undefined)
   }
 
   async #shutAll(places: readonly CutPlace[]): Promise<void> {

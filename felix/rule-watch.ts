@@ -42,7 +42,7 @@ const MOST_PAUSE_MS = 30_000
 /** Whoever has more rules than this writes one for each of many things; of the first ones is told what they take. */
 const MOST_RULES = 200
 /** How a look-up ends that no route is found for, or one that drops packets. */
-const DROPPED: readonly number[] = [ERRNO.EINVAL, ERRNO.EHOSTUNREACH, ERRNO.EACCES, ERRNO.ENETUNREACH]
+const DROPPED: readonly number[] = [ERRNO.EINVAL, ERRNO.EXDEV, ERRNO.EHOSTUNREACH, ERRNO.EACCES, ERRNO.ENETUNREACH]
 
 type Taken = { probe: Probe; way: NamedRoute | KernelError }
 
@@ -91,6 +91,11 @@ export class RuleWatch {
       if (this.#deps.wanted().pools.some(pool => familyOf(pool) === familyOf(dst) && overlaps(pool, dst)))
         this.changed()
     }
+  }
+
+  /** Who made a rule, where the kernel told. */
+  authorOf(rule: RoutingRule): string | undefined {
+    return this.#authors.get(nameOf(rule))
   }
 
   close(): void {

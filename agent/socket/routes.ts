@@ -8,6 +8,7 @@ import {
   MOST_FLOWS,
   type RouteAnswer,
 } from '../../api/answers.ts'
+import type { NodeFacts, Question } from '../../api/explain.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
 import type { OpenconfigAnswer } from '../../api/openconfig-answer.ts'
 import { CONDITION_TYPES, type Condition, type Event, formatRef } from '../../api/status.ts'
@@ -18,6 +19,7 @@ import { asJson, type HttpRoute, send, sendText } from '../../lib/http-routes.ts
 import { formatCidr, parseCidr } from '../../lib/ip.ts'
 import type { LogLevels } from '../../lib/log-levels.ts'
 import { METRICS_TYPE } from '../../lib/metrics-text.ts'
+import { readQuestion } from '../facts/question.ts'
 import type { Flows } from '../flows/flows.ts'
 import { droppedAnswer, ruleCountAnswer } from '../status/answers.ts'
 import { type Measured, metricsPage } from '../status/metrics-page.ts'
@@ -30,6 +32,8 @@ export type Answering = Measured & {
   conditions(): Condition[]
   status(): AgentStatus
   explain(prefix: string): RouteAnswer
+  /** Undefined while as many as may be are answered. */
+  facts(question: Question): Promise<NodeFacts | undefined>
   openconfig(): OpenconfigAnswer
   drained(): Promise<DrainAnswer>
   bfdStatus(): Promise<BfdStatus>
@@ -81,6 +85,13 @@ export function agentRoutes(
       const prefix = parseCidr(query.get('prefix') ?? '')
       if (prefix === undefined) send(response, 400, { error: 'prefix: write a CIDR like ?prefix=203.0.113.0/24' })
       else send(response, 200, agent.explain(formatCidr(prefix)))
+    },
+    'POST /facts': async (request, response) => {
+      const asked = await readQuestion(request)
+      if (typeof asked === 'string') return send(response, 400, { error: asked })
+      const facts = await agent.facts(asked)
+      if (facts === undefined) send(response, 503, { error: 'as many questions as may be are answered now' })
+      else send(response, 200, facts)
     },
     'GET /bgp/openconfig': asJson(() => agent.openconfig()),
     'GET /bgp/drain': asJson(() => agent.drained()),

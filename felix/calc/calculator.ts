@@ -314,6 +314,11 @@ export class Calculator {
     return this.#otherUplinks
   }
 
+  /** As `MasqueradeGroup.masquerades`. */
+  masquerades(source: string, destination: string): boolean | undefined {
+    return this.#masquerade.masquerades(source, destination)
+  }
+
   endpoint(id: string): Endpoint | undefined {
     return this.#items.endpoint.get(id)
   }

@@ -3,6 +3,7 @@
 // earlier run left would be replaced by ones that masquerade less, or more.
 import { isDeepStrictEqual } from 'node:util'
 import { nftElementKey, nftTableKey } from '../../kernel/reconcile/objects.ts'
+import { contains, familyOf } from '../../lib/ip.ts'
 import type { Desired } from '../desired.ts'
 import type { NatSettings, Pool } from '../input.ts'
 import { poolEncapsulation } from './encapsulation.ts'
@@ -42,6 +43,22 @@ export class MasqueradeGroup {
    */
   get leavesPodAddressToNodes(): boolean {
     return this.#leavesPodAddressToNodes
+  }
+
+  /** Whether packets of a pod leave under another address than its own, as the tables say; undefined before all pools are known. */
+  masquerades(source: string, destination: string): boolean | undefined {
+    if (this.#here === undefined) return undefined
+    if (this.#poolOf(source)?.natOutgoing !== true || this.#poolOf(destination) !== undefined) return false
+    return (this.#here.nat ?? DEFAULT_NAT).keepAddressTo === 'pools' || !this.#nodes.has(destination)
+  }
+
+  /** The pool of pods that an address belongs to, as in `poolRanges`. */
+  #poolOf(address: string): Pool | undefined {
+    const length = ({ cidr }: Pool) => Number(cidr.split('/')[1])
+    const [innermost] = [...this.#pools.values()]
+      .filter(({ cidr }) => familyOf(cidr) === familyOf(address) && contains(cidr, address))
+      .sort((a, b) => length(b) - length(a))
+    return innermost?.forServicesOnly === true ? undefined : innermost
   }
 
   /** Takes in a pool, or that it is gone. */

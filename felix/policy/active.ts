@@ -5,6 +5,7 @@
 // Hazard: a list must be the same whatever came first, so it is made from what is there, never from what it was.
 import { isDeepStrictEqual } from 'node:util'
 import type { Labels } from '../../api/selector.ts'
+import { formatRef } from '../../api/status.ts'
 import type { HostStage, LocalEndpoint, LocalHost, Policy, Profile, SelectorText, Tier } from './model.ts'
 import { addTo, put, removeFrom } from './multi-map.ts'
 import { comparePolicies, compareTiers } from './order.ts'
@@ -306,6 +307,11 @@ export class ActivePolicies {
       profiles: profiles.map(name => ({ name, profile: this.#profiles.get(name) })),
     }
   }
+}
+
+/** The keys of all policies that a list has. */
+export function policiesOf(list: PolicyList | undefined): string[] {
+  return (list?.tiers ?? []).flatMap(({ policies }) => policies.map(({ ref }) => formatRef(ref)))
 }
 
 /** Whether nothing behind a tier is ever asked: it ends with a denial, and no rule passes on. */

@@ -9,10 +9,9 @@
 //
 // Nothing here remembers how a state was reached. A full calculation is this one, fed from empty.
 import { isDeepStrictEqual } from 'node:util'
-import { formatRef } from '../../api/status.ts'
 import type { NftSet, NftVerdict } from '../../kernel/port/nftables.ts'
 import type { NftChainProgram } from '../../kernel/reconcile/nft-state.ts'
-import { ActivePolicies, type Direction, type EndpointLists, type PolicyList } from './active.ts'
+import { ActivePolicies, type Direction, type EndpointLists, type PolicyList, policiesOf } from './active.ts'
 import {
   addCopyChanges,
   answerCopies,
@@ -22,11 +21,9 @@ import {
   sourcesOfResolvers,
 } from './answer-copies.ts'
 import { chainsOfList, listOfChain, sourcesOfList } from './chains.ts'
-import type { CutPlace } from './cut-connections.ts'
 import { POD_MAPS, toList } from './dispatch.ts'
 import type { ElementChanges } from './held-set.ts'
 import { HostGroup } from './host-group.ts'
-import { hostDenial, type SeenPacket, type Way } from './host-verdict.ts'
 import { HOST_MAPS, type HostRules } from './hosts.ts'
 import { LOG_LIMIT } from './logged.ts'
 import { Members } from './members.ts'
@@ -34,7 +31,8 @@ import type { DomainAnswer, LocalEndpoint, LocalHost, LogLimit, Policy, PolicyIn
 import { addTo, removeFrom } from './multi-map.ts'
 import { NamePatterns } from './name-patterns.ts'
 import { type MemberSource, sourceKey, type TableName } from './sources.ts'
-import { type Closing, closingOf, type HasMember, type JudgedPacket, someMatches, verdictOf } from './verdict.ts'
+import { type Closing, closingOf } from './verdict.ts'
+import { Verdicts } from './verdicts.ts'
 
 /**
  * What changed, by name. What is undefined goes. A set that goes takes its elements along. In sets of intervals what is
@@ -90,6 +88,8 @@ export class PolicyCalculator {
   #mayTellOthers = false
   readonly #hosts: HostGroup
   #hostSources: readonly MemberSource[] = []
+  /** What policies say of packets, as told so far. */
+  readonly verdicts: Verdicts
   readonly #take: { readonly [K in keyof PolicyInputs]: (key: string, value: PolicyInputs[K] | undefined) => void } = {
     endpoint: (key, endpoint) => {
       this.#members.setEndpoint(key, endpoint)
@@ -108,6 +108,12 @@ export class PolicyCalculator {
     this.#table = table
     this.#members = new Members(table, ownSets)
     this.#hosts = new HostGroup(table)
+    this.verdicts = new Verdicts({
+      ...{ members: this.#members, hosts: this.#hosts },
+      list: key => this.#lists.get(key)?.list,
+      endpoint: key => this.#endpoints.get(key),
+      endpointOn: name => this.#endpointOn(name),
+    })
   }
 
   /** Takes one item in, or away. The same again is no news. */
@@ -147,8 +153,7 @@ export class PolicyCalculator {
 
   /** The names that policies ask for of the pod of an interface, as of the last step; undefined of none. */
   namesAsked(interfaceName: string): NamePatterns | undefined {
-    const [key, ...others] = this.#byInterface.get(interfaceName) ?? []
-    return key === undefined || others.length > 0 ? undefined : this.#patterns.get(this.#endpoints.get(key)!.egress)
+    return this.#patterns.get(this.#endpointOn(interfaceName)?.egress ?? '')
   }
 
   /** The policy of a name in the text of a rule (`rule-text.ts`). */
@@ -241,32 +246,9 @@ export class PolicyCalculator {
     return lists && { kind: 'pod', interfaceName: lists.interfaceName, addresses: this.#members.addressesOf(key) }
   }
 
-  /** What the policies of an endpoint say of an established connection, as told so far; undefined where it has none. */
-  verdict(key: string, direction: Direction, packet: JudgedPacket): 'allow' | 'deny' | undefined {
-    return this.#verdictOf(this.#endpoints.get(key)?.[direction], packet)
-  }
-
   /** The interfaces of which `hostDenial` knows something to ask, and ALL_INTERFACES for all others where it does. */
   judgedInterfaces(): string[] {
     return this.#hosts.interfaceNames
-  }
-
-  /** Where the host endpoints of this node deny an established connection, as told so far; undefined where none does. */
-  hostDenial(way: Way, packet: SeenPacket): CutPlace | undefined {
-    const { rules } = this.#hosts
-    if (rules === undefined) return undefined
-    return hostDenial(way, packet, {
-      isOfPod: name => name.startsWith(rules.interfacePrefix),
-      ask: (slot, name, seen) => this.#verdictOf(this.#hosts.listAt(slot, name), seen),
-      isOpen: (direction, seen) => someMatches(this.#hosts.openAt(direction), seen, this.#has),
-    })
-  }
-
-  readonly #has: HasMember = (...of) => this.#members.has(...of)
-
-  #verdictOf(list: string | undefined, packet: JudgedPacket): 'allow' | 'deny' | undefined {
-    const held = list === undefined ? undefined : this.#lists.get(list)
-    return held && verdictOf(held.list, packet, this.#has)
   }
 
   #narrowed(lists: Set<string>, changed: ReadonlyMap<string, Closing>, known: ReadonlySet<string>): Set<string> {
@@ -388,11 +370,12 @@ export class PolicyCalculator {
   }
 
   #verdict(interfaceName: string, direction: Direction): NftVerdict | undefined {
-    const [key, ...others] = this.#byInterface.get(interfaceName) ?? []
-    return key === undefined || others.length > 0 ? undefined : toList(direction, this.#endpoints.get(key)![direction])
+    const lists = this.#endpointOn(interfaceName)
+    return lists && toList(direction, lists[direction])
   }
-}
 
-function policiesOf(list: PolicyList | undefined): string[] {
-  return (list?.tiers ?? []).flatMap(({ policies }) => policies.map(({ ref }) => formatRef(ref)))
+  #endpointOn(interfaceName: string): EndpointLists | undefined {
+    const [key, ...others] = this.#byInterface.get(interfaceName) ?? []
+    return key === undefined || others.length > 0 ? undefined : this.#endpoints.get(key)
+  }
 }

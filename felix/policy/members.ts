@@ -220,13 +220,13 @@ export class Members {
   }
 
   /**
-   * Whether an established connection is one of a source: an address, also by a CIDR, or words as the kernel's sets have them. What
-   * a pod was told of a name, and has expired, counts.
+   * Whether a source has an element: an address, also by a CIDR, or words as the kernel's sets have them. `when`: of a connection that
+   * is established what a pod was told of a name counts that has expired since.
    */
-  has(of: MemberSource, element: string, family: Family): boolean {
+  has(of: MemberSource, element: string, family: Family, when: 'now' | 'or before'): boolean {
     const source = this.#sources.get(sourceKey(of))
     if (source?.sets[family].some(held => held.has(element)) === true) return true
-    if (of.of === 'domain') return this.#expired.has(of.pattern, element)
+    if (of.of === 'domain') return when === 'or before' && this.#expired.has(of.pattern, element)
     const address = source?.union === undefined ? undefined : parsePrefix(element)
     return address !== undefined && source?.union?.covers(address) === true
   }

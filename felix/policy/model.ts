@@ -93,6 +93,8 @@ export type PolicyRule = {
   source: RuleSide
   destination: RuleSide
   never?: true
+  /** Which rule of its object it is of, counted from 0, where that is not its place in the list: one can become several. */
+  of?: number
 }
 
 /**

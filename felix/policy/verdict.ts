@@ -16,7 +16,7 @@ import {
   type SideName,
   VERSIONS,
 } from './matches.ts'
-import type { Icmp, PolicyRule, PortRange, Ports, Protocol, RuleAction, RuleSide } from './model.ts'
+import type { Icmp, Policy, PolicyRule, PortRange, Ports, Protocol, RuleAction, RuleSide } from './model.ts'
 import { type MemberSource, protocolWord, sourceKey } from './sources.ts'
 
 /** As a rule sees it: after the destination was translated, before the source is. Addresses in canonical text. */
@@ -31,31 +31,81 @@ export type JudgedPacket = {
 /** Whether a source has this element now, with the words of nft. A set that is not there has none. */
 export type HasMember = (source: MemberSource, element: string, family: Family) => boolean
 
-/** What nothing decides is denied, but in a stage of host endpoints: undefined, it goes on there. */
+/** What nothing decides is denied, but in a stage of host endpoints: undefined, it goes on there. Allocates nothing. */
 export function verdictOf(list: PolicyList, packet: JudgedPacket, has: HasMember): 'allow' | 'deny' | undefined {
+  return judge(list, packet, has)
+}
+
+/**
+ * Takes in what is asked, in its order. A rule that matches; the end of a policy of which none decided, or that is staged and so not
+ * asked; the end of a tier that denies; and that nothing allowed. `index` counts from 0.
+ */
+export type Witness = {
+  matched(of: RuleOwner, index: number, rule: PolicyRule, action: RuleAction): void
+  unmatched(tier: string, policy: Policy): void
+  staged(tier: string, policy: Policy): void
+  tierEnded(tier: string): void
+  unallowed(): void
+}
+
+export type RuleOwner = { tier: string; policy: Policy } | { profile: string }
+
+/** As `verdictOf`, and tells the witness what decided: what a person is told must be what holds. */
+export function judge(
+  list: PolicyList,
+  packet: JudgedPacket,
+  has: HasMember,
+  witness?: Witness,
+): 'allow' | 'deny' | undefined {
   const { direction } = list
   const own = ownSide(list)
-  const first = (rules: readonly PolicyRule[] | undefined): RuleAction | undefined =>
-    rules
-      ?.map(rule => actionFor(rule, direction, own, packet, has))
-      .find(action => action !== undefined && action !== 'log')
-  for (const { policies, defaultAction } of list.tiers) {
-    const enforced = policies.filter(({ staged }) => staged !== true)
-    if (enforced.length === 0) continue
+  for (const { name: tier, policies, defaultAction } of list.tiers) {
+    let isAsked = false
     let decided: RuleAction | undefined
-    for (const policy of enforced) {
-      decided = first(policy[direction])
+    for (const policy of policies) {
+      if (policy.staged === true) {
+        witness?.staged(tier, policy)
+        continue
+      }
+      isAsked = true
+      decided = firstOf(policy[direction], direction, own, packet, has, witness && { tier, policy }, witness)
       if (decided !== undefined) break
+      witness?.unmatched(tier, policy)
     }
     if (decided === 'allow' || decided === 'deny') return decided
-    if (decided === undefined && defaultAction === 'deny' && tiersEnd(list)) return 'deny'
+    if (isAsked && decided === undefined && defaultAction === 'deny' && tiersEnd(list)) {
+      witness?.tierEnded(tier)
+      return 'deny'
+    }
   }
   if (list.stage !== undefined) return undefined
-  for (const { profile } of list.profiles) {
-    const decided = first(profile?.[direction])
+  for (const { name, profile } of list.profiles) {
+    const decided = firstOf(profile?.[direction], direction, own, packet, has, witness && { profile: name }, witness)
     if (decided !== undefined) return decided === 'allow' ? 'allow' : 'deny'
   }
+  witness?.unallowed()
   return 'deny'
+}
+
+/** What the first rule that decides does. One that logs decides nothing. */
+function firstOf(
+  rules: readonly PolicyRule[] | undefined,
+  direction: Direction,
+  own: SideName | undefined,
+  packet: JudgedPacket,
+  has: HasMember,
+  of: RuleOwner | undefined,
+  witness: Witness | undefined,
+): RuleAction | undefined {
+  if (rules === undefined) return undefined
+  for (let index = 0; index < rules.length; index++) {
+    const rule = rules[index]!
+    const action = actionFor(rule, direction, own, packet, has)
+    if (action === undefined) continue
+    if (of !== undefined) witness?.matched(of, index, rule, action)
+    if (action !== 'log') return action
+  }
+  return undefined
 }
 
 /** Whether some rule is about a packet, whoever has its addresses. */

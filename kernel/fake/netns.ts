@@ -13,6 +13,7 @@ import type { NftNews } from '../port/nftables.ts'
 import {
   drops,
   interfacesOf,
+  type LookedUp,
   type NextHop,
   ROUTE_SCOPE,
   ROUTE_TABLE,
@@ -180,13 +181,30 @@ export class FakeNetns {
     return undefined
   }
 
+  /** As ip_route_input_slow and fib_validate_source judge an IPv4 packet that comes in by an interface. `lost`: as its destination is. */
+  refusalOnArrival(route: Route | undefined, lost: number | undefined, packet: LookedUp): number | undefined {
+    const { ifindex, source } = packet
+    if (ifindex === undefined || route?.type === 'local') return lost
+    const { name } = this.need(ifindex, 'look up route')
+    const setting = (of: string, what: string) => Number(this.sysctls.get(['ipv4', 'conf', of, what].join('\0')) ?? '0')
+    if (setting(name, 'forwarding') === 0) return ERRNO.EHOSTUNREACH
+    if (lost !== undefined || source === undefined) return lost
+    const filter = Math.max(setting('all', 'rp_filter'), setting(name, 'rp_filter'))
+    const back = this.lookup(source)
+    if (back?.type === 'local') return ERRNO.EINVAL
+    const isDropped = back?.type !== 'unicast' || (filter === 1 && !interfacesOf(back).includes(ifindex))
+    return filter > 0 && isDropped ? ERRNO.EINVAL : undefined
+  }
+
   setNeighbour(neighbour: Neighbour): void {
     this.need(neighbour.ifindex, 'set neighbour')
     if (neighbour.mac === undefined && !neighbour.proxy)
       throw new KernelError(ERRNO.EINVAL, 'set neighbour', neighbour.address)
     this.neighbours = this.neighbours.filter(n => !sameNeighbour(n, neighbour))
     const { mac, proxy, ...rest } = neighbour
-    const kept: Neighbour = proxy ? { ...rest, proxy } : { ...rest, mac }
+    const kept: Neighbour = proxy
+      ? { ...rest, proxy }
+      : { ...rest, mac, state: rest.permanent ? 'permanent' : 'reachable' }
     this.neighbours.push(kept)
     this.tell({ type: 'neighbour', neighbour: { ...kept } })
   }

@@ -25,6 +25,8 @@ import type {
 import { nextGeneration, typesOf } from '../port/nftables.ts'
 import { isWhole, singleElements } from './nft-parts.ts'
 
+const IP_FAMILIES: readonly NftTable['family'][] = ['inet', 'ip', 'ip6']
+
 type HeldTable = {
   table: NftTable
   chains: Map<string, { chain: NftChain; rules: NftRule[] }>
@@ -93,6 +95,11 @@ export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'leg
         const bytes = counters.reduce((sum, each) => sum + (each.bytes ?? 0n), 0n)
         return [{ chain: name, handle, ...(comment !== undefined && { comment }), packets, bytes }]
       })
+  }
+
+  async baseChains(): Promise<NftChain[]> {
+    const all = [...this.#state.tables.values()].flatMap(({ chains }) => [...chains.values()].map(({ chain }) => chain))
+    return structuredClone(all.filter(({ base, family }) => base !== undefined && IP_FAMILIES.includes(family)))
   }
 
   async forwardChains(): Promise<ForwardChain[]> {

@@ -16,6 +16,7 @@ import type { NflogOptions, NflogPacket } from '../port/nflog.ts'
 import type {
   ForwardChain,
   NftablesPort,
+  NftChain,
   NftChange,
   NftNews,
   NftReading,
@@ -23,7 +24,14 @@ import type {
   NftRuleset,
   NftTableName,
 } from '../port/nftables.ts'
-import { interfacesOf, ROUTE_TABLE, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
+import {
+  interfacesOf,
+  type LookedUp,
+  ROUTE_TABLE,
+  type Route,
+  type RouteChange,
+  type RouteFilter,
+} from '../port/routes.ts'
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
@@ -32,6 +40,7 @@ import type { FakeConntrack } from './conntrack.ts'
 import { limited } from './limited.ts'
 import { FakeNetns } from './netns.ts'
 import { changedTables } from './nft-parts.ts'
+import { isIpv4 } from './routes.ts'
 
 const ALL_KINDS: readonly LinkSpec['kind'][] = ['veth', 'ipip', 'vxlan', 'bridge', 'dummy', 'ifb']
 /** What lookups say of routes that drop (net/ipv4/fib_semantics.c, fib_props). */
@@ -250,9 +259,11 @@ class FakeKernel implements Kernel {
   }
 
   /** Here no rules choose tables by sources. */
-  async lookupRoute(dst: string): Promise<Route> {
-    const route = this.#open().lookup(dst)
-    const errno = route === undefined ? ERRNO.ENETUNREACH : DROP_ERRNO[route.type]
+  async lookupRoute(dst: string, packet: LookedUp = {}): Promise<Route> {
+    const netns = this.#open()
+    const route = netns.lookup(dst)
+    const lost = route === undefined ? ERRNO.ENETUNREACH : DROP_ERRNO[route.type]
+    const errno = isIpv4(dst) ? netns.refusalOnArrival(route, lost, packet) : lost
     if (route === undefined || errno !== undefined) throw new KernelError(errno!, 'look up route', dst)
     return structuredClone(route)
   }
@@ -375,6 +386,10 @@ class FakeKernel implements Kernel {
   }
 
   ruleCounters: NftablesPort['ruleCounters'] = async of => this.#openNftables().nftables.ruleCounters(of)
+
+  async baseChains(): Promise<NftChain[]> {
+    return this.#openNftables().nftables.baseChains()
+  }
 
   async forwardChains(): Promise<ForwardChain[]> {
     return this.#openNftables().nftables.forwardChains()

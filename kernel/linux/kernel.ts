@@ -49,7 +49,15 @@ import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import { ledBy, type NextHopChange, type NextHopObject, waysOf } from '../port/next-hops.ts'
 import type { NflogOptions } from '../port/nflog.ts'
-import type { ForwardChain, NftablesPort, NftChange, NftNews, NftRefusal, NftTableName } from '../port/nftables.ts'
+import type {
+  ForwardChain,
+  NftablesPort,
+  NftChain,
+  NftChange,
+  NftNews,
+  NftRefusal,
+  NftTableName,
+} from '../port/nftables.ts'
 import { interfacesOf, type LookedUp, type Route, type RouteChange, type RouteFilter } from '../port/routes.ts'
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
@@ -358,6 +366,10 @@ class LinuxKernel implements Kernel {
   }
 
   ruleCounters: NftablesPort['ruleCounters'] = of => this.#netfilter().port.ruleCounters(of)
+
+  baseChains(): Promise<NftChain[]> {
+    return this.#netfilter().port.baseChains()
+  }
 
   forwardChains(): Promise<ForwardChain[]> {
     return this.#netfilter().port.forwardChains()

@@ -56,7 +56,7 @@ const ATTEMPTS = 16
 /** Of the event loop: one may begin behind its look at the sockets. */
 const TURNS = 3
 /** Families of tables through which packets are forwarded. */
-const FORWARDING_FAMILIES: readonly NftFamily[] = ['inet', 'ip', 'ip6']
+const IP_FAMILIES: readonly NftFamily[] = ['inet', 'ip', 'ip6']
 /** Characters of a command in the text of an error. */
 const COMMAND_LENGTH = 300
 
@@ -114,22 +114,24 @@ export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'le
     throw new KernelError(ERRNO.EINTR, 'read counters', nameOf(of), `changed ${ATTEMPTS} times`)
   }
 
+  async baseChains(): Promise<NftChain[]> {
+    const found: NftChain[] = []
+    // a hook that has no name here is none that packets of pods meet
+    const parse = (message: Message) => {
+      const chain = chains.parse(message)
+      return chain instanceof Malformed || chain?.base === undefined ? undefined : chain
+    }
+    for (const family of IP_FAMILIES)
+      for (const chain of await this.#dump({ family, name: 'any' }, chains.operation.read, () => {}, parse))
+        found.push(chain)
+    return found
+  }
+
   async forwardChains(): Promise<ForwardChain[]> {
-    const all: NftChain[] = []
-    for (const family of FORWARDING_FAMILIES) {
-      const of = { family, name: 'any' }
-      // a chain with a hook that has no name here is none that forwards
-      const known = (message: Message) => {
-        const parsed = chains.parse(message)
-        return parsed instanceof Malformed ? undefined : parsed
-      }
-      for (const chain of await this.#dump(of, chains.operation.read, () => {}, known)) all.push(chain)
-    }
+    const isAsked = ({ base }: NftChain) => base?.hook === 'forward' && base.type === 'filter'
     const found: ForwardChain[] = []
-    for (const chain of all) {
-      if (chain.base?.hook !== 'forward' || chain.base.type !== 'filter') continue
+    for (const chain of (await this.baseChains()).filter(isAsked))
       found.push({ chain, rules: await this.#rulesFrom(chain) })
-    }
     return found
   }
 

@@ -23,6 +23,8 @@ export type Flow = {
   reply: FlowTuple
   /** It was opened because another connection announced it (FTP and the like), not by rules. */
   isExpected: boolean
+  /** Packets of both directions were seen. */
+  isAnswered: boolean
 }
 
 export type ConntrackPort = {

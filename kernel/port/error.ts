@@ -13,6 +13,7 @@ export const ERRNO = {
   EACCES: 13,
   EBUSY: 16,
   EEXIST: 17,
+  EXDEV: 18,
   ENFILE: 23,
   EMFILE: 24,
   ENODEV: 19,

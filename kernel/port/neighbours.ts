@@ -1,12 +1,21 @@
 // Neighbour entries, and the forwarding entries of vxlan devices. Part of the kernel port.
 
-/** A permanent neighbour entry; `proxy` makes the host answer for the address (NTF_PROXY) and needs no mac. */
+/**
+ * How far the kernel is with finding who has an address (NUD_* of linux/neighbour.h). It believes `reachable`, and asks again before
+ * it does so of `stale`, `delay` and `probe`; `incomplete` and `failed` have no MAC: nobody answered yet, or at all.
+ */
+export const NEIGHBOUR_STATES = ['incomplete', 'reachable', 'stale', 'delay', 'probe', 'failed', 'permanent'] as const
+export type NeighbourState = (typeof NEIGHBOUR_STATES)[number]
+
+/** A neighbour entry; `proxy` makes the host answer for the address (NTF_PROXY), needs no mac and has no state. */
 export type Neighbour = {
   ifindex: number
   address: string
   mac?: string
   permanent: boolean
   proxy?: boolean
+  /** Told by the kernel; what is written is permanent or reachable. */
+  state?: NeighbourState
 }
 
 /** Where a vxlan device sends frames for a mac (bridge FDB, AF_BRIDGE, NTF_SELF). */

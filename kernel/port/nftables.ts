@@ -404,6 +404,9 @@ export type NftablesPort = {
    */
   ruleCounters(of: NftTableName & { chain?: string }): Promise<NftRuleCounter[]>
 
+  /** The base chains of all tables for IP, without their rules: an incomplete list where somebody changes it meanwhile. Rejects as `nftables` does. */
+  baseChains(): Promise<NftChain[]>
+
   /**
    * The chains that packets pass which this host forwards, of all tables for IP. An expression that makes no sense here is
    * told as opaque. What is read may be of two states, where somebody changes it meanwhile. Rejects as `nftables` does.

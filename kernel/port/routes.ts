@@ -104,6 +104,9 @@ export type RoutePort = {
   /**
    * The route that a packet to the address `dst` would take (RTM_GETROUTE with fib match), by the kernel's rules. Rejects where none
    * would: ENETUNREACH (no route), EINVAL (blackhole, or over IPv4 a source that cannot be), EHOSTUNREACH (unreachable), EACCES (prohibit).
+   * Over IPv4 a packet that comes in by an interface is judged as one that does (ip_route_input_slow of net/ipv4/route.c): EINVAL also
+   * where its filter of the reverse path drops it, before Linux 6.13 EXDEV; EHOSTUNREACH also where that interface does not forward.
+   * So of these neither says by itself what is wrong. Over IPv6 none of this is judged here.
    */
   lookupRoute(dst: string, packet?: LookedUp): Promise<Route>
 }

@@ -10,7 +10,7 @@ import { KernelTable } from './table.ts'
 
 /** A neighbour under the name of its interface; undefined for proxied ones and those whose interface is not known. */
 export function namedNeighbour(neighbour: Neighbour, links: LinkView): NamedNeighbour | undefined {
-  const { ifindex, proxy, ...rest } = neighbour
+  const { ifindex, proxy, state: _, ...rest } = neighbour
   const interfaceName = links.nameOf(ifindex)
   return interfaceName === undefined || proxy === true ? undefined : { ...rest, interfaceName }
 }

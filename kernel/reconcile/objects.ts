@@ -29,7 +29,7 @@ export type NamedRoute = Omit<Route, 'ifindex' | 'nextHops'> & {
 export type RouteWay = Omit<NamedRoute, 'dst'>
 export type NamedNextHop = Omit<NextHop, 'ifindex'> & { interfaceName: string }
 export type NamedAddress = Omit<Address, 'ifindex' | 'tentative'> & { interfaceName: string }
-export type NamedNeighbour = Omit<Neighbour, 'ifindex' | 'proxy'> & { interfaceName: string }
+export type NamedNeighbour = Omit<Neighbour, 'ifindex' | 'proxy' | 'state'> & { interfaceName: string }
 export type NamedFdbEntry = Omit<FdbEntry, 'ifindex'> & { interfaceName: string }
 
 /**

@@ -42,7 +42,7 @@ function bench(left: Readonly<Record<string, string>> = {}) {
       { source: from, destination: to, protocol: 17 },
       { source: pod, destination: from, protocol: 17 },
     ]
-    flows.push({ id: id++, family: 'ipv4', original, reply, isExpected: false })
+    flows.push({ id: id++, family: 'ipv4', original, reply, isExpected: false, isAnswered: true })
   }
   const left_ = async () => {
     for (let i = 0; i < 20; i++) await Promise.resolve()

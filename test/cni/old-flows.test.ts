@@ -18,7 +18,7 @@ function aFlow(source: string, destination: string, behind = destination): Flow 
   const ends = { protocol: 6, ports: { source: 40_000, destination: 80 } }
   const original = { ...ends, source, destination }
   const reply = { ...ends, source: behind, destination: source, ports: { source: 80, destination: 40_000 } }
-  return { id: ++lastId, family: familyOf(source), original, reply, isExpected: false }
+  return { id: ++lastId, family: familyOf(source), original, reply, isExpected: false, isAnswered: true }
 }
 
 test('soon after DEL nothing is tracked of the pod’s address any more, to it, from it or behind a Service, and DEL waits for no walk', async t => {

@@ -24,7 +24,7 @@ function aFlow(from: string, to: string, { behind = to, port = 80, protocol = 6,
       ? { source, destination, protocol, icmp: { type: 8, code: 0, id: 7 } }
       : { source, destination, protocol, ports }
   return {
-    ...{ id: ++lastId, family: 'ipv4', isExpected },
+    ...{ id: ++lastId, family: 'ipv4', isExpected, isAnswered: true },
     original: tuple(from, to, { source: 40_000, destination: 80 }),
     reply: tuple(behind, from, { source: port, destination: 40_000 }),
   }
@@ -62,9 +62,11 @@ async function aNode({ denies = () => true, sources = [] }: { denies?: Denies; s
     policy: {
       judgedEndpoints: () => ['pod'],
       judgedEndpoint: key => (key === 'pod' ? { kind: 'pod', interfaceName: 'cali1', addresses: [POD] } : undefined),
-      verdict: (_key, direction, packet) => (judge.denies(direction, packet) ? 'deny' : 'allow'),
+      verdicts: {
+        verdict: (_key, direction, packet) => (judge.denies(direction, packet) ? 'deny' : 'allow'),
+        hostDenial: () => undefined,
+      },
       judgedInterfaces: () => [],
-      hostDenial: () => undefined,
       setCut: ({ interfaceName }, isCut) =>
         void shut.push(`${isCut ? 'shut' : 'open'} ${interfaceName}, ${world.tracked.flows.length} left`),
     },

@@ -225,7 +225,8 @@ test('a VRF names the table of the links whose master it is', t => {
 })
 
 test('neighbours and forwarding entries read back as they were written, and are not taken for each other', t => {
-  const neighbour = { ifindex: 3, address: 'fd00::1', mac: '02:00:00:00:00:07', permanent: true }
+  const state = 'permanent' as const
+  const neighbour = { ifindex: 3, address: 'fd00::1', mac: '02:00:00:00:00:07', permanent: true, state }
   const proxied = { ifindex: 3, address: '10.0.0.1', permanent: true, proxy: true }
   const entry = { ifindex: 3, mac: '66:00:00:00:00:01', dst: '10.0.0.2' }
   for (const one of [neighbour, proxied]) {

@@ -21,6 +21,7 @@ const SERVICE: Flow = {
   original: tcp('10.244.1.5', 54321, '10.96.0.1', 443),
   reply: tcp('10.244.1.7', 6443, '10.244.1.5', 54321),
   isExpected: false,
+  isAnswered: true,
 }
 
 function tcp(source: string, from: number, destination: string, to: number): FlowTuple {
@@ -110,7 +111,7 @@ const flows = fc.constantFrom('ipv4' as const, 'ipv6' as const).chain(family => 
     })
   return fc.record({
     ...{ id: fc.integer({ min: 0, max: 2 ** 32 - 1 }), family: fc.constant(family) },
-    ...{ original: tuple, reply: tuple, isExpected: fc.constant(false) },
+    ...{ original: tuple, reply: tuple, isExpected: fc.constant(false), isAnswered: fc.constant(false) },
   })
 })
 

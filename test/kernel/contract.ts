@@ -378,6 +378,38 @@ export function kernelContract(test: SerialFn, open: () => World): void {
   })
 
   promise(
+    'a packet that comes in is judged by its source and by the settings of its interface',
+    async (t, { node }) => {
+      const [a, c] = [await upPair(node), await veth(node, 'c', 'd')]
+      for (const name of ['c', 'd']) await node.setLink(name, { up: true })
+      await node.addAddress({ ifindex: a, address: '10.1.0.1', length: 24, scope: ROUTE_SCOPE.universe })
+      t.deepEqual(await refusals(node, [add(workload('10.2.0.0/24', c)), add(workload('10.3.0.0/24', c))]), [])
+      const set = (of: string, name: string, value: string) => node.writeSysctl('ipv4', ['conf', of, name], value)
+      for (const name of ['all', 'a']) set(name, 'rp_filter', '0')
+      set('a', 'forwarding', '1')
+      const from = (source: string, dst = '10.3.0.1') => node.lookupRoute(dst, { source, ifindex: a })
+      const by = async (source: string) => (await from(source)).ifindex
+      const dropped = async (source: string) => (await refusal(t, from(source))).errno
+      // before Linux 6.13 the filter of the reverse path has an errno of its own
+      const filtered = [ERRNO.EINVAL, ERRNO.EXDEV] as number[]
+      t.deepEqual([await by('10.1.0.9'), await by('10.2.0.9')], [c, c])
+      t.is(await dropped('10.1.0.1'), ERRNO.EINVAL, 'an address of this host')
+      set('a', 'rp_filter', '1')
+      t.is(await by('10.1.0.9'), c)
+      t.true(filtered.includes(await dropped('10.2.0.9')), 'strict, and the way back leads elsewhere')
+      set('a', 'rp_filter', '2')
+      t.is(await by('10.2.0.9'), c)
+      t.true(filtered.includes(await dropped('10.99.0.9')), 'loose, and no way back')
+      set('all', 'rp_filter', '1')
+      t.is(await by('10.2.0.9'), c, 'the larger one counts')
+      set('a', 'forwarding', '0')
+      t.is(await dropped('10.1.0.9'), ERRNO.EHOSTUNREACH)
+      t.is((await from('10.1.0.9', '10.1.0.1')).type, 'local', 'what is for this host is not forwarded')
+      t.is((await node.lookupRoute('10.3.0.1')).ifindex, c, 'nor is what this host sends')
+    },
+  )
+
+  promise(
     'the rules that choose tables begin as those of the local, the main and the default table',
     async (t, { node }) => {
       const told = (await node.rules()).map(({ family, priority, action, table }) => ({
@@ -405,17 +437,18 @@ export function kernelContract(test: SerialFn, open: () => World): void {
     const proxied = { ifindex, address: 'fd00:2::1', permanent: true, proxy: true }
     for (const one of [neighbour, { ...neighbour, mac: '02:00:00:00:00:08' }, proxied, proxied])
       await node.setNeighbour(one)
-    t.deepEqual(await node.neighbour(ifindex, '10.2.0.1'), { ...neighbour, mac: '02:00:00:00:00:08' })
+    const told = { ...neighbour, mac: '02:00:00:00:00:08', state: 'permanent' } as const
+    t.deepEqual(await node.neighbour(ifindex, '10.2.0.1'), told)
     t.is(await node.neighbour(ifindex, '10.2.0.99'), undefined)
     t.is(await node.neighbour(4711, '10.2.0.1'), undefined)
     const listed = await node.neighbours(ifindex)
     t.deepEqual(
       listed.filter(n => n.proxy !== true && n.permanent),
-      [{ ...neighbour, mac: '02:00:00:00:00:08' }],
+      [told],
     )
     t.deepEqual(
-      listed.filter(n => n.proxy).map(n => n.address),
-      ['fd00:2::1'],
+      listed.filter(n => n.proxy).map(({ address, state }) => [address, state]),
+      [['fd00:2::1', undefined]],
     )
     t.is((await refusal(t, node.setNeighbour({ ...neighbour, ifindex: 4711 }))).errno, ERRNO.ENODEV)
     for (const one of [neighbour, neighbour, proxied, proxied, { ...neighbour, ifindex: 4711 }])

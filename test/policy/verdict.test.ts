@@ -3,6 +3,8 @@ import test from 'ava'
 import fc from 'fast-check'
 import { podProfiles } from '../../agent/cluster/policies/endpoints.ts'
 import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
+import type { PolicyDecision } from '../../api/explain.ts'
+import { formatRef } from '../../api/status.ts'
 import { PolicyCalculator } from '../../felix/policy/calculator.ts'
 import type { JudgedPacket } from '../../felix/policy/verdict.ts'
 import { TABLE } from '../felix/policy/kept-table.ts'
@@ -12,6 +14,7 @@ import { keyOf, kindOf, resourceOf } from './model.ts'
 import { sameAddress } from './reference/addresses.ts'
 import { isJudged, podOfAddress } from './reference/endpoints.ts'
 import { ofKind, type World, type WorldObject } from './reference/objects.ts'
+import type { Decision as Reference } from './reference/tiers.ts'
 import { addressOf, judge, type Packet } from './reference.ts'
 import { interfaces, tellHosts } from './rendered.ts'
 import { cases } from './worlds.ts'
@@ -77,7 +80,19 @@ function judgedOf(world: World, packet: Packet) {
   return { seen, pods }
 }
 
-test('arbitrary policies of every kind say of a packet what the reference says', t => {
+/** Whether what a person is told decides is what decides in the reference, and does the same. */
+function agrees({ action, by }: PolicyDecision, { verdict, reason }: Reference): boolean {
+  if (action !== verdict) return false
+  if (reason.by === 'tier') return by.of === 'tier end' && by.tier === reason.tier
+  if (reason.by === 'profile') return by.of === (verdict === 'allow' ? 'profile rule' : 'no profile allows')
+  if (reason.by !== 'rule') return false
+  const kind = reason.kind.replace(/^KubernetesCluster/, 'Cluster')
+  const isSame = by.of === 'rule' && by.tier === reason.tier && by.policy === formatRef({ ...reason, kind })
+  return isSame && by.rule === reason.rule + 1
+}
+
+test('arbitrary policies of every kind say of a packet what the reference says, and who says it', t => {
+  const decided: Record<string, number> = {}
   fc.assert(
     fc.property(cases(), ({ world, packets }) => {
       const { calculator } = new Cluster(world)
@@ -87,17 +102,19 @@ test('arbitrary policies of every kind say of a packet what the reference says',
         const { seen, pods } = judgedOf(world, packet)
         for (const [direction, key] of pods) {
           if (wanted[direction].reason.by === 'not judged') continue
-          const found = calculator.verdict(key, direction, seen)
-          if (found !== wanted[direction].verdict)
+          const found = calculator.verdicts.verdict(key, direction, seen)
+          const { decision } = calculator.verdicts.decision(`cali-${key}`, direction, seen)
+          decided[decision.by.of] = (decided[decision.by.of] ?? 0) + 1
+          if (found !== wanted[direction].verdict || !agrees(decision, wanted[direction]))
             throw new Error(
-              `${JSON.stringify(packet)} ${direction}: ${found}, not ${JSON.stringify(wanted[direction])}`,
+              `${JSON.stringify(packet)} ${direction}: ${found}, ${JSON.stringify(decision)}, not ${JSON.stringify(wanted[direction])}`,
             )
         }
       }
     }),
     { numRuns: 200 },
   )
-  t.pass()
+  for (const by of ['rule', 'tier end', 'profile rule']) t.true((decided[by] ?? 0) > 20, JSON.stringify(decided))
 })
 
 /** What each node says of a packet, but of neighbour discovery, of which the kernel knows no connections. */
@@ -110,7 +127,9 @@ function hostsAsked(world: World, packet: Packet) {
     return {
       hop,
       packet,
-      denial: (node: Cluster) => node.calculator.hostDenial({ from, to }, { sent: seen, translated: seen }),
+      denial: (node: Cluster) => node.calculator.verdicts.hostDenial({ from, to }, { sent: seen, translated: seen }),
+      decisions: (node: Cluster) =>
+        node.calculator.verdicts.hostDecisions({ from, to }, { sent: seen, translated: seen }),
     }
   })
 }
@@ -132,9 +151,14 @@ test('arbitrary host endpoints say of a packet what the reference says', t => {
   fc.assert(
     fc.property(cases({ hosts: true, without: ['domains'] }), ({ world, packets }) => {
       const nodes = nodesOf(world)
-      for (const { hop, packet, denial } of packets.flatMap(packet => hostsAsked(world, packet))) {
+      for (const { hop, packet, denial, decisions } of packets.flatMap(packet => hostsAsked(world, packet))) {
         const { verdict, reason } = judgeHop(world, packet, hop)
         const at = denial(nodes.get(hop.node)!)
+        const last = decisions(nodes.get(hop.node)!).at(-1)?.decision
+        if ((last?.action ?? 'allow') !== verdict || (verdict === 'deny' && !agrees(last!, { verdict, reason })))
+          throw new Error(
+            `${JSON.stringify(packet)} at ${hop.node}: ${JSON.stringify(last)}, not ${JSON.stringify(reason)}`,
+          )
         said[verdict]++
         if ((at === undefined ? 'allow' : 'deny') !== verdict)
           throw new Error(
@@ -189,7 +213,7 @@ test('no change denies what was allowed to a pod that is not told to be narrowed
       const { calculator } = cluster
       const all = packets.map(packet => judgedOf(world, packet))
       const verdicts = () =>
-        all.map(({ seen, pods }) => pods.map(([direction, key]) => calculator.verdict(key, direction, seen)))
+        all.map(({ seen, pods }) => pods.map(([direction, key]) => calculator.verdicts.verdict(key, direction, seen)))
       calculator.step()
       const gone = new Set<WorldObject>()
       for (const place of places) {

@@ -82,6 +82,7 @@ const parts: readonly PartRule[] = [
     part: 'felix/policy/',
     may: [
       'lib/',
+      'api/explain.ts',
       'api/status.ts',
       'api/selector.ts',
       'api/policy-receipts.ts',

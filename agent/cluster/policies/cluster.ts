@@ -22,7 +22,7 @@ import {
   type RuleSide,
 } from '../../../felix/policy/model.ts'
 import { type Converted, closedRule, DENY_ALL, Faults, finished, isKnown, type Named, refOf } from './faults.ts'
-import { netOf, portsOf, sorted } from './rule-words.ts'
+import { inPlace, netOf, portsOf, sorted } from './rule-words.ts'
 import { every, ofLabelSelector, PODS, textOf } from './selectors.ts'
 import { TIER } from './tiers.ts'
 
@@ -94,11 +94,13 @@ function listOf(given: unknown, direction: 'ingress' | 'egress', faults: Faults)
     faults.add(path, 'must be a list')
     return [DENY_ALL]
   }
-  return given.flatMap((rule, i) => {
-    const before = faults.count
-    const rules = ruleOf(rule, { direction, path: `${path}[${i}]`, faults })
-    return faults.count > before ? [closedRule(actionOf(rule))] : rules
-  })
+  return inPlace(
+    given.map((rule, i) => {
+      const before = faults.count
+      const rules = ruleOf(rule, { direction, path: `${path}[${i}]`, faults })
+      return faults.count > before ? [closedRule(actionOf(rule))] : rules
+    }),
+  )
 }
 
 function actionOf(rule: unknown): RuleAction | undefined {

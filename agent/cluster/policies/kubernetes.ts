@@ -15,7 +15,7 @@ import {
 import { isPortName } from '../../../api/ports.ts'
 import { INHERITED, type Policy, type PolicyRule, type PortRange, type RuleSide } from '../../../felix/policy/model.ts'
 import { type Converted, closedRule, Faults, finished, isKnown, type Named, refOf } from './faults.ts'
-import { netOf, netsOf, portsOf, sorted } from './rule-words.ts'
+import { inPlace, netOf, netsOf, portsOf, sorted } from './rule-words.ts'
 import { every, inNamespace, ofLabelSelector, PODS, textOf } from './selectors.ts'
 
 type Spec = Readonly<Record<string, unknown>>
@@ -85,11 +85,13 @@ function listOf(given: unknown, direction: 'ingress' | 'egress', namespace: stri
     faults.add(path, 'must be a list')
     return []
   }
-  return given.flatMap((rule, i) => {
-    const before = faults.count
-    const rules = ruleOf(rule, { direction, namespace, path: `${path}[${i}]`, faults })
-    return faults.count > before ? [closedRule('allow')] : rules
-  })
+  return inPlace(
+    given.map((rule, i) => {
+      const before = faults.count
+      const rules = ruleOf(rule, { direction, namespace, path: `${path}[${i}]`, faults })
+      return faults.count > before ? [closedRule('allow')] : rules
+    }),
+  )
 }
 
 type Place = { direction: 'ingress' | 'egress'; namespace: string; path: string; faults: Faults }

@@ -1,7 +1,7 @@
 // Networks, ports and protocols of rules, from the words of the API to those of the model: sorted, without repetitions, so
 // that the order in which a person wrote them changes nothing. Pure. What makes no sense is told, and left out.
 import { parsePorts, protocolNumber } from '../../../api/ports.ts'
-import type { PortRange, Ports, Protocol } from '../../../felix/policy/model.ts'
+import type { PolicyRule, PortRange, Ports, Protocol } from '../../../felix/policy/model.ts'
 import { addressBits, familyOf, formatCidr, parseAddress, parseCidr } from '../../../lib/ip.ts'
 import type { Faults } from './faults.ts'
 
@@ -16,6 +16,14 @@ export function netOf(text: string, path: string, faults: Faults): string | unde
 export function netsOf(texts: readonly string[], path: string, faults: Faults): string[] {
   const nets = texts.map((text, i) => netOf(text, `${path}[${i}]`, faults))
   return sorted(nets.filter(net => net !== undefined))
+}
+
+/** What each rule of an object became, as one list in which each says whose it is where its place does not. */
+export function inPlace(rules: readonly (readonly PolicyRule[])[]): PolicyRule[] {
+  const list: PolicyRule[] = []
+  for (const [of, became] of rules.entries())
+    for (const rule of became) list.push(list.length === of ? rule : { ...rule, of })
+  return list
 }
 
 export function sorted(texts: readonly string[]): string[] {

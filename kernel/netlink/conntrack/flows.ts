@@ -7,7 +7,17 @@ import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { emitNfHeader, NFGENMSG, NFNL_SUBSYSTEM } from '../nfnetlink.ts'
 import { AF, NLA_F } from '../numbers.ts'
 import type { Request } from '../requests.ts'
-import { CT_MSG, CTA, CTA_FILTER, CTA_FILTER_IP_SRC, CTA_IP, CTA_PROTO, CTA_TUPLE, IPS_EXPECTED } from './numbers.ts'
+import {
+  CT_MSG,
+  CTA,
+  CTA_FILTER,
+  CTA_FILTER_IP_SRC,
+  CTA_IP,
+  CTA_PROTO,
+  CTA_TUPLE,
+  IPS_EXPECTED,
+  IPS_SEEN_REPLY,
+} from './numbers.ts'
 
 /** Who sends in which direction. */
 export type FlowDirection = 'original' | 'reply'
@@ -88,7 +98,8 @@ function parseFlow(message: Message): Flow | undefined {
     else if (type === CTA.zone) isZoned ||= value.some(octet => octet !== 0)
   })
   if (original === undefined || reply === undefined || id === undefined || isZoned) return undefined
-  return { id, family, original, reply, isExpected: (status & IPS_EXPECTED) !== 0 }
+  const [isExpected, isAnswered] = [(status & IPS_EXPECTED) !== 0, (status & IPS_SEEN_REPLY) !== 0]
+  return { id, family, original, reply, isExpected, isAnswered }
 }
 
 /** Of a tuple with a zone of its own nothing is told. */

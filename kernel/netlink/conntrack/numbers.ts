@@ -21,3 +21,4 @@ export const CTA_FILTER = { origFlags: 1, replyFlags: 2 } as const
 export const CTA_FILTER_IP_SRC = 1
 /** IPS_*. */
 export const IPS_EXPECTED = 1
+export const IPS_SEEN_REPLY = 2

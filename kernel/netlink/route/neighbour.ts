@@ -1,7 +1,7 @@
 // Neighbours and forwarding entries on the wire, both ndmsg: family u8 | pad u8 | pad u16 | ifindex i32 | state u16 |
 // flags u8 | type u8. Proxied addresses live in a table of their own that only a dump with NTF_PROXY shows.
 import { addressBytes, familyOf, formatAddress } from '../../../lib/ip.ts'
-import type { FdbEntry, Neighbour } from '../../port/neighbours.ts'
+import { type FdbEntry, NEIGHBOUR_STATES, type Neighbour } from '../../port/neighbours.ts'
 import { formatMac, macBytes } from '../mac.ts'
 import { eachAttribute, type Message, type NlWriter } from '../message.ts'
 import { AF } from '../numbers.ts'
@@ -40,6 +40,10 @@ export function parseNeighbour({ body }: Message): Neighbour | undefined {
   const out: Neighbour = { ifindex: body.readInt32LE(4), address: dst, permanent: (state & NUD.permanent) !== 0 }
   if (mac !== undefined) out.mac = mac
   if (proxy) out.proxy = true
+  else {
+    const word = NEIGHBOUR_STATES.find(each => (state & NUD[each]) !== 0)
+    if (word !== undefined) out.state = word
+  }
   return out
 }
 

@@ -118,7 +118,16 @@ export const FIB_RULE = { invert: 0x2 } as const
 
 export const NDA = { dst: 1, lladdr: 2, ifindex: 8 } as const
 export const NTF = { self: 0x2, proxy: 0x8 } as const
-export const NUD = { reachable: 0x2, noarp: 0x40, permanent: 0x80 } as const
+export const NUD = {
+  incomplete: 0x1,
+  reachable: 0x2,
+  stale: 0x4,
+  delay: 0x8,
+  probe: 0x10,
+  failed: 0x20,
+  noarp: 0x40,
+  permanent: 0x80,
+} as const
 
 export const NETCONFA = { ifindex: 1, forwarding: 2, rpFilter: 3, proxyNeigh: 5 } as const
 export const NETCONFA_IFINDEX = { all: -1, default: -2 } as const

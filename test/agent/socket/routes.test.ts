@@ -10,6 +10,7 @@ import { agentLevels } from '../../../agent/reporting.ts'
 import { type Answering, agentRoutes } from '../../../agent/socket/routes.ts'
 import { serveSocket } from '../../../agent/socket/server.ts'
 import { type AgentStatus, ANSWERS, type Flow } from '../../../api/answers.ts'
+import type { NodeFacts, Question } from '../../../api/explain.ts'
 import { broken, type Event, kept } from '../../../api/status.ts'
 import { RuleCounts } from '../../../felix/rule-counts.ts'
 import { createLog, silentLog } from '../../../lib/log.ts'
@@ -40,6 +41,42 @@ const flow: Flow = {
   ...{ destination: { address: '192.0.2.1' }, tier: 'default', because: 'tier default ingress deny' },
 }
 
+const link = { name: 'eth0', up: true, running: true, mtu: 1500 }
+const asked = { family: 'ipv4', source: '10.244.0.7', destination: '10.244.1.7', protocol: 'tcp' } as const
+const QUESTION = JSON.stringify({
+  packet: { ...asked, destinationPort: 80 },
+  back: { ...asked, source: '10.244.1.7', destination: '10.244.0.7' },
+  from: { address: '10.244.0.7', role: 'pod', node: 'n1', pod: { namespace: 'shop', name: 'web' } },
+  to: { address: '10.244.1.7', role: 'pod', node: 'n2' },
+})
+
+const facts: NodeFacts = {
+  ...{ node: 'n1', version: '1', atMs: 2, startedMs: 1, modelAgeMs: 0, policies: [], conditions, recent: [event] },
+  endpoints: [
+    {
+      ...{ endpoint: 'net/c/eth0', interface: 'cali1', addresses: ['10.244.0.7'], state: 'live' },
+      mismatches: { of: 'kernel', ageMs: 1, value: [] },
+      mtu: { of: 'kernel', ageMs: 1, absent: 'inside /run/netns/c: ENOENT' },
+    },
+  ],
+  ways: [
+    {
+      ...{ direction: 'there', from: 'pod', entersBy: { of: 'kernel', ageMs: 1, value: link } },
+      lookup: { of: 'kernel', ageMs: 1, value: { errno: 'EHOSTUNREACH', message: 'look up route' } },
+      plain: { of: 'kernel', ageMs: 1, absent: 'it took longer than 2 s' },
+      rules: { of: 'kernel', ageMs: 1, value: [] },
+      settings: { of: 'kernel', ageMs: 1, value: [{ name: 'net.ipv4.ip_forward', is: '0', wanted: '1' }] },
+    },
+  ],
+  masqueraded: { of: 'model', ageMs: 1, value: false },
+  connections: { of: 'kernel', ageMs: 1, value: [] },
+  connectionTable: { of: 'kernel', ageMs: 1, value: { count: 1, most: 2 } },
+  sessions: { of: 'model', ageMs: 1, value: [] },
+  blocks: { of: 'model', ageMs: 1, value: [{ address: '10.244.0.7' }] },
+  path: { of: 'probe', ageMs: 1, absent: 'no probes' },
+  hooks: { of: 'kernel', ageMs: 1, value: [] },
+}
+
 const agent: Answering = {
   ready: () => true,
   conditions: () => conditions,
@@ -55,6 +92,7 @@ const agent: Answering = {
   },
   bfdStatus: async () => ({ scheduling: 'usual', sessions: [], dropped: { 'no-session': 1 } }),
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
+  facts: async () => facts,
   openconfig: () => openconfigNeighbors(undefined),
   drained: async () => ({
     drains: true,
@@ -80,13 +118,13 @@ async function served(t: ExecutionContext, answering: Answering = agent) {
   const socketPath = join(dir, 'agent.sock')
   const socket = await serveSocket(socketPath, agentRoutes(answering), silentLog)
   t.teardown(() => socket.close())
-  return (path: string, method = 'GET') =>
+  return (path: string, method = 'GET', sent = '') =>
     new Promise<{ code: number; body: string }>((resolve, reject) => {
       request({ socketPath, path, method }, response =>
         text(response).then(body => resolve({ code: response.statusCode!, body }), reject),
       )
         .on('error', reject)
-        .end()
+        .end(sent)
     })
 }
 
@@ -95,10 +133,49 @@ test('every answer is one that margayctl understands, with nothing lost', async 
   const query: Record<string, string> = { 'GET /bgp/route': '?prefix=10.0.0.0/26' }
   for (const [question, schema] of Object.entries(ANSWERS['margay-node'])) {
     const [method, path] = question.split(' ') as [string, string]
-    const { code, body } = await ask(`${path}${query[question] ?? ''}`, method)
+    const { code, body } = await ask(
+      `${path}${query[question] ?? ''}`,
+      method,
+      question === 'POST /facts' ? QUESTION : '',
+    )
     t.is(code, 200, question)
     t.deepEqual(schema.parse(JSON.parse(body)), JSON.parse(body), question)
   }
+})
+
+test('a question about a packet that is none, or that has no addresses, or is too long, is refused with why', async t => {
+  const given: Question[] = []
+  const ask = await served(t, {
+    ...agent,
+    facts: async question => {
+      given.push(question)
+      return facts
+    },
+  })
+  const of = (change: object) => JSON.stringify({ ...JSON.parse(QUESTION), ...change })
+  for (const [sent, why] of [
+    ['', /no question/],
+    ['{"packet"', /no question/],
+    [of({ packet: { ...asked, destinationPort: 70_000 } }), /packet.destinationPort/],
+    [of({ packet: { ...asked, protocol: 'sctp' } }), /packet.protocol/],
+    [of({ back: { ...asked, source: '../../etc/passwd' } }), /two addresses of the family/],
+    [of({ packet: { ...asked, family: 'ipv6' } }), /two addresses of the family/],
+    [QUESTION.replace('shop', 'x'.repeat(300)), /from.pod.namespace/],
+    [`${QUESTION}${' '.repeat(16 << 10)}`, /at most 16384 octets/],
+  ] as const) {
+    const { code, body } = await ask('/facts', 'POST', sent)
+    t.is(code, 400, sent.slice(0, 80))
+    t.regex(JSON.parse(body).error, why)
+  }
+  t.deepEqual(given, [])
+  t.is((await ask('/facts', 'POST', QUESTION)).code, 200)
+  t.deepEqual(given, [JSON.parse(QUESTION)])
+  const six = { ...asked, family: 'ipv6', source: 'FD00::0001', destination: 'fd00:0::2' }
+  t.is((await ask('/facts', 'POST', of({ packet: six, back: six }))).code, 200)
+  t.is(given[1]?.packet.source, 'fd00::1')
+  t.is(given[1]?.back.destination, 'fd00::2')
+  const busy = await served(t, { ...agent, facts: async () => undefined })
+  t.is((await busy('/facts', 'POST', QUESTION)).code, 503)
 })
 
 test('the status has a row for each reason for which packets are dropped', async t => {

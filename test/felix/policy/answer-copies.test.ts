@@ -99,7 +99,7 @@ test('a connection to an address that a pod was told once is not cut when its ti
   calculator.setAnswer('x', { ...told, addresses: [], expired: ['192.0.2.1'] })
   t.deepEqual([...calculator.step().narrowed], [])
   const verdict = (destination: string) =>
-    calculator.verdict('0', 'egress', { source: '10.0.0.1', destination, protocol: 17 })
+    calculator.verdicts.verdict('0', 'egress', { source: '10.0.0.1', destination, protocol: 17 })
   t.is(verdict('192.0.2.1'), 'allow')
   t.is(verdict('192.0.2.2'), 'deny')
   // another name than the policy has now

@@ -22,6 +22,7 @@ function killedAfter(kernel: NftablesPort, count: number): NftablesPort {
     nftGeneration: () => kernel.nftGeneration(),
     monitorNftables: listen => kernel.monitorNftables(listen),
     ruleCounters: of => kernel.ruleCounters(of),
+    baseChains: () => kernel.baseChains(),
     forwardChains: () => kernel.forwardChains(),
     legacyForwardChains: () => kernel.legacyForwardChains(),
     async changeNftables(changes) {

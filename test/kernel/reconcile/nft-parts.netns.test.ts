@@ -107,6 +107,7 @@ netns(
       nftGeneration: () => kernel.nftGeneration(),
       monitorNftables: listen => kernel.monitorNftables(listen),
       ruleCounters: of => kernel.ruleCounters(of),
+      baseChains: () => kernel.baseChains(),
       forwardChains: () => kernel.forwardChains(),
       legacyForwardChains: () => kernel.legacyForwardChains(),
       changeNftables(changes) {
@@ -231,6 +232,7 @@ netns(
           nftGeneration: () => kernel.nftGeneration(),
           monitorNftables: listen => kernel.monitorNftables(listen),
           ruleCounters: of => kernel.ruleCounters(of),
+          baseChains: () => kernel.baseChains(),
           forwardChains: () => kernel.forwardChains(),
           legacyForwardChains: () => kernel.legacyForwardChains(),
           changeNftables: changes => kernel.changeNftables(changes),

@@ -41,6 +41,7 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
     nftGeneration: () => otherProgram.nftGeneration(),
     monitorNftables: listen => otherProgram.monitorNftables(listen),
     ruleCounters: of => otherProgram.ruleCounters(of),
+    baseChains: () => otherProgram.baseChains(),
     forwardChains: () => otherProgram.forwardChains(),
     legacyForwardChains: () => otherProgram.legacyForwardChains(),
     async changeNftables(changes) {

@@ -52,6 +52,7 @@ export function bench(world = new FakeWorld()) {
     nftGeneration: () => own.nftGeneration(),
     monitorNftables: listen => own.monitorNftables(listen),
     ruleCounters: of => own.ruleCounters(of),
+    baseChains: () => own.baseChains(),
     forwardChains: () => own.forwardChains(),
     legacyForwardChains: () => own.legacyForwardChains(),
     async changeNftables(changes) {

@@ -1,0 +1,125 @@
+// All that this node knows about the way of a packet, for `margayctl explain`: a few questions to the kernel and to memory, each of
+// which may fail for itself. Answering changes nothing in the kernel and starts no program; names of pods and of nodes are compared
+// and never part of a path. Bounds: four at a time, 2 s and 256 KiB for each.
+import type { NodeFacts, Question } from '../../api/explain.ts'
+import type { Condition, Event } from '../../api/status.ts'
+import type { FelixView } from '../../felix/view.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { blockFacts, type ClusterDeps, sessionFacts } from './cluster-facts.ts'
+import { connectionsOf, connectionTable } from './connections.ts'
+import { Gathering } from './gathering.ts'
+import { hooksOf } from './hooks.ts'
+import { type FactKernel, Host } from './host.ts'
+import { type PodDeps, podFacts, podsWith } from './pods.ts'
+import { policyFacts } from './policies.ts'
+import { waysOf } from './ways.ts'
+
+export type NodeFactsDeps = ClusterDeps & {
+  version: string
+  startedMs: number
+  clock: Clock
+  kernel: FactKernel
+  cni(): PodDeps
+  felix: { view(): FelixView }
+  /** Whether a table of nftables is one of this program. */
+  isOwnTable(name: string): boolean
+  conditions(): readonly Condition[]
+  events: { last(count: number): Event[] }
+}
+
+const AT_ONCE = 4
+const BUDGET_MS = 2000
+const MOST_OCTETS = 256 << 10
+const RECENT_MS = 15 * 60_000
+const MOST_RECENT = 50
+/** Events that are looked at for those: the last minutes may have more. */
+const LOOKED_AT = 500
+const MOST_CONDITIONS = 100
+
+export class FactsOfNode {
+  readonly #deps: NodeFactsDeps
+  #running = 0
+
+  constructor(deps: NodeFactsDeps) {
+    this.#deps = deps
+  }
+
+  /** Undefined: as many as may be are answered now. */
+  async answer(question: Question): Promise<NodeFacts | undefined> {
+    if (this.#running >= AT_ONCE) return undefined
+    this.#running++
+    try {
+      return bounded(await this.#gather(question))
+    } finally {
+      this.#running--
+    }
+  }
+
+  async #gather(question: Question): Promise<NodeFacts> {
+    const { clock, kernel, felix, node, version, startedMs } = this.#deps
+    const gathering = new Gathering(clock, BUDGET_MS)
+    try {
+      const cni = this.#deps.cni()
+      const view = felix.view()
+      const links = await gathering.fact('kernel', () => kernel.links())
+      const host = new Host(kernel, view, 'value' in links ? links.value : [])
+      const { source, destination } = question.packet
+      const pods = podsWith(cni, [source, destination])
+      const interfaceOf = (address: string) => pods.find(pod => pod.addresses.includes(address))?.interfaceName
+      const nameOf = (interfaceName: string) => {
+        const pod = pods.find(each => each.interfaceName === interfaceName)?.pod
+        return pod === undefined ? interfaceName : `Pod ${pod.namespace}/${pod.name}`
+      }
+      const explain = (prefix: string) => this.#deps.explain(prefix)
+      const [{ ways, crossings }, endpoints, connections] = await Promise.all([
+        waysOf(host, question, { node, interfaceOf, gathering, explain }),
+        podFacts(cni, pods, gathering),
+        gathering.fact('kernel', () => connectionsOf(kernel, question, gathering)),
+      ])
+      return {
+        ...{ node, version, atMs: clock.wallMs(), startedMs, modelAgeMs: this.#modelAgeMs(), endpoints, ways },
+        policies: policyFacts(view, question, crossings, { interfaceOf, nameOf }),
+        masqueraded: await gathering.fact('model', () => view.masquerades(source, destination) ?? false),
+        connections,
+        connectionTable: await gathering.fact('kernel', () => connectionTable(kernel)),
+        sessions: await gathering.fact('model', () => sessionFacts(this.#deps, question)),
+        blocks: await gathering.fact('model', () => blockFacts(this.#deps, question)),
+        path: { absent: 'this node sends no probes', of: 'probe', ageMs: 0 },
+        hooks: await gathering.fact('kernel', () => hooksOf(kernel, crossings, name => this.#deps.isOwnTable(name))),
+        conditions: this.#deps
+          .conditions()
+          .filter(({ status }) => status !== 'True')
+          .slice(0, MOST_CONDITIONS),
+        recent: this.#recent(),
+      }
+    } finally {
+      gathering.finish()
+    }
+  }
+
+  /** While the API server is away, since when it is. */
+  #modelAgeMs(): number {
+    const away = this.#deps.conditions().find(({ type, status }) => type === 'ApiServerConnected' && status !== 'True')
+    return away?.sinceMs === undefined ? 0 : Math.max(0, this.#deps.clock.wallMs() - away.sinceMs)
+  }
+
+  #recent(): Event[] {
+    const { clock, events } = this.#deps
+    const sinceMs = clock.wallMs() - RECENT_MS
+    return events
+      .last(LOOKED_AT)
+      .filter(({ at }) => Date.parse(at) >= sinceMs)
+      .slice(0, MOST_RECENT)
+  }
+}
+
+/** What does not fit into an answer is told to be too much, what is longest of it first. */
+function bounded(facts: NodeFacts): NodeFacts {
+  const size = (of: unknown) => JSON.stringify(of).length
+  const out = facts
+  for (const part of ['hooks', 'connections', 'sessions'] as const)
+    if (size(out) > MOST_OCTETS) out[part] = { absent: 'too much to tell', of: out[part].of, ageMs: 0 }
+  for (const list of ['recent', 'conditions'] as const)
+    while (size(out) > MOST_OCTETS && out[list].length > 0) out[list].pop()
+  return out
+}

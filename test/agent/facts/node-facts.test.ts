@@ -1,0 +1,159 @@
+// What whole agents in memory tell of the way of a packet between their pods, and within which bounds.
+import test, { type ExecutionContext } from 'ava'
+import { FactsOfNode, type NodeFactsDeps } from '../../../agent/facts/node-facts.ts'
+import type { NodeAgent } from '../../../agent/node-agent.ts'
+import { type NodeFacts, nodeFacts, type Question } from '../../../api/explain.ts'
+import { FakeWorld } from '../../../kernel/fake/world.ts'
+import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
+import { ManualClock } from '../../../lib/clock.ts'
+import { aCluster, cni, eventually, startAgent } from '../machines.ts'
+
+function questionOf(source: string, destination: string, [from, to]: readonly [string?, string?]): Question {
+  const packet = { family: 'ipv4', source, destination, protocol: 'tcp', destinationPort: 80 } as const
+  return {
+    packet,
+    back: { family: 'ipv4', source: destination, destination: source, protocol: 'tcp', sourcePort: 80 },
+    from: { address: source, role: 'pod', ...(from !== undefined && { node: from }) },
+    to: { address: destination, role: 'pod', ...(to !== undefined && { node: to }) },
+  }
+}
+
+async function ask(t: ExecutionContext, agent: NodeAgent, question: Question): Promise<NodeFacts> {
+  const facts = (await agent.facts(question))!
+  t.deepEqual(nodeFacts.parse(JSON.parse(JSON.stringify(facts))), JSON.parse(JSON.stringify(facts)))
+  return facts
+}
+
+async function addPod(t: ExecutionContext, agent: NodeAgent, container: string): Promise<string> {
+  const answer = await cni(agent, 'ADD', container)
+  t.is(answer.exitCode, 0, JSON.stringify(answer))
+  return (JSON.parse(answer.stdout) as { ips: { address: string }[] }).ips[0]!.address.split('/')[0]!
+}
+
+test('two agents tell the way between their pods: whose blocks, by which session, and which rule lets it pass', async t => {
+  const { store, network, machines } = await aCluster(t)
+  const [n1, n2] = [await startAgent(t, machines[0], store, network), await startAgent(t, machines[1], store, network)]
+  const [a, b] = [await addPod(t, n1, 'c0'), await addPod(t, n2, 'c1')]
+  await eventually(
+    t,
+    'routes',
+    () => n1.status().learned?.length,
+    count => count === 1,
+  )
+  await eventually(
+    t,
+    'routes',
+    () => n2.status().learned?.length,
+    count => count === 1,
+  )
+  const question = questionOf(a, b, ['n1', 'n2'])
+  const near = await eventually(
+    t,
+    'the way',
+    () => ask(t, n1, question),
+    ({ ways }) => ways.every(({ wanted }) => wanted?.divergence === undefined),
+  )
+  const [there, back] = near.ways
+  t.like(there, { direction: 'there', from: 'pod', wanted: { origin: { of: 'learned', nextHop: '192.0.2.12' } } })
+  t.like(back, { direction: 'back', from: 'uplink', wanted: { origin: { of: 'pod' } } })
+  t.deepEqual(
+    near.policies.map(({ at, enforced, decision: { action, by } }) => [at, enforced, action, by.of]),
+    [['egress', 'kernel', 'allow', 'profile rule']],
+  )
+  const far = await ask(t, n2, question)
+  t.like(far.ways, [
+    { direction: 'there', from: 'uplink' },
+    { direction: 'back', from: 'pod' },
+  ] as never)
+  t.deepEqual(
+    far.policies.map(({ at }) => at),
+    ['ingress'],
+  )
+  for (const [facts, own, other] of [
+    [near, a, b],
+    [far, b, a],
+  ] as const) {
+    t.deepEqual(
+      facts.endpoints.map(({ addresses, state }) => [addresses, state]),
+      [[[own], 'live']],
+    )
+    const blocks = 'value' in facts.blocks ? facts.blocks.value : []
+    const ofNode = facts === near ? ['n1', 'n2'] : ['n2', 'n1']
+    t.deepEqual(
+      [own, other].map(address => blocks.find(each => each.address === address)?.owner),
+      ofNode,
+    )
+    t.true(blocks.every(({ pool }) => pool === 'pool'))
+    const sessions = 'value' in facts.sessions ? facts.sessions.value : []
+    t.deepEqual(
+      sessions.map(({ node, state }) => [node, state]),
+      [[ofNode[1], 'Established']],
+    )
+    t.like(facts.masqueraded, { value: false })
+  }
+  const nobody = await ask(t, n1, questionOf(a, '10.244.99.1', ['n1']))
+  t.like(nobody.ways[0]?.wanted, { origin: { of: 'none', reason: 'NothingAnnounced' } })
+  const outside = await ask(t, n1, questionOf(a, '198.51.100.1', ['n1']))
+  t.like(outside.ways[0]?.wanted, { origin: { of: 'outside' } })
+  const elsewhere = await ask(t, n1, questionOf('198.51.100.1', '198.51.100.2', []))
+  t.deepEqual([elsewhere.ways, elsewhere.endpoints, elsewhere.policies], [[], [], []])
+})
+
+/** A node without pods, of whose kernel some questions are answered otherwise. */
+function aNode(change: Partial<NodeFactsDeps['kernel']>, clock = new ManualClock()): FactsOfNode {
+  const kernel = Object.assign(new FakeWorld().kernel(), change)
+  const nothing = { wanted: () => new Map() }
+  const wanted = new Proxy({} as ReturnType<NodeFactsDeps['felix']['view']>['wanted'], { get: nothing.wanted })
+  return new FactsOfNode({
+    ...{ node: 'n1', version: '1', startedMs: 0, clock, kernel },
+    felix: {
+      view: () => ({
+        ...{ node: undefined, wanted, isApplied: true, policy: undefined, hosts: undefined, protocols: new Set([80]) },
+        ...{ ownsInterface: () => false, masquerades: () => undefined, shadows: () => [], ruleAuthor: () => undefined },
+      }),
+    },
+    cni: () => ({
+      kernel,
+      endpoints: { all: () => [], live: () => [], isExpected: () => false },
+      hostSide: { routeProtocol: () => 3, podsFiltered: () => true, filterDifferences: async () => [] },
+    }),
+    network: { peers: () => [], learned: () => [], nodeWith: () => undefined },
+    explain: prefix => ({ prefix, candidates: [], withheld: [] }),
+    view: { all: () => [] },
+    allocator: { blocks: () => [], borrowed: () => [], lentTo: () => new Map() },
+    isOwnTable: () => false,
+    conditions: () => [],
+    events: { last: () => [] },
+  })
+}
+
+const QUESTION = questionOf('10.244.0.1', '10.244.1.1', ['n1', 'n2'])
+
+test('what the kernel refuses is absent with its words, and everything else is told', async t => {
+  const refused = async () => {
+    throw new KernelError(ERRNO.EPERM, 'read', 'it')
+  }
+  const facts = (await aNode({ rules: refused, flowsOf: refused, baseChains: refused }).answer(QUESTION))!
+  t.like(facts.connections, { absent: 'read it: EPERM' })
+  t.like(facts.hooks, { absent: 'read it: EPERM' })
+  t.like(facts.ways[0]?.rules, { absent: 'read it: EPERM' })
+  t.like(facts.ways[0]?.lookup, { value: { errno: 'ENETUNREACH' } })
+  t.like(facts.connectionTable, { value: { count: 0 } })
+})
+
+test('what takes longer than two seconds is absent, four questions are answered at a time, and a fifth is refused', async t => {
+  const clock = new ManualClock()
+  const never = new Promise<never>(() => undefined)
+  let hangs = true
+  const node = aNode({ flowsOf: async () => (hangs ? await never : undefined) }, clock)
+  const four = [1, 2, 3, 4].map(() => node.answer(QUESTION))
+  t.is(await node.answer(QUESTION), undefined)
+  for (let i = 0; i < 50; i++) await new Promise(setImmediate)
+  clock.advance(2000)
+  for (const facts of await Promise.all(four)) {
+    t.like(facts?.connections, { absent: 'it took longer than 2 s', ageMs: 2000 })
+    t.like(facts?.ways[0]?.lookup, { value: { errno: 'ENETUNREACH' } })
+  }
+  hangs = false
+  t.is((await node.answer(QUESTION))?.node, 'n1')
+})
