@@ -5,7 +5,7 @@ import type { End } from '../../api/explain.ts'
 import type { AnyObject } from '../../api/lifecycle.ts'
 import type { Objects } from '../../datastore/objects.ts'
 import { NotFound } from '../../datastore/port.ts'
-import { parseAddress, parseCidr } from '../../lib/ip.ts'
+import { parseAddress } from '../../lib/ip.ts'
 import type { Directory, FoundService } from './ends.ts'
 
 const metadata = z.object({
@@ -122,7 +122,8 @@ function podEnds({ metadata: { name, namespace }, spec, status }: PodObject): En
 function nodeEnds({ metadata: { name, annotations }, status }: NodeObject): End[] {
   const ours = [NODE_ANNOTATION.ipv4Address, NODE_ANNOTATION.ipv6Address].flatMap(key => {
     const text = annotations[key]
-    return text === undefined ? [] : [parseCidr(text)?.address ?? text]
+    // with the length of its subnet
+    return text === undefined ? [] : [text.split('/')[0]!]
   })
   const theirs = status.addresses.filter(({ type }) => type.endsWith('IP')).map(({ address }) => address)
   return canonical([...ours, ...theirs]).map(address => ({ address, role: 'node', node: name }))

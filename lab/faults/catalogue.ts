@@ -235,7 +235,7 @@ export const FAULTS: readonly Fault[] = [
       { agent: 'n2', is: 'running' },
     ],
     breaksWithinSeconds: 140,
-    watchSeconds: 150,
+    watchSeconds: 20,
   },
   {
     number: '31',

@@ -156,7 +156,10 @@ const OBJECTS: Record<string, object[]> = {
         ],
       },
     },
-    { ...meta('web'), status: { addresses: [{ type: 'InternalIP', address: '192.0.2.12' }] } },
+    {
+      metadata: { name: 'web', annotations: { 'projectcalico.org/IPv4Address': '192.0.2.12/24' } },
+      status: { addresses: [{ type: 'InternalIP', address: '192.0.2.12' }] },
+    },
   ],
   Pod: [
     {
@@ -232,6 +235,8 @@ test('words name pods, nodes and addresses; what could be two things is not gues
   }
   for (const word of ['a', 'default/a', 'pod/a', 'pod/default/a']) t.deepEqual(await named(word), a as never, word)
   t.deepEqual(await named('node/n1'), { ends: [{ address: '192.0.2.11', role: 'node', node: 'n1' }] })
+  const web = { ends: [{ address: '192.0.2.12', role: 'node', node: 'web' }] }
+  t.deepEqual(await named('node/web'), web as never, 'the annotation has the length of its subnet')
   t.like(await named('10.244.2.1'), { ends: [{ role: 'pod', node: 'web', pod: { name: 'b' } }] })
   t.deepEqual(await named('203.0.113.9'), { ends: [{ address: '203.0.113.9', role: 'outside' }] })
   t.like(await named('host'), { ends: [{ role: 'node', node: 'n1' }] }, 'a pod of the host has its network')
