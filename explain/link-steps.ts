@@ -11,6 +11,7 @@ import {
   stopped,
   unknown,
 } from './crossing.ts'
+import { sessionBetween } from './no-way.ts'
 import { podMtu } from './pod-steps.ts'
 import { noRoute, routeText } from './route-steps.ts'
 
@@ -133,15 +134,9 @@ function wrongBy({ near, far, arrival }: Crossing, neighbour: NeighbourFacts): s
   if (told !== undefined) return told.message
   const theirs = known(arrival?.entersBy)
   const own = arrival?.from === 'uplink' ? theirs : undefined
-  const isTheirs = far?.facts?.sessions !== undefined && sessionAddress(near!.facts!, far.node) === neighbour.address
+  const isTheirs = sessionBetween(near, far)?.address === neighbour.address
   if (!isTheirs || own?.mac === undefined || own.mac.toLowerCase() === neighbour.mac?.toLowerCase()) return undefined
   return `${own.name} of ${far!.node} has ${own.mac}`
-}
-
-/** By which address a node has its session with another. */
-function sessionAddress(facts: { sessions: Parameters<typeof known>[0] }, node: string): string | undefined {
-  const sessions = known(facts.sessions) as { node?: string; address: string }[] | undefined
-  return sessions?.find(each => each.node === node)?.address
 }
 
 /** What the sender makes must fit through its own end, and through the network between the nodes. */
