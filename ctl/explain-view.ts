@@ -1,4 +1,5 @@
 // What people read of an explanation: what stops the packet, who made it so, what to do. Pure.
+import type { End } from '../api/explain.ts'
 import type { Asked, Cause, Explanation, NodeExplanation, Note, Step } from '../api/explanation.ts'
 import { nameOf } from '../explain/crossing.ts'
 import { renderFields, renderTable } from './render.ts'
@@ -14,7 +15,7 @@ export function explanationText(explanation: Explanation, format: 'table' | 'wid
   const { packet, from, to, service } = question
   const port = packet.destinationPort === undefined ? '' : `/${packet.destinationPort}`
   const via = service === undefined ? '' : ` for Service ${service.namespace}/${service.name}`
-  const what = `${nameOf(from)} (${packet.source}) to ${nameOf(to)} (${packet.destination}), ${packet.protocol}${port}${via}`
+  const what = `${endText(from)} to ${endText(to)}, ${packet.protocol}${port}${via}`
   const at = first === undefined ? undefined : steps.find(({ cause }) => cause?.message === first.message)
   const where = at === undefined ? '' : at.direction === 'back' ? ', on the way back' : ''
   const open = steps.filter(step => step.verdict === 'unknown')
@@ -47,6 +48,12 @@ export function nodeExplanationText({ node, first, others, verdict, notes, asked
   ].join('')
 }
 
+/** The name with the address, where it is no name by itself. */
+function endText(end: End): string {
+  const name = nameOf(end)
+  return name === end.address ? name : `${name} (${end.address})`
+}
+
 function causeText({ code, message, setBy, remedy, page }: Cause): string {
   const by = {
     policy: 'a policy',
@@ -66,9 +73,9 @@ function causeText({ code, message, setBy, remedy, page }: Cause): string {
 }
 
 function openText(open: readonly Step[]): string {
-  const shown = open.slice(0, MOST_OPEN).map(({ node, says }): [string, string] => ['open', `${node}: ${says}`])
-  const more: [string, string][] = open.length > MOST_OPEN ? [['open', `${open.length - MOST_OPEN} more: -o wide`]] : []
-  return indented([...shown, ...more])
+  const all = [...new Set(open.map(({ node, says }) => (node === 'between' ? says : `${node}: ${says}`)))]
+  const more = all.length > MOST_OPEN ? [`${all.length - MOST_OPEN} more: -o wide`] : []
+  return indented([...all.slice(0, MOST_OPEN), ...more].map((text): [string, string] => ['open', text]))
 }
 
 function othersText(others: readonly Cause[]): string {

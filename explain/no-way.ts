@@ -7,10 +7,7 @@ import { type Crossing, type Finding, known, nameOf, type Place, stopped, unknow
 
 type NoWay = Extract<RouteOrigin, { of: 'none' }>
 
-/**
- * `instead`: the route that the kernel takes in its place. Through a default route a router may know the pods, so that nothing is
- * proven unless the probes of the path are lost too.
- */
+/** `instead`: the route that the kernel takes in its place, through which somebody else may know the pod. */
 export function noWay(
   c: Crossing,
   place: Place,
@@ -20,9 +17,7 @@ export function noWay(
 ): Finding {
   const { node } = place
   const { target, far } = c
-  const path = known(place.facts?.path)
-  const isLost = path?.state === 'lost' && path.node === far?.node
-  if (instead !== undefined && !(isLost && parseCidr(instead.prefix)?.length === 0))
+  if (instead !== undefined && !isNowhere(place, far, instead))
     return unknown(
       `${node} was told no way to ${target.address} (${origin.message}) and sends it by ${instead.prefix}, where somebody may know one`,
       ...says,
@@ -90,6 +85,16 @@ export function noWay(
     },
     ...says,
   )
+}
+
+/** Whether a default route leads to nobody who knows pods: the probes of the path say so, or no router was told of them by either node. */
+function isNowhere(place: Place, far: Place | undefined, instead: RouteFacts): boolean {
+  if (parseCidr(instead.prefix)?.length !== 0) return false
+  const path = known(place.facts?.path)
+  if (path?.state === 'lost' && path.node === far?.node) return true
+  const tellsRouters = ({ facts }: Place) =>
+    known(facts?.sessions)?.some(({ node, state }) => node === undefined && state === 'Established') !== false
+  return !tellsRouters(place) && far !== undefined && (far.away || !tellsRouters(far))
 }
 
 /** Why the other node keeps the block from this one; undefined where it does not, or keeps it from others. */

@@ -3,45 +3,88 @@
 import type { NodeFacts } from '../api/explain.ts'
 import type { Note } from '../api/explanation.ts'
 import { formatRef } from '../api/status.ts'
+import type { NamedObject } from '../api/status-answers.ts'
+import type { CauseCode } from './causes.ts'
 import { type Crossing, known, type Place } from './crossing.ts'
-import { isUnknownNode, oneWay, sessionBetween } from './no-way.ts'
+import { oneWay, sessionBetween } from './no-way.ts'
 
 const MOST_EVENTS = 8
 const MOST_CONDITIONS = 8
 /** What somebody changed: other events tell what follows of it. */
 const CHANGES: readonly string[] = ['Healed', 'Removed', 'LetPass']
 
-/** The newest first, those that name something of this way before others. */
+/** What was changed comes first: the newest, and of what came with it the thing that took the others along. */
 export function notesOf(c: Crossing): Note[] {
   const places = [c.near, ...(c.isOneNode ? [] : [c.far])].filter(each => each?.facts !== undefined) as Place[]
   const words = wordsOf(c)
-  const concerns = ({ text }: Note) => words.some(word => text.includes(word))
-  const events = places.flatMap(({ node, facts }) => eventNotes(node, facts!))
-  const conditions = places.flatMap(({ node, facts }) => conditionNotes(node, facts!))
+  const concerns = (text: string) => words.some(word => text.includes(word))
+  const changes = places.flatMap(({ node, facts }) => changesOf(node, facts!))
   return [
     ...sessionNotes(c),
-    ...events
-      .toSorted((a, b) => Number(concerns(b)) - Number(concerns(a)) || (b.at ?? '').localeCompare(a.at ?? ''))
-      .slice(0, MOST_EVENTS),
-    ...conditions.toSorted((a, b) => Number(concerns(b)) - Number(concerns(a))).slice(0, MOST_CONDITIONS),
+    ...changes
+      .map(change => ({ ...change, isNear: concerns(`${change.object.name} ${change.note.text}`) }))
+      .toSorted((a, b) => Number(b.isNear) - Number(a.isNear) || b.burst - a.burst || a.rank - b.rank)
+      .slice(0, MOST_EVENTS)
+      .map(({ note }) => note),
+    ...places.flatMap(({ node, facts }) => conditionNotes(node, facts!, concerns)).slice(0, MOST_CONDITIONS),
   ]
 }
 
-function eventNotes(node: string, { recent }: NodeFacts): Note[] {
+type Change = { note: Note; object: NamedObject; burst: number; rank: number }
+
+/** With an interface go its routes, neighbours and settings; the kernel tells of all of them at once. */
+const BURST_MS = 1000
+const RANKS: readonly string[] = ['Link', 'Address', 'Sysctl']
+
+function changesOf(node: string, { recent }: NodeFacts): Change[] {
+  let [burst, beforeMs] = [0, 0]
   return recent
     .filter(({ type }) => CHANGES.includes(type))
-    .map(({ at, type, object, message }) => ({ node, at, text: `${type} ${formatRef(object)}: ${message}` }))
+    .map(event => ({ event, atMs: Date.parse(event.at) }))
+    .toSorted((a, b) => a.atMs - b.atMs)
+    .map(({ event: { at, type, object, message }, atMs }) => {
+      if (atMs - beforeMs > BURST_MS) burst = atMs
+      beforeMs = atMs
+      return {
+        note: { node, at, text: `${type} ${formatRef(object)}: ${message}` },
+        object,
+        burst,
+        rank: rankOf(object),
+      }
+    })
 }
 
-function conditionNotes(node: string, facts: NodeFacts): Note[] {
-  const notes = facts.conditions
-    .filter(({ status }) => status === 'False')
+/** A setting of all interfaces goes before those of each. */
+function rankOf({ kind, name }: NamedObject): number {
+  const rank = RANKS.indexOf(kind)
+  if (rank < 0) return RANKS.length + 1
+  return kind === 'Sysctl' && /conf[/.]/.test(name) && !/conf[/.]all[/.]/.test(name) ? rank + 1 : rank
+}
+
+/** Those of the node as a whole, and those about something of this way. */
+function conditionNotes(node: string, { conditions }: NodeFacts, concerns: (text: string) => boolean): Note[] {
+  return conditions
+    .filter(({ status, object, message }) => {
+      if (status !== 'False') return false
+      return (
+        object === undefined ||
+        (object.kind === 'Node' && object.name === node) ||
+        concerns(`${object.name} ${message}`)
+      )
+    })
     .map(({ type, reason, object, message }) => ({
       node,
       text: `${type} is not kept (${reason})${object === undefined ? '' : ` of ${formatRef(object)}`}: ${message}`,
-      ...(type === 'NodeObjectKnown' && isUnknownNode(facts) && { code: 'NodeUnknown' }),
+      ...(Object.hasOwn(CODES, type) &&
+        (type !== 'AddressesUnique' || object?.kind === 'Address') && { code: CODES[type]! }),
     }))
-  return notes
+}
+
+/** Conditions that say what a cause says. */
+const CODES: Readonly<Record<string, CauseCode>> = {
+  NodeObjectKnown: 'NodeUnknown',
+  AddressesUnique: 'AddressTwice',
+  NeighboursRight: 'NeighbourWrong',
 }
 
 function sessionNotes(c: Crossing): Note[] {

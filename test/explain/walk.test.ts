@@ -263,3 +263,37 @@ test('what was healed is a note, and so is a session whose messages are lost one
     },
   ])
 })
+
+test('a default route in place of a way that was never told leads nowhere, unless a router may know the pods', t => {
+  const route = {
+    type: 'unicast',
+    prefix: '0.0.0.0/0',
+    table: 254,
+    device: 'eth0',
+    gateway: '192.0.2.1',
+    protocol: 'static',
+  }
+  const origin = { of: 'none' as const, reason: 'NothingAnnounced', message: 'nothing was told', remedy: 'look' }
+  type Session = Omit<ReturnType<typeof aSession>, 'node'> & { node?: string | undefined }
+  const pair = (sessions: Session[], more: (facts: NodeFacts) => void = () => undefined) =>
+    walked(
+      aPair(p('n1-p1'), p('n2-p1'), {
+        near: facts => {
+          Object.assign(wayOf(facts), { lookup: kernel({ route }), plain: kernel({ route }), wanted: { origin } })
+          facts.sessions = model(sessions)
+          more(facts)
+        },
+        far: facts => {
+          const told = { reason: 'NotFound', message: 'it is deleted', remedy: 'make it again' }
+          facts.conditions = [{ type: 'NodeObjectKnown', status: 'False', ...told }]
+        },
+      }),
+    )
+  const router: Session = { ...aSession('n3'), node: undefined }
+  t.is(pair([aSession('n3')]).first?.code, 'NodeUnknown')
+  t.like(pair([aSession('n3'), router]), { verdict: 'unknown', first: undefined })
+  const lost = (facts: NodeFacts) => {
+    facts.path = { value: aPath('n1', 'n2', { state: 'lost' }), of: 'probe', ageMs: 900 }
+  }
+  t.is(pair([router], lost).first?.code, 'NodeUnknown')
+})
