@@ -105,7 +105,7 @@ function withheldFrom(place: Place, far: Place | undefined, address: string): st
 }
 
 /** The node itself says that the cluster does not have it. */
-export function isUnknownNode(facts: NodeFacts | undefined): boolean {
+function isUnknownNode(facts: NodeFacts | undefined): boolean {
   return facts?.conditions.some(({ type, status }) => type === 'NodeObjectKnown' && status === 'False') === true
 }
 
