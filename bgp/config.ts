@@ -233,6 +233,9 @@ export type PeerStatus = {
   families: readonly AddressFamily[]
   prefixes: { received: number; accepted: number; announced: number }
   messages: { in: number; out: number; updatesIn: number; updatesOut: number }
+  /** While Established: milliseconds since the epoch at which something of the peer was read last, and the last message was written. */
+  lastReceivedMs?: number
+  lastSentMs?: number
   /** Where BFD is asked for and both addresses are known. */
   bfd?: PeerBfdStatus
   /** Of an unnumbered peer: other routers that were seen on its interface in the last ten minutes. It has no session with them. */

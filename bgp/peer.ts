@@ -295,9 +295,16 @@ export class Peer implements SessionOwner {
         announced: counts?.announced ?? 0,
       },
       messages: { in: messagesIn, out, updatesIn, updatesOut: this.#updatesOut },
+      ...(this.#up !== undefined && this.#heard(this.#up)),
       bfd: this.#deps.bfd.status(name),
       others: this.#sightings.others(this.#address),
     }
+  }
+
+  #heard({ counts: { inAtMs, outAtMs } }: Session): Pick<PeerStatus, 'lastReceivedMs' | 'lastSentMs'> {
+    const { clock } = this.#deps
+    const sinceMs = clock.wallMs() - clock.monotonicMs()
+    return { lastReceivedMs: Math.round(sinceMs + inAtMs), lastSentMs: Math.round(sinceMs + outAtMs) }
   }
 
   // Called by the sessions.

@@ -82,8 +82,8 @@ export class Session {
   #input: SessionInput | undefined
   #blockedSinceMs: number | undefined
   #cancelSendHold: () => void = () => undefined
-  /** Messages since the connection began. */
-  readonly counts = { in: 0, out: 0, updatesIn: 0 }
+  /** Messages since the connection began, and when the last ones came and went, on the monotonic clock. */
+  readonly counts = { in: 0, out: 0, updatesIn: 0, inAtMs: 0, outAtMs: 0 }
 
   constructor(side: Side, rules: FsmRules, owner: SessionOwner, deps: SessionDeps) {
     this.side = side
@@ -151,6 +151,7 @@ export class Session {
   write(bytes: Uint8Array, messages: number): boolean {
     if (this.#connection === undefined) return false
     this.counts.out += messages
+    this.counts.outAtMs = this.#deps.clock.monotonicMs()
     const more = this.#connection.write(bytes)
     if (!more && this.#blockedSinceMs === undefined) {
       this.#blockedSinceMs = this.#deps.clock.monotonicMs()
@@ -274,7 +275,8 @@ export class Session {
     this.#opens = {}
     this.#openSentAtMs = undefined
     this.#cause = { how: 'closed' }
-    Object.assign(this.counts, { in: 0, out: 0, updatesIn: 0 })
+    const nowMs = this.#deps.clock.monotonicMs()
+    Object.assign(this.counts, { in: 0, out: 0, updatesIn: 0, inAtMs: nowMs, outAtMs: nowMs })
     connection.handlers = {
       data: chunk => {
         if (this.#connection === connection) input.add(chunk)
@@ -324,6 +326,7 @@ export class Session {
   }
 
   #split(chunk: Uint8Array): void {
+    this.counts.inAtMs = this.#deps.clock.monotonicMs()
     const error = this.#splitter?.push(chunk, (type, bytes, start, end) => this.#message(type, bytes, start, end))
     if (error !== undefined) this.event({ type: 'fault', error })
   }

@@ -207,13 +207,6 @@ export const CAUSES = {
     by: 'unknown',
     remedy: '{remedy}',
   },
-  SessionOneWay: {
-    effect: 'all',
-    when: 'Messages of a BGP session are lost in one direction',
-    proof: 'one end sent, by its own word, and the other heard nothing for longer than that',
-    by: 'unknown',
-    remedy: 'find what drops TCP port 179 from {sender} to {node}',
-  },
   ReversePath: {
     effect: 'all',
     when: 'A reverse path filter drops the packets: answers to their source would go another way',

@@ -58,8 +58,6 @@ export function noWay(
     )
   const session = sessionBetween(place, far)
   if (session !== undefined && session.state !== 'Established') {
-    const lag = oneWay(c)
-    if (lag !== undefined) return stopped(lag, ...says)
     return stopped(
       {
         code: 'SessionDown',
@@ -112,34 +110,4 @@ function isUnknownNode(facts: NodeFacts | undefined): boolean {
 /** The session that one node has with the other; undefined where there is none, or it is not known. */
 export function sessionBetween(at: Place | undefined, other: Place | undefined): SessionFacts | undefined {
   return known(at?.facts?.sessions)?.find(({ node }) => node !== undefined && node === other?.node)
-}
-
-/** Longer than three of the usual keepalives, of which each comes once in 30 s. */
-const SILENT_MS = 45_000
-const RECENT_MS = 35_000
-
-/** Messages of the session between both ends go one way only: one end sent a short time ago, the other has heard nothing for long. */
-export function oneWay({ near, far }: Crossing) {
-  for (const [hears, sends] of [
-    [near, far],
-    [far, near],
-  ] as const) {
-    const [heard, sent] = [sessionBetween(hears, sends), sessionBetween(sends, hears)]
-    if (heard?.lastReceivedMs === undefined || sent?.lastSentMs === undefined) continue
-    const heardAgo = hears!.facts!.atMs - heard.lastReceivedMs
-    const sentAgo = sends!.facts!.atMs - sent.lastSentMs
-    if (heardAgo < SILENT_MS || sentAgo > RECENT_MS) continue
-    return {
-      code: 'SessionOneWay' as const,
-      node: hears!.node,
-      object: { kind: 'BGPSession', name: heard.peer },
-      message: `${sends!.node} sent to the BGP session ${seconds(sentAgo)} ago, and ${hears!.node} has heard nothing for ${seconds(heardAgo)}`,
-      values: { sender: sends!.node },
-    }
-  }
-  return undefined
-}
-
-function seconds(ms: number): string {
-  return `${Math.round(ms / 1000)} s`
 }

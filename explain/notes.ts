@@ -6,7 +6,7 @@ import { formatRef } from '../api/status.ts'
 import type { NamedObject } from '../api/status-answers.ts'
 import type { CauseCode } from './causes.ts'
 import { type Crossing, known, type Place } from './crossing.ts'
-import { oneWay, sessionBetween } from './no-way.ts'
+import { sessionBetween } from './no-way.ts'
 
 const MOST_EVENTS = 8
 const MOST_CONDITIONS = 8
@@ -89,7 +89,7 @@ const CODES: Readonly<Record<string, CauseCode>> = {
 
 function sessionNotes(c: Crossing): Note[] {
   const lag = oneWay(c)
-  if (lag !== undefined) return [{ node: lag.node, text: lag.message, code: lag.code }]
+  if (lag !== undefined) return [lag]
   const session = sessionBetween(c.near, c.far)
   if (c.isOneNode || session === undefined || session.state === 'Established') return []
   const text = `the BGP session with ${c.far!.node} is ${session.state} (${session.message || session.reason}): routes over it end when its time is over`
@@ -107,4 +107,29 @@ function wordsOf({ way, arrival, source, target, near, far }: Crossing): string[
     ...(way?.outer === undefined ? [] : [way.outer.remote]),
     'ip_forward',
   ]
+}
+
+/** Longer than the usual keepalives, of which one comes every 30 s. */
+const SILENT_MS = 45_000
+const RECENT_MS = 35_000
+
+/** Messages of the session between both ends go one way only: one end sent a short time ago, the other has heard nothing for long. */
+function oneWay({ near, far }: Crossing): Note | undefined {
+  for (const [hears, sends] of [
+    [near, far],
+    [far, near],
+  ] as const) {
+    const [heard, sent] = [sessionBetween(hears, sends), sessionBetween(sends, hears)]
+    if (heard?.lastReceivedMs === undefined || sent?.lastSentMs === undefined) continue
+    const heardAgo = hears!.facts!.atMs - heard.lastReceivedMs
+    const sentAgo = sends!.facts!.atMs - sent.lastSentMs
+    if (heardAgo < SILENT_MS || sentAgo > RECENT_MS) continue
+    const text = `${sends!.node} sent to their BGP session ${seconds(sentAgo)} ago, and ${hears!.node} has heard nothing for ${seconds(heardAgo)}: something drops TCP port 179 from ${sends!.node} to ${hears!.node}`
+    return { node: hears!.node, text }
+  }
+  return undefined
+}
+
+function seconds(ms: number): string {
+  return `${Math.round(ms / 1000)} s`
 }

@@ -29,7 +29,10 @@ export type ClusterDeps = {
 /** Sessions that are told where none is with the other node: routes may come by any of them. */
 const MOST_SESSIONS = 32
 
-/** The session with the node of the other end, and those by which its routes are learned; where there is neither, all. */
+/**
+ * The session with the node of the other end, those by which its routes are learned, and those with routers outside, which may know
+ * pods; where there is none with or for the other end, all.
+ */
 export function sessionFacts(deps: ClusterDeps, question: Question): SessionFacts[] {
   const { from, to, packet } = question
   const others = [from, to].flatMap(({ node }) => (node === undefined || node === deps.node ? [] : [node]))
@@ -41,10 +44,13 @@ export function sessionFacts(deps: ClusterDeps, question: Question): SessionFact
   )
   const all = deps.network.peers().map(peer => ({ peer, node: deps.network.nodeWith(peer.address) }))
   const concerned = all.filter(({ peer, node }) => carriers.has(peer.name) || (node && others.includes(node)))
-  return (concerned.length > 0 ? concerned : all).slice(0, MOST_SESSIONS).map(({ peer, node }) => {
-    const { name, address, state, sinceMs, reason } = peer
+  const outside = all.filter(each => each.node === undefined && !concerned.includes(each))
+  return (concerned.length > 0 ? [...concerned, ...outside] : all).slice(0, MOST_SESSIONS).map(({ peer, node }) => {
+    const { name, address, state, sinceMs, reason, lastReceivedMs, lastSentMs } = peer
     return {
       ...{ peer: name, address, state, sinceMs, ...(node !== undefined && { node }) },
+      ...(lastReceivedMs !== undefined && { lastReceivedMs }),
+      ...(lastSentMs !== undefined && { lastSentMs }),
       ...{ reason: reason?.code ?? '', message: reason?.detail ?? '', remedy: reason?.remedy ?? '' },
     }
   })

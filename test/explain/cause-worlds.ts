@@ -2,7 +2,6 @@
 import type { LookupFacts, NodeFacts, PodMismatch, RouteFacts, WayFacts } from '../../api/explain.ts'
 import type { CauseCode } from '../../explain/causes.ts'
 import {
-  AT_MS,
   aPair,
   aPath,
   aPod,
@@ -241,14 +240,6 @@ export const WORLDS: Of = {
       const why = { reason: 'timeout', message: 'it does not answer', remedy: 'let TCP port 179 through' }
       facts.sessions = model([aSession('n2', { state: 'Active', ...why })])
     }),
-  }),
-  SessionOneWay: aPair(p('n1-p1'), p('n2-p1'), {
-    near: withoutWay(undefined, facts => {
-      facts.sessions = model([aSession('n2', { state: 'Idle', reason: 'hold-timer', lastReceivedMs: AT_MS - 95_000 })])
-    }),
-    far: facts => {
-      facts.sessions = model([aSession('n1', { lastSentMs: AT_MS - 4000 })])
-    },
   }),
   ReversePath: aPair(p('n3-p1'), p('n1-p1'), {
     far: facts => {

@@ -253,8 +253,7 @@ test('what was healed is a note, and so is a session whose messages are lost one
   t.deepEqual(found.notes, [
     {
       node: 'n1',
-      code: 'SessionOneWay',
-      text: 'n2 sent to the BGP session 4 s ago, and n1 has heard nothing for 61 s',
+      text: 'n2 sent to their BGP session 4 s ago, and n1 has heard nothing for 61 s: something drops TCP port 179 from n2 to n1',
     },
     {
       node: 'n1',

@@ -89,6 +89,8 @@ test('two agents tell the way between their pods: whose blocks, by which session
       sessions.map(({ node, state }) => [node, state]),
       [[ofNode[1], 'Established']],
     )
+    const [session] = sessions
+    t.true(session!.lastReceivedMs! > 0 && session!.lastReceivedMs! <= facts.atMs && session!.lastSentMs! <= facts.atMs)
     t.like(facts.masqueraded, { value: false })
   }
   const nobody = await ask(t, n1, questionOf(a, '10.244.99.1', ['n1']))
