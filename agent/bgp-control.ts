@@ -7,7 +7,7 @@ import { ConfigError } from '../bgp/file/faults.ts'
 import { dumpMrt } from '../bgp/mrt/dump.ts'
 import type { Speaker } from '../bgp/speaker.ts'
 import { systemClock } from '../lib/clock.ts'
-import { type HttpRoute, send } from '../lib/http-routes.ts'
+import { bodyText, type HttpRoute, send } from '../lib/http-routes.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { BgpMonitors } from './bgp-monitors.ts'
 import type { Reloaded } from './bgp-reload.ts'
@@ -99,11 +99,8 @@ function json(answer: (question: ControlRequest) => unknown): HttpRoute {
 }
 
 async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
-  let text = ''
-  for await (const chunk of request.setEncoding('utf8') as AsyncIterable<string>) {
-    text += chunk
-    if (text.length > MAX_BODY) throw new BadRequest(`the body is larger than ${MAX_BODY} octets`)
-  }
+  const text = await bodyText(request, MAX_BODY)
+  if (text === undefined) throw new BadRequest(`the body is larger than ${MAX_BODY} octets`)
   if (text === '') return {}
   let value: unknown
   try {

@@ -25,7 +25,7 @@ import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
 import type { LearnedPath, LearnedRoute } from '../felix/input.ts'
 import { Felix } from '../felix/loop.ts'
-import { floatingTableName, isOwnTable, nodeMarks } from '../felix/marks.ts'
+import { floatingTableName, isOwnTable, nodeMarks, traceTableName } from '../felix/marks.ts'
 import type { RuleCounts } from '../felix/rule-counts.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
@@ -34,6 +34,7 @@ import type { AskLink } from '../kernel/link-question.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
+import { sendProbe } from '../kernel/probe-sender.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
 import type { Log } from '../lib/log.ts'
 import type { LogLevels } from '../lib/log-levels.ts'
@@ -75,6 +76,7 @@ import { endpointAnswer, peerAnswer, peerType } from './status/answers.ts'
 import type { Observed } from './status/calico-node-status.ts'
 import type { NodeNumbers } from './status/metrics.ts'
 import { StatusModel } from './status/model.ts'
+import { Tracer } from './trace/tracer.ts'
 import { Unenforced } from './unenforced.ts'
 import { Watchers } from './watch/watchers.ts'
 import { WriteAccess } from './write-access.ts'
@@ -162,6 +164,7 @@ export class NodeAgent {
   readonly endpoints: EndpointStore
   readonly flows: Flows
   readonly events: Recorder
+  readonly tracer: Tracer
   readonly levels: LogLevels<LogRoom>
   readonly #startedMs: number
   #capabilities: Capabilities = { ipip: false, vxlan: false }
@@ -263,6 +266,12 @@ export class NodeAgent {
         return policy && { policy: formatRef(policy.ref), tier: policy.tier }
       },
       report: conditions => this.#status.report('flows', conditions),
+    })
+    this.tracer = new Tracer({
+      ...{ kernel, clock, log: roomLog('agent'), nodeName: node, table: traceTableName(marks)!, send: sendProbe },
+      isOurs: table => isOwnTable(marks, table),
+      interfacePrefix: INTERFACE_PREFIX,
+      podAt: address => this.endpoints.live().find(({ addresses }) => addresses.includes(address)),
     })
     const felix = this.#felix
     const floatingFlows = new FloatingFlows({
@@ -431,6 +440,7 @@ export class NodeAgent {
     this.#followBlocks()
     // after what pods wait for
     this.#statuses.start()
+    this.tracer.start()
     this.#watchData()
   }
 
@@ -587,6 +597,7 @@ export class NodeAgent {
     this.#conntrack.close()
     this.#oldFlows.close()
     this.flows.close()
+    await this.tracer.close()
     this.#policies.close()
     this.#floating.close()
     this.#names.close()

@@ -5,6 +5,7 @@ import { nodeFacts } from './explain.ts'
 import { learnedRoute } from './learned-answer.ts'
 import { openconfigAnswer } from './openconfig-answer.ts'
 import { condition, event, objectRef } from './status-answers.ts'
+import { traceAnswer } from './trace.ts'
 
 /** Calico's word for a session of the node-to-node mesh. */
 export const MESH_PEER = 'node-to-node mesh'
@@ -366,6 +367,8 @@ export const ANSWERS = {
     'GET /bgp/drain': drainAnswer,
     'GET /bgp/bfd': bfdAnswer,
     'GET /ipam-check': addressesAnswer,
+    /** `traceOrder` in the body. */
+    'POST /trace': traceAnswer,
     'POST /accept-cluster': acceptAnswer,
     'GET /log-level': logLevelAnswer,
     'POST /log-level': logLevelAnswer,

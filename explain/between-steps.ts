@@ -1,6 +1,5 @@
-// What only a packet shows: rules of other programs, translations, the network between the nodes, who listens. Whether a rule of others
-// drops is never read from its text: a traced packet tells, or nobody knows. Pure.
-import type { HookFacts, PathFacts } from '../api/explain.ts'
+// What only a packet shows: translations, the network between the nodes, who listens; and the table of connections. Pure.
+import type { PathFacts } from '../api/explain.ts'
 import type { CauseCode } from './causes.ts'
 import {
   absenceOf,
@@ -14,43 +13,7 @@ import {
   stopped,
   unknown,
 } from './crossing.ts'
-
-/** How the kernel's rules of policies are named: `NetworkPolicy default/web ingress 2 deny`, `tier x egress deny`. */
-const POLICY_RULE = / (?:ingress|egress)(?: \d{1,4})? deny$/
-
-/** Chains of others on one node, and ours, by what became of a traced packet. */
-export function foreignStep(c: Crossing, place: Place | undefined): Finding | undefined {
-  if (place?.facts === undefined) return undefined
-  const { node, facts, trace } = place
-  const dropped = trace?.dropped
-  if (dropped !== undefined) {
-    const where = `table ${dropped.family} ${dropped.table}, chain ${dropped.chain}`
-    const rule = dropped.rule === undefined ? 'by the policy of the chain' : `by the rule: ${dropped.rule}`
-    const isBehind = facts.policies.some(({ enforced }) => enforced !== 'kernel')
-    const ofPolicy = isBehind ? 'PolicyLags' : 'PolicyDenies'
-    const isPolicy = POLICY_RULE.test(dropped.rule ?? '')
-    const code: CauseCode = dropped.ours ? (isPolicy ? ofPolicy : 'FilterDrops') : 'ForeignDrops'
-    return stopped(
-      {
-        code,
-        node,
-        object: { kind: 'NftChain', name: `${dropped.family} ${dropped.table} ${dropped.chain}` },
-        message: `${node} drops the packets in ${where}, ${rule}`,
-        values: { source: nameOf(c.source), policy: dropped.rule },
-      },
-      { of: 'trace', text: `${dropped.count} of ${trace!.sent} packets were dropped in ${where}` },
-    )
-  }
-  if (trace !== undefined && trace.left > 0)
-    return passes('a traced packet passed', { of: 'trace', text: `${trace.left} left ${node}` })
-  const hooks = known(facts.hooks)
-  if (hooks === undefined) return unknown(`chains of others on ${node} are not known: ${absenceOf(facts.hooks)}`)
-  if (hooks.length === 0) return passes(`${node} has no chains of others`)
-  return unknown(
-    `${node} has chains of others (${hookNames(hooks)}), and no packet was sent through them`,
-    evidence(facts.hooks, hookNames(hooks)),
-  )
-}
+import { betweenTraces, sawPackets, translatedBy } from './traced-steps.ts'
 
 /** The packet keeps its addresses, but where the model says that the node gives it its own. */
 export function sourceNatStep(c: Crossing): Finding | undefined {
@@ -60,16 +23,7 @@ export function sourceNatStep(c: Crossing): Finding | undefined {
   const masqueraded = known(facts.masqueraded)
   if (masqueraded === true) return passes(`${node} gives it its own address, as its pool asks for`)
   const translated = trace?.translated
-  if (translated !== undefined)
-    return stopped(
-      {
-        code: 'ForeignTranslates',
-        node,
-        object: { kind: 'NftChain', name: `${translated.table} ${translated.chain}` },
-        message: `${node} gives the packets ${translated.source === undefined ? `the destination ${translated.destination ?? '?'}` : `the source ${translated.source}`} in table ${translated.table}, chain ${translated.chain}${translated.rule === undefined ? '' : `, by the rule: ${translated.rule}`}`,
-      },
-      { of: 'trace', text: `translated in ${translated.table} ${translated.chain}` },
-    )
+  if (translated !== undefined) return translatedBy(c, node, translated)
   const path = pathTo(near, far)
   if (path?.sourceSeen !== undefined)
     return stopped(
@@ -133,17 +87,25 @@ export function fabricStep(c: Crossing, isAlone: boolean): Finding | undefined {
       },
       ...says,
     )
-  if (near.trace !== undefined && far.trace !== undefined && near.trace.left > 0) {
-    if (far.trace.cameIn > 0) return passes('a traced packet came in on the other node')
-    const says = { of: 'trace' as const, text: `${near.trace.left} left ${near.node}, 0 came in on ${far.node}` }
-    return isAlone && !isStale(near, far)
+  const crossed =
+    near.trace !== undefined && far.trace !== undefined ? betweenTraces(c, near.trace, far.trace) : undefined
+  if (crossed !== undefined) {
+    const { count, isSeen } = crossed
+    if (isSeen) return passes('a traced packet came in on the other node', sawPackets(far.node, far.trace!))
+    const says = { of: 'trace' as const, text: `${count} left ${near.node}, 0 came in on ${far.node}` }
+    return isAlone
       ? lost(
           lostCode,
-          `${what} from ${near.node} to ${far.node} leave ${near.node} and do not come in on ${far.node}`,
+          `${what} from ${near.node} to ${far.node} leave ${near.node} and do not come in on ${far.node}, where they were counted before all chains`,
           says,
         )
       : unknown(`packets left ${near.node} and did not come in on ${far.node}`, says)
   }
+  if (near.trace !== undefined && near.trace.sent > 0)
+    return unknown(
+      `whether packets came from ${near.node} to ${far.node} was not seen`,
+      sawPackets(near.node, near.trace),
+    )
   if (path === undefined)
     return unknown(
       `${near.node} does not probe the way to ${far.node}: ${absenceOf(near.facts.path) ?? 'no probe of it'}`,
@@ -170,21 +132,21 @@ export function fabricStep(c: Crossing, isAlone: boolean): Finding | undefined {
   )
 }
 
-/** Whether somebody takes what was delivered. */
+/** Whether somebody takes what was delivered. That a packet was sent and not answered is never less than unknown. */
 export function listenerStep({ near, far, packet, target }: Crossing): Finding | undefined {
-  if (near?.trace?.outcome === undefined || far?.trace === undefined) return undefined
-  const isDelivered = far.trace.left > 0 && far.trace.dropped === undefined
-  const { outcome } = near.trace
-  if (outcome === 'answered')
-    return passes(`${nameOf(target)} answers`, { of: 'trace', text: near.trace.said ?? 'answered' })
-  if (!isDelivered || outcome === 'silent') return undefined
+  const trace = near?.trace
+  if (trace?.outcome === undefined) return undefined
+  const { outcome, said = outcome, sent } = trace
+  const says = { of: 'trace' as const, text: said }
+  if (outcome === 'answered') return passes(`${nameOf(target)} answers`, says)
+  const isDelivered = (far?.trace?.left ?? 0) > 0 && far?.trace?.dropped === undefined
+  if (!isDelivered || outcome === 'silent') return unknown(`${sent} packets were sent and not answered: ${said}`, says)
   const port = packet.destinationPort ?? '?'
-  const says = { of: 'trace' as const, text: near.trace.said ?? outcome }
   if (outcome === 'refused')
     return stopped(
       {
         code: 'NoListener',
-        node: far.node,
+        node: far!.node,
         message: `nothing listens on ${packet.protocol} port ${port} of ${nameOf(target)}`,
         values: { port },
       },
@@ -193,7 +155,7 @@ export function listenerStep({ near, far, packet, target }: Crossing): Finding |
   return stopped(
     {
       code: 'PortRefused',
-      node: far.node,
+      node: far!.node,
       message: `${nameOf(target)} gets the packet and says that it cannot be reached`,
       values: {},
     },
@@ -272,9 +234,4 @@ function isStale(near: Place, far: Place): boolean {
 function hasHooks({ facts }: Place): boolean {
   const hooks = known(facts?.hooks)
   return hooks === undefined || hooks.length > 0
-}
-
-function hookNames(hooks: readonly HookFacts[]): string {
-  const names = [...new Set(hooks.map(({ family, table, chain }) => `${family} ${table} ${chain}`))]
-  return names.length > 5 ? `${names.slice(0, 5).join(', ')} and ${names.length - 5} more` : names.join(', ')
 }

@@ -1,7 +1,8 @@
 // One direction of a question as the steps see it: the packet, the node where it begins, the node where it ends, and what each of them
 // said. And how a step says what it found. Pure.
-import type { AskedPacket, End, Fact, NodeFacts, Question, TraceFacts, WayFacts } from '../api/explain.ts'
+import type { AskedPacket, End, Fact, NodeFacts, Question, WayFacts } from '../api/explain.ts'
 import type { Evidence, Step } from '../api/explanation.ts'
+import type { TraceFacts } from '../api/trace.ts'
 import type { Found } from './causes.ts'
 
 /** What came of asking one node. `away`: nobody is there to answer, which is more than no answer. */

@@ -1,8 +1,9 @@
 // The walk: both ends' answers to one question, made into steps in the order in which a packet and its answer meet things, and the first
 // that stops them. Total: whatever facts lack or contradict, it ends with a word, and without proof that word is `unknown`. Pure.
-import type { Question, TraceFacts } from '../api/explain.ts'
+import type { Question } from '../api/explain.ts'
 import type { Asked, Cause, Explanation, Step, StepName } from '../api/explanation.ts'
-import { conntrackStep, fabricStep, foreignStep, listenerStep, serviceStep, sourceNatStep } from './between-steps.ts'
+import type { TraceFacts } from '../api/trace.ts'
+import { conntrackStep, fabricStep, listenerStep, serviceStep, sourceNatStep } from './between-steps.ts'
 import { causeOf } from './causes.ts'
 import { type Crossing, crossing, type Finding, type NodeAnswer, type Place, passes, unknown } from './crossing.ts'
 import { mtuStep, neighbourStep, tunnelStep, uplinkStep } from './link-steps.ts'
@@ -20,6 +21,7 @@ import {
 } from './pod-steps.ts'
 import { hostPolicy, podPolicy } from './policy-steps.ts'
 import { routeStep } from './route-steps.ts'
+import { foreignStep } from './traced-steps.ts'
 
 type Row = { name: StepName; place: 'near' | 'far' | 'between'; run: (c: Crossing) => Finding | undefined }
 
@@ -94,9 +96,14 @@ export function walk(
   }
 }
 
-/** Chains of others are not read, so that they are open wherever there are some; all else must be known before the network is blamed. */
+/**
+ * Chains of others are not read, so that they are open wherever there are some, and a packet that did not arrive was not answered; all else
+ * must be known before the network is blamed.
+ */
+const OPEN_ANYWAY: readonly StepName[] = ['foreign', 'farForeign', 'listener']
+
 function isInnocent({ name, verdict }: Step): boolean {
-  return verdict === 'passes' || (verdict === 'unknown' && (name === 'foreign' || name === 'farForeign'))
+  return verdict === 'passes' || (verdict === 'unknown' && OPEN_ANYWAY.includes(name))
 }
 
 /** All but the fabric, which has its place in the order and is judged by the others. */

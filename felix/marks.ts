@@ -14,6 +14,7 @@ const QOS_END = '-qos'
 const OFFLOAD_END = '-offload'
 const FLOATING_END = '-floating'
 const SERVICES_END = '-services'
+const TRACE_END = '-trace'
 /** What the names of links begin with over which the packets of pods are led: as long as the prefix of pods' interfaces. */
 const SHAPED_PREFIX = 'mgbw'
 
@@ -64,6 +65,11 @@ export function floatingTableName({ nftTable }: Marks): string | undefined {
 /** The name of the table for addresses of Services that nobody has; undefined where the marks say of none. */
 export function servicesTableName({ nftTable }: Marks): string | undefined {
   return nftTable === undefined ? undefined : `${nftTable}${SERVICES_END}`
+}
+
+/** The name of the table that follows a probe, while there is one; undefined where the marks say of none. */
+export function traceTableName({ nftTable }: Marks): string | undefined {
+  return nftTable === undefined ? undefined : `${nftTable}${TRACE_END}`
 }
 
 /** What limits of bandwidth are known by; undefined where the marks say of no pods. */

@@ -18,6 +18,7 @@ import {
   policyMarks,
   qosTableName,
   servicesTableName,
+  traceTableName,
 } from './marks.ts'
 
 type RemovalKernel = Pick<
@@ -86,7 +87,13 @@ export async function removeFromKernel(
     if (changes.length > 0) removed.push(`rules in chain ${family} ${table} ${name}`)
   }
   const floating = (['ip', 'ip6'] as const).map(family => ({ family, name: floatingTableName(marks) }))
-  const ours = [policyMarks(marks)?.table, qosTableName(marks), offloadMarks(marks)?.table, servicesTableName(marks)]
+  const ours = [
+    policyMarks(marks)?.table,
+    qosTableName(marks),
+    offloadMarks(marks)?.table,
+    servicesTableName(marks),
+    traceTableName(marks),
+  ]
   const beside = ours.map(name => ({ family: 'inet', name }) as const)
   for (const { family, name } of [...beside, ...floating, ...tables]) {
     if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue

@@ -34,6 +34,18 @@ export async function answerRoute(
   }
 }
 
+/** The text of a request's body; undefined where it has more than `most` octets. Rejects where the asker went away. */
+export async function bodyText(request: IncomingMessage, most: number): Promise<string | undefined> {
+  const pieces: Buffer[] = []
+  let size = 0
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    size += piece.length
+    // the rest is read, and kept nowhere: whoever sends it hears the answer
+    if (size <= most) pieces.push(piece)
+  }
+  return size <= most ? Buffer.concat(pieces).toString('utf8') : undefined
+}
+
 /** Sends JSON, unless an answer is under way already. */
 export function send(res: ServerResponse, status: number, answer: unknown): void {
   if (res.headersSent) return void res.destroy()

@@ -1,21 +1,16 @@
 // Reads a question about a packet: at most 16 KiB, of the form of api/explain.ts, with addresses that are some.
 import type { IncomingMessage } from 'node:http'
 import { type AskedPacket, type Question, question } from '../../api/explain.ts'
+import { bodyText } from '../../lib/http-routes.ts'
 import { familyOf, parseAddress } from '../../lib/ip.ts'
 
 const MOST_OCTETS = 16 << 10
 
 /** The question with its addresses in canonical text; a text says what is wrong with it. Rejects where the asker went away. */
 export async function readQuestion(request: IncomingMessage): Promise<Question | string> {
-  const chunks: Buffer[] = []
-  let size = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length
-    // the rest is read, and kept nowhere: whoever sends it hears the answer
-    if (size <= MOST_OCTETS) chunks.push(chunk)
-  }
-  if (size > MOST_OCTETS) return `a question has at most ${MOST_OCTETS} octets`
-  const read = question.safeParse(parsed(Buffer.concat(chunks).toString('utf8')))
+  const text = await bodyText(request, MOST_OCTETS)
+  if (text === undefined) return `a question has at most ${MOST_OCTETS} octets`
+  const read = question.safeParse(parsed(text))
   if (!read.success)
     return `this is no question: ${read.error.issues[0]?.path.join('.') ?? ''} ${read.error.issues[0]?.message ?? ''}`
   const { packet, back, from, to, service } = read.data

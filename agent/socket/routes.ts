@@ -23,8 +23,10 @@ import { readQuestion } from '../facts/question.ts'
 import type { Flows } from '../flows/flows.ts'
 import { droppedAnswer, ruleCountAnswer } from '../status/answers.ts'
 import { type Measured, metricsPage } from '../status/metrics-page.ts'
+import type { Tracer } from '../trace/tracer.ts'
 import { askedOf, type Recording, streamRecords } from './event-stream.ts'
 import { streamFlows } from './flow-stream.ts'
+import { traceRoute } from './trace-route.ts'
 
 /** What answers the questions. */
 export type Answering = Measured & {
@@ -41,6 +43,7 @@ export type Answering = Measured & {
   checkAddresses(): Promise<AddressesAnswer>
   events: Recording & { last(count: number): Event[] }
   flows: Pick<Flows, 'last' | 'follow'>
+  tracer: Pick<Tracer, 'answer'>
   acceptCluster(): Promise<{ doubt: string }>
   levels: Pick<LogLevels<LogRoom>, 'levels' | 'request'>
 }
@@ -97,6 +100,7 @@ export function agentRoutes(
     'GET /bgp/drain': asJson(() => agent.drained()),
     'GET /bgp/bfd': asJson(() => agent.bfdStatus()),
     'GET /ipam-check': asJson(() => agent.checkAddresses()),
+    'POST /trace': traceRoute(order => agent.tracer.answer(order)),
     'POST /accept-cluster': async (_request, response) => {
       try {
         send(response, 200, await agent.acceptCluster())

@@ -35,7 +35,7 @@ import {
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import type { SysctlFamily } from '../port/sysctls.ts'
-import type { ChainText, TraceOptions, TraceStep } from '../port/trace.ts'
+import type { ChainText, LegacyDrop, TraceOptions, TraceStep } from '../port/trace.ts'
 import type { FakeConntrack } from './conntrack.ts'
 import { limited } from './limited.ts'
 import { FakeNetns } from './netns.ts'
@@ -431,6 +431,18 @@ class FakeKernel implements Kernel {
   async chainTexts(of: NftTableName, chains: readonly string[]): Promise<ChainText[]> {
     const found = await this.nftables(of, { only: { chains, sets: [], elements: [] } })
     return found === undefined ? [] : chainTexts(found)
+  }
+
+  /** The fake has no legacy tables, */
+  async legacyDrops(): Promise<LegacyDrop[]> {
+    this.#open()
+    return []
+  }
+
+  /** and no packets. */
+  reversePathDrops(): number {
+    this.#open()
+    return 0
   }
 
   traceNftables(options: TraceOptions): KernelMonitor {

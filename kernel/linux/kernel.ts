@@ -62,12 +62,13 @@ import { interfacesOf, type LookedUp, type Route, type RouteChange, type RouteFi
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
 import { readOrAbsent, type SysctlFamily } from '../port/sysctls.ts'
-import type { ChainText, TraceOptions } from '../port/trace.ts'
+import type { ChainText, LegacyDrop, TraceOptions } from '../port/trace.ts'
 import { authorText } from './author.ts'
 import { deleteFlows, walkFlows } from './conntrack.ts'
 import { DumpWalks } from './dump-walk.ts'
-import { readLegacyChains } from './legacy-chains.ts'
+import { readLegacyChains, readLegacyDrops } from './legacy-chains.ts'
 import { LinkRemoval } from './link-removal.ts'
+import { reversePathDrops } from './net-counters.ts'
 import { LinuxNftables } from './nftables.ts'
 import { SharedMonitor } from './shared-monitor.ts'
 
@@ -407,6 +408,14 @@ class LinuxKernel implements Kernel {
     // what another program changes meanwhile is told as it was or as it is
     const found = await this.nftables(of, { only: { chains: names, sets: [], elements: [] } }, () => true)
     return found === undefined ? [] : chainTexts(found)
+  }
+
+  async legacyDrops(): Promise<LegacyDrop[]> {
+    return this.#within(readLegacyDrops)
+  }
+
+  reversePathDrops(): number {
+    return this.#within(reversePathDrops)
   }
 
   traceNftables(options: TraceOptions): KernelMonitor {

@@ -1,4 +1,4 @@
-// The forward chains of iptables-legacy and ip6tables-legacy, which nftables does not show: read with getsockopt on any
+// The chains of iptables-legacy and ip6tables-legacy, which nftables does not show: read with getsockopt on any
 // socket of the family (linux/netfilter_ipv4/ip_tables.h), so CAP_NET_ADMIN is enough where iptables itself wants
 // CAP_NET_RAW too. No program is started: it may not be there, and takes a lock that others wait for. Hazard: to ask for a table that is not there makes it. So only tables that the kernel lists are asked for.
 import { readFileSync } from 'node:fs'
@@ -6,7 +6,9 @@ import type { Family } from '../../lib/ip.ts'
 import { closeDescriptor, getSocketOption, openSocket, SOCKET_FAMILY, SOCKET_TYPE } from '../libc.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type { ForwardChain } from '../port/nftables.ts'
-import { hasForwardChain, parseLegacyTable } from './legacy-table.ts'
+import type { LegacyDrop } from '../port/trace.ts'
+import { parseLegacyDrops } from './legacy-drops.ts'
+import { hasForwardChain, type LegacyTable, parseLegacyTable } from './legacy-table.ts'
 
 /** `names` is the file that lists the tables; `level` is SOL_IP or SOL_IPV6. */
 const SOURCES: Readonly<Record<Family, { names: string; level: number }>> = {
@@ -22,8 +24,18 @@ const ATTEMPTS = 3
 
 /** The forward chains of all legacy tables that this thread's namespace has. Throws KernelError where they may not be read. */
 export function readLegacyChains(): ForwardChain[] {
+  // thousands of rules of kube-proxy are in the table nat, which has none
+  return tables(hasForwardChain).flatMap(table => parseLegacyTable(table) ?? [])
+}
+
+/** What drops in the legacy tables of this thread's namespace, but for nat, where nothing does. Throws KernelError where they may not be read. */
+export function readLegacyDrops(): LegacyDrop[] {
+  return tables((_, table) => table !== 'nat').flatMap(parseLegacyDrops)
+}
+
+function tables(isWanted: (info: Buffer, table: string) => boolean): LegacyTable[] {
   return (['ipv4', 'ipv6'] as const).flatMap(family =>
-    listedTables(SOURCES[family].names).flatMap(table => readTable(family, table) ?? []),
+    listedTables(SOURCES[family].names).flatMap(table => readTable(family, table, isWanted) ?? []),
   )
 }
 
@@ -36,7 +48,11 @@ function listedTables(file: string): string[] {
   }
 }
 
-function readTable(family: Family, table: string): ForwardChain | undefined {
+function readTable(
+  family: Family,
+  table: string,
+  isWanted: (info: Buffer, table: string) => boolean,
+): LegacyTable | undefined {
   const { level } = SOURCES[family]
   const what = `${table} of ${family} (legacy)`
   const socket = openSocket(SOCKET_FAMILY[family], SOCKET_TYPE.datagram, 0, what)
@@ -45,13 +61,12 @@ function readTable(family: Family, table: string): ForwardChain | undefined {
       try {
         const info = named(table, INFO_LENGTH)
         getSocketOption(socket, level, GET.info, info, what)
-        // thousands of rules of kube-proxy are in the table nat, which has none
-        if (!hasForwardChain(info)) return undefined
+        if (!isWanted(info, table)) return undefined
         const size = info.readUInt32LE(80)
         const answer = named(table, ENTRIES_HEAD + size)
         answer.writeUInt32LE(size, NAME_LENGTH)
         getSocketOption(socket, level, GET.entries, answer, what)
-        return parseLegacyTable({ family, table, info, entries: answer.subarray(ENTRIES_HEAD) })
+        return { family, table, info, entries: answer.subarray(ENTRIES_HEAD) }
       } catch (error) {
         // it grew or shrank meanwhile
         const changed = error instanceof KernelError && error.errno === ERRNO.EAGAIN

@@ -17,7 +17,7 @@ type Layout = {
   head: number
 }
 
-const LAYOUT: Readonly<Record<Family, Layout>> = {
+export const LAYOUT: Readonly<Record<Family, Layout>> = {
   ipv4: { nft: 'ip', address: 4, flags: 82, offsets: 88, goto: 0x02, head: 112 },
   ipv6: { nft: 'ip6', address: 16, flags: 131, offsets: 140, goto: 0x04, head: 168 },
 }
@@ -28,15 +28,15 @@ const NAME_LENGTH = 32
 const IFNAMSIZ = 16
 /** NF_INET_FORWARD, and its name. */
 const FORWARD = { hook: 2, name: 'FORWARD' } as const
-const HOOK_NAMES = ['PREROUTING', 'INPUT', FORWARD.name, 'OUTPUT', 'POSTROUTING'] as const
+export const HOOK_NAMES = ['PREROUTING', 'INPUT', FORWARD.name, 'OUTPUT', 'POSTROUTING'] as const
 /** IPT_INV_*, the same for both families. */
 const INVERTED = { in: 0x01, out: 0x02, source: 0x08, destination: 0x10 } as const
 /** xt_entry_match and xt_entry_target: size u16 | name[29] | revision u8. */
 const EXTENSION_HEAD = 32
 /** The target of an entry that is no rule and has the name of the chain behind it, or is the last one. */
-const CHAIN_NAME = 'ERROR'
+export const CHAIN_NAME = 'ERROR'
 const ACCEPT = -2
-const DROP = -1
+export const DROP = -1
 const RETURN = -5
 /** Targets after which the next rule is read. */
 const GO_ON =
@@ -47,7 +47,7 @@ const MOST_RULES = 2000
 /** Nobody knows what becomes of a packet. */
 const UNCLEAR: readonly NftExpression[] = [{ type: 'opaque', name: 'queue' }]
 
-type LegacyTable = { family: Family; table: string; info: Buffer; entries: Buffer }
+export type LegacyTable = { family: Family; table: string; info: Buffer; entries: Buffer }
 type Entry = { bytes: Buffer; target: string; data: Buffer; matches: Buffer; next: number }
 
 /** Whether a table has a chain at the hook forward, from the octets of `ipt_getinfo`. */
@@ -98,7 +98,7 @@ export function parseLegacyTable({ family, table, info, entries }: LegacyTable):
 }
 
 /** The names of the chains by the places of their first rules. A chain of a user follows an entry that has its name. */
-function chainsOf(entries: Buffer, info: Buffer, layout: Layout): Map<number, string> {
+export function chainsOf(entries: Buffer, info: Buffer, layout: Layout): Map<number, string> {
   const chainAt = new Map<number, string>()
   for (const [hook, name] of HOOK_NAMES.entries())
     if ((info.readUInt32LE(NAME_LENGTH) & (1 << hook)) !== 0) chainAt.set(info.readUInt32LE(36 + 4 * hook), name)
@@ -123,7 +123,7 @@ function placeAt(entries: Buffer, at: number, { head, offsets }: Layout): { targ
   return { target: at + target, next: at + size }
 }
 
-function entryAt(entries: Buffer, at: number, layout: Layout): Entry | undefined {
+export function entryAt(entries: Buffer, at: number, layout: Layout): Entry | undefined {
   const place = placeAt(entries, at, layout)
   if (place === undefined) return undefined
   const { target, next } = place
@@ -141,7 +141,7 @@ function text(bytes: Buffer): string {
   return bytes.toString('latin1', 0, end < 0 ? bytes.length : end)
 }
 
-function verdictOf({ data }: Entry): number {
+export function verdictOf({ data }: Entry): number {
   return data.length < 4 ? RETURN : data.readInt32LE(0)
 }
 

@@ -2,6 +2,7 @@
 // every hook, also those of other programs and of iptables-nft. Part of the kernel port. iptables-legacy tells nothing.
 // Hazards: whoever sets the bit is told by every listener of the namespace, so a listener hears of the packets that others trace;
 // and where the socket's buffer is full the kernel drops what it would tell.
+import type { Family } from '../../lib/ip.ts'
 import type { NftFamily, NftTableName } from './nftables.ts'
 
 /** What a step made of the packet. `stolen`: something else has it now, as a proxy of SYNs; `queue`: a process decides. */
@@ -56,6 +57,16 @@ export type ChainText = {
   rules: ReadonlyMap<number, { text: string; comment?: string }>
 }
 
+/** A rule of iptables-legacy that drops or rejects, by its number in its chain from 1, or a policy, and how many packets it has had. */
+export type LegacyDrop = {
+  family: Family
+  table: string
+  chain: string
+  rule?: number
+  target: string
+  packets: bigint
+}
+
 export type TracePort = {
   /**
    * Tells the steps of all traced packets of this port's network namespace from now on; `close` is final, and nothing is told after
@@ -65,4 +76,10 @@ export type TracePort = {
 
   /** Some chains of a table with their rules in the words of nft(8), as far as they are there. Rejects as `nftables`. */
   chainTexts(of: NftTableName, chains: readonly string[]): Promise<ChainText[]>
+
+  /** What drops in the tables of iptables-legacy and ip6tables-legacy; empty where there are none. Rejects with KernelError where they may not be read. */
+  legacyDrops(): Promise<LegacyDrop[]>
+
+  /** How many packets of IPv4 reverse path filters have dropped since this namespace began; 0 where the kernel does not count them. */
+  reversePathDrops(): number
 }

@@ -186,6 +186,8 @@ export const WORLDS: Of = {
           ours: true,
           count: 3,
           rule: 'NetworkPolicy default/web ingress 2 deny',
+          policy: 'NetworkPolicy default/web',
+          outer: false,
         },
       }),
     ],
@@ -267,6 +269,7 @@ export const WORLDS: Of = {
           ours: false,
           count: 3,
           rule: 'tcp dport 8080 drop',
+          outer: false,
         },
       }),
     ],
@@ -276,7 +279,10 @@ export const WORLDS: Of = {
     traces: [
       aTrace('n1', {
         left: 0,
-        dropped: { family: 'inet', table: 'margay', chain: 'raw', ours: true, count: 3, rule: 'source of another pod' },
+        dropped: {
+          ...{ family: 'inet', table: 'margay', chain: 'raw', ours: true, count: 3, rule: 'source of another pod' },
+          outer: false,
+        },
       }),
     ],
   },

@@ -1,6 +1,7 @@
 // Answers of nodes as their kernels would give them: a healthy pair first, and changes of it. Two nodes on one LAN by a direct route, a
 // third behind a router by VXLAN.
-import type { End, NodeFacts, PodFacts, Question, RouteFacts, TraceFacts, WayFacts } from '../../api/explain.ts'
+import type { End, NodeFacts, PodFacts, Question, RouteFacts, WayFacts } from '../../api/explain.ts'
+import type { TraceFacts } from '../../api/trace.ts'
 import type { NodeAnswer } from '../../explain/crossing.ts'
 import { walk } from '../../explain/walk.ts'
 
@@ -261,9 +262,7 @@ export function aPath(from: NodeName, node: NodeName, change: object = {}) {
 export const aTrace = (node: string, change: Partial<TraceFacts> = {}): TraceFacts => ({
   node,
   direction: 'there',
-  sent: 3,
-  cameIn: 3,
-  left: 3,
+  ...{ sent: 3, cameIn: 3, left: 3, reversePathDrops: 0, incomplete: false },
   ...change,
 })
 

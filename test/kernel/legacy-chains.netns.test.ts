@@ -4,6 +4,7 @@ import test from 'ava'
 import { type ChainVerdict, judge } from '../../felix/foreign-chains.ts'
 import { openKernel } from '../../kernel/linux/kernel.ts'
 import type { NftVerdict } from '../../kernel/port/nftables.ts'
+import type { LegacyDrop } from '../../kernel/port/trace.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import { isRoot, scratchNetns } from './scratch-netns.ts'
 
@@ -100,6 +101,45 @@ for (const [family, subnet] of [
     },
   )
 }
+
+onLegacyKernel('what drops in them is read with its chain, its number and how many packets it has had', async t => {
+  using host = openKernel()
+  using theirs = scratchNetns()
+  using kernel = host.inside(theirs.path)
+  t.deepEqual(await kernel.legacyDrops(), [])
+  run(theirs.path, 'ip', ['link', 'set', 'lo', 'up'])
+  for (const [program, address, others] of [
+    ['iptables-legacy', '127.0.0.9', '127.0.0.8'],
+    ['ip6tables-legacy', '::1', 'fd00::8'],
+  ] as const)
+    for (const words of [
+      '-P FORWARD DROP',
+      '-N bad',
+      '-A bad -j LOG',
+      '-A bad -j REJECT',
+      '-A OUTPUT -o eth9 -j ACCEPT',
+      `-A OUTPUT -d ${others} -j bad`,
+      `-A OUTPUT -d ${address} -m comment --comment no -j DROP`,
+      '-t raw -P OUTPUT DROP',
+      '-t raw -A OUTPUT -o lo -j ACCEPT',
+    ])
+      run(theirs.path, program, words.split(' '))
+  for (const address of ['127.0.0.9', '127.0.0.8', '::1'])
+    t.throws(() => run(theirs.path, 'ping', ['-n', '-c', '2', '-i', '0.01', '-W', '0.1', address]))
+  const found = await kernel.legacyDrops()
+  const text = ({ family, table, chain, rule, target, packets }: LegacyDrop) =>
+    `${family} ${table} ${chain} ${rule ?? 'policy'} ${target} ${packets}`
+  t.deepEqual(found.map(text).sort(), [
+    'ipv4 filter FORWARD policy DROP 0',
+    'ipv4 filter OUTPUT 3 DROP 2',
+    'ipv4 filter bad 2 REJECT 2',
+    'ipv4 raw OUTPUT policy DROP 0',
+    'ipv6 filter FORWARD policy DROP 0',
+    'ipv6 filter OUTPUT 3 DROP 2',
+    'ipv6 filter bad 2 REJECT 0',
+    'ipv6 raw OUTPUT policy DROP 0',
+  ])
+})
 
 onLegacyKernel('they are read with CAP_NET_ADMIN and CAP_SYS_ADMIN alone', t => {
   using theirs = scratchNetns()

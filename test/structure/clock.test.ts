@@ -13,6 +13,7 @@ const MAY: Readonly<Record<string, string>> = {
   'datastore/credentials.ts': 'age of a file of the real file system',
   'kernel/echo.ts': 'polls a real socket and measures the answer',
   'kernel/linux/dump-walk.ts': 'measures how long its own work takes',
+  'kernel/probe-sender.ts': 'polls a real socket',
   'kernel/router-advertisement.ts': 'polls a real socket',
   'lib/clock.ts': 'is the clock',
 }

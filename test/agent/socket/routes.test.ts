@@ -109,6 +109,7 @@ const agent: Answering = {
     ...{ seq: 0, files: () => ({ events: [], changes: [] }), follow: () => undefined },
   },
   flows: { last: count => Array(Math.min(count, 3)).fill(flow), follow: () => undefined },
+  tracer: { answer: async order => (order.do === 'arm' ? { armed: true } : { status: 404, error: 'no such probe' }) },
   acceptCluster: async () => ({ doubt: 'its list of nodes lacks this node, n1' }),
 }
 
@@ -118,26 +119,50 @@ async function served(t: ExecutionContext, answering: Answering = agent) {
   const socketPath = join(dir, 'agent.sock')
   const socket = await serveSocket(socketPath, agentRoutes(answering), silentLog)
   t.teardown(() => socket.close())
-  return (path: string, method = 'GET', sent = '') =>
+  return (path: string, method = 'GET', body?: string) =>
     new Promise<{ code: number; body: string }>((resolve, reject) => {
       request({ socketPath, path, method }, response =>
         text(response).then(body => resolve({ code: response.statusCode!, body }), reject),
       )
         .on('error', reject)
-        .end(sent)
+        .end(body)
     })
 }
+
+const ARM = {
+  ...{ do: 'arm', marker: '00112233aabbccdd' },
+  packet: { source: '10.244.0.1', destination: '10.244.1.1', protocol: 'tcp', destinationPort: 80 },
+}
+
+test('an order to follow a probe is checked before anything is done, and refused with what is wrong', async t => {
+  const ask = await served(t)
+  const refused = async (body: string) => {
+    const { code, body: answer } = await ask('/trace', 'POST', body)
+    return `${code} ${JSON.parse(answer).error}`
+  }
+  const packet = (change: object) => JSON.stringify({ ...ARM, packet: { ...ARM.packet, ...change } })
+  t.is(await refused('{'), '400 the order is no JSON')
+  t.is(await refused(' '.repeat(5000)), '400 an order has at most 4096 octets')
+  t.regex(await refused('{"do":"fire"}'), /^400 do: /)
+  t.regex(await refused(JSON.stringify({ ...ARM, marker: '00112233AABBCCDD' })), /^400 marker: /)
+  t.is(await refused(packet({ source: '10.244.0.01' })), '400 packet.source: no address in its shortest form')
+  t.is(await refused(packet({ source: 'fd00::1' })), '400 packet: addresses of two families')
+  t.is(await refused(packet({ protocol: 'icmpv6' })), '400 packet: the protocol is of the other family')
+  t.is(
+    await refused(packet({ destinationPort: undefined })),
+    '400 packet: TCP and UDP have a destination port, and nothing else has',
+  )
+  t.regex(await refused(packet({ length: 100_000 })), /^400 packet.length: /)
+  t.is(await refused(JSON.stringify({ do: 'send', marker: ARM.marker })), '404 no such probe')
+})
 
 test('every answer is one that margayctl understands, with nothing lost', async t => {
   const ask = await served(t)
   const query: Record<string, string> = { 'GET /bgp/route': '?prefix=10.0.0.0/26' }
+  const bodies: Record<string, string> = { 'POST /trace': JSON.stringify(ARM), 'POST /facts': QUESTION }
   for (const [question, schema] of Object.entries(ANSWERS['margay-node'])) {
     const [method, path] = question.split(' ') as [string, string]
-    const { code, body } = await ask(
-      `${path}${query[question] ?? ''}`,
-      method,
-      question === 'POST /facts' ? QUESTION : '',
-    )
+    const { code, body } = await ask(`${path}${query[question] ?? ''}`, method, bodies[question])
     t.is(code, 200, question)
     t.deepEqual(schema.parse(JSON.parse(body)), JSON.parse(body), question)
   }
