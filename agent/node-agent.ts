@@ -21,6 +21,7 @@ import { OldFlows } from '../cni/old-flows.ts'
 import { Pins } from '../cni/pins.ts'
 import { PodMtu } from '../cni/pod-mtu.ts'
 import { PodRepair } from '../cni/pod-repair.ts'
+import { PodWatch } from '../cni/pod-watch.ts'
 import { type Caches, openCaches } from '../datastore/cache.ts'
 import type { Store } from '../datastore/port.ts'
 import type { LearnedPath, LearnedRoute } from '../felix/input.ts'
@@ -154,6 +155,7 @@ export class NodeAgent {
   readonly #podAnswers: PodAnswers
   readonly #unenforced: Unenforced
   readonly #podRepair: PodRepair
+  readonly #podWatch: PodWatch
   readonly #conflist: ConflistKeeper | undefined
   readonly #serving: Serving
   readonly #reporting: Reporting
@@ -327,8 +329,15 @@ export class NodeAgent {
     })
     this.#podRepair = new PodRepair({
       ...this.cni(),
-      healed: ({ id: name }, message) =>
-        record({ type: 'Healed', object: { kind: 'Endpoint', name }, reason: 'LinkWasDown', message }),
+      healed: ({ id: name, pod }, what, reason) => {
+        const message = pod === undefined ? what : `in pod ${pod.namespace}/${pod.name}: ${what}`
+        record({ type: 'Healed', object: { kind: 'Endpoint', name }, reason, message })
+      },
+    })
+    this.#podWatch = new PodWatch({
+      ...{ ...this.cni(), kernel, repair: this.#podRepair },
+      report: conditions => this.#status.report('pods', conditions),
+      addressesChanged: () => this.#watchers.podAddressesChanged(),
     })
     this.#conflist =
       options.conflist &&
@@ -374,6 +383,7 @@ export class NodeAgent {
       ...{ nodeName: node, kernel, clock, view: this.#view, allocator: this.allocator, network: this.#network, ends },
       ...{ endpoints: this.endpoints, askLink: deps.askLink },
       floating: () => this.#floating.held,
+      podAddresses: () => this.#podWatch.foreignAddresses(),
       report: (source, conditions) => this.#status.report(source, conditions),
     })
     this.#facts = new FactsOfNode({
@@ -428,6 +438,7 @@ export class NodeAgent {
     this.#network.start({ capabilities: this.#capabilities, hadRoutes })
     this.#felix.start()
     this.#watchers.start()
+    void this.#podWatch.start()
     this.#conntrack.start()
     this.flows.start()
     this.#unenforced.start()
@@ -605,6 +616,7 @@ export class NodeAgent {
     this.#podAnswers.close()
     this.#unenforced.close()
     this.#podRepair.close()
+    this.#podWatch.close()
     this.#conflist?.close()
     this.#reporting.close()
     this.#statuses.close()

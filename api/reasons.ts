@@ -405,6 +405,10 @@ export const REASONS = {
       cure: 'delete the Node that is gone',
     },
     DuplicateIpv6Address: { when: 'two nodes share an IPv6 address', cure: 'take it from the Node that lost it' },
+    PodTookAddress: {
+      when: 'a pod also has the address of another pod',
+      cure: 'take it from the interface in the pod, and look what adds it',
+    },
     HostTookAddress: {
       when: 'this node itself has the address of a pod',
       cure: 'take it from the interface, if it is not meant so',
@@ -462,6 +466,13 @@ export const REASONS = {
     DeviceRefused: { when: 'an interface cannot be offloaded', cure: 'look at what the kernel says' },
     InvalidPattern: { when: 'the pattern of interfaces is no regular expression', cure: 'correct it' },
     NotCounted: { when: 'packets of connections are not counted', cure: 'sysctl -w net.netfilter.nf_conntrack_acct=1' },
+  },
+  PodsIntact: {
+    UndoneInPod: {
+      when: 'what was put back in a pod was undone twice within ten seconds, and is left so until it is right again',
+      cure: 'find what changes the interface in the pod, then restart the pod',
+    },
+    Refused: { when: 'a pod lost something of its interface that cannot be put back', cure: 'restart the pod' },
   },
   PodMtuApplied: { Refused: { when: 'the pod’s MTU cannot be changed', cure: 'restart the pod' } },
   ObjectsReadable: {

@@ -166,6 +166,10 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'where FelixConfiguration wants it, connections that last are carried past the hooks of the kernel',
   },
+  PodsIntact: {
+    vital: false,
+    promise: 'what a pod lost of its interface (addresses, routes, its gateway, the link itself) was put back',
+  },
   PodMtuApplied: { vital: false, promise: 'every pod that follows the MTU of its node has it' },
   ObjectsReadable: { vital: false, promise: 'every object of the cluster that this node uses is valid' },
   MetricsServed: { vital: false, promise: 'where FelixConfiguration wants metrics to be served, they are' },

@@ -1,9 +1,10 @@
 // Puts right what a link that went down and up again in a pod has lost, and follows another MAC. A plugin that runs after
 // ours (`tuning`) sets a link down to give it another MAC, and the kernel then drops the routes of the pod; the permanent
 // neighbour entry on the host would lead to the old MAC for good. The host's end of the pair loses and gets its carrier
-// with it, which is the only sign of it here; the kernel may tell only that it has one. A link that stays down is its pod's
-// own decision. A MAC that changes while the link stays up is told by nothing: a new pod is looked into a few times.
-import { HOST_MAC, podSide } from '../kernel/pod-interface.ts'
+// with it; the kernel may tell only that it has one. A MAC that changes while the link stays up is told by nothing on the host: a
+// new pod is looked into a few times. What else goes missing in a pod `pod-watch.ts` hears of, and has it put back here.
+import { HOST_MAC, type InterfaceSide, podSide } from '../kernel/pod-interface.ts'
+import type { Address } from '../kernel/port/addresses.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
@@ -13,7 +14,7 @@ import { DatabaseError } from '../lib/database.ts'
 import { addressBits, type Family, familyOf } from '../lib/ip.ts'
 import type { CniDeps } from './deps.ts'
 import { type PodEndpoint, whom } from './endpoints.ts'
-import { formatMismatch, inspectPodSide, POD_LIMIT } from './inspect.ts'
+import { formatMismatch, inspectPodSide, type Mismatch, POD_LIMIT } from './inspect.ts'
 
 /**
  * From one look to the next for another MAC after an interface was made: a plugin behind ours may give it one while the link
@@ -22,9 +23,21 @@ import { formatMismatch, inspectPodSide, POD_LIMIT } from './inspect.ts'
 const LOOKS_MS: readonly number[] = [100, 400, 1500, 8000]
 
 type Deps = Pick<CniDeps, 'kernel' | 'endpoints' | 'hostSide' | 'limiter' | 'log' | 'clock'> & {
-  /** What was put right in a pod. */
-  healed: (endpoint: PodEndpoint, what: string) => void
+  /** What was put right in a pod, and why it had to be. */
+  healed: (endpoint: PodEndpoint, what: string, reason: 'LinkWasDown' | 'OtherMac' | 'ChangedInPod') => void
 }
+
+/** What a pod was found to have, so that somebody decides what of it is put back. */
+export type PodFindings = {
+  mismatches: readonly Mismatch[]
+  /** All addresses of its namespace. */
+  addresses: readonly Address[]
+  hostMtu: number
+  leadsElsewhere: ReadonlySet<Family>
+}
+
+/** What of it is put back, and what that is called. */
+export type PodOrder = { heal: readonly Mismatch[]; textOf(mismatch: Mismatch): string }
 
 export class PodRepair {
   readonly #deps: Deps
@@ -114,7 +127,7 @@ export class PodRepair {
     if (is === undefined || is === row.mac) return row
     const endpoint = await followMac(row, is, this.#deps)
     await writeNeighbours(pod, index, endpoint, hostMac)
-    this.#deps.healed(row, `the pod has another MAC, ${is}: the neighbour entry follows`)
+    this.#deps.healed(row, `the pod has another MAC, ${is}: the neighbour entry follows`, 'OtherMac')
     return endpoint
   }
 
@@ -129,17 +142,82 @@ export class PodRepair {
     const endpoint = await this.#followed(pod, row, link, hostMac)
     const lost = await inspectPodSide(pod, endpoint, hostMac, {})
     if (lost.length === 0) return
-    await writeAgain(pod, link.index, endpoint, hostMac)
+    const side = podSide(endpoint, hostMac)
+    await writeAgain(pod, link.index, side)
     // those that a plugin behind ours moved into another table stay there
-    if (lost.some(({ kind }) => kind === 'route')) await writeRoutes(pod, link, endpoint, hostMac)
-    healed(endpoint, `put back after the link was down: ${lost.map(formatMismatch).join('; ')}`)
+    if (lost.some(({ kind }) => kind === 'route')) await writeRoutes(pod, link, endpoint, side.routes)
+    healed(endpoint, `put back after the link was down: ${lost.map(formatMismatch).join('; ')}`, 'LinkWasDown')
+  }
+
+  /**
+   * Looks into a pod while no request is about it, and puts back what `decide` says; it is not asked of a pod that went, nor of one
+   * whose namespace another one has by now. Rejects with `KernelError` when the pod cannot be looked into, or does not take it.
+   */
+  async mend(row: PodEndpoint, decide: (found: PodFindings) => PodOrder): Promise<void> {
+    const { kernel, endpoints, limiter, healed } = this.#deps
+    await limiter.run(whom(row), async () => {
+      const now = endpoints.get(row.network, row)
+      const host = now && (await kernel.link(now.interfaceName))
+      if (now === undefined || host === undefined || this.#closed) return
+      using pod = kernel.inside(now.netns, POD_LIMIT)
+      const link = await farEnd(pod, now, host)
+      if (link === undefined) return
+      const hostMac = host.mac ?? HOST_MAC
+      const endpoint = await this.#followed(pod, now, link, hostMac)
+      const mismatches = await inspectPodSide(pod, endpoint, hostMac, {})
+      const leadsElsewhere = await familiesElsewhere(pod, link)
+      const found = { mismatches, addresses: await pod.addresses(), hostMtu: host.mtu, leadsElsewhere }
+      const { heal, textOf } = decide(found)
+      if (heal.length === 0) return
+      await putBack(pod, link, endpoint, { hostMac, heal })
+      healed(endpoint, `${heal.map(textOf).join('; ')}; put back`, 'ChangedInPod')
+    })
   }
 }
 
 /** The pod's end of a pair, while it is up; undefined also where the path leads to another pod by now. */
-async function linkOf(pod: Kernel, { ifname }: PodEndpoint, host: Link): Promise<Link | undefined> {
+async function linkOf(pod: Kernel, endpoint: PodEndpoint, host: Link): Promise<Link | undefined> {
+  const link = await farEnd(pod, endpoint, host)
+  return link?.up === true ? link : undefined
+}
+
+/** The pod's end of a pair; undefined where the path leads to another pod by now. */
+async function farEnd(pod: Kernel, { ifname }: PodEndpoint, host: Link): Promise<Link | undefined> {
   const link = await pod.link(ifname)
-  return link?.up === true && link.index === host.peer && link.peer === host.index ? link : undefined
+  return link?.index === host.peer && link?.peer === host.index ? link : undefined
+}
+
+/** Families whose default route of the main table is that of another interface. */
+async function familiesElsewhere(pod: Kernel, { index }: Link): Promise<ReadonlySet<Family>> {
+  const elsewhere = new Set<Family>()
+  for (const { dst, ifindex } of await pod.routes({ table: ROUTE_TABLE.main }))
+    if (dst.endsWith('/0') && ifindex !== index) elsewhere.add(familyOf(dst.replace('/0', '')))
+  return elsewhere
+}
+
+/** Puts back what is named in `heal`, as the description has it, in the order in which ADD writes it. */
+async function putBack(
+  pod: Kernel,
+  link: Link,
+  endpoint: PodEndpoint,
+  { hostMac, heal }: { hostMac: string; heal: readonly Mismatch[] },
+): Promise<void> {
+  const side = podSide(endpoint, hostMac)
+  const isLost = (object: string) => heal.some(each => each.object === object)
+  const on = `dev ${side.name}`
+  for (const { family, path, value } of side.sysctls)
+    if (isLost(['net', family, ...path].join('.'))) pod.writeSysctl(family, path, value)
+  const isDown = isLost(`${side.name} state`)
+  const isLarge = isLost(`${side.name} mtu`)
+  if (isDown || isLarge)
+    await pod.setLink(link.index, { ...(isLarge && { mtu: side.mtu }), ...(isDown && { up: true }) })
+  const lost = {
+    addresses: side.addresses.filter(({ address, length }) => isLost(`${address}/${length} ${on}`)),
+    neighbours: side.neighbours.filter(({ address }) => isLost(`${address} ${on}`)),
+    routes: side.routes.filter(({ dst }) => isLost(`${dst} ${on}`)),
+  }
+  await writeAgain(pod, link.index, lost)
+  await writeRoutes(pod, link, endpoint, lost.routes)
 }
 
 /** Writes a pod's other MAC into its row; felix writes the neighbour entry, which is there when this resolves. */
@@ -166,24 +244,31 @@ export async function writeNeighbours(
   endpoint: PodEndpoint,
   hostMac: string,
 ): Promise<void> {
-  const { neighbours } = podSide(endpoint, hostMac)
-  for (const neighbour of neighbours) await pod.setNeighbour({ ifindex, ...neighbour, permanent: true })
+  await writeAgain(pod, ifindex, { addresses: [], neighbours: podSide(endpoint, hostMac).neighbours })
 }
 
-async function writeAgain(pod: Kernel, ifindex: number, endpoint: PodEndpoint, hostMac: string): Promise<void> {
-  const { addresses } = podSide(endpoint, hostMac)
+async function writeAgain(
+  pod: Kernel,
+  ifindex: number,
+  { addresses, neighbours }: Pick<InterfaceSide, 'addresses' | 'neighbours'>,
+): Promise<void> {
   for (const address of addresses)
     await pod.addAddress({ ifindex, ...address }).catch((error: unknown) => {
       if (!(error instanceof KernelError) || error.errno !== ERRNO.EEXIST) throw error
     })
-  await writeNeighbours(pod, ifindex, endpoint, hostMac)
+  for (const neighbour of neighbours) await pod.setNeighbour({ ifindex, ...neighbour, permanent: true })
 }
 
-/** Writes the routes into the tables that they were lost from. Rejects with `KernelError`. */
-async function writeRoutes(pod: Kernel, link: Link, endpoint: PodEndpoint, hostMac: string): Promise<void> {
+/** Writes routes into the tables that they were lost from. Rejects with `KernelError`. */
+async function writeRoutes(
+  pod: Kernel,
+  link: Link,
+  endpoint: PodEndpoint,
+  routes: InterfaceSide['routes'],
+): Promise<void> {
   const changes: RouteChange[] = []
   const tables = new Map<Family, readonly number[]>()
-  for (const route of podSide(endpoint, hostMac).routes) {
+  for (const route of routes) {
     const family = familyOf(route.dst)
     const stood = tables.get(family) ?? (await tablesOf(pod, link, endpoint, family))
     tables.set(family, stood)

@@ -16,6 +16,8 @@ import {
 export const CAPABILITIES = {
   NET_ADMIN: 'links, routes, neighbours, nftables and settings of interfaces, of the host and of pods',
   NET_BIND_SERVICE: 'the BGP port, 179',
+  NET_BROADCAST:
+    'one socket that hears what goes missing in the network namespaces of pods, so that it is put back at once; without it pods are looked at in turns',
   NET_RAW:
     'router advertisements (ICMPv6) on interfaces that a BGPPeer names its peer by; without it such a peer is not found',
   SYS_NICE:

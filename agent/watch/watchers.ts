@@ -3,6 +3,7 @@
 import { poolsInEffect, usesOf } from '../../api/pools.ts'
 import type { Condition } from '../../api/status.ts'
 import type { EndpointStore, PodEndpoint } from '../../cni/endpoints.ts'
+import type { ForeignAddress } from '../../cni/pod-watch.ts'
 import type { NodeAllocator } from '../../ipam/allocator.ts'
 import { reservedBy } from '../../ipam/pick.ts'
 import type { AskLink } from '../../kernel/link-question.ts'
@@ -18,6 +19,7 @@ import { Duplicates, type NewAddresses } from './duplicates.ts'
 import { ForeignNeighbours } from './foreign-neighbours.ts'
 import { HostAddresses } from './host-addresses.ts'
 import { LinkAsker } from './link-asker.ts'
+import { PodAddresses } from './pod-addresses.ts'
 import { poolSubnetConditions } from './pool-subnets.ts'
 
 export type WatchersDeps = {
@@ -33,6 +35,8 @@ export type WatchersDeps = {
   /** Floating addresses that lead to this node. */
   floating(): readonly string[]
   endpoints: Pick<EndpointStore, 'live' | 'onChange'>
+  /** Addresses that pods have beside their own. */
+  podAddresses(): Iterable<ForeignAddress>
   report: (source: string, conditions: readonly Condition[]) => void
 }
 
@@ -43,6 +47,7 @@ export class Watchers {
   readonly #deps: WatchersDeps
   readonly #defaultRoutes: DefaultRoutes
   readonly #duplicates: Duplicates | undefined
+  readonly #podAddresses: PodAddresses
   readonly #all: readonly { start(): void; close(): void }[]
   #cancel: Cancel = () => undefined
 
@@ -61,9 +66,19 @@ export class Watchers {
         report: conditions => report('duplicates', conditions),
       })
     this.#duplicates = duplicates
+    this.#podAddresses = new PodAddresses({
+      ...{
+        clock,
+        claims: () => this.#claims(),
+        foreign: () => deps.podAddresses(),
+        endpoints: () => deps.endpoints.live(),
+      },
+      report: conditions => report('pod addresses', conditions),
+    })
     const all = [
       duplicates,
       this.#defaultRoutes,
+      this.#podAddresses,
       asker &&
         new ForeignNeighbours({
           ...{ kernel, clock, asker, usedAs: address => this.#usedAs(address) },
@@ -86,6 +101,11 @@ export class Watchers {
     })
     for (const each of this.#all) each.start()
     this.#look()
+  }
+
+  /** Pods have other addresses beside their own than before. */
+  podAddressesChanged(): void {
+    this.#podAddresses.changed()
   }
 
   close(): void {

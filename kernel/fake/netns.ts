@@ -63,7 +63,18 @@ export class FakeNetns {
   fdb: FdbEntry[] = []
   #nextIndex = 2
 
-  constructor({ loopbackUp: up = false } = {}) {
+  /** Its number in every other namespace. */
+  readonly number: number
+  /** Whoever hears what happens in all namespaces but its own. */
+  readonly #others: ReadonlySet<(netns: FakeNetns, event: KernelEvent) => void>
+
+  constructor({
+    loopbackUp: up = false,
+    number = 0,
+    others = new Set<(netns: FakeNetns, event: KernelEvent) => void>(),
+  } = {}) {
+    this.number = number
+    this.#others = others
     this.links.set(1, { index: 1, name: 'lo', mac: '00:00:00:00:00:00', mtu: 65536, up, running: up })
   }
 
@@ -227,6 +238,7 @@ export class FakeNetns {
 
   tell(event: KernelEvent): void {
     for (const listener of this.listeners) listener(event)
+    for (const listener of this.#others) listener(this, event)
   }
 
   /** Tells all, and the listeners of `kernel`, which did it, without the tables. */

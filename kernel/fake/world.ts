@@ -8,7 +8,7 @@ import { isFlooded } from '../netlink/route/neighbour.ts'
 import type { Address } from '../port/addresses.ts'
 import type { Flow } from '../port/conntrack.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
-import type { Author, Kernel, KernelEvent, KernelMonitor, MonitoredRoutes } from '../port/kernel.ts'
+import type { Author, Kernel, KernelEvent, KernelMonitor, MonitoredRoutes, PodNews } from '../port/kernel.ts'
 import type { Link, LinkChange, LinkSpec } from '../port/links.ts'
 import type { FdbEntry, Neighbour } from '../port/neighbours.ts'
 import type { NextHopChange, NextHopObject } from '../port/next-hops.ts'
@@ -24,6 +24,7 @@ import type {
   NftRuleset,
   NftTableName,
 } from '../port/nftables.ts'
+import { asPodEvent } from '../port/pods.ts'
 import {
   interfacesOf,
   type LookedUp,
@@ -58,17 +59,23 @@ export class FakeWorld {
   readonly kinds: ReadonlySet<LinkSpec['kind']>
   readonly hasNftables: boolean
   readonly hasNextHops: boolean
-  readonly #host = new FakeNetns({ loopbackUp: true })
+  readonly mayHearPods: boolean
+  /** Who listens to all namespaces. */
+  readonly podListeners = new Set<(netns: FakeNetns, event: KernelEvent) => void>()
+  readonly #host = new FakeNetns({ loopbackUp: true, others: this.podListeners })
   readonly #named = new Map<string, FakeNetns>()
+  #numbers = 0
 
   constructor({
     kinds = ALL_KINDS,
     nftables = true,
     nextHops = true,
-  }: { kinds?: readonly LinkSpec['kind'][]; nftables?: boolean; nextHops?: boolean } = {}) {
+    hearsPods = true,
+  }: { kinds?: readonly LinkSpec['kind'][]; nftables?: boolean; nextHops?: boolean; hearsPods?: boolean } = {}) {
     this.kinds = new Set(kinds)
     this.hasNftables = nftables
     this.hasNextHops = nextHops
+    this.mayHearPods = hearsPods
   }
 
   /** A kernel of the host's namespace. */
@@ -78,7 +85,7 @@ export class FakeWorld {
 
   addNetns(path: string): void {
     if (this.#named.has(path)) throw new KernelError(ERRNO.EEXIST, 'add netns', path)
-    this.#named.set(path, new FakeNetns())
+    this.#named.set(path, new FakeNetns({ number: this.#numbers++, others: this.podListeners }))
   }
 
   /** Ends a namespace: its virtual links end with it, and so do the far ends of its veths. */
@@ -474,6 +481,31 @@ class FakeKernel implements Kernel {
     return monitor
   }
 
+  monitorPods(listen: (news: PodNews | undefined) => void): KernelMonitor {
+    const here = this.#open()
+    const { podListeners, mayHearPods } = this.#world
+    if (!mayHearPods) throw new KernelError(ERRNO.EPERM, 'listen to', 'all namespaces')
+    let closed = false
+    const later = (netns: FakeNetns, event: KernelEvent) => {
+      const told = asPodEvent(event)
+      if (netns === here || (told === undefined && event.type !== 'overrun')) return
+      const news = told && { namespace: netns.number, event: structuredClone(told) }
+      setImmediate(() => {
+        if (!closed) listen(news)
+      })
+    }
+    podListeners.add(later)
+    const monitor = {
+      close: () => {
+        closed = true
+        podListeners.delete(later)
+        this.#monitors.delete(monitor)
+      },
+    }
+    this.#monitors.add(monitor)
+    return monitor
+  }
+
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
     const { listeners } = this.#open()
     let closed = false
@@ -568,7 +600,7 @@ function tie(netns: FakeNetns, link: Link): void {
   if (peer === undefined) return
   link.peer = peer.index
   if (peer.netns === netns) delete link.peerNetnsId
-  else link.peerNetnsId = 0
+  else link.peerNetnsId = peer.netns.number
 }
 
 function dropLink(netns: FakeNetns, link: Link): void {

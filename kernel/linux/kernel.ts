@@ -70,6 +70,7 @@ import { readLegacyChains, readLegacyDrops } from './legacy-chains.ts'
 import { LinkRemoval } from './link-removal.ts'
 import { reversePathDrops } from './net-counters.ts'
 import { LinuxNftables } from './nftables.ts'
+import { openPodMonitor } from './pod-monitor.ts'
 import { SharedMonitor } from './shared-monitor.ts'
 
 /** Longest name of a link (IFNAMSIZ without the final zero). */
@@ -425,6 +426,8 @@ class LinuxKernel implements Kernel {
   nflog(options: NflogOptions): KernelMonitor {
     return this.#track(this.#within(() => openNflog(options)))
   }
+
+  monitorPods: Kernel['monitorPods'] = listen => this.#track(this.#within(() => openPodMonitor(listen)))
 
   monitor(listen: (event: KernelEvent) => void): KernelMonitor {
     return this.#track(this.#monitor.listen(listen))

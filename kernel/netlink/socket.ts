@@ -310,6 +310,11 @@ function isBound(fd: number, port: number): boolean {
   return address.readUInt32LE(4) === port
 }
 
+/** Room for `size` octets that wait to be received. */
+export function widenReceiveBuffer(fd: number, size: number): void {
+  widen(fd, RECEIVE_BUFFER_OPTIONS, size)
+}
+
 function widen(fd: number, { force, polite }: { force: number; polite: number }, size: number): void {
   try {
     setSocketInt(fd, SOL_SOCKET, force, size)

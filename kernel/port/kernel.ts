@@ -52,6 +52,20 @@ type Change =
   | { type: 'overrun' }
 
 /**
+ * What a monitor of pods tells. `neighbour`: a permanent one, or one without a MAC, which is going. Of routes it is told that they go,
+ * and only of those to a single address and of default routes; not of IPv4 routes that the kernel flushes with a link or an address.
+ */
+export type PodEvent = { by?: Author } & (
+  | { type: 'link' | 'link-gone'; link: Link }
+  | { type: 'address' | 'address-gone'; address: Address }
+  | { type: 'route-gone'; route: Route }
+  | { type: 'neighbour' | 'neighbour-gone'; neighbour: Neighbour }
+)
+
+/** `namespace`: its number here, which is `Link.peerNetnsId` of whatever leads into it. A number is given again after its namespace is gone. */
+export type PodNews = { namespace: number; event: PodEvent }
+
+/**
  * Which routes monitors of a kernel tell. `untold`: none that this kernel itself made or removed, nor those that its changes of next
  * hop objects concern: who writes a million routes would read each of them again. Absent: all.
  */
@@ -83,6 +97,13 @@ export type Kernel = LinkPort &
      * kernel says nothing of IPv4 routes that it flushes because their link went down, or lost its last address.
      */
     monitor(listen: (event: KernelEvent) => void): KernelMonitor
+
+    /**
+     * Calls `listen` from now on for what happens in every other namespace that has a number here, one's own doing included; with
+     * undefined when some of it was lost. One subscription, with nothing of its own inside a pod, which would keep a namespace alive
+     * that its runtime has ended. Throws `KernelError`: EPERM without CAP_NET_BROADCAST.
+     */
+    monitorPods(listen: (news: PodNews | undefined) => void): KernelMonitor
 
     /**
      * The same port inside another network namespace (a path such as /run/netns/x or /proc/1/ns/net). ENOENT when there

@@ -3,7 +3,7 @@
 // Over 400 lines: every promise of one port, each kept by both kernels.
 import type { ExecutionContext, SerialFn } from 'ava'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { Kernel, PodNews } from '../../kernel/port/kernel.ts'
 import type { LinkSpec } from '../../kernel/port/links.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, type Route, type RouteChange } from '../../kernel/port/routes.ts'
 import { add, block, listenTo, ours, refusals, replace, upPair, veth, workload } from './builders.ts'
@@ -500,6 +500,61 @@ export function kernelContract(test: SerialFn, open: () => World): void {
     ])
     heard.close()
   })
+
+  promise(
+    'what a pod loses, and what comes to it, is heard on the host with the number of its namespace',
+    async (t, world) => {
+      const { node, podPath } = world
+      using pod = node.inside(podPath)
+      const spec = { kind: 'veth', name: 'cali1', mac: HOST_MAC, peer: { name: 'eth0', netns: podPath } } as const
+      const host = await node.createLink(spec)
+      await node.setLink('cali1', { up: true })
+      await pod.setLink('eth0', { up: true })
+      const { index: ifindex } = (await pod.link('eth0'))!
+      const heard: PodNews[] = []
+      const { promise: isOver, resolve } = Promise.withResolvers<void>()
+      const monitor = node.monitorPods(news => {
+        if (news === undefined) return
+        heard.push(news)
+        const { event } = news
+        if (event.type === 'link' && event.link.name === 'eth0' && !event.link.up) resolve()
+      })
+      const address = { ifindex, address: '10.1.0.1', length: 32, scope: 0 }
+      const gateway = { ifindex, address: '169.254.1.1', mac: HOST_MAC, permanent: true }
+      const route = workload('169.254.1.1/32', ifindex)
+      const far = workload('10.9.0.0/24', ifindex)
+      await pod.addAddress(address)
+      await pod.setNeighbour(gateway)
+      await pod.changeRoutes([add(route), add(far), { verb: 'delete', route: far }, { verb: 'delete', route }])
+      await pod.deleteNeighbour(gateway)
+      await pod.deleteAddress(address)
+      await pod.setLink('eth0', { mtu: 1400 })
+      // one's own namespace is heard elsewhere
+      await node.addAddress({ ...address, ifindex: host.index })
+      await pod.setLink('eth0', { up: false })
+      await isOver
+      const of = (type: PodNews['event']['type']) =>
+        heard.map(({ event }) => event).filter(event => event.type === type)
+      t.deepEqual([...new Set(heard.map(({ namespace }) => namespace))], [host.peerNetnsId])
+      const gone = of('address-gone').filter(event => 'address' in event && event.address.address === address.address)
+      t.like(gone, [{ address }])
+      t.like(of('address')[0], { address })
+      t.true(of('neighbour-gone').some(event => 'neighbour' in event && event.neighbour.address === gateway.address))
+      t.true(of('neighbour').some(event => 'neighbour' in event && event.neighbour.mac === HOST_MAC))
+      t.deepEqual(
+        of('route-gone').flatMap(event =>
+          'route' in event && event.route.table === route.table ? [event.route.dst] : [],
+        ),
+        [route.dst],
+      )
+      t.true(of('link').some(event => 'link' in event && event.link.mtu === 1400 && event.link.index === ifindex))
+      monitor.close()
+      const count = heard.length
+      await pod.setLink('eth0', { mtu: 1300 })
+      await node.deleteLink('cali1')
+      t.is(heard.length, count)
+    },
+  )
 
   promise('where own routes are not told, a monitor hears of those of others and of all else', async (t, world) => {
     const { node, untold } = world

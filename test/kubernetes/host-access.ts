@@ -15,8 +15,13 @@ type Lack = {
   effect: 'unready' | 'newPods' | 'told'
 }
 
-/** Missed where peers ask for it alone: SYS_NICE for BFD (test/agent/bfd-on-demand.test.ts), NET_RAW for peers by interface (test/kernel/router-advertisement.netns.test.ts). */
-const CAPABILITY_LACKS: Readonly<Record<Exclude<keyof typeof CAPABILITIES, 'SYS_NICE' | 'NET_RAW'>, Lack>> = {
+/**
+ * Missed where peers ask for it alone: SYS_NICE for BFD (test/agent/bfd-on-demand.test.ts), NET_RAW for peers by interface
+ * (test/kernel/router-advertisement.netns.test.ts). Without NET_BROADCAST pods are looked at in turns (test/cni/pod-watch.test.ts).
+ */
+const CAPABILITY_LACKS: Readonly<
+  Record<Exclude<keyof typeof CAPABILITIES, 'SYS_NICE' | 'NET_RAW' | 'NET_BROADCAST'>, Lack>
+> = {
   NET_ADMIN: { named: /give it CAP_NET_ADMIN/, effect: 'unready' },
   NET_BIND_SERVICE: { named: /SessionsAccepted Forbidden: .* port 179: EACCES/, effect: 'told' },
   SYS_ADMIN: { named: /PodsEntered Forbidden: .*no pod can be added/, effect: 'unready' },

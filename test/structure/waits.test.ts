@@ -133,6 +133,8 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
     'the Node, the HostEndpoint in the way and the configuration (test/controllers/host-endpoints.test.ts); of a rule of the API server that goes nobody tells anything',
   'controllers/load-balancer.ts': 'see above',
   'cni/pod-mtu.ts': 'another MTU of the node; of a pod’s own end nobody tells anything',
+  'cni/pod-watch.ts':
+    'what else the pod loses (test/cni/pod-watch.test.ts); that somebody put a route or an entry back himself is told by nobody',
   'datastore/cache.ts': 'the next change that is written; that a disk has room is told by nobody',
   'datastore/credentials.ts': 'a request that fails (test/datastore/credentials.test.ts)',
   'datastore/trust.ts':

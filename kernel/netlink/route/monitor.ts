@@ -41,7 +41,7 @@ export function openMonitor(
     received: messages => {
       for (const message of messages)
         if (message.type === RTM.newNetconf) for (const event of parseNetconf(message)) tell(event)
-        else tell(withAuthor(message, parseEvent(message)))
+        else tell(authoredEvent(message))
     },
     lost: () => tell({ type: 'overrun' }),
   })
@@ -53,8 +53,10 @@ export function openMonitor(
   }
 }
 
-/** The port of what the kernel did by itself is 0. */
-function withAuthor({ port }: Message, event: KernelEvent | undefined): KernelEvent | undefined {
+/** What a notification says, and who had it done; undefined of all else. The port of what the kernel did by itself is 0. */
+export function authoredEvent(message: Message): KernelEvent | undefined {
+  const event = parseEvent(message)
+  const { port } = message
   if (event !== undefined && port !== 0 && !isOwnPort(port)) event.by = { port }
   return event
 }
