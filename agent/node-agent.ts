@@ -37,6 +37,7 @@ import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { sendProbe } from '../kernel/probe-sender.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
+import { maskAddress } from '../lib/ip.ts'
 import type { Log } from '../lib/log.ts'
 import type { LogLevels } from '../lib/log-levels.ts'
 import { packageVersion } from '../lib/package-files.ts'
@@ -511,10 +512,12 @@ export class NodeAgent {
   /** Everything a person asks of a node, as stable JSON. */
   status(): AgentStatus {
     const own = this.#network.address
+    const main = own?.ipv4 ?? own?.ipv6
     return {
       node: this.#options.nodeName,
-      address: (own?.ipv4 ?? own?.ipv6)?.address,
+      address: main?.address,
       uplink: own && uplinkOf(own),
+      subnet: main && `${maskAddress(main.address, main.length)}/${main.length}`,
       capabilities: this.#capabilities,
       tunnels: this.#network.tunnels,
       ready: this.ready(),

@@ -73,6 +73,8 @@ const agentStatus = z.looseObject({
   node: z.string().optional(),
   address: z.string().optional(),
   uplink: z.string().optional(),
+  /** Of its address: nodes of one subnet reach each other without a router. Absent in answers of versions without it. */
+  subnet: z.string().optional(),
   capabilities: z.object({ ipip: z.boolean(), vxlan: z.boolean() }).optional(),
   tunnels: z
     .object({ ipip: z.string().optional(), vxlan: z.string().optional(), vxlanV6: z.string().optional() })

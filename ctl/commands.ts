@@ -11,6 +11,7 @@ import { flowCommands } from './flows.ts'
 import { ipamCommands } from './ipam.ts'
 import { nodeCommands } from './node.ts'
 import { resourceCommands } from './resources.ts'
+import { uiCommands } from './ui.ts'
 import { validateCommand } from './validate.ts'
 import { versionCommand } from './version.ts'
 
@@ -21,6 +22,7 @@ export const commands: readonly Command[] = [
   ...explainCommands,
   ...eventCommands,
   ...flowCommands,
+  ...uiCommands,
   checksystemCommand,
   ...ipamCommands,
   ...bgpCommands,

@@ -52,15 +52,24 @@ async function explain(words: readonly string[], options: Options, context: Cont
   const ends = await endsOf(options, context)
   const [from = '', to, protocol] = words
   if (to === undefined) return tellNode(explainNode(await ends.askNode(nodeName(from))), options, context)
-  const asked = parseProtocol(protocol)
   const namespace = await namespaceOf(options, context)
-  const [a, b] = [await resolve(from, namespace, ends.directory), await resolve(to, namespace, ends.directory)]
-  const questions = questionsOf(a, b, asked)
-  const all = await Promise.all(questions.map(each => explained(each, ends)))
-  const [worst, ...alternatives] = all.toSorted((x, y) => rankOf(x) - rankOf(y)) as [Explanation, ...Explanation[]]
+  const all = await explanationsOf({ from, to, protocol }, namespace, ends)
+  const [worst, ...alternatives] = all
   const format = options['output'] as Format
   context.out(show({ ...worst, alternatives }, format, text => all.map(each => explanationText(each, text)).join('\n')))
   return worst.verdict === 'passes' ? EXIT.fine : EXIT.no
+}
+
+/** One walk for each way that packets may take, the worst first. Rejects with UsageError, or as the ends' directory. */
+export async function explanationsOf(
+  { from, to, protocol }: { from: string; to: string; protocol?: string },
+  namespace: string,
+  ends: Ends,
+): Promise<[Explanation, ...Explanation[]]> {
+  const asked = parseProtocol(protocol)
+  const [a, b] = [await resolve(from, namespace, ends.directory), await resolve(to, namespace, ends.directory)]
+  const all = await Promise.all(questionsOf(a, b, asked).map(each => explained(each, ends)))
+  return all.toSorted((x, y) => rankOf(x) - rankOf(y)) as [Explanation, ...Explanation[]]
 }
 
 async function explained(question: Question, ends: Ends): Promise<Explanation> {
@@ -89,7 +98,7 @@ function nodeName(word: string): string {
 }
 
 /** The objects of an API server are used where one is named, or where nodes are asked by it. */
-async function endsOf(options: Options, context: Context): Promise<Ends> {
+export async function endsOf(options: Options, context: Context): Promise<Ends> {
   const { nodeSockets, kubeconfig, server, config } = options
   const isNamed = [kubeconfig, server, config].some(each => each !== undefined)
   const directory = async () => objectDirectory(await context.objects())
@@ -98,7 +107,8 @@ async function endsOf(options: Options, context: Context): Promise<Ends> {
   return execEnds(await directory(), options, context)
 }
 
-async function namespaceOf(options: Options, context: Context): Promise<string> {
+/** Of names that are given without one. */
+export async function namespaceOf(options: Options, context: Context): Promise<string> {
   const { namespace, nodeSockets, kubeconfig } = options
   if (typeof namespace === 'string') return namespace
   // a kubeconfig of some other cluster may lie around

@@ -7,6 +7,7 @@ import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type BuildResult, build, type Plugin } from 'esbuild'
 import { packageFile } from '../lib/package-files.ts'
+import { bundlePages } from '../ui/bundle-pages.ts'
 
 export type Bundle = {
   /** By path from the folder of the programs. */
@@ -72,8 +73,10 @@ export async function bundlePrograms(): Promise<Bundle> {
   const used = built.flatMap(({ metafile }) =>
     Object.values(metafile.outputs).flatMap(({ inputs }) => Object.keys(inputs)),
   )
+  const page = await bundlePages()
+  for (const [name, contents] of page.files) files.set(`ui/assets/${name}`, contents)
   const names = used.flatMap(input => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1] ?? [])
-  return { files, packages: [...new Set(names)].sort() }
+  return { files, packages: [...new Set([...names, ...page.packages])].sort() }
 }
 
 type Built = BuildResult<{ write: false; metafile: true }>

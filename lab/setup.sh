@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a fresh Debian machine lacks, before anything that needs Node 24: the npm packages of the lock file
-# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, faults, policy,
+# (they bring Node 24 itself), then Debian packages for the groups named as arguments: lab, test, bench, faults, policy, map,
 # vm, kubernetes, image, arm64.
 # Silent and quick when all is there. A plain user is told what to install, and what works goes on.
 set -eu
@@ -29,6 +29,7 @@ kubernetes='runc:runc nft:nftables ip:iproute2 iptables:iptables conntrack:connt
 arm64='qemu-aarch64-static:qemu-user-static'
 bench='/usr/lib/cni/ptp:containernetworking-plugins'
 faults='sysctl:procps iptables:iptables conntrack:conntrack bridge:iproute2'
+map='/usr/bin/chromium:chromium'
 policy='iptables-nft-restore:iptables sysctl:procps'
 test="kubectl:kubernetes-client bird:bird2 /usr/lib/frr/bgpd:frr gobgp:gobgpd bgpctl:openbgpd exabgp:exabgp $bench
   promtool:prometheus bgpdump:bgpdump pmbmpd:pmacct tcpdump:tcpdump conntrack:conntrack ps:procps podman:podman runc:runc
@@ -58,11 +59,12 @@ for group in "$@"; do
     bench) programs=$bench ;;
     policy) programs=$policy ;;
     faults) programs=$faults ;;
+    map) programs=$map ;;
     vm) programs=$vm ;;
     kubernetes) programs=$kubernetes ;;
     image) programs=$image ;;
     arm64) programs=$arm64 ;;
-    *) say "unknown group $group: give lab, test, bench, policy, vm, kubernetes, image or arm64"; exit 2 ;;
+    *) say "unknown group $group: give lab, test, bench, policy, map, vm, kubernetes, image or arm64"; exit 2 ;;
   esac
   set -f # a pattern in the list stays one until present() asks
   for pair in $programs; do

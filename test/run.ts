@@ -34,6 +34,8 @@ const kinds: readonly Kind[] = [
     limitSeconds: 300,
   },
   { of: /\.netns\.test\.ts$/, cores: 0.66, together: 1, limitSeconds: 180 },
+  // a browser that draws by the processor; skipped at once where none is installed
+  { of: /ui\/page/, cores: 1.2, together: 1, limitSeconds: 300 },
   // several builds, in `npm run test:image` alone; elsewhere it is skipped at once
   { of: /image\/whole-image/, cores: 1, together: 1, limitSeconds: process.env['MARGAY_TEST_IMAGE'] ? 1800 : 120 },
   // an API server of their own each
@@ -307,7 +309,7 @@ try {
 } catch (error) {
   report('build', Date.now() - startedMs, { passed: 0, failed: 1, skipped: 0, shown: [`not ok - build: ${error}`] })
 }
-const checks = [checkJob(['tsc', '--noEmit']), checkJob(['biome', 'check', '.'])]
+const checks = [checkJob(['tsc', '--noEmit']), checkJob(['tsc', '-p', 'ui/pages']), checkJob(['biome', 'check', '.'])]
 // what needs the most of the processors begins while they are free: nothing waits for room for it
 await runJobs([...longest, ...(only.length === 0 ? checks : []), ...others.flat()])
 const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : ''

@@ -79,7 +79,16 @@ withPackage(
       files.filter(file => /^(dist\/)?(test|bench|lab)\//.test(file) || /(?<!\.d)\.ts$/.test(file)),
       [],
     )
-    const scripts = files.filter(file => file.endsWith('.js'))
+    // the page of the map is for a browser
+    const isPage = (file: string) => file.startsWith('dist/ui/assets/')
+    t.deepEqual(
+      files
+        .filter(isPage)
+        .map(file => file.replace(/^.*\/|-[A-Z0-9]{8}/g, ''))
+        .toSorted(),
+      [...['app.js', 'icon.svg', 'index.html', 'style.css']],
+    )
+    const scripts = files.filter(file => file.endsWith('.js') && !isPage(file))
     t.true(scripts.length > 100)
     t.deepEqual(
       scripts.filter(file => !files.includes(`${file}.map`)),

@@ -22,8 +22,9 @@ const rules: Readonly<Record<string, Rule>> = {
     packages: ['commander'],
   },
   controllers: { rooms: ['lib', 'api', 'datastore', 'ipam'], packages: ['commander', 'yaml'] },
-  ctl: { rooms: ['lib', 'api', 'explain', 'datastore', 'ipam', 'agent'], packages: ['commander', 'yaml', 'zod'] },
-  image: { rooms: ['lib', 'cni'], packages: ['commander', 'esbuild'] },
+  ui: { rooms: ['lib', 'api'], packages: ['esbuild', 'graphology', 'sigma', 'zod'] },
+  ctl: { rooms: ['lib', 'api', 'explain', 'datastore', 'ipam', 'agent', 'ui'], packages: ['commander', 'yaml', 'zod'] },
+  image: { rooms: ['lib', 'cni', 'ui'], packages: ['commander', 'esbuild'] },
   manifests: { rooms: ['lib', 'api', 'explain', 'cni'], packages: ['yaml'] },
   lab: { rooms: ['lib', 'api', 'datastore', 'kernel', 'image'], packages: ['esbuild'] },
 }
@@ -110,8 +111,13 @@ const parts: readonly PartRule[] = [
   },
   {
     part: 'ctl/',
-    may: ['lib/', 'api/', 'explain/', 'datastore/', 'ipam/', 'agent/cluster/', 'agent/simulation/'],
+    may: ['lib/', 'api/', 'explain/', 'datastore/', 'ipam/', 'agent/cluster/', 'agent/simulation/', 'ui/'],
     why: 'of the agent it knows what objects mean, and what they would do on paper',
+  },
+  {
+    part: 'ui/pages/',
+    may: ['api/answers.ts', 'api/explanation.ts', 'ui/model.ts', 'ui/layout.ts'],
+    why: 'a browser runs it',
   },
   {
     part: 'manifests/',
