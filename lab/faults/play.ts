@@ -56,7 +56,7 @@ export async function play(lab: Lab, fault: Fault): Promise<Played> {
     const ended = new AbortController()
     const listening = listen(lab, fault.named(facts), row, begin, ended.signal)
     await watch(lab, fault, row, begin.startMs)
-    row.explanation = await explain(lab, fault, fault.named(facts))
+    row.explanation = await explain(lab, fault, fault.named(facts), since)
     ended.abort()
     await listening
     await takeOut(lab, fault.name)
@@ -112,12 +112,13 @@ async function watch(lab: Lab, fault: Fault, row: Played, startMs: number): Prom
   }
 }
 
-async function explain(lab: Lab, fault: Fault, words: readonly Word[]): Promise<Played['explanation']> {
+async function explain(lab: Lab, fault: Fault, words: readonly Word[], since: string): Promise<Played['explanation']> {
   try {
     const found = await explained(lab, question(fault.breaks))
     const { verdict, first, notes } = found
-    const text = first?.message ?? notes.map(note => `${note.node}: ${note.text}`).join('; ')
-    return { right: isExplained(fault, words, found), verdict, code: first?.code, node: first?.node, text }
+    const told = notes.filter(({ at }) => at !== undefined && at >= since).map(({ node, text }) => `${node}: ${text}`)
+    const text = first?.message ?? told.join('; ')
+    return { right: isExplained(fault, words, found, since), verdict, code: first?.code, node: first?.node, text }
   } catch (error) {
     if (!(error instanceof LabFailure)) throw error
     return { right: false, verdict: 'failed', text: error.message }

@@ -50,14 +50,16 @@ export function isWord(word: Word, { at, of, type, reason, object, message }: Sa
   return of === 'event' && type === word.event && object?.kind === word.kind && (word.reason ?? reason) === reason
 }
 
-/** Whether `explain` gives the cause first, or tells what of it was healed. `words`: that name the fault in this lab. */
+/** Whether `explain` gives the cause first, or tells what of it was healed since `since`. `words`: that name the fault in this lab. */
 export function isExplained(
   { explained }: Pick<Fault, 'explained'>,
   words: readonly Word[],
   { verdict, first, notes }: Pick<Explanation | NodeExplanation, 'verdict' | 'first' | 'notes'>,
+  since: string,
 ): boolean {
   if (explained !== 'healed') return first?.code === explained.code && first.node === explained.at
-  const isTold = ({ at, about }: Word) => notes.some(({ node, text }) => node === at && text.includes(about))
+  const recent = notes.filter(note => note.at !== undefined && note.at >= since)
+  const isTold = ({ at, about }: Word) => recent.some(({ node, text }) => node === at && text.includes(about))
   return verdict === 'passes' && words.some(isTold)
 }
 

@@ -93,22 +93,26 @@ test('a fault is named by the event of its type, about an object of its kind', t
 })
 
 test('explain names a fault by the code of its first cause and its node, or by a note that it was healed', t => {
+  const since = '2026-01-02T00:00:00.000Z'
   const words = [{ at: 'n1', event: 'Healed', kind: 'Route', about: '10.0.2.0/26' }] as const
   const first = {
     ...({ code: 'RouteShadowed', effect: 'all', node: 'n1', message: '', remedy: '', page: '' } as const),
     setBy: { who: 'foreign', text: '' } as const,
   }
   const shadowed = { explained: { at: 'n1', code: 'RouteShadowed' } } as const
-  t.true(isExplained(shadowed, words, { verdict: 'stopped', first, notes: [] }))
-  t.false(isExplained(shadowed, words, { verdict: 'stopped', first: { ...first, node: 'n2' }, notes: [] }))
-  t.false(isExplained(shadowed, words, { verdict: 'stopped', first: { ...first, code: 'RouteMissing' }, notes: [] }))
-  t.false(isExplained(shadowed, words, { verdict: 'unknown', notes: [] }))
-  const notes = [{ node: 'n1', text: 'Healed Route 10.0.2.0/26: it was deleted' }]
+  t.true(isExplained(shadowed, words, { verdict: 'stopped', first, notes: [] }, since))
+  t.false(isExplained(shadowed, words, { verdict: 'stopped', first: { ...first, node: 'n2' }, notes: [] }, since))
+  t.false(
+    isExplained(shadowed, words, { verdict: 'stopped', first: { ...first, code: 'RouteMissing' }, notes: [] }, since),
+  )
+  t.false(isExplained(shadowed, words, { verdict: 'unknown', notes: [] }, since))
+  const notes = [{ node: 'n1', at: '2026-01-02T00:00:01.000Z', text: 'Healed Route 10.0.2.0/26: it was deleted' }]
   const healed = { explained: 'healed' } as const
-  t.true(isExplained(healed, words, { verdict: 'passes', notes }))
-  t.false(isExplained(healed, words, { verdict: 'unknown', notes }))
-  t.false(isExplained(healed, words, { verdict: 'passes', notes: [{ ...notes[0]!, node: 'n2' }] }))
-  t.false(isExplained(healed, words, { verdict: 'passes', notes: [] }))
+  t.true(isExplained(healed, words, { verdict: 'passes', notes }, since))
+  t.false(isExplained(healed, words, { verdict: 'unknown', notes }, since))
+  t.false(isExplained(healed, words, { verdict: 'passes', notes: [{ ...notes[0]!, node: 'n2' }] }, since))
+  t.false(isExplained(healed, words, { verdict: 'passes', notes: [] }, since))
+  t.false(isExplained(healed, words, { verdict: 'passes', notes }, '2026-01-02T00:00:02.000Z'), 'that was another time')
 })
 
 rootTest(
