@@ -312,7 +312,7 @@ const pathFacts = z.object({
   tunnelAnswers: z.boolean().optional(),
   /** Largest packet that passes whole, in octets, where it was measured. */
   mtu: z.number().optional(),
-  /** The address that the receiver saw, where it is not the one that was sent. */
+  /** Under which source probes of that node arrive here, where it is not their own. */
   sourceSeen: z.string().optional(),
 })
 

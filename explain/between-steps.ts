@@ -24,16 +24,16 @@ export function sourceNatStep(c: Crossing): Finding | undefined {
   if (masqueraded === true) return passes(`${node} gives it its own address, as its pool asks for`)
   const translated = trace?.translated
   if (translated !== undefined) return translatedBy(c, node, translated)
-  const path = pathTo(near, far)
-  if (path?.sourceSeen !== undefined)
+  const seen = far && pathTo(far, near)?.sourceSeen
+  if (seen !== undefined)
     return stopped(
       {
         code: 'ForeignTranslates',
         node,
         object: { kind: 'Node', name: node },
-        message: `what pods of ${node} send arrives on ${far!.node} from ${path.sourceSeen}: a rule of another program on ${node}, or the network, gives it that address`,
+        message: `what pods of ${node} send arrives on ${far!.node} from ${seen}: a rule of another program on ${node}, or the network, gives it that address`,
       },
-      evidence(facts.path, `the receiver of a probe saw ${path.sourceSeen}`),
+      evidence(far!.facts!.path, `probes of ${node} arrive from ${seen}`),
     )
   const other = known(facts.connections)?.find(
     ({ sent, answered }) =>

@@ -58,13 +58,16 @@ export function noWay(
     )
   const session = sessionBetween(place, far)
   if (session !== undefined && session.state !== 'Established') {
+    const theirs = sessionBetween(far, place)
+    const isBoth = theirs !== undefined && theirs.state !== 'Established' && theirs.message !== session.message
+    const they = isBoth ? `; ${far!.node} says: ${theirs.message || theirs.reason}` : ''
     return stopped(
       {
         code: 'SessionDown',
         node,
         object: { kind: 'BGPSession', name: session.peer },
-        message: `${lost}: its BGP session with ${far?.node ?? session.peer} is down: ${session.message || session.reason}`,
-        values: { remedy: session.remedy },
+        message: `${lost}: its BGP session with ${far?.node ?? session.peer} is down: ${session.message || session.reason}${they}`,
+        values: { remedy: isBoth ? `${session.remedy}; on ${far!.node}: ${theirs.remedy}` : session.remedy },
       },
       ...says,
       { of: 'kernel', text: `session with ${session.address}: ${session.state}, ${session.reason}` },

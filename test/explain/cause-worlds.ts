@@ -287,8 +287,8 @@ export const WORLDS: Of = {
     ],
   },
   ForeignTranslates: aPair(p('n1-p1'), p('n2-p1'), {
-    near: facts => {
-      facts.path = { value: aPath('n1', 'n2', { sourceSeen: '192.0.2.11' }), of: 'probe', ageMs: 800 }
+    far: facts => {
+      facts.path = { value: aPath('n2', 'n1', { sourceSeen: '192.0.2.11' }), of: 'probe', ageMs: 800 }
     },
   }),
   TunnelDown: aPair(p('n1-p1'), p('n3-p1'), {
