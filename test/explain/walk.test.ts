@@ -296,3 +296,23 @@ test('a default route in place of a way that was never told leads nowhere, unles
   }
   t.is(pair([router], lost).first?.code, 'NodeUnknown')
 })
+
+test('a session that is down is told by what both ends say of it, each with what helps there', t => {
+  const down = (node: 'n1' | 'n2', message: string) =>
+    model([aSession(node, { state: 'Active', reason: 'x', message, remedy: `${message}: do` })])
+  const no = kernel({ errno: 'ENETUNREACH', message: 'Network is unreachable' })
+  const origin = { of: 'none' as const, reason: 'NothingAnnounced', message: 'nothing was told', remedy: 'look' }
+  const { first } = walked(
+    aPair(p('n1-p1'), p('n2-p1'), {
+      near: facts => {
+        Object.assign(wayOf(facts), { lookup: no, plain: no, wanted: { origin } })
+        facts.sessions = down('n2', 'the hold time is over')
+      },
+      far: facts => {
+        facts.sessions = down('n1', 'it does not answer')
+      },
+    }),
+  )
+  t.regex(first!.message, /n2 is down: the hold time is over; n2 says: it does not answer$/)
+  t.is(first!.remedy, 'the hold time is over: do; on n2: it does not answer: do')
+})
