@@ -31,7 +31,6 @@ import type { RuleCounts } from '../felix/rule-counts.ts'
 import { NodeAllocator } from '../ipam/allocator.ts'
 import { Journal } from '../ipam/journal.ts'
 import { probeCapabilities } from '../kernel/capabilities.ts'
-import type { AskLink } from '../kernel/link-question.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Capabilities } from '../kernel/port/links.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
@@ -80,7 +79,7 @@ import type { NodeNumbers } from './status/metrics.ts'
 import { StatusModel } from './status/model.ts'
 import { Tracer } from './trace/tracer.ts'
 import { Unenforced } from './unenforced.ts'
-import { Watchers } from './watch/watchers.ts'
+import { type Ask, Watchers } from './watch/watchers.ts'
 import { WriteAccess } from './write-access.ts'
 import { guardKernel, guardStore } from './write-guard.ts'
 
@@ -112,8 +111,8 @@ export type NodeAgentDeps = {
   transport: Transport
   /** Absent: no peer may be named by its interface. */
   discover?: Discover
-  /** Absent: nobody is asked which machine of a link has an address. */
-  askLink?: AskLink
+  /** Absent: nobody is asked who has an address, or whether it answers. */
+  ask?: Ask
   /** Closed with the agent. Absent: no peer may ask for BFD. */
   bfd?: BfdOnDemand
   clock: Clock
@@ -382,7 +381,7 @@ export class NodeAgent {
     })
     this.#watchers = new Watchers({
       ...{ nodeName: node, kernel, clock, view: this.#view, allocator: this.allocator, network: this.#network, ends },
-      ...{ endpoints: this.endpoints, askLink: deps.askLink },
+      ...{ endpoints: this.endpoints, ask: deps.ask },
       floating: () => this.#floating.held,
       podAddresses: () => this.#podWatch.foreignAddresses(),
       report: (source, conditions) => this.#status.report(source, conditions),

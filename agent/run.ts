@@ -9,6 +9,7 @@ import { answerCni } from '../cni/http.ts'
 import { namespaceOf } from '../datastore/credentials.ts'
 import { openStore } from '../datastore/kube.ts'
 import type { Store } from '../datastore/port.ts'
+import { openEchoSocket } from '../kernel/echo-socket.ts'
 import { returnFreedMemory } from '../kernel/libc.ts'
 import { askLink } from '../kernel/link-question.ts'
 import { openKernel } from '../kernel/linux/kernel.ts'
@@ -100,7 +101,7 @@ export async function run(flags: Flags): Promise<void> {
       store,
       transport,
       discover: discoverNeighbour,
-      askLink,
+      ask: { link: askLink, echo: openEchoSocket },
       bfd: new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker'))),
       clock: systemClock,
       log,

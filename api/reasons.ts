@@ -167,6 +167,16 @@ export const REASONS = {
     NoRule: { when: 'no rule leads to the table main', cure: 'ip rule add priority 32766 lookup main' },
     ForeignRoute: { when: 'a route of another program takes packets to pods', cure: 'remove it, and what makes it' },
   },
+  SettingsRight: {
+    ReversePathStrict: {
+      when: 'net.ipv4.conf.all.rp_filter makes the filter of the reverse path strict on a tunnel',
+      cure: 'set it to 2 or 0',
+    },
+    ArpIgnored: {
+      when: 'arp_ignore 8 keeps the node from answering ARP on its uplink',
+      cure: 'set it to 0, or to what the load balancer needs, which is 1 or 2',
+    },
+  },
   NeighboursRight: {
     ForeignNeighbour: {
       when: 'a permanent neighbour entry of another program has a MAC that does not answer for the address, and another one does',
@@ -330,6 +340,38 @@ export const REASONS = {
     SessionDown: {
       when: 'there is no session for over five minutes',
       cure: 'follow the remedy (docs/bgp.md has them all)',
+    },
+  },
+  SessionsUp: {
+    NotAccepted: {
+      when: 'one end does not accept the other, as the message says',
+      cure: 'follow the remedy; docs/bgp.md has the reasons',
+    },
+    NoRoute: { when: 'the kernel has no way to the node', cure: 'look at routes and rules: `ip route get ADDRESS`' },
+    NeighbourWrong: {
+      when: 'a neighbour entry of another program gives the node, or the router to it, a wrong MAC',
+      cure: 'follow the remedy of NeighboursRight',
+    },
+    NeighbourSilent: {
+      when: 'nobody on the link says that it has the address of the node, or of the router to it',
+      cure: 'look at that machine, its link and VLANs',
+    },
+    AgentAway: {
+      when: 'the node refuses connections to the BGP port',
+      cure: 'start the agent there: look at its pod and log',
+    },
+    NodeSilent: { when: 'the node answers neither BGP nor ping', cure: 'see whether it runs, and where packets end' },
+    PortSilent: {
+      when: 'the node answers ping and nothing from the BGP port',
+      cure: 'look at firewalls of both nodes and between them, and compare passwords',
+    },
+    OneWay: {
+      when: 'the session is up, and nothing comes from the other end for longer than two keepalives take',
+      cure: 'look at the agent there, and at firewalls of both nodes and between them',
+    },
+    NotConnected: {
+      when: 'no connection comes about, and nothing shows why from here',
+      cure: 'look at margayctl node status on the other node',
     },
   },
   PrefixLimitsKept: {

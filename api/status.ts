@@ -75,6 +75,10 @@ export const CONDITION_TYPES = {
     promise:
       'no route of another program takes packets to pods (one that is more specific, or of a smaller metric), and no rule (`ip rule`)',
   },
+  SettingsRight: {
+    vital: false,
+    promise: 'no setting of the machine that is not ours to change stops packets of pods or of this node',
+  },
   NeighboursRight: {
     vital: false,
     promise:
@@ -112,6 +116,10 @@ export const CONDITION_TYPES = {
   PeersUp: {
     vital: false,
     promise: 'no peer outside the cluster is without a session for more than five minutes, or damped (docs/bgp.md)',
+  },
+  SessionsUp: {
+    vital: false,
+    promise: 'no session with another node is down for longer than a restart of an agent takes, or one way only',
   },
   PrefixLimitsKept: { vital: false, promise: 'no peer outside the cluster announced more prefixes than it may' },
   RoutesPreferred: {

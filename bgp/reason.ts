@@ -74,7 +74,7 @@ function dialReason(code: string | undefined, message: string, { remote, signed 
           }
         : {
             code: 'timeout',
-            detail: `${remote} does not answer: a firewall, or a password or keys configured there only`,
+            detail: `${remote} does not answer: it is away, packets are lost or dropped on the way, or it alone has a password or keys`,
           }
     case 'ENOPROTOOPT':
       return { code: 'not-signed', detail: `the connection to ${remote} cannot be signed as asked (${message})` }

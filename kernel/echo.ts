@@ -2,6 +2,7 @@
 // Hazard: a raw socket gets every ICMP message of its namespace, so answers are told apart by identifier and data.
 import { setTimeout as delay } from 'node:timers/promises'
 import { addressBytes, formatAddress } from '../lib/ip.ts'
+import { checksum } from './echo-socket.ts'
 import { closeDescriptor, openSocket, receiveFrom, SOCKET_FAMILY, SOCKET_TYPE, sendTo } from './libc.ts'
 import { runInNetns } from './netns.ts'
 import { ERRNO, KernelError } from './port/error.ts'
@@ -91,12 +92,4 @@ function socketAddress(address: string): Buffer {
   out.writeUInt16LE(SOCKET_FAMILY.ipv4, 0)
   out.set(addressBytes(address), 4)
   return out
-}
-
-/** The ones' complement of the ones' complement sum (RFC 1071). `message` has an even length. */
-function checksum(message: Buffer): number {
-  let sum = 0
-  for (let i = 0; i < message.length; i += 2) sum += message.readUInt16BE(i)
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
-  return ~sum & 0xffff
 }

@@ -41,7 +41,7 @@ export class ForeignNeighbours {
   readonly #entries = new Map<string, Entry>()
   #monitor: KernelMonitor | undefined
   #isRead = false
-  #told = 0
+  #wrong: ReadonlySet<string> = new Set()
   #looking = false
   #again = false
   #closed = false
@@ -59,10 +59,19 @@ export class ForeignNeighbours {
         this.#soon()
       } else if (event.type === 'neighbour') {
         if (this.#saw(event.neighbour, event.by && kernel.authorText(event.by))) this.#soon()
-      } else if (event.type === 'neighbour-gone' && this.#entries.delete(keyOf(event.neighbour)) && this.#told > 0)
+      } else if (
+        event.type === 'neighbour-gone' &&
+        this.#entries.delete(keyOf(event.neighbour)) &&
+        this.#wrong.size > 0
+      )
         this.#soon()
     })
     this.#soon()
+  }
+
+  /** Whether an entry was found wrong at the last look. */
+  isWrong(ifindex: number, address: string): boolean {
+    return this.#wrong.has(keyOf({ ifindex, address }))
   }
 
   close(): void {
@@ -110,13 +119,13 @@ export class ForeignNeighbours {
           if (each !== undefined) found.push(each)
       }
       if (this.#closed) return
-      if (found.length > 0 || this.#told > 0) this.#deps.report(found.map(foreignNeighbour))
-      this.#told = found.length
+      if (found.length > 0 || this.#wrong.size > 0) this.#deps.report(found.map(foreignNeighbour))
+      this.#wrong = new Set(found.map(({ neighbour }) => keyOf(neighbour)))
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
     } finally {
       this.#looking = false
-      this.#after(this.#again ? SOON_MS : this.#told > 0 ? TOLD_LOOK_MS : LOOK_MS)
+      this.#after(this.#again ? SOON_MS : this.#wrong.size > 0 ? TOLD_LOOK_MS : LOOK_MS)
       this.#again = false
     }
   }
@@ -154,7 +163,7 @@ function isOurs(interfaceName: string): boolean {
   return TUNNEL_DEVICES.has(interfaceName) || interfaceName.startsWith(INTERFACE_PREFIX)
 }
 
-function keyOf({ ifindex, address }: Neighbour): string {
+function keyOf({ ifindex, address }: Pick<Neighbour, 'ifindex' | 'address'>): string {
   return `${ifindex} ${address}`
 }
 

@@ -4,10 +4,13 @@ import { poolsInEffect, usesOf } from '../../api/pools.ts'
 import type { Condition } from '../../api/status.ts'
 import type { EndpointStore, PodEndpoint } from '../../cni/endpoints.ts'
 import type { ForeignAddress } from '../../cni/pod-watch.ts'
+import { IPIP_DEVICE, VXLAN_DEVICE } from '../../felix/calc/tunnels.ts'
 import type { NodeAllocator } from '../../ipam/allocator.ts'
 import { reservedBy } from '../../ipam/pick.ts'
 import type { AskLink } from '../../kernel/link-question.ts'
+import { KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
+import { readOrAbsent } from '../../kernel/port/sysctls.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import { contains, type Family, familyOf, formatCidr } from '../../lib/ip.ts'
 import type { ClusterView } from '../cluster-view.ts'
@@ -19,14 +22,20 @@ import { Duplicates, type NewAddresses } from './duplicates.ts'
 import { ForeignNeighbours } from './foreign-neighbours.ts'
 import { HostAddresses } from './host-addresses.ts'
 import { LinkAsker } from './link-asker.ts'
+import { NodeSessions, type NodeSessionsDeps } from './node-sessions.ts'
+import { type OpenEcho, pinger } from './pinger.ts'
 import { PodAddresses } from './pod-addresses.ts'
 import { poolSubnetConditions } from './pool-subnets.ts'
+import { settingsConditions } from './settings.ts'
+
+/** How links are asked who has an address, and addresses whether somebody is there. */
+export type Ask = { link: AskLink; echo: OpenEcho }
 
 export type WatchersDeps = {
   nodeName: string
   kernel: Kernel
-  /** Absent: nothing is told that a link has to be asked for. */
-  askLink: AskLink | undefined
+  /** Absent: nothing is told that others have to be asked for. */
+  ask: Ask | undefined
   clock: Clock
   view: Pick<ClusterView, 'all' | 'retryNow'>
   allocator: Pick<NodeAllocator, 'blocks' | 'held'>
@@ -40,32 +49,26 @@ export type WatchersDeps = {
   report: (source: string, conditions: readonly Condition[]) => void
 }
 
-/** What is about objects of the cluster alone, and a few of them. */
+/** For what is seen by a look at a few things in memory or in files of the kernel. */
 const LOOK_MS = 5000
+const IPV4_TUNNELS = [IPIP_DEVICE, VXLAN_DEVICE] as const
 
 export class Watchers {
   readonly #deps: WatchersDeps
   readonly #defaultRoutes: DefaultRoutes
-  readonly #duplicates: Duplicates | undefined
   readonly #podAddresses: PodAddresses
+  #duplicates: Duplicates | undefined
   readonly #all: readonly { start(): void; close(): void }[]
   #cancel: Cancel = () => undefined
+  #closed = false
 
   constructor(deps: WatchersDeps) {
-    const { kernel, clock, askLink: ask, report } = deps
+    const { kernel, clock, report } = deps
     this.#deps = deps
-    const asker = ask && new LinkAsker({ kernel, clock, ask })
     this.#defaultRoutes = new DefaultRoutes({
       ...{ kernel, clock, report: conditions => report('default routes', conditions) },
       came: () => deps.view.retryNow(),
     })
-    const duplicates =
-      asker &&
-      new Duplicates({
-        ...{ asker, clock, uplink: family => this.#uplink(family) },
-        report: conditions => report('duplicates', conditions),
-      })
-    this.#duplicates = duplicates
     this.#podAddresses = new PodAddresses({
       ...{
         clock,
@@ -75,21 +78,33 @@ export class Watchers {
       },
       report: conditions => report('pod addresses', conditions),
     })
-    const all = [
-      duplicates,
-      this.#defaultRoutes,
-      this.#podAddresses,
-      asker &&
-        new ForeignNeighbours({
-          ...{ kernel, clock, asker, usedAs: address => this.#usedAs(address) },
-          report: conditions => report('neighbours', conditions),
-        }),
-      new HostAddresses({
-        ...{ kernel, clock, claims: () => this.#claims() },
-        report: conditions => report('host addresses', conditions),
-      }),
-    ]
-    this.#all = all.filter(each => each !== undefined)
+    const hostAddresses = new HostAddresses({
+      ...{ kernel, clock, claims: () => this.#claims() },
+      report: conditions => report('host addresses', conditions),
+    })
+    const asking = deps.ask === undefined ? [] : this.#asking(deps.ask)
+    this.#all = [this.#defaultRoutes, this.#podAddresses, hostAddresses, ...asking]
+  }
+
+  /** Those that ask others. */
+  #asking(ask: Ask): { start(): void; close(): void }[] {
+    const { kernel, clock, report } = this.#deps
+    const asker = new LinkAsker({ kernel, clock, ask: ask.link })
+    const neighbours = new ForeignNeighbours({
+      ...{ kernel, clock, asker, usedAs: address => this.#usedAs(address) },
+      report: conditions => report('neighbours', conditions),
+    })
+    const sessions = new NodeSessions({
+      ...{ kernel, clock, asker, ping: pinger({ open: ask.echo, clock }), sessions: () => this.#sessions() },
+      isWrong: (ifindex, address) => neighbours.isWrong(ifindex, address),
+      sourceTo: address => this.#deps.network.address?.[familyOf(address)]?.address,
+      report: conditions => report('sessions', conditions),
+    })
+    this.#duplicates = new Duplicates({
+      ...{ asker, clock, uplink: family => this.#uplink(family) },
+      report: conditions => report('duplicates', conditions),
+    })
+    return [neighbours, sessions, this.#duplicates]
   }
 
   start(): void {
@@ -109,6 +124,7 @@ export class Watchers {
   }
 
   close(): void {
+    this.#closed = true
     this.#cancel()
     for (const each of this.#all) each.close()
   }
@@ -118,7 +134,34 @@ export class Watchers {
     const { ipv4, ipv6 } = network.address ?? {}
     const subnets = [ipv4, ipv6].flatMap(own => (own === undefined ? [] : [formatCidr(own)]))
     report('pool subnets', poolSubnetConditions({ pools: view.all('IPPool'), reserved: this.#reserved(), subnets }))
+    void this.#lookAtSettings()
     this.#cancel = clock.after(LOOK_MS, () => this.#look())
+  }
+
+  /** Never rejects: a kernel that does not answer tells nothing new. */
+  async #lookAtSettings(): Promise<void> {
+    const { kernel, network, report } = this.#deps
+    try {
+      const links = await Promise.all(IPV4_TUNNELS.map(name => kernel.link(name)))
+      const tunnels = links.flatMap(link => (link?.up === true ? [link.name] : []))
+      const uplink = network.address?.ipv4?.uplink
+      const read = (interfaceName: string, name: string) => {
+        const value = readOrAbsent(kernel, 'ipv4', ['conf', interfaceName, name])
+        return value === undefined ? undefined : Number(value)
+      }
+      const conditions = settingsConditions({ read, tunnels, uplinks: uplink === undefined ? [] : [uplink] })
+      if (!this.#closed) report('settings', conditions)
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error
+    }
+  }
+
+  #sessions(): ReturnType<NodeSessionsDeps['sessions']> {
+    const { nodeName, network } = this.#deps
+    return network.peers().flatMap(peer => {
+      const node = network.nodeWith(peer.address)
+      return node === undefined || node === nodeName ? [] : [{ ...peer, node }]
+    })
   }
 
   async #uplink(family: Family): Promise<{ ifindex: number; name: string } | undefined> {

@@ -224,6 +224,7 @@ export const FAULTS: readonly Fault[] = [
     breaks: toN2,
     named: ({ address }) => [
       { at: 'n2', event: 'SessionChanged', kind: 'BGPSession', reason: 'timeout', about: meshPeer(address.n1) },
+      { at: 'n2', condition: 'SessionsUp', reason: 'PortSilent', about: meshPeer(address.n1) },
     ],
     explained: { at: 'n2', code: 'SessionDown' },
     inject: ({ address }) => [
@@ -246,6 +247,8 @@ export const FAULTS: readonly Fault[] = [
     breaks: toN2,
     named: ({ address }) => [
       { at: 'n2', event: 'SessionChanged', kind: 'BGPSession', reason: 'timeout', about: meshPeer(address.n1) },
+      { at: 'n1', condition: 'SessionsUp', reason: 'OneWay', about: meshPeer(address.n2) },
+      { at: 'n2', condition: 'SessionsUp', reason: 'PortSilent', about: meshPeer(address.n1) },
     ],
     explained: { at: 'n1', code: 'SessionDown' },
     inject: ({ address }) => [
@@ -340,8 +343,8 @@ export const FAULTS: readonly Fault[] = [
     cause: 'n2: its agent is not running',
     remedy: 'start the agent of n2',
     breaks: { newPodOn: 'n2' },
-    named: ({ address }) =>
-      NODE_NAMES.filter(node => node !== 'n2').map(at => {
+    named: ({ address }) => [
+      ...NODE_NAMES.filter(node => node !== 'n2').map(at => {
         return {
           at,
           event: 'SessionChanged',
@@ -350,6 +353,8 @@ export const FAULTS: readonly Fault[] = [
           about: meshPeer(address.n2),
         } as const
       }),
+      { at: 'n3', condition: 'SessionsUp', reason: 'AgentAway', about: meshPeer(address.n2) },
+    ],
     explained: { at: 'n2', code: 'AgentSilent' },
     inject: () => [{ agent: 'n2', is: 'killed' }],
     heal: () => [{ agent: 'n2', is: 'running' }],

@@ -1,4 +1,4 @@
-// What machines of a real link answer, and what a watcher of this node's link makes of it.
+// What machines of a real link answer, and what a watcher makes of it.
 import { execFileSync } from 'node:child_process'
 import test from 'ava'
 import { systemProgram } from '../../../lib/system-program.ts'
@@ -10,7 +10,7 @@ const source = (file: string) => new URL(`../../../${file}`, import.meta.url).hr
 const [OWN, N2, WRONG] = ['02:00:00:00:00:11', '02:00:00:00:00:12', '02:00:00:00:00:99']
 
 asRoot(
-  'machines of a link say who has an address, proxies do not, and a wrong entry of another program is told with its author',
+  'machines of a link say who has an address and answer pings, proxies do not, and a wrong entry of another program is told with its author',
   t => {
     using one = scratchNetns()
     using other = scratchNetns()
@@ -50,6 +50,8 @@ asRoot(
     const program = `
     import { execFileSync } from 'node:child_process'
     import { ForeignNeighbours } from '${source('agent/watch/foreign-neighbours.ts')}'
+    import { pinger } from '${source('agent/watch/pinger.ts')}'
+    import { openEchoSocket } from '${source('kernel/echo-socket.ts')}'
     import { LinkAsker } from '${source('agent/watch/link-asker.ts')}'
     import { askLink } from '${source('kernel/link-question.ts')}'
     import { openKernel } from '${source('kernel/linux/kernel.ts')}'
@@ -59,7 +61,9 @@ asRoot(
     keepProcess()
     const asker = new LinkAsker({ kernel, clock, ask: askLink })
     const { index } = await kernel.link('eth0')
-    const [ipv4, ipv6, toRight, toWrong, nobody, proxied] = await Promise.all([
+    const ping = pinger({ open: openEchoSocket, clock })
+    const [pings, ipv4, ipv6, toRight, toWrong, nobody, proxied] = await Promise.all([
+      Promise.all(['192.0.2.12', '2001:db8::12', '192.0.2.99', '203.0.113.1'].map(ping)),
       asker.who(index, '192.0.2.12'), asker.who(index, '2001:db8::12'),
       asker.who(index, '192.0.2.14', '${N2}'), asker.who(index, '192.0.2.15', '${WRONG}'),
       asker.who(index, '192.0.2.13'), asker.who(index, '192.0.2.50'),
@@ -73,7 +77,7 @@ asRoot(
       for (const address of ['192.0.2.12', '2001:db8::12'])
         execFileSync(ip, ['neigh', 'replace', address, 'lladdr', '${WRONG}', 'nud', 'permanent', 'dev', 'eth0'])
     })
-    console.log(JSON.stringify({ ipv4, ipv6, toRight, toWrong, nobody, proxied, told }))
+    console.log(JSON.stringify({ ipv4, ipv6, toRight, toWrong, nobody, proxied, pings, told }))
     process.exit()`
     const node = [process.execPath, '--input-type=module', '-e', program]
     const said = execFileSync(systemProgram('nsenter'), [`--net=${one.path}`, ...node], {
@@ -81,7 +85,15 @@ asRoot(
       timeout: 3 * ANSWER_MS,
     })
     const { told, ...answers } = JSON.parse(said)
-    t.deepEqual(answers, { ipv4: [N2], ipv6: [N2], toRight: [N2], toWrong: [], nobody: [], proxied: [] })
+    t.deepEqual(answers, {
+      ipv4: [N2],
+      ipv6: [N2],
+      toRight: [N2],
+      toWrong: [],
+      nobody: [],
+      proxied: [],
+      pings: [true, true, false, false],
+    })
     for (const message of told) t.regex(message, /process \d+.*02:00:00:00:00:99 on eth0.*02:00:00:00:00:12 does/)
   },
 )
