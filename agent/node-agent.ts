@@ -66,6 +66,8 @@ import { PodAnswers } from './pod-answers.ts'
 import { PolicyFeed } from './policy-feed.ts'
 import { PolicyReceipts } from './policy-receipts.ts'
 import { PolicySets } from './policy-sets.ts'
+import { Probes } from './probes/probes.ts'
+import type { ProbeWire } from './probes/wire.ts'
 import { adoptEarlierEvents } from './recorder/earlier-events.ts'
 import { FEW_SEGMENTS, Recorder } from './recorder/recorder.ts'
 import { agentLevels, Reporting } from './reporting.ts'
@@ -115,6 +117,8 @@ export type NodeAgentDeps = {
   ask?: Ask
   /** Closed with the agent. Absent: no peer may ask for BFD. */
   bfd?: BfdOnDemand
+  /** By what paths to other nodes are probed. Absent: none is. Throws `KernelError`. */
+  probes?: () => ProbeWire
   clock: Clock
   log: Log
   /** Of the rooms of `log`, where others use them too. */
@@ -140,6 +144,7 @@ export class NodeAgent {
   readonly #view: ClusterView
   readonly #felix: Felix
   readonly #network: NodeNetwork
+  readonly #probes: Probes | undefined
   readonly #secrets: BgpSecrets
   readonly #status: StatusModel
   /** Limits CNI requests: one per pod, a few at once per node. */
@@ -374,7 +379,17 @@ export class NodeAgent {
       reflectionChanged: () => this.#receipts.changed(),
       podAddresses: () => this.endpoints.live().flatMap(({ addresses }) => addresses),
       floating: () => this.#floating.held,
+      probes: () => this.#probes?.published ?? {},
     })
+    this.#probes =
+      deps.probes &&
+      new Probes({
+        ...{ nodeName: node, kernel, view: this.#view, felix: this.#felix, allocator: this.allocator, clock },
+        ...{ log: roomLog('agent'), openWire: deps.probes, mtu: () => this.#podMtu.mtu ?? this.#felix.podMtu() },
+        peers: () => this.#network.peers(),
+        changed: () => this.#network.changed(),
+        report: conditions => this.#status.report('probes', conditions),
+      })
     this.#statuses = new NodeStatuses({
       ...{ nodeName: node, store: access.store, clock, log: roomLog('agent') },
       observe: () => this.#observed(),
@@ -452,6 +467,7 @@ export class NodeAgent {
     // after what pods wait for
     this.#statuses.start()
     this.tracer.start()
+    this.#probes?.start()
     this.#watchData()
   }
 
@@ -604,6 +620,8 @@ export class NodeAgent {
     if (this.#serving.serves) this.#deps.served?.touch(0)
     this.#view.close()
     await this.#network.close()
+    // after the sessions: by their end other nodes know why it is silent
+    this.#probes?.close()
     this.#secrets.close()
     await this.#deps.bfd?.close()
     await this.#felix.close()

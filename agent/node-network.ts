@@ -21,7 +21,7 @@ import { ClusterFeed } from './cluster-feed.ts'
 import type { ClusterView } from './cluster-view.ts'
 import { KernelReady } from './kernel-ready.ts'
 import { type NodeAddress, OwnAddress, uplinkOf } from './node-address.ts'
-import { lacksNode, NodePublisher } from './node-publisher.ts'
+import { lacksNode, NodePublisher, type NodePublisherDeps } from './node-publisher.ts'
 import { NodeTunnels } from './node-tunnels.ts'
 import { Routing, type RoutingDeps } from './routing.ts'
 import { ServiceFeed } from './service-feed.ts'
@@ -31,36 +31,37 @@ import type { StatusModel } from './status/model.ts'
 import { SessionLog } from './status/session-log.ts'
 import type { TunnelAddressesDeps } from './tunnel-addresses.ts'
 
-export type NodeNetworkDeps = Pick<RoutingDeps, 'transport' | 'bfd' | 'discover'> & {
-  nodeName: string
-  /** An address of this machine, or how it is chosen (`parseChoice`). */
-  nodeIp: string
-  /** The same for IPv6; absent: auto. */
-  nodeIp6?: string
-  kernel: Kernel
-  routeProtocol: number
-  store: Store
-  clock: Clock
-  log: Log
-  /** Of the sessions. */
-  bgpLog: Log
-  view: ClusterView
-  felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
-  allocator: Pick<
-    NodeAllocator,
-    'blocks' | 'borrowed' | 'lentTo' | 'blocksKnown' | 'onBlocks' | 'conditions' | 'connection'
-  > &
-    TunnelAddressesDeps['allocator']
-  status: Pick<StatusModel, 'report'>
-  secrets: Pick<BgpSecrets, 'want' | 'onChange'>
-  record: (event: EventRecord) => void
-  /** What `reflection` says is another thing. Absent: nobody is told. */
-  reflectionChanged?: () => void
-  /** The addresses of the pods of this node. */
-  podAddresses(): string[]
-  /** Single addresses that lead to this node beside its blocks, which it announces. */
-  floating(): readonly string[]
-}
+export type NodeNetworkDeps = Pick<RoutingDeps, 'transport' | 'bfd' | 'discover'> &
+  Pick<NodePublisherDeps, 'probes'> & {
+    nodeName: string
+    /** An address of this machine, or how it is chosen (`parseChoice`). */
+    nodeIp: string
+    /** The same for IPv6; absent: auto. */
+    nodeIp6?: string
+    kernel: Kernel
+    routeProtocol: number
+    store: Store
+    clock: Clock
+    log: Log
+    /** Of the sessions. */
+    bgpLog: Log
+    view: ClusterView
+    felix: Pick<Felix, 'set' | 'configure' | 'complete' | 'tunnelsNeeded' | 'applied'>
+    allocator: Pick<
+      NodeAllocator,
+      'blocks' | 'borrowed' | 'lentTo' | 'blocksKnown' | 'onBlocks' | 'conditions' | 'connection'
+    > &
+      TunnelAddressesDeps['allocator']
+    status: Pick<StatusModel, 'report'>
+    secrets: Pick<BgpSecrets, 'want' | 'onChange'>
+    record: (event: EventRecord) => void
+    /** What `reflection` says is another thing. Absent: nobody is told. */
+    reflectionChanged?: () => void
+    /** The addresses of the pods of this node. */
+    podAddresses(): string[]
+    /** Single addresses that lead to this node beside its blocks, which it announces. */
+    floating(): readonly string[]
+  }
 
 /** What the kernel can do and held when this run began. `hadRoutes`: routes of an earlier run are in it. */
 export type KernelFacts = { capabilities: Capabilities; hadRoutes: boolean }
@@ -100,7 +101,7 @@ export class NodeNetwork {
     this.#own = new OwnAddress({ kernel, clock, log, wanted, wantedIpv6, changed })
     this.#tunnels = new NodeTunnels({ nodeName, allocator, clock, log, reached: cidr => this.reached(cidr), changed })
     this.#sessions = new SessionLog({ clock, log: bgpLog, record })
-    this.#publisher = new NodePublisher(nodeName, { store, clock, log })
+    this.#publisher = new NodePublisher(nodeName, { store, clock, log, probes: deps.probes })
     const interfacePrefix = INTERFACE_PREFIX
     this.#kernelReady = new KernelReady({ felix, clock, interfacePrefix, changed: () => this.report() })
     const report = (source: string, conditions: readonly Condition[]) => status.report(source, conditions)

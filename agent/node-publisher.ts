@@ -26,6 +26,14 @@ export type OwnFacts = {
   confirmed?: string
 }
 
+export type NodePublisherDeps = {
+  store: Store
+  clock: Clock
+  log: Log
+  /** Where this node answers path probes; absent: nowhere. */
+  probes?: () => { probeAddress?: string; probeAddressV6?: string }
+}
+
 type NodeCondition = NetworkCondition & { type: string; lastHeartbeatTime: string; lastTransitionTime: string }
 
 /** The type of the condition that an agent writes into its Node object. */
@@ -37,7 +45,9 @@ const MOST_WRITES = 6
 const MINUTE_MS = 60_000
 
 /** The annotations of `facts`; a fact that is absent is removed from the object. */
-function factAnnotations(facts: OwnFacts): Record<string, string | null> {
+function factAnnotations(
+  facts: OwnFacts & ReturnType<NonNullable<NodePublisherDeps['probes']>>,
+): Record<string, string | null> {
   return {
     [NODE_ANNOTATION.ipv4Address]: facts.ipv4 ?? null,
     ...(facts.ipv6 !== undefined && { [NODE_ANNOTATION.ipv6Address]: facts.ipv6 }),
@@ -45,6 +55,8 @@ function factAnnotations(facts: OwnFacts): Record<string, string | null> {
     [NODE_ANNOTATION.vxlanTunnelAddress]: facts.vxlanTunnelAddress ?? null,
     [NODE_ANNOTATION.vxlanTunnelAddressV6]: facts.vxlanTunnelAddressV6 ?? null,
     [NODE_ANNOTATION.vxlanTunnelMac]: facts.vxlanTunnelMac ?? null,
+    [NODE_ANNOTATION.probeAddress]: facts.probeAddress ?? null,
+    [NODE_ANNOTATION.probeAddressV6]: facts.probeAddressV6 ?? null,
     ...(facts.confirmed !== undefined && { [NODE_ANNOTATION.addressConfirmed]: facts.confirmed }),
   }
 }
@@ -55,6 +67,7 @@ export class NodePublisher {
   readonly #clock: Clock
   readonly #log: Log
   readonly #name: string
+  readonly #probes: NonNullable<NodePublisherDeps['probes']>
   readonly #backoff = new Backoff({ firstMs: 500, maxMs: 30_000 })
   #annotations: Readonly<Record<string, string | null>> = {}
   #condition: NodeCondition | undefined
@@ -69,16 +82,17 @@ export class NodePublisher {
   #closed = false
   #cancel: Cancel = () => undefined
 
-  constructor(name: string, deps: { store: Store; clock: Clock; log: Log }) {
+  constructor(name: string, deps: NodePublisherDeps) {
     this.#name = name
+    this.#probes = deps.probes ?? (() => ({}))
     this.#store = deps.store
     this.#clock = deps.clock
     this.#log = deps.log
   }
 
-  /** Wants the Node object to say `facts`. */
+  /** Wants the Node object to say `facts`, and where probes are answered as of now. */
   want(facts: OwnFacts): void {
-    const annotations = factAnnotations(facts)
+    const annotations = factAnnotations({ ...facts, ...this.#probes() })
     if (isDeepStrictEqual(annotations, this.#annotations)) return
     this.#annotations = annotations
     this.#changed()

@@ -131,6 +131,8 @@ const WRITTEN = [
   NODE_ANNOTATION.vxlanTunnelAddress,
   NODE_ANNOTATION.vxlanTunnelAddressV6,
   NODE_ANNOTATION.vxlanTunnelMac,
+  NODE_ANNOTATION.probeAddress,
+  NODE_ANNOTATION.probeAddressV6,
   NODE_ANNOTATION.addressConfirmed,
 ]
 

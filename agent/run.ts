@@ -26,6 +26,7 @@ import { afterStart, preferSmallHeap } from './heap.ts'
 import { AccessMissing, checkSysctlFolder } from './host-access.ts'
 import { ForeignJournal, MACHINE_ID, readMachineId } from './journal-owner.ts'
 import { NodeAgent } from './node-agent.ts'
+import { openProbeWire } from './probes/wire.ts'
 import { agentLevels } from './reporting.ts'
 import { bootClock, ServedFile, servedPath } from './served-file.ts'
 import { agentRoutes } from './socket/routes.ts'
@@ -103,6 +104,7 @@ export async function run(flags: Flags): Promise<void> {
       discover: discoverNeighbour,
       ask: { link: askLink, echo: openEchoSocket },
       bfd: new BfdOnDemand(() => new BfdThread(programFile('agent/bfd-worker'))),
+      probes: openProbeWire,
       clock: systemClock,
       log,
       levels,

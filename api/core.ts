@@ -191,6 +191,9 @@ export const NODE_ANNOTATION = {
   routeReflectorClusterId: 'projectcalico.org/RouteReflectorClusterID',
   /** `true`: peers are asked to take other paths than those by this node (`margayctl node drain-bgp`). */
   drainBgp: 'margay.io/DrainBGP',
+  /** Where other nodes send path probes to: an address of the node's blocks, of each family. Absent: they send none. */
+  probeAddress: 'margay.io/ProbeAddress',
+  probeAddressV6: 'margay.io/ProbeAddressV6',
 } as const
 
 /** Annotations of FelixConfiguration: settings that Calico has no field for. What people write begins with the API group, `margay.io/`. */
@@ -199,6 +202,8 @@ export const FELIX_ANNOTATION = {
   dnsTrustedServers: 'margay.io/DNSTrustedServers',
   /** What becomes of established connections that policies deny now: anything but `Keep` cuts them. */
   establishedConnections: 'margay.io/EstablishedConnections',
+  /** `Disabled`: nodes send no path probes, answer none, and have no address for them. */
+  probes: 'margay.io/Probes',
 } as const
 
 /** Annotations of BGPPeer, and of BGPConfiguration for the mesh: settings that Calico has no field for. */

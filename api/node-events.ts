@@ -47,6 +47,10 @@ export const NODE_EVENTS = {
     ...{ type: 'Warning', condition: 'JournalKept' },
     when: 'the journal was damaged, or is not on its own disk',
   },
+  PodsPathLost: {
+    ...{ type: 'Warning', condition: 'PathsPass' },
+    when: 'packets of pods to or from another node are lost on their way, or come under an address that is not theirs',
+  },
   ConditionKept: { type: 'Normal', when: 'a promise of this table that was broken is kept again' },
 } as const satisfies Record<string, NodeEventRow>
 

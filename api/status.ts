@@ -113,6 +113,11 @@ export const CONDITION_TYPES = {
     vital: false,
     promise: 'BFD is up with every peer that is to be watched and has a session',
   },
+  PathsPass: {
+    vital: false,
+    promise:
+      'probes from this node reach every other node by the way that packets of pods take, and those of other nodes arrive under their own addresses (docs/observe.md)',
+  },
   PeersUp: {
     vital: false,
     promise: 'no peer outside the cluster is without a session for more than five minutes, or damped (docs/bgp.md)',

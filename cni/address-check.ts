@@ -3,6 +3,7 @@
 // only where it is so before and after all pods were looked at.
 import type { ObjectRef } from '../api/status.ts'
 import { gatewayHandle } from '../ipam/port.ts'
+import { PROBE_INTERFACE } from '../kernel/pod-interface.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import { addressBits, familyOf } from '../lib/ip.ts'
 import { isUnused } from './collect.ts'
@@ -179,7 +180,13 @@ async function ofNoPod(deps: CniDeps): Promise<AddressFinding[]> {
   const astray = routes.flatMap(({ dst, type, ifindex }): AddressFinding[] => {
     const [address = '', length] = dst.split('/')
     const name = byIndex.get(ifindex ?? 0)
-    if (type !== 'unicast' || name === undefined || Number(length) !== addressBits(familyOf(address))) return []
+    if (
+      type !== 'unicast' ||
+      name === undefined ||
+      name === PROBE_INTERFACE ||
+      Number(length) !== addressBits(familyOf(address))
+    )
+      return []
     if (owners.get(address)?.some(({ row }) => row.interfaceName === name) || hostSide.isFloating(address)) return []
     return [
       {

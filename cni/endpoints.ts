@@ -1,5 +1,6 @@
 // The pod interfaces of this node, in the node's database. A row is on disk before the interface is created, so that DEL and
 // GC find what a crash leaves behind.
+import { PROBE_INTERFACE } from '../kernel/pod-interface.ts'
 import { type Database, DatabaseError, transaction } from '../lib/database.ts'
 import type { Whom } from './limiter.ts'
 import type { Attachment, PodName } from './request.ts'
@@ -140,8 +141,9 @@ export class EndpointStore {
     return this.#expected.has(interfaceName)
   }
 
-  /** Whether an interface on the host has a row, or a running ADD makes it. */
+  /** Whether an interface on the host has a row, a running ADD makes it, or it is that of probes. */
   knowsInterface(interfaceName: string): boolean {
+    if (interfaceName === PROBE_INTERFACE) return true
     return this.isExpected(interfaceName) || this.byInterface(interfaceName) !== undefined
   }
 

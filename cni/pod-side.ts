@@ -19,7 +19,10 @@ export function randomMac(): string {
 }
 
 /** Creates both links, down, with the peer born in the pod's namespace. Returns the host side. */
-export async function createPair(kernel: HostKernel, endpoint: PodEndpoint): Promise<Link> {
+export async function createPair(
+  kernel: Pick<HostKernel, 'createLink'>,
+  endpoint: Pick<PodEndpoint, 'interfaceName' | 'ifname' | 'netns' | 'mac' | 'mtu'>,
+): Promise<Link> {
   const { interfaceName: name, ifname, netns, mac, mtu } = endpoint
   const peer = { name: ifname, netns, mac, mtu }
   try {

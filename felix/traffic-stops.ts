@@ -2,6 +2,7 @@
 // the kernel refuses. Pure. Hazard: no object or route of another node may take readiness away, so a refused route counts
 // only where the reason is on this node.
 import { broken, type CauseOf, type Condition, conditionKey, type ObjectRef } from '../api/status.ts'
+import { PROBE_INTERFACE } from '../kernel/pod-interface.ts'
 import { ERRNO } from '../kernel/port/error.ts'
 import type { Link } from '../kernel/port/links.ts'
 import type { Refusal } from '../kernel/reconcile/outcome.ts'
@@ -72,7 +73,13 @@ export function ownRefusals(refusals: readonly Refusal[], interfacePrefix: strin
     refusals.map(({ reason, interfaceName }) => (reason === 'NoInterface' ? interfaceName : undefined)),
   )
   const onLostPod = (name: string | undefined) => name?.startsWith(interfacePrefix) === true && gone.has(name)
-  return refusals.filter(refusal => !leadsAway(refusal, interfacePrefix) && !onLostPod(refusal.interfaceName))
+  return refusals.filter(
+    refusal =>
+      !leadsAway(refusal, interfacePrefix) &&
+      !onLostPod(refusal.interfaceName) &&
+      // no pod is behind it
+      refusal.interfaceName !== PROBE_INTERFACE,
+  )
 }
 
 /**

@@ -433,6 +433,14 @@ export class NodeAllocator implements Allocator {
     return pools === undefined || this.#heldBy(request.handle).every(({ address }) => isOf(address))
   }
 
+  /** Whether pods have addresses of every block in which a handle has one. */
+  isAmongPods(handle: string): boolean {
+    return this.#heldBy(handle).every(({ block: cidr }) => {
+      const block = this.#ledger.get(cidr)?.block
+      return block !== undefined && hasPods(block)
+    })
+  }
+
   rename(handles: ReadonlyMap<string, string>): void {
     const held = [...handles.keys()].flatMap(handle => this.#heldBy(handle))
     const cidrs = new Set(held.map(({ block }) => block))
@@ -546,7 +554,8 @@ export class NodeAllocator implements Allocator {
     const isSilent = request.use === 'Tunnel' || lan !== undefined
     const waitsFor = (cidr: string) => (isSilent ? undefined : this.#newBlocks?.waitsFor(cidr))
     const borrowed = request.use === 'Tunnel' ? [] : this.#borrowing.fresh()
-    const blocks = subnet === undefined ? [...this.#own(), ...borrowed] : this.#ofSubnet(subnet, family)
+    const own = request.from === undefined ? [...this.#own(), ...borrowed] : this.#roomy()
+    const blocks = subnet === undefined ? own : this.#ofSubnet(subnet, family)
     if (choice.address !== undefined)
       return this.#planExact(choice.address, pools[0]!, { pod, waitsFor, subnet, blocks, inputs })
     const unreserved = reservedAside(inputs)
@@ -571,6 +580,7 @@ export class NodeAllocator implements Allocator {
         }
       if (early !== undefined) return early
     }
+    if (request.from !== undefined) return NO_ROOM
     const [only] = blocks
     if (subnet?.blocks !== 'one' || only === undefined || !isOf(only.block, subnet)) return { claim: pools }
     if (!pools.some(({ spec }) => contains(spec.cidr, only.block.cidr)))
@@ -797,6 +807,11 @@ export class NodeAllocator implements Allocator {
     return blocks.filter(block => isEmpty(block) || hasPods(block)).map(({ cidr }) => cidr)
   }
 
+  /** Where one address more or less is not what a pod waits for. */
+  #roomy(): OwnedBlock[] {
+    return this.#own().filter(({ block }) => block.slots.length >= ROOMY && hasPods(block))
+  }
+
   #own(): OwnedBlock[] {
     return this.#ledger.blocks().filter(({ lostTo }) => lostTo === undefined)
   }
@@ -852,6 +867,15 @@ function unfit(address: string, block: Block, subnet: SubnetRequest | undefined)
   if (subnet?.lan !== undefined)
     return `no pod of network ${network} can have ${address}: it is the first of the LAN, or its broadcast`
   return `no pod of network ${network} can have ${address}: its block is ${block.cidr}, without the first address and the broadcast`
+}
+
+/** Addresses of a /28. */
+const ROOMY = 16
+
+const NO_ROOM: AssignRefusal = {
+  refused: 'exhausted',
+  message: 'no block of this node has pods and a free address',
+  remedy: 'wait until there is one',
 }
 
 const SMALL_BLOCKS: AssignRefusal = {

@@ -7,7 +7,7 @@ export type AllocationAttributes = {
   namespace?: string
   node: string
   containerID?: string
-  /** Tunnel addresses carry Calico's word for them, such as `ipipTunnelAddress`; those of other plugins one of `PLUGIN_TYPE`. */
+  /** Tunnel addresses carry Calico's word for them, such as `ipipTunnelAddress`; those of other plugins one of `PLUGIN_TYPE`; that of probes `probeAddress`. */
   type?: string
   /** Of a pod of another plugin: the boot of the machine (random(4)), which its network does not outlive. */
   boot?: string
@@ -52,6 +52,8 @@ export type AssignRequest = {
   addresses?: readonly string[]
   subnet?: SubnetRequest
   use: 'Workload' | 'Tunnel'
+  /** Of blocks that this node has, with room for sixteen addresses or more: no block is claimed and nothing borrowed for it. */
+  from?: 'own blocks'
   /** Of a tunnel: pools with this encapsulation are used where there are some; of IPv6 no others. */
   tunnel?: 'ipip' | 'vxlan'
 }

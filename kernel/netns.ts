@@ -39,6 +39,14 @@ export function runInNetns<T>(netns: string | number, inside: () => T): T {
 }
 
 /**
+ * Makes a namespace without a name, with its loopback down, that ends with the descriptor and what is made in it: also when this process is
+ * killed. The caller closes the descriptor. Throws `KernelError`.
+ */
+export function newNetns(): number {
+  return excursion(unshareNetns, () => openNetns(OWN))
+}
+
+/**
  * Makes a named namespace with its loopback down, visible to `ip netns` and to every process of this mount namespace.
  * Throws `KernelError`, EEXIST when the name is taken.
  */

@@ -7,6 +7,12 @@ import type { Address } from './port/addresses.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE, type Route } from './port/routes.ts'
 import type { SysctlFamily } from './port/sysctls.ts'
 
+/**
+ * The host side of the interface by which a node probes the paths of pods (agent/probes/), made as a pod's. No pod has it: the names of
+ * theirs go on with hexadecimal digits.
+ */
+export const PROBE_INTERFACE = 'caliprobe'
+
 /** MAC of the host side of every pod interface. */
 export const HOST_MAC = 'ee:ee:ee:ee:ee:ee'
 /** A pod's next hop per family. The IPv6 one is the EUI-64 link-local address of `HOST_MAC`. */

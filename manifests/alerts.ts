@@ -51,6 +51,12 @@ const ALERTS: Readonly<Record<string, Alert>> = {
       'The node of {{ $labels.instance }} gets no block more; new pods start until its last addresses are in use.',
     remedy: 'margayctl ipam show --show-blocks says how many; create another IPPool, or look at maxBlocksPerHost.',
   },
+  MargayPathsLost: {
+    ...{ expr: 'margay_condition{type="PathsPass"} == 0', for: '2m', severity: 'critical' },
+    summary:
+      'Packets of pods between {{ $labels.instance }} and other nodes are lost, or arrive under other addresses.',
+    remedy: 'margayctl node status on the node names the other nodes, what is proved and where to look.',
+  },
   MargayBgpSessionDown: {
     ...{ expr: 'margay_bgp_peer_up == 0', for: '5m', severity: 'warning' },
     summary: 'The BGP session of {{ $labels.instance }} with {{ $labels.peer }} ({{ $labels.address }}) is down.',

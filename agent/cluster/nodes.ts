@@ -35,6 +35,9 @@ export type NodeFacts = {
   vxlanTunnelAddress?: string
   vxlanTunnelAddressV6?: string
   vxlanTunnelMac?: string
+  /** Where it answers path probes. */
+  probeAddress?: string
+  probeAddressV6?: string
   /** When the node's agent confirmed that the addresses are its own, in milliseconds since the epoch. */
   confirmedMs?: number
   /**
@@ -100,6 +103,8 @@ export function nodeFacts(
       plainAddress('ipv6'),
     ),
     vxlanTunnelMac: read('vxlanTunnelMac', before?.vxlanTunnelMac, 'the MAC address of one interface', macAddress),
+    probeAddress: read('probeAddress', before?.probeAddress, 'an IPv4 address', plainAddress('ipv4')),
+    probeAddressV6: read('probeAddressV6', before?.probeAddressV6, 'an IPv6 address', plainAddress('ipv6')),
   }
   return { facts, refused: unreadable.length === 0 ? [] : [unreadableAnnotations(name, unreadable)] }
 }

@@ -11,6 +11,7 @@ import { byInterface, fromInterfaces, isIcmp, jump, type Steps, toInterfaces } f
 import type { Direction } from './active.ts'
 import { ACCEPT_KNOWN, chainName, deniedRules } from './chains.ts'
 import { cutSets, dropUnknown } from './cut-connections.ts'
+import { echoOfProbes } from './probes.ts'
 import type { TableName } from './sources.ts'
 
 /** The maps from the name of a pod's interface to the chain of its list. */
@@ -39,6 +40,8 @@ export function dispatch(
       dropUnknown(INTERFACE_KEY[direction], 'own'),
       { expressions: byInterface(INTERFACE_KEY[direction], POD_MAPS[direction]) },
       { expressions: ACCEPT_KNOWN },
+      // no policy selects it, so that none makes the paths of pods look lost
+      ...echoOfProbes(INTERFACE_KEY[direction]),
       ...deniedRules({ of: 'pod without policies yet', direction, outcome: 'deny' }),
     ])
   const fromPods = fromInterfaces(interfacePrefix)

@@ -24,6 +24,7 @@ import { ACCEPT_KNOWN, chainName, changeMark, IS_ACCEPTED_EARLY, openChain } fro
 import { dropUnknown } from './cut-connections.ts'
 import { type SetsOf, sourcesOf } from './matches.ts'
 import type { HostSettings, HostTunnels, OpenPort, PolicyRule, Protocol, RuleSide } from './model.ts'
+import { echoOfProbes } from './probes.ts'
 import type { MemberSource, TableName } from './sources.ts'
 
 /** The maps from the name of an interface to the chain of its list. */
@@ -96,6 +97,7 @@ export function hostChains(table: TableName, { rules, slots, all }: HostDispatch
   const fromPods = fromInterfaces(interfacePrefix)
   const toPods = toInterfaces(interfacePrefix)
   const accepted: Rule[] = isEarly ? [{ expressions: [...IS_ACCEPTED_EARLY, ...ACCEPT] }] : []
+  const probes = [...echoOfProbes('iifname'), ...echoOfProbes('oifname')]
   const known: Rule = { expressions: ACCEPT_KNOWN }
   const open = (direction: Direction): Rule => ({ expressions: jump(OPEN[direction]) })
   const ask = (slot: Slot): Rule[] => [
@@ -158,9 +160,11 @@ export function hostChains(table: TableName, { rules, slots, all }: HostDispatch
       ]),
     )
   if (slots.has('forwardIngress'))
-    chains.push(hooked('host_forward_in', 'forward', PRIORITY.filter - 2, [...accepted, ...ask('forwardIngress')]))
+    chains.push(
+      hooked('host_forward_in', 'forward', PRIORITY.filter - 2, [...accepted, ...probes, ...ask('forwardIngress')]),
+    )
   if (slots.has('forwardEgress'))
-    chains.push(hooked('host_forward_out', 'forward', PRIORITY.filter + 1, ask('forwardEgress')))
+    chains.push(hooked('host_forward_out', 'forward', PRIORITY.filter + 1, [...probes, ...ask('forwardEgress')]))
   if (slots.has('preDnatIngress'))
     chains.push(
       hooked('host_prerouting', 'prerouting', PRIORITY.beforeDnat, [

@@ -1,6 +1,7 @@
 // What `calicoctl ipam check` counts as a problem (calicoctl/calicoctl/commands/ipam/check.go of projectcalico/calico, and
 // validateBlock beside it), over the objects of a datastore: an oracle for what our allocator writes, with nothing of `ipam/` in it.
-// One rule is ours: calicoctl asks no Node for its IPv6 tunnel address, and counts it as not in use in Calico's own clusters too.
+// One rule is ours: calicoctl asks no Node for its IPv6 tunnel address, and counts it as not in use in Calico's own clusters too; as it
+// does that of path probes, which Calico does not know.
 // Left out, since nothing here writes them: handles that a block names and that have no IPAMHandle, which calicoctl prints and
 // does not count.
 // Hazard: blocks are published up to two minutes late, so some rules hold at any time and some only when all is published.
@@ -213,11 +214,16 @@ function unallocatedRule(address: string, { pools }: CalicoObjects): Rule {
 }
 
 const TUNNELS = ['IPv4VXLANTunnelAddr', 'IPv6VXLANTunnelAddr', 'IPv4WireguardInterfaceAddr', 'IPv4IPIPTunnelAddr']
+const OF_NODES = [
+  ...TUNNELS.map(tunnel => `projectcalico.org/${tunnel}`),
+  'margay.io/ProbeAddress',
+  'margay.io/ProbeAddressV6',
+]
 
 /** Whose addresses are by the objects of nodes, workloads and Services. */
 function owners({ nodes, pods, workloads, services }: CalicoObjects): [address: string, owner: string][] {
   const ofNodes = nodes.flatMap(({ metadata: { name, annotations } }) =>
-    TUNNELS.flatMap(tunnel => annotations?.[`projectcalico.org/${tunnel}`] ?? []).map(text => [text, `Node ${name}`]),
+    OF_NODES.flatMap(annotation => annotations?.[annotation] ?? []).map(text => [text, `Node ${name}`]),
   )
   const ofPods = pods.flatMap(pod => podAddresses(pod).map(text => [text, `Pod ${pod.metadata.name}`]))
   const ofWorkloads = workloads.flatMap(({ metadata, spec }) =>

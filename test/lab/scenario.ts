@@ -1,6 +1,8 @@
 // What happens to a lab in the tests, and what is seen of it: a person's commands (`ip`, `ping`, `arping`, `tcpdump`,
 // `kill -9`) run in its namespaces, their words kept as they came. The claims about it are in `claims.ts`. The same
 // scenario runs on this machine's kernel and inside of the virtual machine, where everything is slower by `patience`.
+
+import { PROBE_INTERFACE } from '../../kernel/pod-interface.ts'
 import { askAgent, type PeerRow } from '../../lab/ask.ts'
 import type { ClusterObject } from '../../lab/cluster.ts'
 import type { Lab } from '../../lab/lab.ts'
@@ -231,7 +233,8 @@ async function breakThings(lab: Lab, { patience }: ScenarioOptions): Promise<Obs
   ]
   const whole = async () =>
     JSON.stringify([
-      (await linesOf(node.netns, 'ip', '-4', 'route')).sort(),
+      // the interface of path probes comes some seconds after the first pod
+      (await linesOf(node.netns, 'ip', '-4', 'route')).filter(line => !line.includes(PROBE_INTERFACE)).sort(),
       await linesOf(node.netns, 'ip', '-br', '-4', 'addr', 'show', 'dev', tunnel),
       /<[^>]*\bUP\b/.test(await said(node.netns, 'ip', '-o', 'link', 'show', tunnel)),
     ])

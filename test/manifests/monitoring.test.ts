@@ -184,6 +184,7 @@ const FIRES: Readonly<Record<string, (sample: Sample) => Sample>> = {
   MargayPoolNearlyFull: set('ipam_allocations_in_use', 60_000),
   MargayNoAddressLeft: set('margay_condition', 0, 'type="AddressesLeft"'),
   MargayFewAddressesLeft: set('margay_condition', 0, 'type="BlocksLeft"'),
+  MargayPathsLost: set('margay_condition', 0, 'type="PathsPass"'),
   MargayBgpSessionDown: set('margay_bgp_peer_up', 0),
   MargayManyBgpSessionsDown: set('margay_bgp_peers', 5, 'state="Idle"'),
   MargayKernelRefuses: set('margay_condition', 0, 'type="KernelInSync"'),

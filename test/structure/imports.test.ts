@@ -88,6 +88,7 @@ const parts: readonly PartRule[] = [
       'api/selector.ts',
       'api/policy-receipts.ts',
       'kernel/port/',
+      'kernel/pod-interface.ts',
       'kernel/reconcile/nft-state.ts',
       'kernel/reconcile/objects.ts',
       'felix/calc/nft-expressions.ts',
@@ -109,6 +110,11 @@ const parts: readonly PartRule[] = [
     ],
     why: 'objects to wishes is pure',
   },
+  ...['plan', 'paths', 'verdict'].map(name => ({
+    part: `agent/probes/${name}.ts`,
+    may: ['lib/', 'api/', 'agent/probes/plan.ts', 'agent/probes/verdict.ts'],
+    why: 'what is sent when, and what silence means, is pure',
+  })),
   {
     part: 'ctl/',
     may: ['lib/', 'api/', 'explain/', 'datastore/', 'ipam/', 'agent/cluster/', 'agent/simulation/', 'ui/'],
