@@ -66,7 +66,7 @@ class Node {
     const names = new Map(pods.map((pod, i) => [keyOf(pod), `cali${i}`]))
     const addresses = new Map(pods.map(pod => [keyOf(pod), pod.status?.podIPs?.[0]?.ip ?? '']))
     const interfaceOf = (pod: Pod) => names.get(keyOf(pod))!
-    const refused = await enforce(this.#kernel, world, { isHere: () => true, interfaceOf })
+    const { refused } = await enforce(this.#kernel, world, { isHere: () => true, interfaceOf })
     if (refused.length > 0) return [`refused: ${JSON.stringify(refused)}`]
     const keyed = connections.map(connection => {
       const [from, to] = [addresses.get(connection.from)!, addresses.get(connection.to)!]

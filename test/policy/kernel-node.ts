@@ -55,12 +55,12 @@ type Local = {
   node?: string
 }
 
-/** Brings the kernel to what the world asks of the node. Returns what was refused. */
+/** Brings the kernel to what the world asks of the node. Returns what was refused, and what the policies say. */
 export async function enforce(
   node: Kernel,
   world: World,
   { isHere, interfaceOf, ownSets, node: name }: Local,
-): Promise<readonly unknown[]> {
+): Promise<{ refused: readonly unknown[]; verdicts: PolicyEnforcer['verdicts'] }> {
   const enforcer = new PolicyEnforcer(node, { table: POLICY.name, interfacePrefix: 'cali' }, ownSets)
   const objects = new PolicyObjects(({ kind, key, value }) => enforcer.set(kind, key, value as never))
   for (const object of world.objects) {
@@ -77,5 +77,6 @@ export async function enforce(
     for (const { ip } of pod.status?.podIPs ?? [])
       await route(node, `${ip}/${ip.includes(':') ? 128 : 32}`, interfaceName)
   }
-  return [...(await enforcer.put()).refused, ...(await enforcer.remove()).refused]
+  const refused = [...(await enforcer.put()).refused, ...(await enforcer.remove()).refused]
+  return { refused, verdicts: enforcer.verdicts }
 }

@@ -6,21 +6,17 @@ import { PolicyObjects } from '../../agent/cluster/policies/objects.ts'
 import type { PolicyDecision } from '../../api/explain.ts'
 import { formatRef } from '../../api/status.ts'
 import { PolicyCalculator } from '../../felix/policy/calculator.ts'
-import type { JudgedPacket } from '../../felix/policy/verdict.ts'
 import { TABLE } from '../felix/policy/kept-table.ts'
 import { judgeHop } from './agreement.ts'
 import { hopsOf } from './hops.ts'
+import { judgedOf } from './judged.ts'
 import { keyOf, kindOf, resourceOf } from './model.ts'
-import { sameAddress } from './reference/addresses.ts'
-import { isJudged, podOfAddress } from './reference/endpoints.ts'
+import { isJudged } from './reference/endpoints.ts'
 import { ofKind, type World, type WorldObject } from './reference/objects.ts'
 import type { Decision as Reference } from './reference/tiers.ts'
-import { addressOf, judge, type Packet } from './reference.ts'
+import { judge, type Packet } from './reference.ts'
 import { interfaces, tellHosts } from './rendered.ts'
 import { cases } from './worlds.ts'
-
-const ENDS = { egress: 'from', ingress: 'to' } as const
-const DIRECTIONS = ['egress', 'ingress'] as const
 
 /** All pods of a world as those of one node. */
 class Cluster {
@@ -54,30 +50,6 @@ class Cluster {
     const kind = kindOf(object)
     this.#objects.change(kind, keyOf(object), isThere ? resourceOf(kind, object) : undefined)
   }
-}
-
-/** The packet as both its ends see it, with the pods that it is judged for. */
-function judgedOf(world: World, packet: Packet) {
-  const [source, destination] = [packet.from, packet.to].map(party => addressOf(world, party, packet.family)) as [
-    string,
-    string,
-  ]
-  const { protocol, sourcePort, destinationPort, icmp } = packet
-  const ports = sourcePort !== undefined && destinationPort !== undefined
-  const seen: JudgedPacket = {
-    ...{ source, destination, protocol },
-    ...(ports && { ports: { source: sourcePort, destination: destinationPort } }),
-    ...(icmp !== undefined && { icmp }),
-  }
-  const pods = sameAddress(source, destination)
-    ? []
-    : DIRECTIONS.flatMap(direction => {
-        const pod = podOfAddress(world, direction === 'egress' ? source : destination)
-        return pod !== undefined && isJudged(pod) && !('node' in packet[ENDS[direction]])
-          ? [[direction, keyOf(pod)] as const]
-          : []
-      })
-  return { seen, pods }
 }
 
 /** Whether what a person is told decides is what decides in the reference, and does the same. */
