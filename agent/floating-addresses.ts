@@ -125,6 +125,11 @@ export class FloatingAddresses {
     return this.#decided.get(address)?.holder
   }
 
+  /** The address of a pod of this node that this one is translated to; undefined: it leads to none here. */
+  targetOf(address: string): string | undefined {
+    return this.#led.get(address)?.to
+  }
+
   /** Those that lead to one interface, by its id, in the order of their texts. */
   of(endpoint: string): FloatingTarget[] {
     return this.#held.flatMap(address => {

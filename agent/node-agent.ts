@@ -404,6 +404,7 @@ export class NodeAgent {
     this.#facts = new FactsOfNode({
       ...{ node, kernel, clock, version: packageVersion(), startedMs: this.#startedMs, felix },
       ...{ allocator: this.allocator, events: this.events, view: this.#view, network: this.#network },
+      floating: this.#floating,
       isOwnTable: name => isOwnTable(marks, name),
       cni: () => this.cni(),
       explain: prefix => this.explain(prefix),

@@ -21,6 +21,8 @@ export type NodeFactsDeps = ClusterDeps & {
   kernel: FactKernel
   cni(): PodDeps
   felix: { view(): FelixView }
+  /** The address of a pod here that a floating address is translated to. */
+  floating: { targetOf(address: string): string | undefined }
   /** Whether a table of nftables is one of this program. */
   isOwnTable(name: string): boolean
   conditions(): readonly Condition[]
@@ -63,7 +65,8 @@ export class FactsOfNode {
       const view = felix.view()
       const links = await gathering.fact('kernel', () => kernel.links())
       const host = new Host(kernel, view, 'value' in links ? links.value : [])
-      const { source, destination } = question.packet
+      const seen = this.#translated(question)
+      const { source, destination } = seen.packet
       const pods = podsWith(cni, [source, destination])
       const interfaceOf = (address: string) => pods.find(pod => pod.addresses.includes(address))?.interfaceName
       const nameOf = (interfaceName: string) => {
@@ -72,13 +75,13 @@ export class FactsOfNode {
       }
       const explain = (prefix: string) => this.#deps.explain(prefix)
       const [{ ways, crossings }, endpoints, connections] = await Promise.all([
-        waysOf(host, question, { node, interfaceOf, gathering, explain }),
+        waysOf(host, seen, { node, interfaceOf, gathering, explain }),
         podFacts(cni, pods, gathering),
         gathering.fact('kernel', () => connectionsOf(kernel, question, gathering)),
       ])
       return {
         ...{ node, version, atMs: clock.wallMs(), startedMs, modelAgeMs: this.#modelAgeMs(), endpoints, ways },
-        policies: policyFacts(view, question, crossings, { interfaceOf, nameOf }),
+        policies: policyFacts(view, question, crossings, { interfaceOf, nameOf, translated: seen.packet }),
         masqueraded: await gathering.fact('model', () => view.masquerades(source, destination) ?? false),
         connections,
         connectionTable: await gathering.fact('kernel', () => connectionTable(kernel)),
@@ -95,6 +98,14 @@ export class FactsOfNode {
     } finally {
       gathering.finish()
     }
+  }
+
+  /** As packets are here behind the translation of floating addresses of this node, which routes and policies of pods are about. */
+  #translated(question: Question): Question {
+    const { packet, back } = question
+    const target = this.#deps.floating.targetOf(packet.destination)
+    if (target === undefined) return question
+    return { ...question, packet: { ...packet, destination: target }, back: { ...back, source: target } }
   }
 
   /** While the API server is away, since when it is. */

@@ -1,6 +1,6 @@
 // What the policies of this node say of the first packet of a question, and which rule says it: of the pods that send and receive it
 // here, and of host endpoints. Of answers nothing is asked: they belong to a known connection.
-import type { PolicyDecision, PolicyFacts, Question } from '../../api/explain.ts'
+import type { AskedPacket, PolicyDecision, PolicyFacts, Question } from '../../api/explain.ts'
 import type { Slot } from '../../felix/policy/active.ts'
 import type { Decision } from '../../felix/policy/verdicts.ts'
 import type { FelixView } from '../../felix/view.ts'
@@ -17,17 +17,28 @@ const AT: Readonly<Record<Slot, PolicyFacts['at']>> = {
   untrackedEgress: 'untracked',
 }
 
-/** `interfaceOf`: that of the pod here which has an address; `nameOf`: what people call the pod of an interface. */
+/**
+ * `translated`: the packet behind translations of its destination here. `interfaceOf`: that of the pod here which has an address;
+ * `nameOf`: what people call the pod of an interface.
+ */
 export function policyFacts(
   view: FelixView,
   { packet }: Question,
   crossings: readonly Crossing[],
-  { interfaceOf, nameOf }: { interfaceOf(address: string): string | undefined; nameOf(interfaceName: string): string },
+  {
+    translated,
+    interfaceOf,
+    nameOf,
+  }: {
+    translated: AskedPacket
+    interfaceOf(address: string): string | undefined
+    nameOf(interfaceName: string): string
+  },
 ): PolicyFacts[] {
   const { policy } = view
   const crossing = crossings.find(({ direction }) => direction === 'there')
   if (policy === undefined || crossing === undefined) return []
-  const seen = judged(packet)
+  const [sent, seen] = [judged(packet), judged(translated)]
   const { from, entersBy, leavesBy } = crossing
   const facts: PolicyFacts[] = []
   const add = (at: PolicyFacts['at'], endpoint: string, { decision, policies }: Decision) =>
@@ -36,11 +47,11 @@ export function policyFacts(
     add(at, nameOf(interfaceName), policy.verdicts.decision(interfaceName, at, seen))
   if (from === 'pod' && entersBy !== undefined) ofPod('egress', entersBy.name)
   const way = { from: entersBy?.name, to: leavesBy }
-  for (const { slot, interfaceName, ...of } of policy.verdicts.hostDecisions(way, { sent: seen, translated: seen }))
+  for (const { slot, interfaceName, ...of } of policy.verdicts.hostDecisions(way, { sent, translated: seen }))
     add(AT[slot], interfaceName, of)
   if (from === 'pod' && crossing.endsHere && view.hosts?.podsToHost === 'drop')
     add('host in', 'the host', { decision: TO_HOST, policies: [] })
-  const receiver = interfaceOf(packet.destination)
+  const receiver = interfaceOf(translated.destination)
   if (receiver !== undefined) ofPod('ingress', receiver)
   return facts
 }

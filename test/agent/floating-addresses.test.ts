@@ -103,6 +103,33 @@ test('a floating address leads to the older of two pods from each node, goes to 
   t.deepEqual(first.status().endpoints?.[0]?.ipNATs, [{ internalIP: own[0], externalIP: ADDRESS }])
   t.is(second.status().endpoints?.[0]?.ipNATs, undefined)
 
+  // of the way there, the node of the pod tells what comes behind the translation
+  const packet = {
+    family: 'ipv4',
+    source: own[1]!,
+    destination: ADDRESS,
+    protocol: 'tcp',
+    destinationPort: 80,
+  } as const
+  const question = {
+    ...{ packet, back: { ...packet, source: ADDRESS, destination: own[1]!, destinationPort: 40_000 } },
+    from: { address: own[1]!, role: 'pod', node: 'n2' } as const,
+    to: { address: ADDRESS, role: 'pod', node: 'n1' } as const,
+  }
+  const [near, far] = [(await second.facts(question))!, (await first.facts(question))!]
+  t.like(near.ways[0]?.wanted, { route: { prefix: `${ADDRESS}/32` }, origin: { of: 'learned', nextHop: '192.0.2.11' } })
+  t.deepEqual(
+    far.endpoints.map(({ addresses }) => addresses),
+    [[own[0]]],
+  )
+  t.like(far.ways[0]?.wanted, { route: { prefix: `${own[0]}/32` }, origin: { of: 'pod' } })
+  t.like(far.ways[0]?.neighbour, { value: { address: own[0], ours: true } })
+  t.deepEqual(
+    far.policies.map(({ at, endpoint }) => [at, endpoint]),
+    [['ingress', 'Pod shop/web-0']],
+  )
+  t.like(far.ways[1], { direction: 'back', from: 'pod', wanted: { origin: { of: 'learned' } } })
+
   // what is known goes on without the API server
   await first.close()
   store.disconnect()

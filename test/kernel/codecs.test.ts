@@ -239,6 +239,21 @@ test('neighbours and forwarding entries read back as they were written, and are 
   t.is(parseNeighbour(message), undefined)
 })
 
+test('how far the kernel is with a neighbour is told in its words; what needs no neighbour is none', t => {
+  // NUD_* of linux/neighbour.h
+  const words = { 1: 'incomplete', 2: 'reachable', 4: 'stale', 8: 'delay', 16: 'probe', 32: 'failed', 128: 'permanent' }
+  const of = (state: number, flags = 0) => {
+    const body = Buffer.from(fromHex(`${'02000000'}${'03000000'}${'00000000'}${'080001000a000001'}`))
+    body.writeUInt16LE(state, 8)
+    body[10] = flags
+    return parseNeighbour({ type: 28, flags: 0, seq: 0, port: 0, body })
+  }
+  for (const [state, word] of Object.entries(words)) t.is(of(Number(state))?.state, word as never)
+  t.is(of(64), undefined)
+  t.like(of(0), { address: '10.0.0.1', state: undefined })
+  t.like(of(128, 8), { proxy: true, state: undefined })
+})
+
 test('a MAC address is six octets in hex, or an error', t => {
   t.is(formatMac(macBytes('EE:ee:00:01:0a:ff')), 'ee:ee:00:01:0a:ff')
   for (const bad of ['', 'ee:ee', 'ee:ee:ee:ee:ee:eg', 'ee-ee-ee-ee-ee-ee']) t.throws(() => macBytes(bad))

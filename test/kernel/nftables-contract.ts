@@ -128,6 +128,37 @@ export function nftablesContract(test: SerialFn, open: () => World): void {
     },
   )
 
+  promise(
+    'the base chains of all tables for IP are told, whoever has them and whatever their hook is',
+    async (t, node, other) => {
+      const at = (hook: 'forward' | 'postrouting', priority: number, type = 'filter') => ({
+        base: { type, hook, priority },
+      })
+      const nat = { kind: 'table', family: 'ip', name: 'theirs' } as const
+      const masquerade = {
+        kind: 'chain',
+        family: 'ip',
+        table: 'theirs',
+        name: 'out',
+        ...at('postrouting', 100, 'nat'),
+      } as const
+      const bridge = { kind: 'table', family: 'bridge', name: 'frames' } as const
+      t.deepEqual(await refusals(node, add(TABLE, chain('plain'), chain('forwarded', at('forward', -5)))), [])
+      t.deepEqual(await refusals(other, add(nat, masquerade, bridge)), [])
+      const told = (await node.baseChains()).map(({ family, table, name, base }) => [
+        family,
+        table,
+        name,
+        base?.hook,
+        base?.priority,
+      ])
+      t.deepEqual(told.sort(), [
+        ['inet', 'margay', 'forwarded', 'forward', -5],
+        ['ip', 'theirs', 'out', 'postrouting', 100],
+      ])
+    },
+  )
+
   promise('no changes are done without a word', async (t, node) => {
     t.deepEqual(await refusals(node, []), [])
   })

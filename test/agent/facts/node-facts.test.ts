@@ -122,6 +122,7 @@ function aNode(change: Partial<NodeFactsDeps['kernel']>, clock = new ManualClock
     network: { peers: () => [], learned: () => [], nodeWith: () => undefined },
     explain: prefix => ({ prefix, candidates: [], withheld: [] }),
     view: { all: () => [] },
+    floating: { targetOf: () => undefined },
     allocator: { blocks: () => [], borrowed: () => [], lentTo: () => new Map() },
     isOwnTable: () => false,
     conditions: () => [],

@@ -49,12 +49,16 @@ async function setGateway(pod: Kernel): Promise<void> {
 }
 
 /** What a node tells, as an asker reads it; it must not write meanwhile. */
-async function tell({ n, host, pod, felix }: Node, question = QUESTION): Promise<NodeFacts> {
+async function tell({ n, host, pod, felix, ipv6 }: Node, question = QUESTION): Promise<NodeFacts> {
   const watched = spy(host.kernel)
   const { writes, kernel } = watched
   const endpoint = {
     ...{ id: 'pod', interfaceName: `calipod${n}`, ifname: 'eth0', netns: netnsPath(pod.name), mtu: 1450 },
-    ...{ addresses: [`10.244.${n}.5`], mac: `02:00:00:00:0${n}:05`, pod: { namespace: 'default', name: `n${n}-p1` } },
+    ...{
+      addresses: [ipv6 ? `fd00:10:${n}::5` : `10.244.${n}.5`],
+      mac: `02:00:00:00:0${n}:05`,
+      pod: { namespace: 'default', name: `n${n}-p1` },
+    },
   } as unknown as PodEndpoint
   const facts = new FactsOfNode({
     ...{ node: `n${n}`, version: '1', startedMs: 0, clock: systemClock, kernel, felix },
@@ -70,6 +74,7 @@ async function tell({ n, host, pod, felix }: Node, question = QUESTION): Promise
     network: { peers: () => [], learned: () => [], nodeWith: () => undefined },
     explain: prefix => ({ prefix, candidates: [], withheld: [] }),
     view: { all: () => [] },
+    floating: { targetOf: () => undefined },
     allocator: { blocks: () => [], borrowed: () => [], lentTo: () => new Map() },
     isOwnTable: name => name.startsWith('margay'),
     conditions: () => [],
@@ -273,4 +278,35 @@ asRoot('a tunnel that is down is told, with the route that went with it (23)', a
   t.is(there.wanted?.divergence, 'missing')
   t.like(told(there.plain), { route: { device: 'eth0' } })
   t.like(told(there.leavesBy), { name: 'vxlan.calico', up: false, wanted: { up: true } })
+})
+
+asRoot('of IPv6 pods over a tunnel the same is told', async t => {
+  await using six = await twoNodes({ podMacs: true, ipv6: true })
+  const [near, far] = six.nodes
+  for (const { felix } of six.nodes) await felix.close()
+  const [source, destination] = ['fd00:10:1::5', 'fd00:10:2::5']
+  const packet6 = { family: 'ipv6', source, destination, protocol: 'icmpv6' } as const
+  const question: Question = {
+    ...{ packet: packet6, back: { ...packet6, source: destination, destination: source } },
+    from: { address: source, role: 'pod', node: 'n1' },
+    to: { address: destination, role: 'pod', node: 'n2' },
+  }
+  const facts = await tell(near, question)
+  const there = way(facts, 'there')
+  t.like(told(there.lookup), { route: { prefix: 'fd00:10:2::/122', device: 'vxlan.calico' } })
+  t.like(told(there.neighbour), { state: 'permanent', ours: true })
+  t.like(there.outer, { encapsulation: 'vxlan', remote: '192.168.20.12' })
+  t.like(told(there.outer!.lookup), { route: { gateway: '192.168.10.1', device: 'eth0' } })
+  t.like(
+    told(there.settings).find(({ name }) => name === 'net.ipv6.conf.all.forwarding'),
+    { is: '1', wanted: '1' },
+  )
+  t.like(way(await tell(far, question), 'there'), { from: 'tunnel', wanted: { origin: { of: 'pod' } } })
+  near.host.kernel.writeSysctl('ipv6', ['conf', 'all', 'forwarding'], '0')
+  const off = way(await tell(near, question), 'there')
+  t.is(settings(off)['net.ipv6.conf.all.forwarding'], '0')
+  t.deepEqual(
+    told(facts.endpoints[0]!.mismatches).filter(({ side }) => side === 'host'),
+    [],
+  )
 })
