@@ -97,8 +97,12 @@ asRoot('what programs take from the interface of a pod is back in well under a s
       times.push(Math.round(performance.now() - startMs))
       t.regex(it.healed.join('\n'), says, command)
       const [id, prevResult] = added.get(where)!
-      const check = await node.run('CHECK', { CNI_NETNS: where, CNI_CONTAINERID: id }, { ...config, prevResult })
-      t.is(check.stdout, '', command)
+      const check = () => node.run('CHECK', { CNI_NETNS: where, CNI_CONTAINERID: id }, { ...config, prevResult })
+      let { stdout } = await check()
+      // the kernel makes an IPv6 address its own in a work queue
+      for (const endMs = performance.now() + ANSWER_MS; stdout !== '' && performance.now() < endMs; )
+        ({ stdout } = await check())
+      t.is(stdout, '', command)
     }
     for (const each of [far, last]) t.is((await node.exec(netns, 'ping', '-c1', '-W9', addressOf(each))).code, 0)
     t.log(`${times.join(' ')} ms`)
