@@ -116,7 +116,7 @@ async function explain(lab: Lab, fault: Fault, words: readonly Word[], since: st
   try {
     const found = await explained(lab, question(fault.breaks))
     const { verdict, first, notes } = found
-    const told = notes.filter(({ at }) => at !== undefined && at >= since).map(({ node, text }) => `${node}: ${text}`)
+    const told = notes.filter(({ at = since }) => at >= since).map(({ node, text }) => `${node}: ${text}`)
     const text = first?.message ?? told.join('; ')
     return { right: isExplained(fault, words, found, since), verdict, code: first?.code, node: first?.node, text }
   } catch (error) {

@@ -58,7 +58,8 @@ export function isExplained(
   since: string,
 ): boolean {
   if (explained !== 'healed') return first?.code === explained.code && first.node === explained.at
-  const recent = notes.filter(note => note.at !== undefined && note.at >= since)
+  // a condition has no time: it is so now
+  const recent = notes.filter(({ at = since }) => at >= since)
   const isTold = ({ at, about }: Word) => recent.some(({ node, text }) => node === at && text.includes(about))
   return verdict === 'passes' && words.some(isTold)
 }
