@@ -76,6 +76,9 @@ export type Note = { node: string; at?: string; text: string; code?: string }
 /** A node that was asked; `silent` says why it did not answer. */
 export type Asked = { node: string; ms: number; silent?: string }
 
+/** What was sent from a node to find out, and how it ended. `said`: by whom and why. */
+export type Probed = { node: string; sent: number; outcome: string; said?: string }
+
 /** `stopped` by `first`; `unknown` where nothing proves that the packet passes or stops. */
 export type Explanation = {
   question: Question
@@ -86,6 +89,8 @@ export type Explanation = {
   steps: Step[]
   notes: Note[]
   asked: Asked[]
+  /** Absent where nothing was sent. */
+  probe?: Probed
 }
 
 /** Why pods get no network on a node, or that they do as far as its agent says. */

@@ -1,6 +1,6 @@
 // What people read of an explanation: what stops the packet, who made it so, what to do. Pure.
 import type { End } from '../api/explain.ts'
-import type { Asked, Cause, Explanation, NodeExplanation, Note, Step } from '../api/explanation.ts'
+import type { Asked, Cause, Explanation, NodeExplanation, Note, Probed, Step } from '../api/explanation.ts'
 import { nameOf } from '../explain/crossing.ts'
 import { renderFields, renderTable } from './render.ts'
 
@@ -11,7 +11,7 @@ const MOST_OPEN = 6
 
 /** `wide`: every step. */
 export function explanationText(explanation: Explanation, format: 'table' | 'wide'): string {
-  const { question, first, verdict, steps, notes, others, asked } = explanation
+  const { question, first, verdict, steps, notes, others, asked, probe } = explanation
   const { packet, from, to, service } = question
   const port = packet.destinationPort === undefined ? '' : `/${packet.destinationPort}`
   const via = service === undefined ? '' : ` for Service ${service.namespace}/${service.name}`
@@ -27,6 +27,7 @@ export function explanationText(explanation: Explanation, format: 'table' | 'wid
     othersText(others),
     notesText(notes),
     format === 'wide' ? `\n${stepsText(steps)}` : '',
+    probe === undefined ? '' : probeText(probe),
     askedText(asked),
   ].join('')
 }
@@ -94,6 +95,11 @@ function notesText(notes: readonly Note[]): string {
       `${at === undefined ? '' : `${at} `}${node}: ${text}`,
     ]),
   )
+}
+
+function probeText({ node, sent, outcome, said }: Probed): string {
+  const how = said === undefined ? outcome : `${outcome}: ${said}`
+  return indented([['probe', `${sent} ${sent === 1 ? 'packet' : 'packets'} sent from ${node}, ${how}`]])
 }
 
 function askedText(asked: readonly Asked[]): string {

@@ -3,17 +3,19 @@
 import { statusAnswer } from '../api/answers.ts'
 import { nodeFacts, type Question, question } from '../api/explain.ts'
 import type { Explanation, NodeExplanation } from '../api/explanation.ts'
+import { type TraceFacts, traceAnswer, traceOrder } from '../api/trace.ts'
 import { explainNode } from '../explain/node.ts'
 import { walk } from '../explain/walk.ts'
 import { agentOptions } from './agents.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import type { Ends } from './ends/ends.ts'
-import { execEnds, FACTS_THERE } from './ends/exec.ts'
+import { execEnds, FACTS_THERE, TRACE_THERE } from './ends/exec.ts'
 import { objectDirectory } from './ends/objects.ts'
 import { parseSockets, socketEnds } from './ends/sockets.ts'
 import { explanationText, nodeExplanationText } from './explain-view.ts'
 import { parseProtocol, questionsOf, resolve } from './explain-words.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
+import { probed } from './probe.ts'
 import { type Format, show } from './render.ts'
 import { ask, parsedJson, socketOption } from './socket.ts'
 
@@ -32,6 +34,11 @@ export const explainCommands: readonly Command[] = [
         flags: '--node-sockets <list>',
         summary: 'NODE=PATH,...: ask the agents by these sockets of this machine, not by the API server',
       },
+      {
+        flags: '--probe',
+        summary:
+          'send the packet, from the pod or node where it begins, and follow it on both nodes: names what drops or translates it in tables of any program (icmp: an echo; tcp: a SYN that no program hears of; udp: eight octets)',
+      },
       { flags: '-n, --namespace <name>', summary: 'of bare names; default: that of the kubeconfig, else default' },
       ...agentOptions,
       outputOption,
@@ -46,6 +53,14 @@ export const explainCommands: readonly Command[] = [
     options: [socketOption],
     run: factsThere,
   },
+  {
+    name: TRACE_THERE,
+    summary: 'Carry out an order about a probe on this node, and print the answer as a line of JSON',
+    arguments: [{ name: '<order>', summary: 'in JSON' }],
+    hidden: true,
+    options: [socketOption],
+    run: traceThere,
+  },
 ]
 
 async function explain(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
@@ -53,32 +68,46 @@ async function explain(words: readonly string[], options: Options, context: Cont
   const [from = '', to, protocol] = words
   if (to === undefined) return tellNode(explainNode(await ends.askNode(nodeName(from))), options, context)
   const namespace = await namespaceOf(options, context)
-  const all = await explanationsOf({ from, to, protocol }, namespace, ends)
+  const all = await explanationsOf({ from, to, protocol, isProbed: options['probe'] === true }, namespace, ends)
   const [worst, ...alternatives] = all
   const format = options['output'] as Format
   context.out(show({ ...worst, alternatives }, format, text => all.map(each => explanationText(each, text)).join('\n')))
   return worst.verdict === 'passes' ? EXIT.fine : EXIT.no
 }
 
-/** One walk for each way that packets may take, the worst first. Rejects with UsageError, or as the ends' directory. */
+/** One walk for each way that packets may take, the worst first. `isProbed`: each packet is sent, too. Rejects with UsageError, or as the ends' directory. */
 export async function explanationsOf(
-  { from, to, protocol }: { from: string; to: string; protocol?: string },
+  { from, to, protocol, isProbed = false }: { from: string; to: string; protocol?: string; isProbed?: boolean },
   namespace: string,
   ends: Ends,
 ): Promise<[Explanation, ...Explanation[]]> {
   const asked = parseProtocol(protocol)
   const [a, b] = [await resolve(from, namespace, ends.directory), await resolve(to, namespace, ends.directory)]
-  const all = await Promise.all(questionsOf(a, b, asked).map(each => explained(each, ends)))
+  const questions = questionsOf(a, b, asked)
+  const all = isProbed ? await inTurn(questions, ends) : await Promise.all(questions.map(each => explained(each, ends)))
   return all.toSorted((x, y) => rankOf(x) - rankOf(y)) as [Explanation, ...Explanation[]]
 }
 
-async function explained(question: Question, ends: Ends): Promise<Explanation> {
+/** A node follows one probe at a time. */
+async function inTurn(questions: readonly Question[], ends: Ends): Promise<Explanation[]> {
+  const all: Explanation[] = []
+  for (const question of questions) {
+    const { traces, probe, failed } = await probed(question, ends)
+    const found = await explained(question, ends, traces)
+    const notes =
+      failed === undefined ? [] : [{ node: question.from.node ?? '', text: `the probe is not known whole: ${failed}` }]
+    all.push({ ...found, notes: [...notes, ...found.notes], ...(probe !== undefined && { probe }) })
+  }
+  return all
+}
+
+async function explained(question: Question, ends: Ends, traces: readonly TraceFacts[] = []): Promise<Explanation> {
   const { from, to } = question
   const [near, far] = await Promise.all([
     from.node === undefined ? undefined : ends.ask(from.node, question),
     to.node === undefined || to.node === from.node ? undefined : ends.ask(to.node, question),
   ])
-  return walk(question, near, to.node === from.node ? near : far)
+  return walk(question, near, to.node === from.node ? near : far, traces)
 }
 
 function tellNode(found: NodeExplanation, options: Options, context: Context): ExitCode {
@@ -127,5 +156,13 @@ async function factsThere([text]: readonly string[], options: Options, context: 
   if (data === undefined) throw new UsageError('the question cannot be read')
   const facts = await ask(options, nodeFacts, { method: 'POST', path: '/facts', owner, body: data })
   context.out(`${JSON.stringify(facts)}\n`)
+  return EXIT.fine
+}
+
+async function traceThere([text = '']: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const { data } = traceOrder.safeParse(parsedJson(text))
+  if (data === undefined) throw new UsageError('the order cannot be read')
+  const answer = await ask(options, traceAnswer, { method: 'POST', path: '/trace', owner: 'margay-node', body: data })
+  context.out(`${JSON.stringify(answer)}\n`)
   return EXIT.fine
 }

@@ -211,7 +211,7 @@ export const CAUSES = {
     effect: 'all',
     when: 'A reverse path filter drops the packets: answers to their source would go another way',
     proof:
-      'the kernel refuses the source, routes have a way, and the answer to the source goes another way than the filter allows',
+      'the kernel refuses the source, routes have a way, and the answer to the source goes another way than the filter allows; or no rule dropped the traced packets that came in and did not leave, and the kernel counted as many as dropped by such filters',
     by: 'foreign',
     remedy: 'sysctl -w {setting}={value} on {node}, or let the route of {source} lead over {device}',
   },

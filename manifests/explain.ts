@@ -32,6 +32,13 @@ pods, each pair is walked: the answer is the worst, with the others in \`alterna
 - \`UNKNOWN\`: nothing proves that they pass, and nothing that they stop; what is open is listed. A cause is never guessed. Exit code 1.
 - \`PASSES\`: every step is known and passes. Exit code 0. Notes tell what was wrong a moment ago and was healed.
 
+\`--probe\` sends the packet really, from the pod or node where it begins, and follows it on the nodes of both ends: whatever drops, rejects or translates it is named with table, chain and
+rule, in tables of any program (nftables and iptables-nft; a rule of iptables-legacy where it alone counted just these packets), and packets that left one node and came to no
+interface of the other were lost between them. It is found by what happens to the packet, never by reading rules. Up to three packets are sent, each 0.4 s after the last one was not answered: for
+\`icmp\` an echo, for \`tcp\` a SYN that the kernel ends with a reset, so that no program hears of a connection, for \`udp\` eight octets, which a program does hear of. To a Service the
+packet goes to each of its pods. What stops packets inside a pod's own namespace, and programs below netfilter (XDP, tc), are not seen. Each node follows one probe at a time, for at most
+10 s; meanwhile every packet of the node costs some comparisons more. Whoever may do that sends packets as the pod ([threats.md](threats.md)).
+
 Nodes are asked through the API server (\`pods/exec\` in the agents' pods: whoever may do that is root on the nodes), or with
 \`--node-sockets n1=/run/margay/agent.sock,...\` by the agents' sockets on this machine; then pods and nodes are known from the agents, unless
 \`--kubeconfig\` or \`--server\` is given too, and Services only then. A node that does not answer, or is of a version that does not know the question, leaves its steps open.

@@ -46,7 +46,7 @@ export type TracerDeps = {
 }
 
 /** Why an order was not carried out; `status` is that of HTTP. */
-export type TraceRefusal = { status: 404 | 503; error: string }
+export type TraceRefusal = { status: 410 | 503; error: string }
 
 /** Each is sent when nothing was heard of the last one for so long. */
 const SENDING = { most: 3, waitMs: 400 }
@@ -98,7 +98,7 @@ export class Tracer {
     if (order.do !== 'arm') {
       const armed = this.#armed
       if (armed === undefined || armed.marker !== order.marker)
-        return { status: 404, error: `no such probe is followed here, or no more: it ends after ${TRACE_MS / 1000} s` }
+        return { status: 410, error: `no such probe is followed here, or no more: it ends after ${TRACE_MS / 1000} s` }
       return order.do === 'send' ? this.#send(armed) : this.#collect(armed)
     }
     if (this.#isBusy || this.#armed !== undefined)

@@ -1,6 +1,7 @@
 // What `explain` needs to know and to ask: who has a name or an address, and what nodes say of a question. Two ways lead there: the
 // agents' sockets on this machine, and the API server.
 import type { End, Question } from '../../api/explain.ts'
+import type { TraceAnswer, TraceOrder } from '../../api/trace.ts'
 import type { NodeAnswer } from '../../explain/crossing.ts'
 import type { AskedNode } from '../../explain/node.ts'
 
@@ -36,6 +37,8 @@ export type Directory = {
 export type Ends = {
   directory: Directory
   ask(node: string, question: Question): Promise<NodeAnswer>
+  /** What the node says to an order about a probe, or why it says nothing or no. */
+  trace(node: string, order: TraceOrder): Promise<TraceAnswer | { silent: string }>
   /** What the node says of itself. */
   askNode(node: string): Promise<AskedNode>
 }

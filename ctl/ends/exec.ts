@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import { type NodeFacts, nodeFacts } from '../../api/explain.ts'
 import { condition } from '../../api/status-answers.ts'
+import { type TraceAnswer, traceAnswer } from '../../api/trace.ts'
 import type { AskedNode } from '../../explain/node.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
 import { type AgentPod, Agents } from '../agents.ts'
@@ -12,6 +13,8 @@ import type { Directory, Ends } from './ends.ts'
 
 /** The name of the command that runs at each node: with a question it writes facts, without one the node's conditions. */
 export const FACTS_THERE = '__facts'
+/** That of the one that carries out an order about a probe, and writes the answer. */
+export const TRACE_THERE = '__trace'
 
 /** The one line that it writes. */
 const nodeConditions = z.object({ conditions: z.array(condition) })
@@ -27,7 +30,7 @@ export function execEnds(directory: Directory, options: Options, context: Contex
     if (pod === undefined) return { node, ms: ms(), silent: 'no agent runs on it', away: true }
     let said: unknown
     try {
-      await agents.all({ ...pod, ready: true }, [FACTS_THERE, ...words], line => {
+      await agents.all({ ...pod, ready: true }, words, line => {
         said ??= parsedJson(line)
       })
     } catch (error) {
@@ -47,12 +50,19 @@ export function execEnds(directory: Directory, options: Options, context: Contex
     ask: async (node, question) => {
       const { data, ...answer } = {
         data: undefined,
-        ...(await asked<NodeFacts>(node, [JSON.stringify(question)], nodeFacts)),
+        ...(await asked<NodeFacts>(node, [FACTS_THERE, JSON.stringify(question)], nodeFacts)),
       }
       return data === undefined ? silent(answer) : { node, ms: answer.ms, facts: data }
     },
+    trace: async (node, order) => {
+      const { data, silent = '' } = {
+        ...{ data: undefined, silent: undefined },
+        ...(await asked<TraceAnswer>(node, [TRACE_THERE, JSON.stringify(order)], traceAnswer)),
+      }
+      return data ?? { silent }
+    },
     askNode: async (node): Promise<AskedNode> => {
-      const { data, ...answer } = { data: undefined, ...(await asked(node, [], nodeConditions)) }
+      const { data, ...answer } = { data: undefined, ...(await asked(node, [FACTS_THERE], nodeConditions)) }
       const isKnown = (await directory.node(node)) !== undefined
       return data === undefined
         ? { ...silent(answer), isKnown }

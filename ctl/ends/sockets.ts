@@ -2,6 +2,7 @@
 // no API server is needed; Services are not.
 import { type Status, statusAnswer } from '../../api/answers.ts'
 import { type End, nodeFacts, type Question } from '../../api/explain.ts'
+import { type TraceAnswer, type TraceOrder, traceAnswer } from '../../api/trace.ts'
 import type { NodeAnswer } from '../../explain/crossing.ts'
 import type { AskedNode } from '../../explain/node.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
@@ -30,6 +31,7 @@ export function socketEnds(
   return {
     directory: directory ?? statusDirectory(sockets),
     ask: (node, question) => askSocket(node, socketOf(node), question, clock),
+    trace: (node, order) => orderTrace(socketOf(node), order),
     askNode: node => askStatus(node, socketOf(node), clock),
   }
 }
@@ -43,6 +45,15 @@ async function askSocket(node: string, socket: string | undefined, body: Questio
     return { node, ms: ms(), facts }
   } catch (error) {
     return { node, ms: ms(), ...silenceOf(error) }
+  }
+}
+
+async function orderTrace(socket: string | undefined, body: TraceOrder): Promise<TraceAnswer | { silent: string }> {
+  if (socket === undefined) return { silent: 'no socket of it is named' }
+  try {
+    return await ask({ socket }, traceAnswer, { method: 'POST', path: '/trace', owner: 'margay-node', body })
+  } catch (error) {
+    return { silent: silenceOf(error).silent }
   }
 }
 

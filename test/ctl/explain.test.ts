@@ -1,10 +1,4 @@
-// `explain` from its words to what it prints: agents are sockets that answer as agents do, or programs in pods that are played here.
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
-import { serveSocket } from '../../agent/socket/server.ts'
-import type { NodeFacts, Question } from '../../api/explain.ts'
+import test from 'ava'
 import type { AnyObject } from '../../api/lifecycle.ts'
 import type { Context } from '../../ctl/command.ts'
 import { execEnds } from '../../ctl/ends/exec.ts'
@@ -13,59 +7,8 @@ import { parseProtocol, questionsOf, resolve } from '../../ctl/explain-words.ts'
 import type { Objects } from '../../datastore/objects.ts'
 import { NotFound } from '../../datastore/port.ts'
 import { asJson, type HttpRoute, send } from '../../lib/http-routes.ts'
-import { silentLog } from '../../lib/log.ts'
-import { aNode, aQuestion, kernel, NODE, POD } from '../explain/worlds.ts'
-import { runHere } from './run.ts'
-
-type NodeName = 'n1' | 'n2'
-
-const endpointsOf = (node: NodeName) =>
-  Object.values(POD)
-    .filter(end => end.node === node)
-    .map(end => ({ id: end.pod!.name, interface: `cali-${end.pod!.name}`, addresses: [end.address], pod: end.pod }))
-
-async function body(request: AsyncIterable<Buffer>): Promise<Question> {
-  const pieces: Buffer[] = []
-  for await (const piece of request) pieces.push(piece)
-  return JSON.parse(Buffer.concat(pieces).toString())
-}
-
-type Agent = { conditions?: object[]; facts?: (facts: NodeFacts) => void; routes?: Readonly<Record<string, HttpRoute>> }
-
-/** Sockets of two agents, of which one may be away; `run` is explain with them. */
-async function agents(t: ExecutionContext, by: Partial<Record<NodeName, Agent>> = { n1: {}, n2: {} }) {
-  const dir = mkdtempSync(join(tmpdir(), 'explain-'))
-  t.teardown(() => rmSync(dir, { recursive: true }))
-  const asked: Question[] = []
-  for (const [node, { conditions = [], facts, routes }] of Object.entries(by) as [NodeName, Agent][]) {
-    const status = {
-      node,
-      address: NODE[node].address,
-      ready: true,
-      conditions,
-      peers: [],
-      endpoints: endpointsOf(node),
-    }
-    const socket = await serveSocket(
-      join(dir, node),
-      {
-        'GET /status': asJson(() => status),
-        'POST /facts': async (request, response) => {
-          const question = await body(request)
-          asked.push(question)
-          const answer = aNode(node, question)
-          facts?.(answer)
-          send(response, 200, answer)
-        },
-        ...routes,
-      },
-      silentLog,
-    )
-    t.teardown(() => socket.close())
-  }
-  const sockets = `n1=${join(dir, 'n1')},n2=${join(dir, 'n2')}`
-  return { asked, run: (...words: string[]) => runHere(['explain', ...words, '--node-sockets', sockets]) }
-}
+import { aNode, aQuestion, kernel, POD } from '../explain/worlds.ts'
+import { agents } from './explain-agents.ts'
 
 test('a pair that passes is told so with 0, by pods of the agents themselves', async t => {
   const { asked, run } = await agents(t)
@@ -340,4 +283,12 @@ test('in a cluster conditions are asked in the same way, and the Node object is 
   t.like(await ends.askNode('n1'), { node: 'n1', conditions: [], isKnown: true })
   t.like(await ends.askNode('n7'), { node: 'n7', isKnown: false })
   t.deepEqual(ran, [['__facts'], ['__facts']])
+})
+
+test("in a cluster an order about a probe is carried out by a program in the agent's pod", async t => {
+  const { ends, ran } = inPods({ n1: { line: { armed: true } }, n2: { why: 'no such command' } })
+  const order = { do: 'collect', marker: '0011223344556677' } as const
+  t.deepEqual(await ends.trace('n1', order), { armed: true })
+  t.deepEqual(await ends.trace('n2', order), { silent: 'no such command' })
+  t.deepEqual(ran[0], ['__trace', JSON.stringify(order)])
 })

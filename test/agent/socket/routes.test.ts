@@ -109,7 +109,7 @@ const agent: Answering = {
     ...{ seq: 0, files: () => ({ events: [], changes: [] }), follow: () => undefined },
   },
   flows: { last: count => Array(Math.min(count, 3)).fill(flow), follow: () => undefined },
-  tracer: { answer: async order => (order.do === 'arm' ? { armed: true } : { status: 404, error: 'no such probe' }) },
+  tracer: { answer: async order => (order.do === 'arm' ? { armed: true } : { status: 410, error: 'no such probe' }) },
   acceptCluster: async () => ({ doubt: 'its list of nodes lacks this node, n1' }),
 }
 
@@ -153,7 +153,7 @@ test('an order to follow a probe is checked before anything is done, and refused
     '400 packet: TCP and UDP have a destination port, and nothing else has',
   )
   t.regex(await refused(packet({ length: 100_000 })), /^400 packet.length: /)
-  t.is(await refused(JSON.stringify({ do: 'send', marker: ARM.marker })), '404 no such probe')
+  t.is(await refused(JSON.stringify({ do: 'send', marker: ARM.marker })), '410 no such probe')
 })
 
 test('every answer is one that margayctl understands, with nothing lost', async t => {

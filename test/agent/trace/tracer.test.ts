@@ -99,8 +99,8 @@ test('one probe is followed at a time, by whoever has its marker, and its packet
   t.deepEqual(first, { armed: true })
   t.like(second, { status: 503 })
   t.like(await tracer.answer({ ...ARM, marker: other }), { status: 503 })
-  t.like(await tracer.answer({ do: 'send', marker: other }), { status: 404 })
-  t.like(await tracer.answer({ do: 'collect', marker: other }), { status: 404 })
+  t.like(await tracer.answer({ do: 'send', marker: other }), { status: 410 })
+  t.like(await tracer.answer({ do: 'collect', marker: other }), { status: 410 })
   const sent = tracer.answer({ do: 'send', marker: MARKER })
   t.like(await tracer.answer({ do: 'send', marker: MARKER }), { status: 503 })
   sending.resolve()
@@ -108,7 +108,7 @@ test('one probe is followed at a time, by whoever has its marker, and its packet
   const [there, back] = await facts(t, tracer)
   t.like(there, { node: 'n1', direction: 'there', sent: 2, outcome: 'refused', said: 'no' })
   t.like(back, { direction: 'back', sent: 0, outcome: undefined })
-  t.like(await tracer.answer(COLLECT), { status: 404 })
+  t.like(await tracer.answer(COLLECT), { status: 410 })
   t.deepEqual(await tracer.answer({ ...ARM, marker: other }), { armed: true })
   await tracer.close()
   t.is(await table(), undefined)
@@ -120,7 +120,7 @@ test('what nobody collects ends by itself', async t => {
   clock.advance(TRACE_MS - 1)
   t.not(await table(), undefined)
   clock.advance(1)
-  t.like(await tracer.answer(COLLECT), { status: 404 })
+  t.like(await tracer.answer(COLLECT), { status: 410 })
   world.trace([{ packet: 1, family: 'inet', table: 't', chain: 'c', of: 'rule', verdict: 'drop' }])
   t.deepEqual(await tracer.answer(ARM), { armed: true }, 'the next one may begin')
   const [there] = await facts(t, tracer)
@@ -175,7 +175,7 @@ test('an older kernel has a table without an owner, or counts nothing at interfa
     status: 503,
     error: 'the kernel does not let its packets be followed: nft table: EOPNOTSUPP',
   })
-  t.like(await none.tracer.answer(COLLECT), { status: 404 })
+  t.like(await none.tracer.answer(COLLECT), { status: 410 })
 })
 
 test('steps of others count for nothing, and no more than 2,000 are kept, which is told', async t => {
