@@ -208,7 +208,10 @@ export const FAULTS: readonly Fault[] = [
     cause: 'router: udp/4789 between the LANs is dropped (a security group)',
     remedy: 'allow udp/4789 between the nodes',
     breaks: toN3,
-    named: () => [],
+    named: () => [
+      { at: 'n1', condition: 'PathsPass', reason: 'VxlanLost', about: 'Node n3' },
+      { at: 'n3', condition: 'PathsPass', reason: 'VxlanLost', about: 'Node n1' },
+    ],
     explained: { at: 'n1', code: 'VxlanLost' },
     inject: () => [
       {
@@ -297,7 +300,7 @@ export const FAULTS: readonly Fault[] = [
     cause: 'n1: somebody masquerades what pods send: n2-p1 sees the address of the node instead of n1-p1',
     remedy: 'leave the pool out of that masquerade rule of n1',
     breaks: { ...toN2, port: 8080, seenAs: 'itself' },
-    named: () => [],
+    named: () => [{ at: 'n2', condition: 'PathsPass', reason: 'SourceTranslated', about: 'Node n1' }],
     explained: { at: 'n1', code: 'ForeignTranslates' },
     inject: () => [
       {

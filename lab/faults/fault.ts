@@ -33,7 +33,7 @@ export type Traffic =
   | { from: PodName; to: PodName; port: number; seenAs?: 'itself' }
   | { newPodOn: NodeName }
 
-/** A condition that is not True, or an event, of one node. It names the object: `about` is in the name of its object or in its message. */
+/** A condition that is not True, or an event, of one node. It names the object: `about` is in the kind and name of its object or in its message. */
 export type Word = { at: NodeName; about: string } & (
   | { [T in ConditionType]: { condition: T; reason: ReasonOf<T> } }[ConditionType]
   | { event: EventType; kind: ObjectKind; reason?: string }

@@ -45,7 +45,7 @@ export async function saidNow(lab: Lab, since: string): Promise<Said[]> {
 
 /** Whether what was said is the word that names a fault. */
 export function isWord(word: Word, { at, of, type, reason, object, message }: Said): boolean {
-  if (at !== word.at || !`${object?.name} ${message}`.includes(word.about)) return false
+  if (at !== word.at || !`${object?.kind} ${object?.name} ${message}`.includes(word.about)) return false
   if ('condition' in word) return of === 'condition' && type === word.condition && reason === word.reason
   return of === 'event' && type === word.event && object?.kind === word.kind && (word.reason ?? reason) === reason
 }
