@@ -614,6 +614,19 @@ export function pageOf(type: string, reason: string, of: 'node' | 'controllers' 
   return `docs/conditions.md#${anchorOf(type, reason, of)}`
 }
 
+/** Where it is explained what an event means: that of its condition, of the reason of a session that went down, or of its type. */
+export function pageOfEvent({ type, reason, message }: { type: string; reason: string; message: string }): string {
+  const [condition = ''] = message.split(':')
+  if (type === 'ConditionChanged' && Object.hasOwn(REASONS, condition)) return pageOf(condition, reason)
+  if (type === 'SessionChanged' && reason !== 'Established' && reason !== 'Summed') return `docs/bgp.md#down-${reason}`
+  return `docs/conditions.md#${eventAnchor(type)}`
+}
+
+/** The anchor of a type of events, or of a reason of an Event of the Node object. */
+export function eventAnchor(type: string): string {
+  return `event-${type.toLowerCase()}`
+}
+
 /** Anchors of docs/conditions.md. */
 export function anchorOf(type: string, reason: string, of: 'node' | 'controllers'): string {
   const rows: Readonly<Record<string, Readonly<Record<string, ReasonRow>>>> =

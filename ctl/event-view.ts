@@ -1,5 +1,6 @@
 // Events and changes of nodes as people and programs read them. Names and texts are others': they are shown escaped. Pure.
 import type { NodeEvent } from '../api/answers.ts'
+import { pageOfEvent } from '../api/reasons.ts'
 import { formatRef } from '../api/status.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { visible } from './visible.ts'
@@ -13,16 +14,28 @@ function cellsOf({ node, at, type, object, reason, message }: ShownEvent): strin
   return [...(node === undefined ? [] : [node]), at, type, formatRef(object), reason, message].map(visible)
 }
 
+/** As programs get it: with the page that explains it. */
+function withPage(event: ShownEvent): ShownEvent & { page: string } {
+  return { ...event, page: pageOfEvent(event) }
+}
+
 /** A table, with a column for nodes where they are known, or a value with all of them. */
 export function showEvents(events: readonly ShownEvent[], format: Format): string {
   const heads = events[0]?.node === undefined ? HEADS : ['NODE', ...HEADS]
-  return show({ events }, format, () => renderTable(heads, events.map(cellsOf)))
+  return show({ events: events.map(withPage) }, format, shown =>
+    shown === 'wide'
+      ? renderTable(
+          [...heads, 'SEE'],
+          events.map(event => [...cellsOf(event), visible(pageOfEvent(event))]),
+        )
+      : renderTable(heads, events.map(cellsOf)),
+  )
 }
 
 /** One line of text, or of JSON; of YAML a document. */
 export function eventLine(event: ShownEvent, format: Format): string {
-  if (format === 'json') return `${JSON.stringify(event)}\n`
-  if (format !== 'table' && format !== 'wide') return show(event, format, () => '')
+  if (format === 'json') return `${JSON.stringify(withPage(event))}\n`
+  if (format !== 'table' && format !== 'wide') return show(withPage(event), format, () => '')
   return `${cellsOf(event).join('  ')}\n`
 }
 

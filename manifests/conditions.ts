@@ -2,7 +2,7 @@
 import { CHANGE_CAUSES, CHANGE_TYPES } from '../api/changes.ts'
 import { CONTROLLER_CONDITION_TYPES } from '../api/controller-conditions.ts'
 import { NODE_EVENTS, type NodeEventRow } from '../api/node-events.ts'
-import { anchorOf, CONTROLLER_REASONS, REASONS, type ReasonRow } from '../api/reasons.ts'
+import { anchorOf, CONTROLLER_REASONS, eventAnchor, REASONS, type ReasonRow } from '../api/reasons.ts'
 import { CONDITION_TYPES, EVENT_TYPES } from '../api/status.ts'
 
 const VITAL = { none: '', running: 'running pods', new: 'new pods' } as const
@@ -13,14 +13,16 @@ export function conditionsText(): string {
   )
   const kubernetes = (Object.entries(NODE_EVENTS) as [string, NodeEventRow][]).map(
     ([reason, { type, when, condition }]) =>
-      `| \`${reason}\` | ${type} | ${when}${condition === undefined ? '' : ` (\`${condition}\`)`} |`,
+      `| <a id="${eventAnchor(reason)}"></a>\`${reason}\` | ${type} | ${when}${condition === undefined ? '' : ` (\`${condition}\`)`} |`,
   )
   const controllers = Object.entries(CONTROLLER_CONDITION_TYPES).map(
     ([type, { vital, promise }]) => `| \`${type}\` | ${promise} | ${vital ? 'yes' : ''} |`,
   )
   const reasons = sections('node', REASONS, CONDITION_TYPES)
   const ofControllers = sections('controllers', CONTROLLER_REASONS, CONTROLLER_CONDITION_TYPES)
-  const events = Object.entries(EVENT_TYPES).map(([type, text]) => `| \`${type}\` | ${text} |`)
+  const events = Object.entries(EVENT_TYPES).map(
+    ([type, text]) => `| <a id="${eventAnchor(type)}"></a>\`${type}\` | ${text} |`,
+  )
   const changes = Object.entries(CHANGE_TYPES).map(([type, text]) => `| \`${type}\` | ${text} |`)
   const causes = Object.entries(CHANGE_CAUSES).map(([cause, text]) => `| \`${cause}\` | ${text} |`)
   return `# Conditions and events of a node

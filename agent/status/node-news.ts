@@ -1,6 +1,7 @@
 // What of all that happens on this node is told in Events of its Node object. Pure but for the clock: what is broken for a
 // moment is no news, nor is what is said again.
 import { NODE_EVENTS, type NodeEventReason, type NodeEventRow } from '../../api/node-events.ts'
+import { pageOfEvent } from '../../api/reasons.ts'
 import { type Condition, type ConditionType, type EventRecord, formatRef } from '../../api/status.ts'
 import type { Clock } from '../../lib/clock.ts'
 import type { NetworkCondition } from '../serving.ts'
@@ -67,7 +68,10 @@ export class NodeNews {
   record({ type, object, reason, message }: EventRecord): void {
     if (type === 'Healed' || type === 'Removed' || type === 'LetPass') {
       const repaired = `${formatRef(object)}: ${message}`
-      this.#tell({ reason: 'ForeignChangeRepaired', message: repaired })
+      this.#tell({
+        reason: 'ForeignChangeRepaired',
+        message: `${repaired}; see ${pageOfEvent({ type, reason, message })}`,
+      })
     } else if (type === 'SessionChanged' && object.name !== '*') this.#session(object.name, reason, message)
   }
 
@@ -78,7 +82,10 @@ export class NodeNews {
       if (before === 'down') this.#tell({ reason: 'BGPSessionUp', message: `the session with ${name} is up again` })
     } else if (before === 'up') {
       this.#keep(name, 'down')
-      this.#tell({ reason: 'BGPSessionDown', message: `the session with ${name} went down: ${message}` })
+      this.#tell({
+        reason: 'BGPSessionDown',
+        message: `the session with ${name} went down: ${message}; see ${pageOfEvent({ type: 'SessionChanged', reason, message })}`,
+      })
     }
   }
 

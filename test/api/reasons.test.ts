@@ -3,9 +3,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { CONTROLLER_CONDITION_TYPES } from '../../api/controller-conditions.ts'
-import { CONTROLLER_REASONS, pageOf, REASONS } from '../../api/reasons.ts'
-import { CONDITION_TYPES } from '../../api/status.ts'
+import { NODE_EVENTS } from '../../api/node-events.ts'
+import { CONTROLLER_REASONS, pageOf, pageOfEvent, REASONS } from '../../api/reasons.ts'
+import { CONDITION_TYPES, EVENT_TYPES } from '../../api/status.ts'
+import { DOWN_REASONS } from '../../bgp/down-reasons.ts'
 import { CNI_ERRORS, CniError, emitError } from '../../cni/error.ts'
+import { troubleshootingText } from '../../manifests/troubleshooting.ts'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -23,6 +26,17 @@ function codeOf(rooms: readonly string[]): string {
 /** Every anchor of a page. */
 function anchorsOf(page: string): string[] {
   return [...readFileSync(`${root}${page}`, 'utf8').matchAll(/<a id="([^"]+)">/g)].map(([, id = '']) => id)
+}
+
+/** Anchors and headings of a page: GitHub makes the second of the words of a heading. */
+function targetsOf(page: string): string[] {
+  const headings = [...readFileSync(`${root}${page}`, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, words = '']) =>
+    words
+      .toLowerCase()
+      .replace(/[^\w\s-]/g, '')
+      .replaceAll(' ', '-'),
+  )
+  return [...anchorsOf(page), ...headings]
 }
 
 test('every condition has its reasons, and no other has any', t => {
@@ -55,8 +69,15 @@ test('every reason has an anchor of its own in the page that pageOf names, and e
   )
   const wanted = (reasons: Record<string, object>, of: 'node' | 'controllers') =>
     Object.entries(reasons).flatMap(([type, rows]) => ['', ...Object.keys(rows)].map(each => pageOf(type, each, of)))
+  const isEvent = (id: string) => id.startsWith('event-')
   const pages = [...wanted(REASONS, 'node'), ...wanted(CONTROLLER_REASONS, 'controllers')]
-  t.deepEqual(pages.toSorted(), anchors.map(id => `docs/conditions.md#${id}`).toSorted())
+  t.deepEqual(
+    pages.toSorted(),
+    anchors
+      .filter(id => !isEvent(id))
+      .map(id => `docs/conditions.md#${id}`)
+      .toSorted(),
+  )
 })
 
 test('every error of the CNI plugin has the anchor that its details name', t => {
@@ -71,6 +92,41 @@ test('every error of the CNI plugin has the anchor that its details name', t => 
       `do this; see docs/cni.md#code-${code}`,
     )
   t.is(JSON.parse(emitError(new CniError(123, 'of another plugin', 'do this'), '1.1.0')).details, 'do this')
+})
+
+test('docs/troubleshooting.md is what its tables say, every vital condition is the cause of a symptom, and every link leads somewhere', t => {
+  const text = readFileSync(`${root}docs/troubleshooting.md`, 'utf8')
+  t.is(text, troubleshootingText(), 'npm run manifests writes it')
+  for (const [type, { vital }] of Object.entries(CONDITION_TYPES))
+    if (vital !== false) t.true(text.includes(`\`${type}\``), type)
+  const links = [...text.matchAll(/\]\(([\w-]+\.md)#([\w-]+)\)/g)]
+  t.true(links.length > 30)
+  const missing = links
+    .filter(([, page = '', id = '']) => !targetsOf(`docs/${page}`).includes(id))
+    .map(([link]) => link)
+  t.deepEqual(missing, [])
+})
+
+test('every event has the page of what it tells: its condition and reason, why a session went down, or its type', t => {
+  const page = (type: string, reason: string, message: string) => pageOfEvent({ type, reason, message })
+  t.is(
+    page('ConditionChanged', 'LinkDown', 'PodTrafficPasses: eth0 is down'),
+    'docs/conditions.md#podtrafficpasses-linkdown',
+  )
+  t.is(page('ConditionChanged', 'Ok', 'PodTrafficPasses'), 'docs/conditions.md#podtrafficpasses')
+  t.is(page('Healed', 'ChangedByOther', 'route was deleted'), 'docs/conditions.md#event-healed')
+  t.is(page('SessionChanged', 'Established', 'up'), 'docs/conditions.md#event-sessionchanged')
+  const conditions = anchorsOf('docs/conditions.md')
+  for (const type of Object.keys(EVENT_TYPES))
+    t.true(conditions.includes(page(type, 'Established', '').split('#')[1]!), type)
+  for (const reason of Object.keys(NODE_EVENTS)) t.true(conditions.includes(`event-${reason.toLowerCase()}`), reason)
+  const downs = Object.keys(DOWN_REASONS).map(code => page('SessionChanged', code, 'Down'))
+  t.deepEqual(
+    downs,
+    anchorsOf('docs/bgp.md')
+      .filter(id => id.startsWith('down-'))
+      .map(id => `docs/bgp.md#${id}`),
+  )
 })
 
 test('a reason of a later version has the page of its condition', t => {

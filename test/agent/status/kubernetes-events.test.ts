@@ -41,7 +41,12 @@ test('an Event is about the Node object, in the form that Kubernetes takes, and 
   const [event] = wrote
   t.like(event, {
     involvedObject: { apiVersion: 'v1', kind: 'Node', name: 'n1', uid: 'u1' },
-    ...{ reason: 'ForeignChangeRepaired', type: 'Warning', count: 500, message: 'Route 10.0.243.0/26: put back' },
+    ...{
+      reason: 'ForeignChangeRepaired',
+      type: 'Warning',
+      count: 500,
+      message: 'Route 10.0.243.0/26: put back; see docs/conditions.md#event-healed',
+    },
     source: { component: 'margay-node', host: 'n1' },
     firstTimestamp: '2023-11-14T22:13:20Z',
   })
@@ -60,7 +65,11 @@ test('what happens again within five minutes is counted in the next Event of its
   t.is(wrote.length, 1)
   await pass(60_000)
   t.is(wrote.length, 2)
-  t.like(wrote[1], { count: 2, message: 'Route c: put back', lastTimestamp: '2023-11-14T22:14:00Z' })
+  t.like(wrote[1], {
+    count: 2,
+    message: 'Route c: put back; see docs/conditions.md#event-healed',
+    lastTimestamp: '2023-11-14T22:14:00Z',
+  })
   t.not(wrote[1]?.metadata.name, wrote[0]?.metadata.name)
   await pass(600_000)
   t.is(wrote.length, 2)

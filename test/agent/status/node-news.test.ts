@@ -95,7 +95,9 @@ test('what somebody else changed and was put back is told with the object', t =>
   const { news, take } = world()
   const object = { kind: 'Route', name: '10.0.0.0/26' } as const
   news.record({ type: 'Healed', object, reason: 'ChangedByOther', message: 'put back' })
-  t.deepEqual(take(), [{ reason: 'ForeignChangeRepaired', message: 'Route 10.0.0.0/26: put back' }])
+  t.deepEqual(take(), [
+    { reason: 'ForeignChangeRepaired', message: 'Route 10.0.0.0/26: put back; see docs/conditions.md#event-healed' },
+  ])
 })
 
 test('reasons are words as Kubernetes takes them', t => {
