@@ -70,6 +70,7 @@ import { Probes } from './probes/probes.ts'
 import type { ProbeWire } from './probes/wire.ts'
 import { adoptEarlierEvents } from './recorder/earlier-events.ts'
 import { FEW_SEGMENTS, Recorder } from './recorder/recorder.ts'
+import { noteLearned, recordChanges } from './recorder/sources.ts'
 import { agentLevels, Reporting } from './reporting.ts'
 import type { ServedFile } from './served-file.ts'
 import { Serving } from './serving.ts'
@@ -177,6 +178,7 @@ export class NodeAgent {
   #capabilities: Capabilities = { ipip: false, vxlan: false }
   #closed = false
   #cancel: Cancel = () => undefined
+  #unrecord: Cancel = () => undefined
 
   /** Locks and opens the node's databases; nothing else is touched before `start`. Throws `FileInUse` or `ForeignJournal`. */
   constructor(options: NodeAgentOptions, deps: NodeAgentDeps) {
@@ -373,6 +375,7 @@ export class NodeAgent {
         log: roomLog('agent'),
         bgpLog: roomLog('bgp'),
         record,
+        noteLearned: (...learned) => noteLearned(this.events, ...learned),
       },
       ...{ view: this.#view, felix: this.#felix, allocator: this.allocator, status: this.#status },
       secrets: this.#secrets,
@@ -462,6 +465,12 @@ export class NodeAgent {
     this.#conflist?.start()
     this.#reporting.start()
     this.#caches.start()
+    this.#unrecord = recordChanges({
+      recorder: this.events,
+      caches: this.#caches,
+      endpoints: this.endpoints,
+      allocator: this.allocator,
+    })
     this.allocator.onBlocks(() => this.#followBlocks())
     this.allocator.start()
     this.#followBlocks()
@@ -618,6 +627,7 @@ export class NodeAgent {
     if (this.#closed) return
     this.#closed = true
     this.#cancel()
+    this.#unrecord()
     if (this.#serving.serves) this.#deps.served?.touch(0)
     this.#view.close()
     await this.#network.close()

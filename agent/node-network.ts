@@ -55,6 +55,8 @@ export type NodeNetworkDeps = Pick<RoutingDeps, 'transport' | 'bfd' | 'discover'
     status: Pick<StatusModel, 'report'>
     secrets: Pick<BgpSecrets, 'want' | 'onChange'>
     record: (event: EventRecord) => void
+    /** BGP has another way to a prefix, or none any more. */
+    noteLearned: (prefix: string, route: LearnedRoute | undefined) => void
     /** What `reflection` says is another thing. Absent: nobody is told. */
     reflectionChanged?: () => void
     /** The addresses of the pods of this node. */
@@ -325,7 +327,10 @@ export class NodeNetwork {
     const { capabilities, hadRoutes: restarting } = this.#facts
     return new Routing({
       ...{ ...this.#deps, log, capabilities, restarting, sessions: this.#sessions },
-      learned: (prefix, route) => felix.set('learned', prefix, route),
+      learned: (prefix, route) => {
+        this.#deps.noteLearned(prefix, route)
+        felix.set('learned', prefix, route)
+      },
       ...{ converged: () => felix.complete('bgp'), settled: () => felix.applied() },
       nextHops: { kernel, protocol, nodeWith: a => this.nodeWith(a), leads: (...way) => felix.set('nextHop', ...way) },
     })

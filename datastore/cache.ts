@@ -126,6 +126,11 @@ export class Caches {
     return this.#cache({ kind, name: kind, fields: cachedFields(kind) })
   }
 
+  /** Whether anybody asked for the cache of a kind: to look at it costs no watch. */
+  asked(kind: Kind): boolean {
+    return this.#caches.has(kind)
+  }
+
   /** One Node with more of its fields than `of('Node')` has: that of the node that this program runs for. */
   ownNode(name: string): Cache<'Node'> {
     return this.#cache({

@@ -67,10 +67,12 @@ export class ChangeNotes {
     const isTold = new Set([...healed, ...removed].map(({ kind, key }) => `${kind} ${key}`))
     const wanted = this.#deps.wanted()
     for (const one of written) {
+      // its events tell of a link, and a setting that was not read before is written whether it is another one or not
+      if (one.kind === 'link' || (one.kind === 'sysctl' && one.change === 'Came')) continue
       // an event tells of it
       if (isTold.size > 0 && isTold.has(`${one.kind} ${one.key}`)) continue
       const { kind } = refOf(one)
-      const type = one.change ?? changeOf(one, wanted)
+      const type = changeOf(one, wanted)
       this.#deps.note(type, kind, this.#causeOf(one), () => {
         const text = type === 'Went' ? undefined : textOf(one, wanted)
         return { name: one.key, ...(text !== undefined && { text }) }
@@ -150,7 +152,10 @@ export class ChangeNotes {
     else this.#links.delete(index)
     if (event.type === 'link' && isSame) return
     const type = event.type === 'link-gone' ? 'Went' : event.isNew ? 'Came' : 'Changed'
-    this.#deps.note(type, 'Link', this.#cause(event.by, name), () => this.#about(name, text, event.by))
+    const wish = this.#deps.wanted().link.get(name)
+    const isOwn = event.by === undefined && event.type === 'link' && up && wish?.kind !== undefined && wish.mtu === mtu
+    const cause = isOwn ? 'cluster' : this.#cause(event.by, name)
+    this.#deps.note(type, 'Link', cause, () => this.#about(name, text, event.by))
   }
 
   #address(event: KernelEvent & { type: 'address' | 'address-gone' }): void {
@@ -186,11 +191,13 @@ export class ChangeNotes {
     const { note, ownsInterface, wanted } = this.#deps
     const whose = typeof of === 'number' ? this.#deps.nameOf(of) : of
     if (isNew || whose === undefined) return
+    const { sysctl } = wanted()
     const key = sysctlKey({ family, path: ['conf', whose, name] })
-    const wish = wanted().sysctl.get(key)
+    const isForward = whose === 'all' && name === 'forwarding'
+    const wish = sysctl.get(key) ?? (isForward ? sysctl.get(sysctlKey({ family, path: ['ip_forward'] })) : undefined)
     if (wish === undefined ? ownsInterface(whose) : wish.value === value || wish.withoutFilter === value) return
-    // the kernel changes none by itself
-    note('Changed', 'Sysctl', 'foreign', () => this.#about(key, value, by))
+    // those of all devices follow on ip_forward, and nobody is told who wrote it
+    note('Changed', 'Sysctl', this.#cause(by), () => this.#about(key, value, by))
   }
 
   #byOthers(event: KernelEvent, kind: Change['kind'], about: () => [name: string, text: string]): void {
@@ -231,17 +238,22 @@ export class ChangeNotes {
   #causeOf({ kind, key, interfaceName, origin }: Written): Change['cause'] {
     // what leads nowhere else is no way that was learned
     if (origin !== undefined && interfaceName !== 'lo') return origin
-    if (kind.startsWith('nft') && tableRole(key.split(' ')[1] ?? '') === 'policy') return 'policy'
+    if (kind.startsWith('nft') && tableRole(tableOf(key)) === 'policy') return 'policy'
     const isOfPod = interfaceName !== undefined && this.#deps.ownsInterface(interfaceName)
     if (isOfPod || kind === 'shaping') return 'pod'
     return kind === 'neighbour' || kind === 'fdb' ? 'learned' : 'cluster'
   }
 }
 
-/** An element that comes and goes by itself has its words in its key; of other parts of tables nothing tells. */
-function changeOf({ kind, key }: Written, { nftElement }: DesiredState): Change['type'] {
-  if (kind !== 'nftElement' || key.split(' ').length <= 3) return 'Changed'
+/** Of the parts of tables that look after themselves nothing tells more. */
+function changeOf({ kind, key, change = 'Changed' }: Written, { nftElement }: DesiredState): Change['type'] {
+  if (kind !== 'nftElement' || tableRole(tableOf(key)) === 'policy' || tableRole(tableOf(key)) === 'qos') return change
   return nftElement.has(key) ? 'Came' : 'Went'
+}
+
+/** Of `inet margay-policy cut`. */
+function tableOf(key: string): string {
+  return key.split(' ')[1] ?? ''
 }
 
 function wayText(route: NamedRoute, rest: string): string {
@@ -267,10 +279,6 @@ function textOf({ kind, key }: Written, wanted: DesiredState): string | undefine
       return wanted.fdb.get(key)?.dst
     case 'sysctl':
       return wanted.sysctl.get(key)?.value
-    case 'link': {
-      const link = wanted.link.get(key)
-      return link && `mtu ${link.mtu}`
-    }
     default:
       return undefined
   }

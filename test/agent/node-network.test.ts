@@ -90,6 +90,7 @@ async function aNetwork(t: ExecutionContext, { tunnels = { ipip: false, vxlan: f
     },
     status: { report: (source, conditions) => void reports.set(source, conditions) },
     record: () => undefined,
+    noteLearned: () => undefined,
   })
   const close = async () => {
     view.close()

@@ -85,7 +85,7 @@ function notes(wanted: Partial<Record<keyof DesiredState, ReadonlyMap<string, un
     },
     ownsInterface: name => name.startsWith('cali'),
     nameOf: index => names[index],
-    wanted: () => ({ address: NONE, route: NONE, sysctl: NONE, ...wanted }) as unknown as DesiredState,
+    wanted: () => ({ address: NONE, route: NONE, sysctl: NONE, link: NONE, ...wanted }) as unknown as DesiredState,
   })
   const after = (...events: KernelEvent[]) => {
     for (const event of events) changes.observe(event)
@@ -113,7 +113,7 @@ test('what others do is told with who did it, where the kernel tells', t => {
     'Came Address eth0 10.244.1.9 (foreign): by process 812',
   ])
   const setting = { type: 'sysctl', family: 'ipv4', of: 'all', name: 'forwarding', value: '0' } as const
-  t.deepEqual(after(setting), ['Changed Sysctl net.ipv4 conf/all/forwarding (foreign): 0'])
+  t.deepEqual(after(setting), ['Changed Sysctl net.ipv4 conf/all/forwarding (kernel): 0'])
   const link = { index: 2, name: 'eth0', mtu: 1500, up: true, running: true }
   t.deepEqual(
     after({ type: 'link', link }, { type: 'link', link }, { type: 'link', link: { ...link, mtu: 1400 }, by }),
@@ -141,7 +141,7 @@ test('the echo of an own write is told by the write alone; what the kernel takes
   t.deepEqual(after({ type: 'route', route: ours }, { ...setting, value }), [])
   t.deepEqual(after({ type: 'route-gone', route: ours }, { ...setting, value: '0' }), [
     'Went Route 10.244.1.5/32 (kernel): dev eth0 proto 80',
-    'Changed Sysctl net.ipv4 conf/calia/proxy_arp (foreign): 0',
+    'Changed Sysctl net.ipv4 conf/calia/proxy_arp (kernel): 0',
   ])
   t.deepEqual(notes().after({ type: 'route-gone', route: ours }), [], 'nobody wanted it any more')
 })
