@@ -36,7 +36,8 @@ On the lab that was kept:
   fault         the faults that it can have, by what people see of them; --tell: with causes and remedies
   fault NAME    puts one in and says where to look; --tell: and what was done. NAME is its number or its name
   fault heal    takes all faults out, or the one that is named
-  explain A B   why A cannot reach B: n1-p1 n2-p1, n1-p1 n2-p1 tcp/8080, or one node
+  explain A B   why A cannot reach B: n1-p1 n2-p1, n1-p1 n2-p1 tcp/8080, or one node;
+                --probe sends the packet and follows it
   ctl COMMAND   margayctl in this cluster; ctl n1 COMMAND asks the agent of n1
   shell WHERE   a shell on a node, a pod (n1-p1), the router or the api server, or one command there
 

@@ -52,8 +52,8 @@ function cells({
   const back = `${backMs === undefined ? 'NOT BACK' : seconds(backMs)}${still}`
   const other = said.find(({ of, type }) => of === 'condition' || type !== 'ConditionChanged')
   const words = named === undefined ? (other === undefined ? 'nothing said' : saidText(other)) : saidText(named)
-  const { right = false, verdict, code } = explanation ?? {}
-  const byExplain = right ? (code ?? 'healed') : `no (${code ?? verdict})`
+  const { right = false, verdict, code, by } = explanation ?? {}
+  const byExplain = right ? `${code ?? 'healed'}${by === 'probe' ? ' --probe' : ''}` : `no (${code ?? verdict})`
   const byWord = named === undefined ? 'no' : named.of
   return [fault, seconds(brokeMs), seconds(healedMs), byExplain, byWord, seconds(namedMs), back, words]
 }

@@ -10,6 +10,10 @@ import { type Fault, question, type Word } from './fault.ts'
 import { passes, prepare, tidyUp } from './traffic.ts'
 import { isExplained, isWord, type Said, saidNow } from './words.ts'
 
+type Judged = { right: boolean; verdict: string; code?: string; node?: string; text: string }
+/** `plain`: what was said before a packet was sent. */
+type Explained = Judged & { by: 'facts' | 'probe'; plain?: Judged }
+
 export type Played = {
   fault: string
   /** Why it was not played: the lab was not well before it. */
@@ -20,7 +24,7 @@ export type Played = {
   namedMs?: number
   named?: Said
   /** What `explain` said at the end, before it was taken out, and whether that is right. */
-  explanation?: { right: boolean; verdict: string; code?: string; node?: string; text: string }
+  explanation?: Explained
   /** All that was said, with the time. */
   said: (Said & { ms: number })[]
   /** From taking it out to all pairs answering; absent when they do not. */
@@ -112,9 +116,23 @@ async function watch(lab: Lab, fault: Fault, row: Played, startMs: number): Prom
   }
 }
 
-async function explain(lab: Lab, fault: Fault, words: readonly Word[], since: string): Promise<Played['explanation']> {
+/** Without a packet first, since that is what people ask; with one where that does not name it. */
+async function explain(lab: Lab, fault: Fault, words: readonly Word[], since: string): Promise<Explained> {
+  const asked = question(fault.breaks)
+  const plain = await judged(lab, fault, words, since, asked)
+  if (plain.right || asked.length === 1) return { ...plain, by: 'facts' }
+  return { ...(await judged(lab, fault, words, since, [...asked, '--probe'])), by: 'probe', plain }
+}
+
+async function judged(
+  lab: Lab,
+  fault: Fault,
+  words: readonly Word[],
+  since: string,
+  asked: readonly string[],
+): Promise<Judged> {
   try {
-    const found = await explained(lab, question(fault.breaks))
+    const found = await explained(lab, asked)
     const { verdict, first, notes } = found
     const told = notes.filter(({ at = since }) => at >= since).map(({ node, text }) => `${node}: ${text}`)
     const text = first?.message ?? told.join('; ')
