@@ -8,6 +8,7 @@ import type { AddressesAnswer, AgentStatus, DrainAnswer, RouteAnswer } from '../
 import type { NodeFacts, Question } from '../api/explain.ts'
 import type { LogRoom } from '../api/log-settings.ts'
 import type { OpenconfigAnswer } from '../api/openconfig-answer.ts'
+import type { PathAnswer } from '../api/paths.ts'
 import { matchesSelector } from '../api/selector.ts'
 import { type Condition, type EventRecord, formatRef, type ObjectRef } from '../api/status.ts'
 import type { BfdStatus } from '../bgp/bfd/config.ts'
@@ -412,6 +413,7 @@ export class NodeAgent {
       cni: () => this.cni(),
       explain: prefix => this.explain(prefix),
       conditions: () => this.conditions(),
+      pathTo: this.#probes && ((...of) => this.#probes?.answerFor(...of)),
     })
     // of the cache that `selects` asks
     this.#view.onChange('Node', ({ key, before, after }) => {
@@ -569,9 +571,15 @@ export class NodeAgent {
       events: this.events.counts,
       blocks: this.allocator.blocks(),
       room: this.allocator.room(),
+      paths: this.paths(),
       peers: this.#network.peers().map(({ origin, ...peer }) => ({ ...peer, type: peerType(origin) })),
       prefixes: peer => this.#network.prefixesOf(peer),
     }
+  }
+
+  /** What path probes say of the ways to other nodes. */
+  paths(): PathAnswer[] {
+    return this.#probes?.answers() ?? []
   }
 
   /** What a CalicoNodeStatus tells of this node. */

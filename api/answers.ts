@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { nodeFacts } from './explain.ts'
 import { learnedRoute } from './learned-answer.ts'
 import { openconfigAnswer } from './openconfig-answer.ts'
+import { pathAnswer } from './paths.ts'
 import { condition, event, objectRef } from './status-answers.ts'
 import { traceAnswer } from './trace.ts'
 
@@ -352,6 +353,9 @@ const bmpStatus = z.looseObject({
   waiting: z.number(),
 })
 
+/** One row for each other node and family that this node probes. */
+export const pathsAnswer = z.array(pathAnswer)
+
 /** What the sockets answer in JSON when all is well; with any other status than 200 or 503 it is `{error}`. */
 export const ANSWERS = {
   'margay-node': {
@@ -369,6 +373,7 @@ export const ANSWERS = {
     'GET /bgp/drain': drainAnswer,
     'GET /bgp/bfd': bfdAnswer,
     'GET /ipam-check': addressesAnswer,
+    'GET /paths': pathsAnswer,
     /** `traceOrder` in the body. */
     'POST /trace': traceAnswer,
     'POST /accept-cluster': acceptAnswer,

@@ -303,7 +303,8 @@ export type BlockFacts = z.infer<typeof blockFacts>
 
 const pathFacts = z.object({
   node: z.string(),
-  encapsulation: z.enum(['direct', 'ipip', 'vxlan']),
+  /** Absent while nobody looked, and where there is no route. */
+  encapsulation: z.enum(['direct', 'ipip', 'vxlan']).optional(),
   state: z.enum(['unknown', 'passes', 'suspect', 'lost', 'absent']),
   sinceMs: z.number(),
   lastAnswerMs: z.number().optional(),

@@ -43,6 +43,10 @@ export const NODE_METRICS = {
     'What happened on this node, as margayctl events lists it; Healed and Removed: somebody else changed what is ours, or made what would count as ours, and it was put right.',
     'type',
   ),
+  margay_paths: gauge(
+    'Paths to other nodes that are probed, by family and node, in each state; `lost` is what PathsPass tells.',
+    'state',
+  ),
   margay_learned_routes: gauge('Prefixes that were chosen from BGP peers.'),
   margay_dropped_packets_total: counter('Packets that the pod filter dropped, by the rule.', 'reason'),
   margay_policy_packets_total: counter(

@@ -1,5 +1,6 @@
 // What a node's probes say of the way to pods of other nodes (agent/probes/): for conditions, `margayctl explain`, metrics and the
 // agents' socket. A node that publishes no address for probes, or has none of a family, has no row.
+import * as z from 'zod'
 import type { Family } from '../lib/ip.ts'
 
 export type PathEncapsulation = 'direct' | 'ipip' | 'vxlan'
@@ -48,3 +49,22 @@ export type PathBook = {
   /** Calls `listen` with each state that differs from the one before; undefined: there was none, or there is none any more. */
   onChange(listen: (before: PathState | undefined, now: PathState | undefined) => void): () => void
 }
+
+/** A `PathState` as the agent's socket tells it: times are milliseconds since the epoch. A later program may have more reasons. */
+export const pathAnswer = z.object({
+  node: z.string(),
+  family: z.enum(['ipv4', 'ipv6']),
+  address: z.string(),
+  encapsulation: z.enum(['direct', 'ipip', 'vxlan']).optional(),
+  state: z.enum(['unknown', 'passes', 'suspect', 'lost', 'absent']),
+  sinceMs: z.number(),
+  lastAnswerMs: z.number().optional(),
+  lossPermille: z.number(),
+  loss: z.string().optional(),
+  hostAnswers: z.boolean().optional(),
+  tunnelAnswers: z.boolean().optional(),
+  sourceSeen: z.string().optional(),
+  sampled: z.boolean(),
+})
+
+export type PathAnswer = z.infer<typeof pathAnswer>

@@ -1,6 +1,6 @@
 // What the map shows, from the agents of a cluster: asked in turns by whichever way leads there, and again as long as somebody looks.
 import * as z from 'zod'
-import { eventsAnswer, type Flow, flow, type NodeEvent, statusAnswer } from '../api/answers.ts'
+import { eventsAnswer, type Flow, flow, type NodeEvent, pathsAnswer, statusAnswer } from '../api/answers.ts'
 import type { Explanation } from '../api/explanation.ts'
 import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
 import { nodeSnapshot, type SeenNode, type SnapshotPath, snapshotOf } from '../ui/model.ts'
@@ -26,15 +26,6 @@ const PAUSE_MS = 3_000
 /** Flows and events of one node, and of all together. */
 const [MOST_OF_NODE, MOST_OF_ALL] = [100, 1_000]
 
-const pathsAnswer = z.array(
-  z.object({
-    node: z.string(),
-    encapsulation: z.enum(['direct', 'ipip', 'vxlan']),
-    state: z.enum(['unknown', 'passes', 'suspect', 'lost', 'absent']),
-    sinceMs: z.number(),
-  }),
-)
-
 /** Asks the agent behind a socket. Rejects as `ask` of socket.ts. */
 export async function askForMap(socket: string, word: MapWord, nowMs: number): Promise<unknown> {
   const owner = 'margay-node' as const
@@ -49,7 +40,8 @@ export async function askForMap(socket: string, word: MapWord, nowMs: number): P
 /** None where the agent has no probes. */
 async function pathsOf(socket: string): Promise<SnapshotPath[]> {
   try {
-    return await ask({ socket }, pathsAnswer, { method: 'GET', path: '/paths', owner: 'margay-node' })
+    const paths = await ask({ socket }, pathsAnswer, { method: 'GET', path: '/paths', owner: 'margay-node' })
+    return paths.map(({ node, encapsulation, state, sinceMs }) => ({ node, encapsulation, state, sinceMs }))
   } catch {
     return []
   }

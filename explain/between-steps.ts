@@ -221,7 +221,7 @@ function pathTo(near: Place, far: Place | undefined): PathFacts | undefined {
 
 function pathText({ state, encapsulation, hostAnswers, tunnelAnswers }: PathFacts): string {
   const word = (is: boolean | undefined) => (is === undefined ? 'not asked' : is ? 'answers' : 'silent')
-  return `probes by ${encapsulation}: ${state}; the node ${word(hostAnswers)}, its tunnel ${word(tunnelAnswers)}`
+  return `probes by ${encapsulation ?? 'no known way'}: ${state}; the node ${word(hostAnswers)}, its tunnel ${word(tunnelAnswers)}`
 }
 
 /** Both ends must tell of the same moment. Clocks that differ leave the question open. */

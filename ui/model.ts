@@ -13,7 +13,8 @@ const MOST_LINKS = 2_000
 /** What a node’s probes say of the way to another node: a part of `PathFacts`. */
 const snapshotPath = z.object({
   node: z.string(),
-  encapsulation: z.enum(['direct', 'ipip', 'vxlan']),
+  /** Absent: there is no route. */
+  encapsulation: z.enum(['direct', 'ipip', 'vxlan']).optional(),
   state: z.enum(['unknown', 'passes', 'suspect', 'lost', 'absent']),
   sinceMs: z.number(),
 })

@@ -1,10 +1,11 @@
 // All that this node knows about the way of a packet, for `margayctl explain`: a few questions to the kernel and to memory, each of
 // which may fail for itself. Answering changes nothing in the kernel and starts no program; names of pods and of nodes are compared
 // and never part of a path. Bounds: four at a time, 2 s and 256 KiB for each.
-import type { NodeFacts, Question } from '../../api/explain.ts'
+import type { NodeFacts, PathFacts, Question } from '../../api/explain.ts'
 import type { Condition, Event } from '../../api/status.ts'
 import type { FelixView } from '../../felix/view.ts'
 import type { Clock } from '../../lib/clock.ts'
+import type { Family } from '../../lib/ip.ts'
 import { blockFacts, type ClusterDeps, sessionFacts } from './cluster-facts.ts'
 import { connectionsOf, connectionTable } from './connections.ts'
 import { Gathering } from './gathering.ts'
@@ -26,6 +27,8 @@ export type NodeFactsDeps = ClusterDeps & {
   /** Whether a table of nftables is one of this program. */
   isOwnTable(name: string): boolean
   conditions(): readonly Condition[]
+  /** What probes say of the way to another node. Absent: this node sends none. */
+  pathTo?: ((node: string, family: Family) => PathFacts | undefined) | undefined
   events: { last(count: number): Event[] }
 }
 
@@ -87,7 +90,7 @@ export class FactsOfNode {
         connectionTable: await gathering.fact('kernel', () => connectionTable(kernel)),
         sessions: await gathering.fact('model', () => sessionFacts(this.#deps, question)),
         blocks: await gathering.fact('model', () => blockFacts(this.#deps, question)),
-        path: { absent: 'this node sends no probes', of: 'probe', ageMs: 0 },
+        path: await this.#path(question, gathering),
         hooks: await gathering.fact('kernel', () => hooksOf(kernel, crossings, name => this.#deps.isOwnTable(name))),
         conditions: this.#deps
           .conditions()
@@ -106,6 +109,13 @@ export class FactsOfNode {
     const target = this.#deps.floating.targetOf(packet.destination)
     if (target === undefined) return question
     return { ...question, packet: { ...packet, destination: target }, back: { ...back, source: target } }
+  }
+
+  async #path({ from, to, packet }: Question, gathering: Gathering): Promise<NodeFacts['path']> {
+    const { pathTo, node } = this.#deps
+    if (pathTo === undefined) return { absent: 'this node sends no probes', of: 'probe', ageMs: 0 }
+    const far = [to.node, from.node].find(each => each !== undefined && each !== node)
+    return gathering.fact('probe', () => (far === undefined ? undefined : pathTo(far, packet.family)))
   }
 
   /** While the API server is away, since when it is. */

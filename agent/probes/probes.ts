@@ -2,7 +2,7 @@
 // wake-ups in five seconds, whatever comes in: answers wait in their sockets until the next one.
 import { FELIX_ANNOTATION, NODE_ANNOTATION } from '../../api/core.ts'
 import type { Resource } from '../../api/kinds.ts'
-import type { PathBook } from '../../api/paths.ts'
+import type { PathAnswer, PathState } from '../../api/paths.ts'
 import { broken, type Condition } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import { KernelError } from '../../kernel/port/error.ts'
@@ -65,8 +65,15 @@ export class Probes {
     for (const node of deps.view.all('Node')) this.#setNode(node.metadata.name, node)
   }
 
-  get book(): PathBook {
-    return this.#paths
+  /** What is known of the ways to other nodes, with times of the wall clock. */
+  answers(): PathAnswer[] {
+    return [...this.#paths.all()].map(state => this.#told(state))
+  }
+
+  /** The same of one; undefined where it is not probed. */
+  answerFor(node: string, family: Family): PathAnswer | undefined {
+    const state = this.#paths.of(node, family)
+    return state && this.#told(state)
   }
 
   /** What the Node object says of this node's end. */
@@ -84,6 +91,18 @@ export class Probes {
     this.#cancelKeep()
     this.#cancelStep()
     this.#endpoint.close()
+  }
+
+  #told(state: PathState): PathAnswer {
+    const { clock } = this.#deps
+    const epochMs = clock.wallMs() - clock.monotonicMs()
+    const { sinceMs, lastAnswerMs, lossPermille, ...rest } = state
+    return {
+      ...rest,
+      sinceMs: Math.round(epochMs + sinceMs),
+      ...(lastAnswerMs !== undefined && { lastAnswerMs: Math.round(epochMs + lastAnswerMs) }),
+      lossPermille: Math.round(lossPermille),
+    }
   }
 
   get #isWanted(): boolean {

@@ -11,6 +11,7 @@ import {
 import type { NodeFacts, Question } from '../../api/explain.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
 import type { OpenconfigAnswer } from '../../api/openconfig-answer.ts'
+import type { PathAnswer } from '../../api/paths.ts'
 import { CONDITION_TYPES, type Condition, type Event, formatRef } from '../../api/status.ts'
 import type { BfdStatus } from '../../bgp/bfd/config.ts'
 import { isStoreError } from '../../datastore/port.ts'
@@ -36,6 +37,7 @@ export type Answering = Measured & {
   explain(prefix: string): RouteAnswer
   /** Undefined while as many as may be are answered. */
   facts(question: Question): Promise<NodeFacts | undefined>
+  paths(): PathAnswer[]
   openconfig(): OpenconfigAnswer
   drained(): Promise<DrainAnswer>
   bfdStatus(): Promise<BfdStatus>
@@ -98,6 +100,7 @@ export function agentRoutes(
     },
     'GET /bgp/openconfig': asJson(() => agent.openconfig()),
     'GET /bgp/drain': asJson(() => agent.drained()),
+    'GET /paths': asJson(() => agent.paths()),
     'GET /bgp/bfd': asJson(() => agent.bfdStatus()),
     'GET /ipam-check': asJson(() => agent.checkAddresses()),
     'POST /trace': traceRoute(order => agent.tracer.answer(order)),

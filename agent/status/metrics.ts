@@ -3,6 +3,7 @@
 // each of thousands of nodes. See MOST in api/metrics.ts.
 import { MESH_PEER } from '../../api/answers.ts'
 import { MOST, NODE_METRICS, OTHER } from '../../api/metrics.ts'
+import type { PathState } from '../../api/paths.ts'
 import { CONDITION_TYPES, type Condition, EVENT_TYPES, type EventType } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import type { BgpState } from '../../bgp/fsm/step.ts'
@@ -32,6 +33,8 @@ export type NodeNumbers = {
   blocks: readonly { pool: string; used: number; size: number }[]
   /** By family. */
   room: readonly { family: string; free: number; untilBlock: number }[]
+  /** Of path probes. */
+  paths: readonly Pick<PathState, 'state'>[]
   peers: readonly PeerNumbers[]
   /** Of one peer, by family. */
   prefixes(peer: string): ReadonlyMap<string, Counts>
@@ -42,6 +45,7 @@ export type NodeNumbers = {
   copiesLost: number
 }
 
+const PATH_STATES = ['unknown', 'passes', 'suspect', 'lost', 'absent'] as const satisfies readonly PathState['state'][]
 const RESYNC = { unknown: 1, partly: 2, whole: 3 } as const
 /** RFC 4273, bgpPeerState. */
 const STATES: Readonly<Record<BgpState, number>> = {
@@ -59,6 +63,8 @@ export function metricsText(numbers: NodeNumbers): string {
   text.set('felix_cluster_num_hosts', numbers.nodes)
   text.set('felix_resync_state', RESYNC[numbers.datastore])
   text.set('margay_learned_routes', numbers.learned)
+  for (const state of PATH_STATES)
+    text.set('margay_paths', numbers.paths.filter(path => path.state === state).length, { state })
   const { count, seconds, failures } = numbers.passes
   text.set('felix_int_dataplane_apply_time_seconds', { count, sum: seconds })
   text.set('felix_int_dataplane_failures', failures)

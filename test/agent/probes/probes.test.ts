@@ -1,4 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
+import type { NodeAgent } from '../../../agent/node-agent.ts'
 import { FELIX_ANNOTATION, NODE_ANNOTATION } from '../../../api/core.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import { contains } from '../../../lib/ip.ts'
@@ -49,6 +50,15 @@ async function aPair(t: ExecutionContext) {
       .map(({ reason, object }) => `${reason} ${object?.name}`)
   const kernels = machines.map(({ world }) => world.kernel())
   return { agents, store, fabric, annotation, addPods, broken, kernels, machines, start }
+}
+
+/** How many paths the metrics count in each state. */
+function metricsPaths(agent: NodeAgent): Map<string, number> {
+  return new Map(
+    Map.groupBy(agent.numbers().paths, ({ state }) => state)
+      .entries()
+      .map(([state, all]) => [state, all.length]),
+  )
 }
 
 test('a node has an address for probes once a pod is there, by an interface that belongs to no pod, and gives it back', async t => {
@@ -115,6 +125,9 @@ test('a path that is lost is told about the other node and takes no readiness, a
     ([one, two]) => `${one} ${two}` === 'PathLost n2 PathLost n1',
   )
   t.true(agents[0].ready())
+  t.like(agents[0].paths()[0], { node: 'n2', family: 'ipv4', state: 'lost', loss: 'PathLost', encapsulation: 'direct' })
+  t.true(agents[0].paths()[0]!.sinceMs > agents[0].paths()[0]!.lastAnswerMs!)
+  t.deepEqual([...metricsPaths(agents[0])], [['lost', 1]])
   fabric.loses = () => false
   await eventually(
     t,

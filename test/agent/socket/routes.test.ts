@@ -93,6 +93,19 @@ const agent: Answering = {
   bfdStatus: async () => ({ scheduling: 'usual', sessions: [], dropped: { 'no-session': 1 } }),
   explain: prefix => ({ prefix, candidates: [], withheld: [] }),
   facts: async () => facts,
+  paths: () => [
+    {
+      ...{
+        node: 'n2',
+        family: 'ipv4',
+        address: '10.244.1.3',
+        encapsulation: 'vxlan',
+        state: 'lost',
+        loss: 'VxlanLost',
+      },
+      ...{ sinceMs: 1_700_000_000_000, lossPermille: 63, hostAnswers: true, tunnelAnswers: false, sampled: false },
+    },
+  ],
   openconfig: () => openconfigNeighbors(undefined),
   drained: async () => ({
     drains: true,
