@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
+import { PROBE_INTERFACE } from '../../kernel/pod-interface.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { Plan } from '../../lab/plan.ts'
 import { runProgram } from '../../lab/program.ts'
@@ -33,10 +34,13 @@ export async function holdingsOf(
   const each = lab.plan.nodes.map(async node => {
     using kernel = lab.kernel(node.netns)
     const links = await kernel.links()
+    // the node's end of path probes stays for ten minutes after the last pod
+    const probe = links.find(({ name }) => name === PROBE_INTERFACE)
+    const isNoProbe = ({ ifindex }: { ifindex?: number | undefined }) => probe === undefined || ifindex !== probe.index
     const isOfPods = (dst: string) => podCidrs.some(pods => contains(pods, dst) && dst !== pods)
     const held: NodeHoldings = {
       veths: links.map(({ name }) => name).filter(name => name.match(POD_INTERFACE) !== null),
-      routes: [...new Set((await kernel.routes()).map(({ dst }) => dst))].filter(isOfPods),
+      routes: [...new Set((await kernel.routes()).filter(isNoProbe).map(({ dst }) => dst))].filter(isOfPods),
       rows: rowsOf(database(node.name)),
       ruleset: await said(['nft', 'list', 'ruleset'], node.netns),
     }
@@ -62,7 +66,9 @@ function rowsOf(path: string): string[] {
     const slots = db.prepare('SELECT cidr, ordinal, handle FROM ipam_slots').all()
     return [
       ...endpoints.map(({ id }) => `interface ${id}`),
-      ...slots.map(({ cidr: block, ordinal, handle }) => `address ${ordinal} of ${block} for ${handle}`),
+      ...slots
+        .filter(({ handle }) => !String(handle).startsWith('margay-probe-'))
+        .map(({ cidr: block, ordinal, handle }) => `address ${ordinal} of ${block} for ${handle}`),
     ]
   } finally {
     db.close()

@@ -146,6 +146,10 @@ export class KubernetesWorld implements World {
     return newLeaks(this.#before!, await this.#holdings(), given)
   }
 
+  async alarms(): Promise<undefined> {
+    return undefined
+  }
+
   async memory(): Promise<ReadonlyMap<string, number>> {
     const pids = this.nodes.flatMap(name => {
       const pid = this.#margay.agentPid(name)

@@ -4,6 +4,7 @@
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { addNetns, netnsPath, removeNetns, spawnInNetns } from '../../kernel/netns.ts'
+import { askAgent } from '../../lab/ask.ts'
 import { type ClusterObject, POOL_CIDRS, runningStatus } from '../../lab/cluster.ts'
 import { Lab, type LabOptions } from '../../lab/lab.ts'
 import { LabFailure } from '../../lab/lab-programs.ts'
@@ -163,6 +164,20 @@ export class LabWorld implements World {
 
   async leaks(given: ReadonlySet<string>): Promise<Leak[]> {
     return newLeaks(this.#before!, await this.#holdings(), given)
+  }
+
+  async alarms(): Promise<string[]> {
+    const told = await Promise.all(
+      this.nodes.map(async node => {
+        const answer = await askAgent(this.#lab.agentSocket(node), '/events?count=1000')
+        if (!Array.isArray(answer)) throw new Error(`the agent of ${node} does not tell its events`)
+        const events = answer as { at: string; message: string }[]
+        return events.flatMap(({ at, message }) =>
+          message.startsWith('PathsPass:') ? [`${node} at ${at}: ${message}`] : [],
+        )
+      }),
+    )
+    return told.flat()
   }
 
   async memory(): Promise<ReadonlyMap<string, number>> {

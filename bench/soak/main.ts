@@ -25,7 +25,7 @@ programs are killed with SIGKILL and started again. At the end everything that p
                  programs in the folder K8S_BIN
   --help         this text
 
-Exit codes: 0 nothing lost, held twice or left, 1 something was, 2 wrong usage, 3 something that is needed is missing.
+Exit codes: 0 nothing lost, held twice, left or told wrongly, 1 something was, 2 wrong usage, 3 something that is needed is missing.
 `
 
 const EXIT = { fine: 0, no: 1, usage: 2, missing: 3, interrupted: 130 } as const

@@ -27,6 +27,8 @@ export type Outcome = {
   lost: Lost[]
   doubles: Double[]
   leaks: Leak[]
+  /** Paths between nodes that agents called lost or translated, though none was; undefined where that is not asked. */
+  alarms: string[] | undefined
   /** Pods that never ran, with the reason. */
   failed: string[]
   refused: number | undefined
@@ -121,7 +123,10 @@ export async function soak(world: World, options: SoakOptions): Promise<Outcome>
   await world.settled()
   if (options.restartAtEnd) await world.restartAgents()
   const leaks = await leaksAtEnd(world, ledger.given, say)
+  const alarms = await world.alarms()
+  for (const alarm of alarms ?? []) say(`ALARM ${alarm}`)
   return {
+    alarms,
     ...{ starts: ledger.starts, seconds, lost: ledger.lost, doubles: ledger.doubles, leaks, failed, kills },
     refused: world.refused,
     ...{ add: timesOf(ledger.addMs), start: timesOf(ledger.startMs), firstAnswer: timesOf(answerMs) },

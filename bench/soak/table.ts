@@ -6,12 +6,12 @@ import { LEAKS } from './world.ts'
 type Row = readonly [what: string, figure: string]
 
 /** Whether every count that must be zero is zero, and something was counted. */
-export function isFine({ starts, lost, doubles, leaks, failed }: Outcome): boolean {
-  return starts > 0 && lost.length + doubles.length + leaks.length + failed.length === 0
+export function isFine({ starts, lost, doubles, leaks, failed, alarms = [] }: Outcome): boolean {
+  return starts > 0 && lost.length + doubles.length + leaks.length + failed.length + alarms.length === 0
 }
 
 export function outcomeTable(outcome: Outcome, { about, seed }: { about: string; seed: number }): string {
-  const { starts, seconds, lost, doubles, leaks, failed, refused, kills, memory } = outcome
+  const { starts, seconds, lost, doubles, leaks, failed, refused, kills, memory, alarms } = outcome
   const killed = [...kills].map(([victim, count]) => `${victim} ${count}`).join(', ')
   const rows: Row[] = [
     ['where', about],
@@ -30,6 +30,7 @@ export function outcomeTable(outcome: Outcome, { about, seed }: { about: string;
     ),
     ['addresses held by two', String(doubles.length)],
     ...LEAKS.map((kind): Row => [`${kind} left`, String(leaks.filter(leak => leak.kind === kind).length)]),
+    ...(alarms === undefined ? [] : [['false alarms of path probes', String(alarms.length)] satisfies Row]),
     ...timesRow('ADD', outcome.add),
     ...timesRow('from the making of a Pod to its last answer', outcome.start),
     ...timesRow('answers', outcome.firstAnswer),

@@ -29,6 +29,8 @@ export type World = AsyncDisposable & {
   settled(): Promise<void>
   /** What is there beyond what was there before the first start. `given`: addresses that pods had. */
   leaks(given: ReadonlySet<string>): Promise<Leak[]>
+  /** What agents told of paths between nodes that were lost, or translated, since the start: none was. Undefined where it is not asked. */
+  alarms(): Promise<string[] | undefined>
   /** Resident MiB of each node's agent. */
   memory(): Promise<ReadonlyMap<string, number>>
 }

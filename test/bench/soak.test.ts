@@ -146,6 +146,7 @@ const outcome: Outcome = {
     lost: [],
     doubles: [],
     leaks: [],
+    alarms: [],
     failed: [],
     refused: 1,
     kills: new Map([['agent', 3]]),
@@ -159,6 +160,7 @@ test('a soak is fine only with starts and without anything lost, held twice, lef
   t.false(isFine({ ...outcome, starts: 0 }))
   t.false(isFine({ ...outcome, failed: ['it does not run'] }))
   t.false(isFine({ ...outcome, leaks: [{ kind: 'rows', what: 'one' }] }))
+  t.false(isFine({ ...outcome, alarms: ['n1: PathsPass'] }))
   t.false(isFine({ ...outcome, doubles: [{ address: 'a', pods: ['b', 'c'], atMs: 1 }] }))
   const lost = { pod: 'a', node: 'n1', to: 'own6', asked: 'c', why: 'lost', atMs: 1 } as const
   t.false(isFine({ ...outcome, lost: [lost] }))
