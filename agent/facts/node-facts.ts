@@ -85,7 +85,7 @@ export class FactsOfNode {
       return {
         ...{ node, version, atMs: clock.wallMs(), startedMs, modelAgeMs: this.#modelAgeMs(), endpoints, ways },
         policies: policyFacts(view, question, crossings, { interfaceOf, nameOf, translated: seen.packet }),
-        masqueraded: await gathering.fact('model', () => view.masquerades(source, destination) ?? false),
+        masqueraded: masqueradedFact(view.masquerades(source, destination)),
         connections,
         connectionTable: await gathering.fact('kernel', () => connectionTable(kernel)),
         sessions: await gathering.fact('model', () => sessionFacts(this.#deps, question)),
@@ -132,6 +132,11 @@ export class FactsOfNode {
       .filter(({ at }) => Date.parse(at) >= sinceMs)
       .slice(0, MOST_RECENT)
   }
+}
+
+function masqueradedFact(value: boolean | undefined): NodeFacts['masqueraded'] {
+  const of = { of: 'model', ageMs: 0 } as const
+  return value === undefined ? { absent: 'the pools are not known yet', ...of } : { value, ...of }
 }
 
 /** What does not fit into an answer is told to be too much, what is longest of it first. */

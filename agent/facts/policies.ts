@@ -45,14 +45,16 @@ export function policyFacts(
     facts.push({ direction: 'there', at, endpoint, decision, ...enforcementOf(view, policies) })
   const ofPod = (at: 'egress' | 'ingress', interfaceName: string) =>
     add(at, nameOf(interfaceName), policy.verdicts.decision(interfaceName, at, seen))
-  if (from === 'pod' && entersBy !== undefined) ofPod('egress', entersBy.name)
+  const sender = from === 'pod' ? entersBy?.name : undefined
+  if (sender !== undefined && sender !== interfaceOf(translated.destination)) ofPod('egress', sender)
   const way = { from: entersBy?.name, to: leavesBy }
   for (const { slot, interfaceName, ...of } of policy.verdicts.hostDecisions(way, { sent, translated: seen }))
     add(AT[slot], interfaceName, of)
   if (from === 'pod' && crossing.endsHere && view.hosts?.podsToHost === 'drop')
     add('host in', 'the host', { decision: TO_HOST, policies: [] })
   const receiver = interfaceOf(translated.destination)
-  if (receiver !== undefined) ofPod('ingress', receiver)
+  // what this host itself sends to its pods is judged by nobody, nor what a pod sends to itself
+  if (receiver !== undefined && from !== 'host' && receiver !== sender) ofPod('ingress', receiver)
   return facts
 }
 

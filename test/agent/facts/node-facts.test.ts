@@ -93,6 +93,10 @@ test('two agents tell the way between their pods: whose blocks, by which session
     t.true(session!.lastReceivedMs! > 0 && session!.lastReceivedMs! <= facts.atMs && session!.lastSentMs! <= facts.atMs)
     t.like(facts.masqueraded, { value: false })
   }
+  const own = { ...question, from: { address: '192.0.2.11', role: 'node', node: 'n1' } } as const
+  const fromHost = await ask(t, n1, { ...own, packet: { ...own.packet, source: '192.0.2.11', destination: a } })
+  t.like(fromHost.ways[0], { from: 'host', wanted: { origin: { of: 'pod' } } })
+  t.deepEqual(fromHost.policies, [], 'what the host sends to its own pods is judged by nobody')
   const nobody = await ask(t, n1, questionOf(a, '10.244.99.1', ['n1']))
   t.like(nobody.ways[0]?.wanted, { origin: { of: 'none', reason: 'NothingAnnounced' } })
   const outside = await ask(t, n1, questionOf(a, '198.51.100.1', ['n1']))
@@ -142,6 +146,7 @@ test('what the kernel refuses is absent with its words, and everything else is t
   t.like(facts.ways[0]?.rules, { absent: 'read it: EPERM' })
   t.like(facts.ways[0]?.lookup, { value: { errno: 'ENETUNREACH' } })
   t.like(facts.connectionTable, { value: { count: 0 } })
+  t.like(facts.masqueraded, { absent: 'the pools are not known yet' })
 })
 
 test('what takes longer than two seconds is absent, four questions are answered at a time, and a fifth is refused', async t => {
