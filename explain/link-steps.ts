@@ -48,13 +48,7 @@ export function tunnelStep(c: Crossing): Finding | undefined {
         )
   const says = evidence(outer.lookup, `${outer.remote}: ${said.errno} (${said.message})`)
   if (said.errno === 'ENETUNREACH')
-    return stopped(
-      {
-        ...noRoute(near, outer.remote),
-        message: `${noRoute(near, outer.remote).message}, where its tunnel to ${nameOf(c.target)} ends`,
-      },
-      says,
-    )
+    return stopped(noRoute(near, outer.remote, `, where its tunnel to ${nameOf(c.target)} ends`), says)
   return unknown(`${node} cannot reach ${outer.remote}, where its tunnel ends: ${said.errno}`, says)
 }
 
@@ -92,14 +86,14 @@ export function neighbourStep(c: Crossing): Finding | undefined {
       ? unknown(`${node} does not tell of its neighbour on ${device}: ${fact.absent}`)
       : passes(`${node} asks for the next hop on ${device} when it has a packet for it`)
   const says = evidence(fact, neighbourText(neighbour, device))
-  const right = wrongBy(c, neighbour)
-  if (right !== undefined)
+  const wrong = wrongBy(c, neighbour, device)
+  if (wrong !== undefined)
     return stopped(
       {
         code: 'NeighbourWrong',
         node,
         object: { kind: 'Neighbour', name: `${neighbour.address} dev ${device}` },
-        message: `${node} has a permanent neighbour entry of ${neighbour.address} with the MAC ${neighbour.mac ?? 'of nobody'} on ${device}: ${right}`,
+        message: `${node}: ${wrong}`,
         ...(neighbour.by !== undefined && { setBy: { who: 'foreign', text: neighbour.by } }),
         values: { address: neighbour.address, device },
       },
@@ -125,7 +119,7 @@ export function neighbourStep(c: Crossing): Finding | undefined {
 }
 
 /** Why a permanent entry of somebody else is wrong; undefined where nothing proves it. */
-function wrongBy({ near, far, arrival }: Crossing, neighbour: NeighbourFacts): string | undefined {
+function wrongBy({ near, far, arrival }: Crossing, neighbour: NeighbourFacts, device: string): string | undefined {
   if (neighbour.state !== 'permanent' || neighbour.ours) return undefined
   const told = near!.facts!.conditions.find(
     ({ type, status, object }) =>
@@ -136,7 +130,7 @@ function wrongBy({ near, far, arrival }: Crossing, neighbour: NeighbourFacts): s
   const own = arrival?.from === 'uplink' ? theirs : undefined
   const isTheirs = sessionBetween(near, far)?.address === neighbour.address
   if (!isTheirs || own?.mac === undefined || own.mac.toLowerCase() === neighbour.mac?.toLowerCase()) return undefined
-  return `${own.name} of ${far!.node} has ${own.mac}`
+  return `a permanent neighbour entry of another program gives ${neighbour.address} the MAC ${neighbour.mac ?? 'of nobody'} on ${device}, and ${own.name} of ${far!.node} has ${own.mac}`
 }
 
 /** What the sender makes must fit through its own end, and through the network between the nodes. */

@@ -1,6 +1,6 @@
 // What is worth knowing beside the steps: faults that were healed a moment ago, what the nodes themselves say is wrong, a session that is
 // about to end. Nothing of it is the cause of anything. Pure.
-import type { NodeFacts } from '../api/explain.ts'
+import type { HookFacts, NodeFacts } from '../api/explain.ts'
 import type { Note } from '../api/explanation.ts'
 import { formatRef } from '../api/status.ts'
 import type { NamedObject } from '../api/status-answers.ts'
@@ -96,6 +96,10 @@ function sessionNotes(c: Crossing): Note[] {
   return [{ node: c.near!.node, text, code: 'SessionDown' }]
 }
 
+function hookName({ family, table, chain }: HookFacts): string {
+  return `${family} ${table} ${chain}`
+}
+
 /** Names and addresses that the way goes by. */
 function wordsOf({ way, arrival, source, target, near, far }: Crossing): string[] {
   const links = [way?.entersBy, way?.leavesBy, way?.outer?.leavesBy, arrival?.entersBy, arrival?.leavesBy]
@@ -105,6 +109,7 @@ function wordsOf({ way, arrival, source, target, near, far }: Crossing): string[
     ...[source, target].flatMap(({ address, pod }) => [address, ...(pod === undefined ? [] : [pod.name])]),
     ...blocks.flatMap(({ block }) => block ?? []),
     ...(way?.outer === undefined ? [] : [way.outer.remote]),
+    ...[near, far].flatMap(place => (known(place?.facts?.hooks) ?? []).map(hookName)),
     'ip_forward',
   ]
 }

@@ -160,14 +160,14 @@ function missing({ node }: Place, way: WayFacts, wanted: RouteFacts, but: string
   )
 }
 
-/** Nobody wants one, and there is none: `address` is one outside, or the end of a tunnel. */
-export function noRoute({ node, facts }: Place, address: string): Found {
+/** Nobody wants one, and there is none: `address` is one outside, or the end of a tunnel, as `use` says. */
+export function noRoute({ node, facts }: Place, address: string, use = ''): Found {
   const gone = facts?.conditions.find(({ type, status }) => type === 'DefaultRouteKept' && status === 'False')
   return {
     code: 'RouteMissing',
     node,
     object: { kind: 'Route', name: gone?.object?.name ?? address },
-    message: `${node} has no route to ${address}${gone === undefined ? '' : `: ${gone.message}`}`,
+    message: `${node} has no route to ${address}${use}${gone === undefined ? '' : `: ${gone.message}`}`,
     values: { route: gone === undefined ? `${address} via ROUTER` : 'default via ROUTER' },
   }
 }

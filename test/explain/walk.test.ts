@@ -316,3 +316,43 @@ test('a session that is down is told by what both ends say of it, each with what
   t.regex(first!.message, /n2 is down: the hold time is over; n2 says: it does not answer$/)
   t.is(first!.remedy, 'the hold time is over: do; on n2: it does not answer: do')
 })
+
+test('of changes the newest comes first, what took others along before those, and what is not of this way last', t => {
+  const event = (second: number, kind: string, name: string, type = 'Healed') => ({
+    at: new Date(AT_MS + second * 1000).toISOString(),
+    type,
+    object: { kind, name },
+    reason: 'ChangedByOther',
+    message: 'put back',
+  })
+  const { notes } = walked(
+    aPair(p('n1-p1'), p('n2-p1'), {
+      near: facts => {
+        facts.hooks = kernel([
+          { family: 'ip', table: 'filter', chain: 'FORWARD', hook: 'forward', priority: 0, policy: 'drop' },
+        ])
+        facts.recent = [
+          event(-1, 'Route', '203.0.113.0/24'),
+          event(-1.01, 'NftChain', 'ip filter FORWARD', 'LetPass'),
+          event(-10, 'Route', '10.244.1.1/32'),
+          event(-10.01, 'Sysctl', 'net.ipv4 conf/cali-n1-p1/forwarding'),
+          event(-10.02, 'Sysctl', 'net.ipv4 ip_forward'),
+          event(-10.03, 'Link', 'cali-n1-p1'),
+          event(-60, 'Endpoint', '4711/eth0'),
+        ]
+      },
+    }),
+  )
+  t.deepEqual(
+    notes.map(({ text }) => text.replace(/: put back$/, '')),
+    [
+      'LetPass NftChain ip filter FORWARD',
+      'Healed Link cali-n1-p1',
+      'Healed Sysctl net.ipv4 ip_forward',
+      'Healed Sysctl net.ipv4 conf/cali-n1-p1/forwarding',
+      'Healed Route 10.244.1.1/32',
+      'Healed Route 203.0.113.0/24',
+      'Healed',
+    ],
+  )
+})
