@@ -5,7 +5,7 @@ import { nodeFacts, type Question, question } from '../api/explain.ts'
 import type { Explanation, NodeExplanation } from '../api/explanation.ts'
 import { type TraceFacts, traceAnswer, traceOrder } from '../api/trace.ts'
 import { explainNode } from '../explain/node.ts'
-import { walk } from '../explain/walk.ts'
+import { type Followed, walk } from '../explain/walk.ts'
 import { agentOptions } from './agents.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import type { Ends } from './ends/ends.ts'
@@ -15,7 +15,7 @@ import { parseSockets, socketEnds } from './ends/sockets.ts'
 import { explanationText, nodeExplanationText } from './explain-view.ts'
 import { parseProtocol, questionsOf, resolve } from './explain-words.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
-import { probed } from './probe.ts'
+import { probed, probedService } from './probe.ts'
 import { type Format, show } from './render.ts'
 import { ask, parsedJson, socketOption } from './socket.ts'
 
@@ -91,9 +91,14 @@ export async function explanationsOf(
 /** A node follows one probe at a time. */
 async function inTurn(questions: readonly Question[], ends: Ends): Promise<Explanation[]> {
   const all: Explanation[] = []
+  // the same for each pod of a Service
+  const toServices = new Map<string, TraceFacts | undefined>()
   for (const question of questions) {
+    const { packet, service } = question
+    const key = `${packet.source} ${service?.address}`
+    if (!toServices.has(key)) toServices.set(key, await probedService(question, ends))
     const { traces, probe, failed } = await probed(question, ends)
-    const found = await explained(question, ends, traces)
+    const found = await explained(question, ends, { traces, toService: toServices.get(key) })
     const notes =
       failed === undefined ? [] : [{ node: question.from.node ?? '', text: `the probe is not known whole: ${failed}` }]
     all.push({ ...found, notes: [...notes, ...found.notes], ...(probe !== undefined && { probe }) })
@@ -101,13 +106,13 @@ async function inTurn(questions: readonly Question[], ends: Ends): Promise<Expla
   return all
 }
 
-async function explained(question: Question, ends: Ends, traces: readonly TraceFacts[] = []): Promise<Explanation> {
+async function explained(question: Question, ends: Ends, followed: Followed = {}): Promise<Explanation> {
   const { from, to } = question
   const [near, far] = await Promise.all([
     from.node === undefined ? undefined : ends.ask(from.node, question),
     to.node === undefined || to.node === from.node ? undefined : ends.ask(to.node, question),
   ])
-  return walk(question, near, to.node === from.node ? near : far, traces)
+  return walk(question, near, to.node === from.node ? near : far, followed)
 }
 
 function tellNode(found: NodeExplanation, options: Options, context: Context): ExitCode {

@@ -13,7 +13,7 @@ import {
   stopped,
   unknown,
 } from './crossing.ts'
-import { betweenTraces, sawPackets, translatedBy } from './traced-steps.ts'
+import { betweenTraces, droppedAt, leaves, sawPackets, translatedBy } from './traced-steps.ts'
 
 /** The packet keeps its addresses, but where the model says that the node gives it its own. */
 export function sourceNatStep(c: Crossing): Finding | undefined {
@@ -82,7 +82,10 @@ export function fabricStep(c: Crossing, isAlone: boolean): Finding | undefined {
         node: near.node,
         object: { kind: 'Node', name: far.node },
         message,
-        setBy: { who: 'fabric', text: 'the network between the nodes' },
+        setBy: {
+          who: 'fabric',
+          text: 'the network between the nodes, or a program below netfilter (XDP, tc) on one of them',
+        },
         values: { other: far.node },
       },
       ...says,
@@ -185,7 +188,9 @@ export function conntrackStep(place: Place | undefined): Finding | undefined {
 }
 
 /** A Service in front of the target. */
-export function serviceStep({ question: { service }, direction, near, packet }: Crossing): Finding | undefined {
+export function serviceStep(c: Crossing): Finding | undefined {
+  const { direction, near, packet } = c
+  const { service } = c.question
   if (service === undefined || direction === 'back') return undefined
   const name = `Service ${service.namespace}/${service.name}`
   const object = { kind: 'Service', namespace: service.namespace, name: service.name }
@@ -200,14 +205,21 @@ export function serviceStep({ question: { service }, direction, near, packet }: 
       },
       { of: 'model', text: 'its EndpointSlices have no ready endpoint' },
     )
-  const trace = near?.trace
-  if (trace !== undefined && packet.destination === service.address && trace.left > 0 && trace.translated === undefined)
+  const trace = c.toService
+  if (near !== undefined && trace?.dropped !== undefined) return droppedAt(c, near, trace.dropped, trace)
+  if (
+    near !== undefined &&
+    trace !== undefined &&
+    leaves(trace) &&
+    trace.translated === undefined &&
+    trace.outcome !== 'answered'
+  )
     return stopped(
       {
         code: 'ServiceNotProgrammed',
-        node: near!.node,
+        node: near.node,
         object,
-        message: `a packet to ${name} left ${near!.node} with the address of the Service: nobody translates it`,
+        message: `a packet to ${name} left ${near.node} with the address of the Service: nobody translates it`,
       },
       { of: 'trace', text: `${trace.left} left with the destination ${service.address}` },
     )

@@ -27,6 +27,8 @@ export type Crossing = {
   way?: WayFacts
   /** By which it comes in on `far`. */
   arrival?: WayFacts
+  /** What a packet to the address of the Service met on `near`. */
+  toService?: TraceFacts
 }
 
 /** What a step says; undefined where the packet does not meet it. */
@@ -67,7 +69,7 @@ export function crossing(
   direction: Direction,
   question: Question,
   ends: { near: NodeAnswer | undefined; far: NodeAnswer | undefined },
-  traces: readonly TraceFacts[],
+  { traces, toService }: { traces: readonly TraceFacts[]; toService?: TraceFacts | undefined },
 ): Crossing {
   const isThere = direction === 'there'
   const place = (answer: NodeAnswer | undefined): Place | undefined => {
@@ -99,6 +101,7 @@ export function crossing(
     isOneNode,
     ...(way !== undefined && { way }),
     ...(!isOneNode && arrival !== undefined && { arrival }),
+    ...(isThere && toService !== undefined && { toService }),
   }
 }
 

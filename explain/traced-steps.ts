@@ -51,7 +51,7 @@ export function foreignStep(c: Crossing, place: Place | undefined): Finding | un
 }
 
 /** Named by the packet itself: the rule at which it ended. */
-function droppedAt(
+export function droppedAt(
   c: Crossing,
   { node, facts }: Place,
   dropped: NonNullable<TraceFacts['dropped']>,
@@ -61,7 +61,7 @@ function droppedAt(
   const at = hook === undefined ? '' : ` (${hook})`
   const where = `table ${family} ${table}, chain ${chain}${at}`
   const what = outer ? 'the packets of the tunnel' : 'the packets'
-  const isBehind = facts!.policies.some(({ enforced }) => enforced !== 'kernel')
+  const isBehind = facts?.policies.some(({ enforced }) => enforced !== 'kernel') === true
   const ofPolicy: CauseCode = isBehind ? 'PolicyLags' : 'PolicyDenies'
   const code: CauseCode = !ours ? 'ForeignDrops' : policy === undefined ? 'FilterDrops' : ofPolicy
   return stopped(
@@ -77,7 +77,7 @@ function droppedAt(
 }
 
 /** Whether the packets got through: those of the tunnel where there are some. */
-function leaves({ left, outer }: TraceFacts): boolean {
+export function leaves({ left, outer }: TraceFacts): boolean {
   return (outer?.left ?? left) > 0
 }
 

@@ -67,22 +67,28 @@ const ROWS: readonly Row[] = [
   { name: 'session', place: 'near', run: sessionStep },
 ]
 
+/** What packets met that were sent: that of the question, and one to the address of its Service. */
+export type Followed = { traces?: readonly TraceFacts[]; toService?: TraceFacts | undefined }
+
 /** `near` and `far`: what the nodes of `from` and `to` said; absent for an end outside of the cluster. On one node the same answer twice. */
 export function walk(
   question: Question,
   near: NodeAnswer | undefined,
   far: NodeAnswer | undefined,
-  traces: readonly TraceFacts[] = [],
+  { traces = [], toService }: Followed = {},
 ): Explanation {
-  const crossings = (['there', 'back'] as const).map(direction => crossing(direction, question, { near, far }, traces))
+  const crossings = (['there', 'back'] as const).map(direction =>
+    crossing(direction, question, { near, far }, { traces, toService }),
+  )
   const before = crossings.map(stepsOf)
   const isAlone = before.flat().every(step => step === undefined || isInnocent(step))
   const steps = before.flatMap((each, i) => withFabric(each, crossings[i]!, isAlone))
   const isAnswered = traces.some(({ outcome, direction }) => outcome === 'answered' && direction === 'there')
   // a packet that was answered was not stopped; it may still be changed, or have been a small one
-  const causes = steps
-    .flatMap(({ cause }) => (cause === undefined ? [] : [cause]))
-    .filter(({ effect }) => !isAnswered || effect !== 'all')
+  const causes = steps.flatMap(({ name, cause }) =>
+    // what was answered went to a pod and not to its Service
+    cause === undefined || (isAnswered && cause.effect === 'all' && name !== 'service') ? [] : [cause],
+  )
   const [first, ...others] = withoutCopies(causes)
   const isOpen = !isAnswered && steps.some(({ verdict }) => verdict !== 'passes')
   return {

@@ -1,7 +1,9 @@
 // Raw sockets for ICMP echo (RFC 792, RFC 4443 §4) that carry data of one's own to many addresses: no wake-up and no promise for each
 // packet. Who reads drains what waits. Hazard: every pod can send echoes here, so the kernel drops what does not carry the octets
 // that are asked for before it takes room in the socket.
+
 import { type Family, familyOf, formatAddress } from '../lib/ip.ts'
+import { checksum } from './checksum.ts'
 import {
   attachFilter,
   bindSocket,
@@ -116,12 +118,4 @@ function filter(family: Family, type: number, { offset, octets }: EchoSocketOpti
     { code: RETURN, k: 0 },
   ]
   return steps
-}
-
-/** The ones' complement of the ones' complement sum (RFC 1071). `message` has an even length. */
-export function checksum(message: Buffer): number {
-  let sum = 0
-  for (let i = 0; i < message.length; i += 2) sum += message.readUInt16BE(i)
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
-  return ~sum & 0xffff
 }

@@ -2,7 +2,7 @@
 // Hazard: a raw socket gets every ICMP message of its namespace, so answers are told apart by identifier and data.
 import { setTimeout as delay } from 'node:timers/promises'
 import { addressBytes, formatAddress } from '../lib/ip.ts'
-import { checksum } from './echo-socket.ts'
+import { checksum } from './checksum.ts'
 import { closeDescriptor, openSocket, receiveFrom, SOCKET_FAMILY, SOCKET_TYPE, sendTo } from './libc.ts'
 import { runInNetns } from './netns.ts'
 import { ERRNO, KernelError } from './port/error.ts'

@@ -2,7 +2,9 @@
 // from behind the Ethernet header. Pure. ARP is asked as a probe (RFC 5227 §2.1.1): without a sender's address nobody takes anything
 // into its own table, and machines that answer for others (proxy_arp of Linux) do not. A solicitation names its sender, since one
 // without would end the duplicate address detection of a machine that just begins (RFC 4862 §5.4.3).
+
 import { addressBytes, formatAddress } from '../lib/ip.ts'
+import { checksum } from './checksum.ts'
 import { formatMac, macBytes } from './netlink/mac.ts'
 
 /** linux/if_ether.h. */
@@ -91,8 +93,5 @@ function groupOf(target: Uint8Array): Uint8Array {
 
 /** Of a whole packet, over its pseudo header (RFC 8200 §8.1): 0 for one that has the right one in it. */
 function icmpv6Checksum(packet: Buffer): number {
-  let sum = packet.length - IPV6_HEADER + ICMPV6
-  for (let at = 8; at < packet.length; at += 2) sum += (packet[at]! << 8) | (packet[at + 1] ?? 0)
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
-  return ~sum & 0xffff
+  return checksum(packet.subarray(8), packet.length - IPV6_HEADER + ICMPV6)
 }

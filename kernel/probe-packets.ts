@@ -3,6 +3,7 @@
 // A TCP probe is one SYN that no socket stands behind: the kernel of whoever sent it answers a SYN-ACK with a reset, so the program
 // that listens is never told of a connection.
 import { addressBytes, type Family } from '../lib/ip.ts'
+import { checksum } from './checksum.ts'
 
 export type ProbeProtocol = 'icmp' | 'icmpv6' | 'tcp' | 'udp'
 
@@ -145,7 +146,7 @@ function sequence({ marker }: Probe): number {
 
 /** ports u16 u16 | sequence u32 | acknowledgement u32 | length of it in words u4, flags | window u16 | checksum u16 | urgent u16 | options */
 function syn(probe: Probe): Buffer {
-  const { family, source, destination, destinationPort = 0 } = probe
+  const { source, destination, destinationPort = 0 } = probe
   const segment = Buffer.alloc(HEADER.tcp)
   segment.writeUInt16BE(probePort(probe), 0)
   segment.writeUInt16BE(destinationPort, 2)
@@ -154,21 +155,10 @@ function syn(probe: Probe): Buffer {
   segment[13] = SYN
   segment.writeUInt16BE(WINDOW, 14)
   segment.writeUInt32BE(0x02040000 | SEGMENT_SIZE, 20)
-  // RFC 9293 §3.1 and RFC 8200 §8.1: both ends, the protocol and the length are in the sum
-  const ends = Buffer.concat([addressBytes(source), addressBytes(destination)])
-  const rest = Buffer.alloc(family === 'ipv4' ? 4 : 8)
-  rest.writeUInt16BE(PROBE_PROTOCOL.tcp, family === 'ipv4' ? 0 : 6)
-  rest.writeUInt16BE(HEADER.tcp, 2)
-  segment.writeUInt16BE(checksum(Buffer.concat([ends, rest, segment])), 16)
+  // both ends, the length and the protocol are covered too (RFC 9293 §3.1, RFC 8200 §8.1)
+  const covered = Buffer.concat([addressBytes(source), addressBytes(destination), segment])
+  segment.writeUInt16BE(checksum(covered, HEADER.tcp + PROBE_PROTOCOL.tcp), 16)
   return segment
-}
-
-/** The ones' complement of the ones' complement sum. An odd last octet counts as if a zero followed. */
-function checksum(message: Buffer): number {
-  let sum = 0
-  for (let i = 0; i < message.length; i += 2) sum += (message[i]! << 8) | (message[i + 1] ?? 0)
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
-  return ~sum & 0xffff
 }
 
 function hex(value: number, octets: number): string {

@@ -35,8 +35,8 @@ pods, each pair is walked: the answer is the worst, with the others in \`alterna
 \`--probe\` sends the packet really, from the pod or node where it begins, and follows it on the nodes of both ends: whatever drops, rejects or translates it is named with table, chain and
 rule, in tables of any program (nftables and iptables-nft; a rule of iptables-legacy where it alone counted just these packets), and packets that left one node and came to no
 interface of the other were lost between them. It is found by what happens to the packet, never by reading rules. Up to three packets are sent, each 0.4 s after the last one was not answered: for
-\`icmp\` an echo, for \`tcp\` a SYN that the kernel ends with a reset, so that no program hears of a connection, for \`udp\` eight octets, which a program does hear of. To a Service the
-packet goes to each of its pods. What stops packets inside a pod's own namespace, and programs below netfilter (XDP, tc), are not seen. Each node follows one probe at a time, for at most
+\`icmp\` an echo, for \`tcp\` a SYN that the kernel ends with a reset, so that no program hears of a connection, for \`udp\` eight octets, which a program does hear of. Of a Service
+a packet goes to its own address, to see whether somebody translates it, and one to each of its pods. What stops packets inside a pod's own namespace, and programs below netfilter (XDP, tc), are not seen. Each node follows one probe at a time, for at most
 10 s; meanwhile every packet of the node costs some comparisons more. Whoever may do that sends packets as the pod ([threats.md](threats.md)).
 
 Nodes are asked through the API server (\`pods/exec\` in the agents' pods: whoever may do that is root on the nodes), or with

@@ -1,8 +1,9 @@
 // `explain --probe` from its words to what it prints, by sockets of two agents.
 import test from 'ava'
-import { type TraceFacts, traceOrder } from '../../api/trace.ts'
+import { type TraceAnswer, type TraceFacts, type TraceOrder, traceOrder } from '../../api/trace.ts'
+import { probedService } from '../../ctl/probe.ts'
 import { type HttpRoute, send } from '../../lib/http-routes.ts'
-import { aTrace } from '../explain/worlds.ts'
+import { aQuestion, aTrace, POD } from '../explain/worlds.ts'
 import { agents, body } from './explain-agents.ts'
 
 /** Routes of an agent that follows probes; `orders` are those that it got. */
@@ -62,5 +63,34 @@ test('a probe that a node refuses, or that cannot be sent, is told, and proves n
     [['203.0.113.9', 'n1-p1'], /nobody of the cluster can send from 203\.0\.113\.9/],
   ] as const)
     t.regex((await run(...words, '--probe')).out, why)
+  t.is(orders.length, 3)
+})
+
+test('of a Service its own address is asked for, on the node where the packet begins alone', async t => {
+  const orders: [string, TraceOrder][] = []
+  const facts = { ...aTrace('n1'), left: 1 }
+  const ends = {
+    trace: async (node: string, order: TraceOrder): Promise<TraceAnswer> => {
+      orders.push([node, order])
+      if (order.do === 'arm') return { armed: true }
+      return order.do === 'send' ? { sent: 1, outcome: 'silent' } : { facts: [{ ...facts, direction: 'back' }, facts] }
+    },
+  }
+  const question = aQuestion(POD['n1-p1']!, POD['n2-p1']!, { protocol: 'tcp', destinationPort: 8080 })
+  const service = {
+    namespace: 'shop',
+    name: 'web',
+    address: '10.96.0.10',
+    port: 80,
+    protocol: 'udp' as const,
+    backends: [],
+  }
+  t.deepEqual(await probedService({ ...question, service }, ends), facts)
+  t.deepEqual(new Set(orders.map(([node]) => node)), new Set(['n1']))
+  t.like(orders[0]![1], {
+    packet: { source: '10.244.1.1', destination: '10.96.0.10', protocol: 'udp', destinationPort: 80 },
+  })
+  t.is(await probedService({ ...question, service: { ...service, address: '' } }, ends), undefined)
+  t.is(await probedService(question, ends), undefined)
   t.is(orders.length, 3)
 })

@@ -197,9 +197,9 @@ export const WORLDS: Of = {
     return { ...world, question: { ...world.question, service } }
   })(),
   ServiceNotProgrammed: (() => {
-    const world = aPair(p('n1-p1'), { address: service.address, role: 'outside' }, { packet: tcp })
+    const world = aPair(p('n1-p1'), p('n2-p1'), { packet: tcp })
     const backends = [{ address: '10.244.2.1', port: 8080, node: 'n2' }]
-    return { ...world, question: { ...world.question, service: { ...service, backends } }, traces: [aTrace('n1')] }
+    return { ...world, question: { ...world.question, service: { ...service, backends } }, toService: aTrace('n1') }
   })(),
   RuleDiverts: aPair(p('n1-p2'), p('n2-p1'), {
     near: facts => {

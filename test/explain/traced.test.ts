@@ -109,3 +109,25 @@ test('packets that never came out of the pod, and answers that never came, are t
     delivered.open.join('\n'),
   )
 })
+
+test('a packet to a Service that leaves as it was sent is translated by nobody, also where its pods answer', t => {
+  const world = tunnelled()
+  const service = { namespace: 'shop', name: 'web', address: '10.96.0.10', port: 80, protocol: 'tcp' as const }
+  const backends = [{ address: world.question.to.address, port: 80 }]
+  const passed = [aTrace('n1', { outcome: 'answered' }), aTrace('n3'), { ...aTrace('n3'), direction: 'back' as const }]
+  const asked = { ...world, question: { ...world.question, service: { ...service, backends } } }
+  const toService = (change: Partial<TraceFacts>) =>
+    explained(passed, { ...asked, toService: aTrace('n1', { outcome: 'silent', ...change }) }).first
+  t.like(toService({}), {
+    code: 'ServiceNotProgrammed',
+    message: 'a packet to Service shop/web left n1 with the address of the Service: nobody translates it',
+  })
+  t.is(toService({ translated: { destination: world.question.to.address } }), undefined)
+  t.is(toService({ outcome: 'answered' }), undefined)
+  t.is(toService({ left: 0 }), undefined)
+  const dropped = {
+    ...{ family: 'ip', table: 'filter', chain: 'KUBE-SERVICES', hook: 'forward', rule: 'reject', ours: false },
+    ...{ count: 3, outer: false },
+  }
+  t.like(toService({ left: 0, dropped }), { code: 'ForeignDrops', node: 'n1' })
+})

@@ -275,6 +275,7 @@ export type World = {
   near?: NodeAnswer | undefined
   far?: NodeAnswer | undefined
   traces?: TraceFacts[]
+  toService?: TraceFacts
 }
 
 /** A healthy pair, of which each end's answer was changed. */
@@ -294,8 +295,8 @@ export function aPair(
   return { question, near: nearAnswer, far: from.node === to.node ? nearAnswer : of(to, far) }
 }
 
-export function walked({ question, near, far, traces = [] }: World) {
-  return walk(question, near, far, traces)
+export function walked({ question, near, far, traces, toService }: World) {
+  return walk(question, near, far, { traces, toService })
 }
 
 /** The way of a direction in an answer that a change may alter. */

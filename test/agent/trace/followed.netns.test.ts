@@ -108,6 +108,16 @@ async function withRules<T>(
   }
 }
 
+/** Whether this machine has the program, and its kernel what it needs. */
+function has(name: string, program: string): boolean {
+  try {
+    run(name, program, ['-S', 'FORWARD'])
+    return true
+  } catch {
+    return false
+  }
+}
+
 const host = (n: 1 | 2) => net.nodes[n - 1]!.host.name
 const ECHO: ProbePacket = { source: A, destination: B, protocol: 'icmp' }
 const CONNECT: ProbePacket = { source: A, destination: B, protocol: 'tcp', destinationPort: 8080 }
@@ -231,9 +241,10 @@ netns('rules of iptables-nft are named like those of nft', async t => {
 })
 
 netns('a rule or a policy of iptables-legacy is named by its counter, which counted just these packets', async t => {
+  if (!has(host(2), 'iptables-legacy')) return t.pass('there is none here')
   // rules that count as well as any, and do not drop, are none
-  const rules = ['-A FORWARD -d 10.244.2.5 -j ACCEPT', '-I FORWARD 1 -s 10.244.1.5 -p icmp -j DROP', '-A INPUT -j DROP']
-  const { far } = await withRules(host(2), 'iptables-legacy', rules.slice(0, 2), () => unanswered(ECHO))
+  const rules = ['-A FORWARD -d 10.244.2.5 -j ACCEPT', '-I FORWARD 1 -s 10.244.1.5 -p icmp -j DROP']
+  const { far } = await withRules(host(2), 'iptables-legacy', rules, () => unanswered(ECHO))
   t.deepEqual(far.dropped, {
     ...{ family: 'iptables-legacy', table: 'filter', chain: 'FORWARD', rule: 'rule 1 (DROP)', ours: false, count: 3 },
     outer: false,
@@ -257,6 +268,7 @@ netns('whoever gives the packets another address is named, also where they arriv
   const dnat = '-t nat -A PREROUTING -d 10.244.2.5 -p tcp --dport 8080 -j DNAT --to-destination 10.244.2.5:8081'
   const other = await withRules(host(1), 'iptables-nft', [dnat], () => answered(CONNECT))
   t.like(other.near.translated, { by: { table: 'nat', chain: 'PREROUTING', ours: false }, destinationPort: 8081 })
+  if (!has(host(1), 'iptables-legacy')) return
   const legacy = ['-t nat -A POSTROUTING -s 10.244.1.5 -j MASQUERADE']
   const unnamed = await withRules(host(1), 'iptables-legacy', legacy, () => answered(ECHO))
   t.deepEqual(unnamed.near.translated, { source: '10.244.1.1' })
