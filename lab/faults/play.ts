@@ -10,7 +10,7 @@ import { type Fault, question, type Word } from './fault.ts'
 import { passes, prepare, tidyUp } from './traffic.ts'
 import { isExplained, isWord, type Said, saidNow } from './words.ts'
 
-type Judged = { right: boolean; verdict: string; code?: string; node?: string; text: string }
+type Judged = { right: boolean; verdict: string; code?: string; node?: string; text: string; remedy?: string }
 /** `plain`: what was said before a packet was sent. */
 type Explained = Judged & { by: 'facts' | 'probe'; plain?: Judged }
 
@@ -136,7 +136,8 @@ async function judged(
     const { verdict, first, notes } = found
     const told = notes.filter(({ at = since }) => at >= since).map(({ node, text }) => `${node}: ${text}`)
     const text = first?.message ?? told.join('; ')
-    return { right: isExplained(fault, words, found, since), verdict, code: first?.code, node: first?.node, text }
+    const { code, node, remedy } = first ?? {}
+    return { right: isExplained(fault, words, found, since), verdict, code, node, text, remedy }
   } catch (error) {
     if (!(error instanceof LabFailure)) throw error
     return { right: false, verdict: 'failed', text: error.message }

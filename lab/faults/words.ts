@@ -13,6 +13,8 @@ export type Said = {
   reason: string
   object?: { kind: string; name: string }
   message: string
+  /** Of a condition. */
+  remedy?: string
 }
 
 const ASK_MS = 1000
@@ -31,8 +33,8 @@ export async function saidNow(lab: Lab, since: string): Promise<Said[]> {
       const conditions = statusAnswer.parse(status).conditions.filter(({ status: is }) => is !== 'True')
       const happened = eventsAnswer.parse(events).filter(event => event.at >= since)
       return [
-        ...conditions.map(({ type, reason, object, message }) => {
-          return { at, of: 'condition', type, reason, object, message } as const
+        ...conditions.map(({ type, reason, object, message, remedy }) => {
+          return { at, of: 'condition', type, reason, object, message, remedy } as const
         }),
         ...happened.map(({ type, reason, object, message }) => {
           return { at, of: 'event', type, reason, object, message } as const
