@@ -9,6 +9,8 @@ import { addPod, deletePod, PluginRefused } from '../pods.ts'
 import { runProgram } from '../program.ts'
 import type { Traffic } from './fault.ts'
 
+/** Answers come in less than a millisecond; a longer wait would hide when it works again. */
+const PING_SECONDS = '0.4'
 const CONNECT_MS = 2000
 const PLUGIN_MS = 4000
 /** Of the pod that is added and deleted again. */
@@ -39,7 +41,7 @@ export async function passes(lab: Lab, traffic: Traffic): Promise<boolean> {
   const { address } = lab.pods.find(({ pod }) => pod.name === traffic.to)!
   if (!('port' in traffic)) {
     const size = 'octets' in traffic ? ['-s', String(traffic.octets)] : []
-    return (await runProgram(['ping', '-n', '-q', '-c1', '-W1', ...size, address], { netns })).code === 0
+    return (await runProgram(['ping', '-n', '-q', '-c1', '-W', PING_SECONDS, ...size, address], { netns })).code === 0
   }
   const script = `read -r seen </dev/tcp/${address}/${traffic.port} && echo "$seen"`
   const { code, stdout } = await runProgram(['bash', '-c', script], { netns, limitMs: CONNECT_MS })
