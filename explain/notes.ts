@@ -22,7 +22,7 @@ export function notesOf(c: Crossing): Note[] {
   return [
     ...sessionNotes(c),
     ...changes
-      .map(change => ({ ...change, isNear: concerns(`${change.object.name} ${change.note.text}`) }))
+      .map(change => ({ ...change, isNear: change.isOfAll || concerns(`${change.object.name} ${change.note.text}`) }))
       .toSorted((a, b) => Number(b.isNear) - Number(a.isNear) || b.burst - a.burst || a.rank - b.rank)
       .slice(0, MOST_EVENTS)
       .map(({ note }) => note),
@@ -30,7 +30,8 @@ export function notesOf(c: Crossing): Note[] {
   ]
 }
 
-type Change = { note: Note; object: NamedObject; burst: number; rank: number }
+/** `isOfAll`: it is about every packet that the node forwards. */
+type Change = { note: Note; object: NamedObject; isOfAll: boolean; burst: number; rank: number }
 
 /** With an interface go its routes, neighbours and settings; the kernel tells of all of them at once. */
 const BURST_MS = 1000
@@ -48,6 +49,7 @@ function changesOf(node: string, { recent }: NodeFacts): Change[] {
       return {
         note: { node, at, text: `${type} ${formatRef(object)}: ${message}` },
         object,
+        isOfAll: type === 'LetPass',
         burst,
         rank: rankOf(object),
       }

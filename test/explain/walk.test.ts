@@ -263,6 +263,27 @@ test('what was healed is a note, and so is a session whose messages are lost one
   ])
 })
 
+test('a chain that all packets of a node pass is told before older repairs of this way', t => {
+  const at = (second: number) => `2026-11-27T11:59:${second}Z`
+  const reason = 'ChangedByOther'
+  const { notes } = walked(
+    aPair(p('n1-p1'), p('n2-p1'), {
+      near: facts => {
+        const object = { kind: 'Route', name: '10.244.2.0/26' }
+        const healed = [10, 13, 16, 19, 22, 25, 28, 31, 34].map(second => {
+          return { at: at(second), type: 'Healed', object, reason, message: 'was gone; put back' }
+        })
+        const chain = { kind: 'NftChain', name: 'ip filter FORWARD' }
+        facts.recent = [
+          { at: at(50), type: 'LetPass', object: chain, reason, message: 'has the policy drop' },
+          ...healed,
+        ]
+      },
+    }),
+  )
+  t.is(notes[0]?.text, 'LetPass NftChain ip filter FORWARD: has the policy drop')
+})
+
 test('a default route in place of a way that was never told leads nowhere, unless a router may know the pods', t => {
   const route = {
     type: 'unicast',
