@@ -10,13 +10,13 @@ import type { Crossing } from './crossing.ts'
 const MOST = 64
 
 export async function hooksOf(
-  kernel: Pick<Kernel, 'baseChains'>,
+  kernel: Pick<Kernel, 'baseChains' | 'legacyBaseChains'>,
   crossings: readonly Crossing[],
   isOwn: (table: string) => boolean,
 ): Promise<HookFacts[]> {
   const met = new Set(crossings.flatMap(hooksMet))
   if (met.size === 0) return []
-  return (await kernel.baseChains())
+  return [...(await kernel.baseChains()), ...(await kernel.legacyBaseChains())]
     .flatMap(({ family, table, name: chain, base }) => {
       if (base === undefined || !met.has(base.hook) || isOwn(table)) return []
       const { hook, priority, policy = 'accept' } = base

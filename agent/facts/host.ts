@@ -11,7 +11,15 @@ import { namedRoute } from '../../kernel/reconcile/route-writes.ts'
 
 export type FactKernel = Pick<
   Kernel,
-  'links' | 'rules' | 'lookupRoute' | 'neighbour' | 'fdbEntry' | 'readSysctl' | 'flowsOf' | 'baseChains'
+  | 'links'
+  | 'rules'
+  | 'lookupRoute'
+  | 'neighbour'
+  | 'fdbEntry'
+  | 'readSysctl'
+  | 'flowsOf'
+  | 'baseChains'
+  | 'legacyBaseChains'
 >
 
 /** How a look-up ends that leads nowhere; anything else is no answer about the packet. */

@@ -4,7 +4,7 @@
 import { ERRNO, KernelError } from '../port/error.ts'
 import type {
   ForwardChain,
-  NftablesPort,
+  NftablesInOneSocket,
   NftChain,
   NftChange,
   NftElement,
@@ -51,7 +51,7 @@ class Refused extends Error {
 const keyOf = (words: readonly string[]) => words.join(' . ')
 const tableKey = ({ family, name }: NftTableName) => `${family} ${name}`
 
-export class FakeNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
+export class FakeNftables implements NftablesInOneSocket {
   #state: State = { tables: new Map(), handle: 0, anonymous: 0 }
   #generation = 1
 

@@ -388,6 +388,10 @@ class FakeKernel implements Kernel {
   }
 
   /** The fake has no legacy tables. */
+  async legacyBaseChains(): Promise<NftChain[]> {
+    return []
+  }
+
   async legacyForwardChains(): Promise<ForwardChain[]> {
     return []
   }

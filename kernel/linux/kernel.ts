@@ -66,7 +66,7 @@ import type { ChainText, LegacyDrop, TraceOptions } from '../port/trace.ts'
 import { authorText } from './author.ts'
 import { deleteFlows, walkFlows } from './conntrack.ts'
 import { DumpWalks } from './dump-walk.ts'
-import { readLegacyChains, readLegacyDrops } from './legacy-chains.ts'
+import { readLegacyChains, readLegacyDrops, readLegacyHooks } from './legacy-chains.ts'
 import { LinkRemoval } from './link-removal.ts'
 import { reversePathDrops } from './net-counters.ts'
 import { LinuxNftables } from './nftables.ts'
@@ -379,6 +379,10 @@ class LinuxKernel implements Kernel {
 
   async legacyForwardChains(): Promise<ForwardChain[]> {
     return this.#within(readLegacyChains)
+  }
+
+  async legacyBaseChains(): Promise<NftChain[]> {
+    return this.#within(readLegacyHooks)
   }
 
   changeNftables(changes: readonly NftChange[], options?: { generation?: number }): Promise<NftRefusal[]> {

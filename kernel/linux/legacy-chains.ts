@@ -5,9 +5,10 @@ import { readFileSync } from 'node:fs'
 import type { Family } from '../../lib/ip.ts'
 import { closeDescriptor, getSocketOption, openSocket, SOCKET_FAMILY, SOCKET_TYPE } from '../libc.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
-import type { ForwardChain } from '../port/nftables.ts'
+import type { ForwardChain, NftChain } from '../port/nftables.ts'
 import type { LegacyDrop } from '../port/trace.ts'
 import { parseLegacyDrops } from './legacy-drops.ts'
+import { parseLegacyHooks } from './legacy-hooks.ts'
 import { hasForwardChain, type LegacyTable, parseLegacyTable } from './legacy-table.ts'
 
 /** `names` is the file that lists the tables; `level` is SOL_IP or SOL_IPV6. */
@@ -31,6 +32,11 @@ export function readLegacyChains(): ForwardChain[] {
 /** What drops in the legacy tables of this thread's namespace, but for nat, where nothing does. Throws KernelError where they may not be read. */
 export function readLegacyDrops(): LegacyDrop[] {
   return tables((_, table) => table !== 'nat').flatMap(parseLegacyDrops)
+}
+
+/** Those that do something. Throws KernelError where the tables may not be read. */
+export function readLegacyHooks(): NftChain[] {
+  return tables(() => true).flatMap(parseLegacyHooks)
 }
 
 function tables(isWanted: (info: Buffer, table: string) => boolean): LegacyTable[] {

@@ -33,7 +33,7 @@ import type { DumpChanges, Request, Requests } from '../netlink/requests.ts'
 import { ERRNO, KernelError } from '../port/error.ts'
 import type {
   ForwardChain,
-  NftablesPort,
+  NftablesInOneSocket,
   NftChain,
   NftChange,
   NftElement,
@@ -62,7 +62,7 @@ const COMMAND_LENGTH = 300
 
 type Name = Pick<NftTable, 'family' | 'name'>
 
-export class LinuxNftables implements Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains'> {
+export class LinuxNftables implements NftablesInOneSocket {
   readonly #requests: Requests
   readonly #walks: DumpWalks
 

@@ -419,6 +419,9 @@ export type NftablesPort = {
    */
   legacyForwardChains(): Promise<ForwardChain[]>
 
+  /** The built-in chains of iptables-legacy and ip6tables-legacy that have rules or a policy that drops, as `legacyForwardChains`. */
+  legacyBaseChains(): Promise<NftChain[]>
+
   /**
    * Does all changes in order, or none: the refusals, of which every refused change has one, are empty when all was
    * done. With `generation` nothing is done once the rules of this namespace are of another one (ERESTART).
@@ -432,6 +435,9 @@ export type NftablesPort = {
    */
   monitorNftables(listen: (news?: NftNews) => void): { close(): void }
 }
+
+/** What is asked and done in one socket, of nftables alone. */
+export type NftablesInOneSocket = Omit<NftablesPort, 'monitorNftables' | 'legacyForwardChains' | 'legacyBaseChains'>
 
 /** The generation that the next transaction makes: there is no 0. */
 export function nextGeneration(generation: number): number {

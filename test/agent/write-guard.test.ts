@@ -29,9 +29,9 @@ test('with the lock lost nothing is written to the kernel, to that of a pod, or 
   t.deepEqual(await store.list('IPPool'), [])
 })
 
-/** The verbs that only read; `monitor`, `nflog` and `inside` open something. */
+/** The verbs that only read; `monitor`, `traceNftables`, `nflog` and `inside` open something. */
 const READS =
-  'authorText links link addresses neighbours neighbour fdb fdbEntry routes nextHopObjects lookupRoute rules readSysctl nftables nftGeneration qdiscs ingressFilters flowsOf baseChains forwardChains legacyForwardChains monitor monitorNftables nflog inside namespaces close'
+  'authorText links link addresses neighbours neighbour fdb fdbEntry routes nextHopObjects lookupRoute rules readSysctl nftables nftGeneration qdiscs ingressFilters flowsOf baseChains forwardChains legacyForwardChains legacyBaseChains chainTexts legacyDrops reversePathDrops monitor monitorNftables traceNftables nflog inside namespaces close'
 
 test('every method of the kernel is known to read, or asks before it writes', t => {
   const kernel = openKernel()

@@ -102,6 +102,32 @@ for (const [family, subnet] of [
   )
 }
 
+onLegacyKernel(
+  'of all their tables the chains that do something are told by name, and of one that was only listed none',
+  async t => {
+    using host = openKernel()
+    using theirs = scratchNetns()
+    using kernel = host.inside(theirs.path)
+    t.deepEqual(await kernel.legacyBaseChains(), [])
+    for (const table of ['filter', 'mangle']) run(theirs.path, PROGRAMS.ip, ['-t', table, '-S'])
+    t.deepEqual(await kernel.legacyBaseChains(), [])
+    run(theirs.path, PROGRAMS.ip, ['-t', 'nat', '-A', 'POSTROUTING', '-j', 'MASQUERADE'])
+    run(theirs.path, PROGRAMS.ip, ['-A', 'INPUT', '-i', 'eth9', '-j', 'DROP'])
+    run(theirs.path, PROGRAMS.ip6, ['-P', 'FORWARD', 'DROP'])
+    const told = (await kernel.legacyBaseChains()).map(({ family, table, base }) => [
+      family,
+      table,
+      base?.hook,
+      base?.policy,
+    ])
+    t.deepEqual(told.sort(), [
+      ['ip', 'filter', 'input', 'accept'],
+      ['ip', 'nat', 'postrouting', 'accept'],
+      ['ip6', 'filter', 'forward', 'drop'],
+    ])
+  },
+)
+
 onLegacyKernel('what drops in them is read with its chain, its number and how many packets it has had', async t => {
   using host = openKernel()
   using theirs = scratchNetns()

@@ -3,6 +3,7 @@ import { inflateRawSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
 import { judge } from '../../felix/foreign-chains.ts'
+import { parseLegacyHooks } from '../../kernel/linux/legacy-hooks.ts'
 import { parseLegacyTable } from '../../kernel/linux/legacy-table.ts'
 
 // of: -P FORWARD DROP; -A FORWARD -i cali+ -m conntrack --ctstate NEW -j ACCEPT; -A FORWARD ! -o eth0 -g end; -A end -j REJECT
@@ -24,6 +25,17 @@ const octets = (text: string): Buffer => inflateRawSync(Buffer.from(text, 'base6
 for (const family of ['ipv4', 'ipv6'] as const) {
   const info = octets(RECORDED[family].info)
   const entries = octets(RECORDED[family].entries)
+
+  test(`of a recorded table of ${family} the chains that do something are told, and of octets that are cut off what there is`, t => {
+    const told = parseLegacyHooks({ family, table: 'filter', info, entries })
+    const base = { type: 'filter', hook: 'forward', priority: 0, policy: 'drop' }
+    t.deepEqual(told, [
+      { kind: 'chain', family: family === 'ipv4' ? 'ip' : 'ip6', table: 'filter', name: 'FORWARD', base },
+    ] as never)
+    t.like(parseLegacyHooks({ family, table: 'mangle', info, entries: Buffer.alloc(0) }), [
+      { base: { priority: -150, policy: 'accept' } },
+    ] as never)
+  })
 
   test(`the octets of a recorded table of ${family} become its chain, policy and rules`, t => {
     const found = parseLegacyTable({ family, table: 'filter', info, entries })!

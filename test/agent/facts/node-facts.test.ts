@@ -1,5 +1,6 @@
 // What whole agents in memory tell of the way of a packet between their pods, and within which bounds.
 import test, { type ExecutionContext } from 'ava'
+import fc from 'fast-check'
 import { FactsOfNode, type NodeFactsDeps } from '../../../agent/facts/node-facts.ts'
 import type { NodeAgent } from '../../../agent/node-agent.ts'
 import { type NodeFacts, nodeFacts, type Question } from '../../../api/explain.ts'
@@ -30,7 +31,7 @@ async function addPod(t: ExecutionContext, agent: NodeAgent, container: string):
   return (JSON.parse(answer.stdout) as { ips: { address: string }[] }).ips[0]!.address.split('/')[0]!
 }
 
-test('two agents tell the way between their pods: whose blocks, by which session, and which rule lets it pass', async t => {
+test('two agents tell the way between their pods, whose blocks, by which session and which rule it passes, and answer whatever is asked', async t => {
   const { store, network, machines } = await aCluster(t)
   const [n1, n2] = [await startAgent(t, machines[0], store, network), await startAgent(t, machines[1], store, network)]
   const [a, b] = [await addPod(t, n1, 'c0'), await addPod(t, n2, 'c1')]
@@ -103,6 +104,34 @@ test('two agents tell the way between their pods: whose blocks, by which session
   t.like(outside.ways[0]?.wanted, { origin: { of: 'outside' } })
   const elsewhere = await ask(t, n1, questionOf('198.51.100.1', '198.51.100.2', []))
   t.deepEqual([elsewhere.ways, elsewhere.endpoints, elsewhere.policies], [[], [], []])
+  const ends = {
+    ipv4: [a, b, '192.0.2.11', '10.244.77.7', '0.0.0.0', '255.255.255.255', '224.0.0.1', '127.0.0.1'] as const,
+    ipv6: ['::', '::1', 'fe80::1', 'ff02::1', 'fd00::7', '2001:db8::1'] as const,
+  }
+  const anything = fc.constantFrom('ipv4' as const, 'ipv6' as const).chain(family =>
+    fc.record({
+      family: fc.constant(family),
+      source: fc.constantFrom(...ends[family]),
+      destination: fc.constantFrom(...ends[family]),
+      protocol: fc.oneof(
+        fc.constantFrom('tcp' as const, 'udp' as const, 'icmp' as const, 'icmpv6' as const),
+        fc.nat(255),
+      ),
+      destinationPort: fc.option(fc.nat(65_535), { nil: undefined }),
+    }),
+  )
+  const whose = fc.constantFrom('n1', 'n2', 'n9', undefined)
+  await fc.assert(
+    fc.asyncProperty(anything, whose, whose, async (packet, of, to) => {
+      const question = {
+        ...{ packet, back: { ...packet, source: packet.destination, destination: packet.source } },
+        from: { address: packet.source, role: 'pod', node: of } as const,
+        to: { address: packet.destination, role: 'outside', node: to } as const,
+      }
+      nodeFacts.parse(JSON.parse(JSON.stringify(await n1.facts(question))))
+    }),
+    { numRuns: 40 },
+  )
 })
 
 /** A node without pods, of whose kernel some questions are answered otherwise. */

@@ -24,6 +24,7 @@ function killedAfter(kernel: NftablesPort, count: number): NftablesPort {
     ruleCounters: of => kernel.ruleCounters(of),
     baseChains: () => kernel.baseChains(),
     forwardChains: () => kernel.forwardChains(),
+    legacyBaseChains: () => kernel.legacyBaseChains(),
     legacyForwardChains: () => kernel.legacyForwardChains(),
     async changeNftables(changes) {
       if (left === 0) throw new Killed()

@@ -109,6 +109,7 @@ netns(
       ruleCounters: of => kernel.ruleCounters(of),
       baseChains: () => kernel.baseChains(),
       forwardChains: () => kernel.forwardChains(),
+      legacyBaseChains: () => kernel.legacyBaseChains(),
       legacyForwardChains: () => kernel.legacyForwardChains(),
       changeNftables(changes) {
         sent.push(changes)
@@ -234,6 +235,7 @@ netns(
           ruleCounters: of => kernel.ruleCounters(of),
           baseChains: () => kernel.baseChains(),
           forwardChains: () => kernel.forwardChains(),
+          legacyBaseChains: () => kernel.legacyBaseChains(),
           legacyForwardChains: () => kernel.legacyForwardChains(),
           changeNftables: changes => kernel.changeNftables(changes),
         }

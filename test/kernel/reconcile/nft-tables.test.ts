@@ -43,6 +43,7 @@ function bench(program = PROGRAM, otherProgram: NftablesPort = new FakeWorld().k
     ruleCounters: of => otherProgram.ruleCounters(of),
     baseChains: () => otherProgram.baseChains(),
     forwardChains: () => otherProgram.forwardChains(),
+    legacyBaseChains: () => otherProgram.legacyBaseChains(),
     legacyForwardChains: () => otherProgram.legacyForwardChains(),
     async changeNftables(changes) {
       it.sent.push([...changes])

@@ -54,6 +54,7 @@ export function bench(world = new FakeWorld()) {
     ruleCounters: of => own.ruleCounters(of),
     baseChains: () => own.baseChains(),
     forwardChains: () => own.forwardChains(),
+    legacyBaseChains: () => own.legacyBaseChains(),
     legacyForwardChains: () => own.legacyForwardChains(),
     async changeNftables(changes) {
       sent.push([...changes])
