@@ -37,6 +37,8 @@ export type PathState = {
   /** Whether the node itself, and the address of its tunnel, answered in the last look that found the path silent. */
   hostAnswers?: boolean
   tunnelAnswers?: boolean
+  /** The largest packet of pods here that passes whole, in octets; absent where that was not measured yet. */
+  mtu?: number
   /** Under which source probes of that node arrive here, where it is not their own: somebody translates it. */
   sourceSeen?: string
   /** Not looked at in each round, since there are many nodes. */

@@ -353,6 +353,12 @@ export const REASONS = {
       cure: 'take out of the rules of other programs that masquerade what goes from pods to pods',
     },
   },
+  PathMtuFits: {
+    PacketsTooLarge: {
+      when: 'probes of the size of the largest packets of pods are lost, and smaller ones pass',
+      cure: 'raise the MTU of the network between the nodes, or lower that of tunnels and uplinks',
+    },
+  },
   PeersUp: {
     NoInterface: { when: 'the interface of the peer is not there', cure: 'bring it back, or correct its name' },
     SessionDamped: { when: 'the session came and went too often', cure: 'look at why it goes down (docs/bgp.md)' },

@@ -118,6 +118,10 @@ export const CONDITION_TYPES = {
     promise:
       'probes from this node reach every other node by the way that packets of pods take, and those of other nodes arrive under their own addresses (docs/observe.md)',
   },
+  PathMtuFits: {
+    vital: false,
+    promise: 'the largest packets of pods pass whole to every other node, as probes of that size do',
+  },
   PeersUp: {
     vital: false,
     promise: 'no peer outside the cluster is without a session for more than five minutes, or damped (docs/bgp.md)',

@@ -14,6 +14,7 @@ import {
   SOCKET_FAMILY,
   SOCKET_TYPE,
   sendTo,
+  setSocketInt,
 } from './libc.ts'
 import { runInNetns } from './netns.ts'
 import { ERRNO, KernelError } from './port/error.ts'
@@ -22,6 +23,9 @@ import { socketAddress } from './sockopt.ts'
 /** IPPROTO_ICMP and IPPROTO_ICMPV6. */
 const PROTOCOL = { ipv4: 1, ipv6: 58 } as const
 const ECHO_TYPE = { ipv4: { request: 8, reply: 0 }, ipv6: { request: 128, reply: 129 } } as const
+/** IP_MTU_DISCOVER and IPV6_MTU_DISCOVER (linux/in.h, linux/in6.h). */
+const MTU_DISCOVER = { ipv4: { level: 0, option: 10 }, ipv6: { level: 41, option: 23 } } as const
+const PMTUDISC_PROBE = 3
 /** type u8 | code u8 | checksum u16 | identifier u16 | sequence u16 | data */
 const HEADER = 8
 /** Longer messages are cut off. */
@@ -45,6 +49,8 @@ export type EchoSocketOptions = {
   /** Which echoes are received, and octets that their data has at an offset; a multiple of four of them. */
   receives: 'request' | 'reply'
   holding: { offset: number; octets: Uint8Array }
+  /** What is sent is cut neither here nor on the way, whatever MTU was learned (IP_PMTUDISC_PROBE). */
+  whole?: true
 }
 
 export type EchoSocket = {
@@ -57,12 +63,13 @@ export type EchoSocket = {
 
 /** Needs CAP_NET_RAW in the namespace. Throws `KernelError`. */
 export function openEchoSocket(family: Family, options: EchoSocketOptions): EchoSocket {
-  const { netns, local, receives, holding } = options
+  const { netns, local, receives, holding, whole } = options
   const object = `ICMP echo of ${family}`
   const open = () => openSocket(SOCKET_FAMILY[family], SOCKET_TYPE.raw, PROTOCOL[family], object)
   const fd = netns === undefined ? open() : runInNetns(netns, open)
   try {
     attachFilter(fd, filter(family, ECHO_TYPE[family][receives], holding), object)
+    if (whole === true) setSocketInt(fd, MTU_DISCOVER[family].level, MTU_DISCOVER[family].option, PMTUDISC_PROBE)
     if (local !== undefined) bindSocket(fd, socketAddress(local, 0), object)
   } catch (error) {
     closeDescriptor(fd)

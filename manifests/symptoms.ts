@@ -86,7 +86,7 @@ export const SYMPTOMS: readonly { title: string; rows: readonly (ToldRow | Writt
         act: '`margayctl bgp route ADDRESS` on both nodes; `margayctl ipam check`',
       },
       {
-        symptom: 'small packets pass, large ones hang',
+        symptom: 'small packets pass, large ones hang; `PathMtuFits` has the size that passes',
         cause: 'a link on the way has a smaller MTU than the uplink',
         act: '`ping -M do -s 1400 ADDRESS` from the node; `ipipMTU`, `vxlanMTU` of FelixConfiguration',
       },

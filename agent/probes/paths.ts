@@ -19,8 +19,8 @@ export type Target = {
   lan: string
 }
 
-/** Where a packet goes: from the interface of probes to another one, or from the node itself to a node or to its tunnel. */
-export type PacketKind = 'pod' | 'host' | 'tunnel'
+/** Where a packet goes: from the interface of probes to another one (`size`: of a certain size), or from the node itself to a node or to its tunnel. */
+export type PacketKind = 'pod' | 'host' | 'tunnel' | 'size'
 
 /** `look`: answers say it again. */
 export type Packet = { kind: PacketKind; address: string; look: number }
@@ -170,6 +170,12 @@ export class Paths implements PathBook {
     path.wayMs = nowMs
     if (way === undefined) delete path.way
     else path.way = way
+  }
+
+  /** The largest packet that passes to a node, in octets. */
+  measured({ node, family }: Pick<PathState, 'node' | 'family'>, mtu: number | undefined, nowMs: number): void {
+    const path = this.#paths.get(keyOf({ node, family }))
+    if (path !== undefined) this.#change(path, { mtu }, nowMs)
   }
 
   /** A probe of a node came in, under this source where that is not its own. */

@@ -13,6 +13,7 @@ import { type Family, familyOf, parseCidr } from '../../lib/ip.ts'
 import { type NodeFacts, nodeFacts } from '../cluster/nodes.ts'
 import type { ClusterView } from '../cluster-view.ts'
 import { ProbeEndpoint, type ProbeEndpointDeps } from './endpoint.ts'
+import { PathMtus } from './mtu.ts'
 import { Paths, type Target, type Way } from './paths.ts'
 import { lostCondition, type SessionView } from './verdict.ts'
 
@@ -35,6 +36,7 @@ export class Probes {
   readonly #deps: ProbesDeps
   readonly #endpoint: ProbeEndpoint
   readonly #paths: Paths
+  readonly #mtus: PathMtus
   readonly #nodes = new Map<string, NodeFacts>()
   /** The node by its address of probes. */
   readonly #probed = new Map<string, string>()
@@ -60,6 +62,10 @@ export class Probes {
     })
     this.#paths.onChange(() => {
       this.#isNews = true
+    })
+    this.#mtus = new PathMtus({
+      random: Math.random,
+      found: (path, octets) => this.#paths.measured(path, octets, deps.clock.monotonicMs()),
     })
     deps.view.onChange('Node', ({ key, after }) => this.#setNode(key, after))
     for (const node of deps.view.all('Node')) this.#setNode(node.metadata.name, node)
@@ -140,24 +146,29 @@ export class Probes {
   }
 
   #step(): void {
-    const { clock } = this.#deps
+    const { clock, mtu } = this.#deps
     const nowMs = clock.monotonicMs()
     const { wire } = this.#endpoint
     this.#sessions = undefined
     let waitMs = KEEP_MS
-    if (wire === undefined) this.#paths.discard(nowMs)
-    else {
+    if (wire === undefined) {
+      this.#paths.discard(nowMs)
+      this.#mtus.discard(nowMs)
+    } else {
       wire.drain({
-        answered: (look, kind) => this.#paths.answered(look, kind, nowMs),
+        answered: (look, kind) =>
+          kind === 'size' ? this.#mtus.answered(look) : this.#paths.answered(look, kind, nowMs),
         asked: (family, claimed, source) => this.#asked(family, claimed, source, nowMs),
       })
       const step = this.#paths.step(nowMs)
       for (const packet of step.packets) if (!wire.send(packet)) this.#paths.unsent(packet)
       for (const target of step.unclear) void this.#lookUp(target)
       if (step.unclear.length > 0) void this.#lookAtOwn()
-      waitMs = step.waitMs
+      const sized = this.#mtus.step(nowMs, this.#paths.all(), mtu())
+      if (!sized.packets.every(packet => wire.send(packet))) this.#mtus.discard(nowMs)
+      waitMs = Math.min(step.waitMs, sized.waitMs)
     }
-    if (this.#isNews) this.#deps.report(this.#conditions())
+    if (this.#isNews) this.#deps.report([...this.#conditions(), ...this.#mtus.conditions().slice(0, MOST_CONDITIONS)])
     this.#isNews = false
     this.#cancelStep = clock.after(waitMs, () => this.#step())
   }

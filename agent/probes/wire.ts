@@ -21,8 +21,8 @@ export type ProbeWire = {
   readonly netns: string
   /** Sends under these addresses of the namespace from now on, one of a family; sockets of others are closed. Throws `KernelError`. */
   use(addresses: readonly string[]): void
-  /** False where nothing was sent by a fault of this machine alone. */
-  send(packet: Packet): boolean
+  /** False where nothing was sent by a fault of this machine alone. `octets`: of the whole IP packet. */
+  send(packet: Packet & { octets?: number }): boolean
   drain(arrivals: Arrivals): void
   close(): void
 }
@@ -31,7 +31,9 @@ const MAGIC = Buffer.from('margay\0p')
 const SECRET_OCTETS = 8
 const AT = { secret: 8, kind: 16, look: 20, source: 24 } as const
 const DATA_OCTETS = 40
-const KINDS = ['pod', 'host', 'tunnel'] as const satisfies readonly PacketKind[]
+/** Of IP and ICMP. */
+const HEADERS: Readonly<Record<Family, number>> = { ipv4: 28, ipv6: 48 }
+const KINDS = ['pod', 'host', 'tunnel', 'size'] as const satisfies readonly PacketKind[]
 
 type Sockets = { source: string; replies: EchoSocket; requests: EchoSocket }
 
@@ -66,7 +68,7 @@ export function openProbeWire(): ProbeWire {
       for (const source of addresses) {
         const family = familyOf(source)
         if (inside.has(family)) continue
-        const replies = openEchoSocket(family, { ...own, netns: namespace, local: source })
+        const replies = openEchoSocket(family, { ...own, netns: namespace, local: source, whole: true })
         try {
           const holding = { offset: 0, octets: MAGIC }
           const requests = openEchoSocket(family, { netns: namespace, receives: 'request', holding })
@@ -77,17 +79,18 @@ export function openProbeWire(): ProbeWire {
         }
       }
     },
-    send({ kind, address, look }) {
+    send({ kind, address, look, octets }) {
       const family = familyOf(address)
+      const fromPod = kind === 'pod' || kind === 'size'
       const sockets = inside.get(family)
-      const socket = kind === 'pod' ? sockets?.replies : hostSocket(family)
+      const socket = fromPod ? sockets?.replies : hostSocket(family)
       if (socket === undefined) return false
-      const data = Buffer.alloc(DATA_OCTETS)
+      const data = Buffer.alloc(octets === undefined ? DATA_OCTETS : octets - HEADERS[family])
       data.set(MAGIC)
       data.set(secret, AT.secret)
       data[AT.kind] = KINDS.indexOf(kind)
       data.writeUInt32BE(look, AT.look)
-      if (kind === 'pod') data.set(addressBytes(sockets!.source), AT.source)
+      if (fromPod) data.set(addressBytes(sockets!.source), AT.source)
       // one for each look: a packet of a flow that somebody translated before goes the same way for as long as the flow is known
       return socket.send(address, look, data)
     },

@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import type { NodeAgent } from '../../../agent/node-agent.ts'
+import type { SizedPacket } from '../../../agent/probes/mtu.ts'
 import { FELIX_ANNOTATION, NODE_ANNOTATION } from '../../../api/core.ts'
 import type { Clock } from '../../../lib/clock.ts'
 import { contains } from '../../../lib/ip.ts'
@@ -135,6 +136,19 @@ test('a path that is lost is told about the other node and takes no readiness, a
     () => [...broken(0), ...broken(1)],
     all => all.length === 0,
   )
+})
+
+test('packets of the size of pods that are lost on the way are told with the size that passes, and only as long as they are', async t => {
+  const { agents, fabric, addPods } = await aPair(t)
+  fabric.loses = packet => packet.kind === 'size' && (packet as SizedPacket).octets > 1300
+  await addPods()
+  const told = () => agents[0].conditions().filter(({ type, status }) => type === 'PathMtuFits' && status !== 'True')
+  const [condition] = await eventually(t, 'told', told, all => all.length === 1, 30)
+  t.like(condition, { reason: 'PacketsTooLarge', object: { kind: 'Node', name: 'n2' } })
+  t.regex(condition!.message, /up to \d{4} octets, and to n2 1(29\d|300) octets pass whole/)
+  t.true(agents[0].ready())
+  fabric.loses = () => false
+  await eventually(t, 'fits', told, all => all.length === 0, 30)
 })
 
 test('a source that somebody translates is told where it arrives, about the node that it comes from', async t => {

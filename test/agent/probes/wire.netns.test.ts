@@ -105,6 +105,22 @@ asRoot('echoes and answers of anybody else are not received', async t => {
   t.deepEqual(await arrivals(world.two, 100), [])
 })
 
+asRoot('a packet of a size goes whole or not at all, in both families', async t => {
+  // what the other end takes, of which this one knows nothing
+  await world.inside.two.setLink('eth0', { mtu: 1300 })
+  t.teardown(() => world.inside.two.setLink('eth0', { mtu: 1500 }))
+  for (const [i, address] of ENDS.two.addresses.entries()) {
+    await answered(t, address, 80_000 + i)
+    // of IPv6 the kernel says where a link of this machine drops it
+    world.one.send({ kind: 'size', address, look: 80_010 + i, octets: 1400 })
+    t.true(world.one.send({ kind: 'size', address, look: 80_020 + i, octets: 1300 }))
+    t.deepEqual(await arrivals(world.one), [`answer ${80_020 + i} size`])
+    t.deepEqual(await arrivals(world.one, 50), [])
+    t.false(world.one.send({ kind: 'size', address, look: 80_030 + i, octets: 1600 }), 'larger than its own link')
+  }
+  await arrivals(world.two)
+})
+
 asRoot('without an address of the family nothing is sent', async t => {
   const wire = openProbeWire()
   t.false(wire.send({ kind: 'pod', address: ENDS.two.addresses[0], look: 1 }))
