@@ -1,6 +1,6 @@
 // What is worth knowing beside the steps: faults that were healed a moment ago, what the nodes themselves say is wrong, a session that is
 // about to end. Nothing of it is the cause of anything. Pure.
-import type { HookFacts, NodeFacts } from '../api/explain.ts'
+import type { NodeFacts } from '../api/explain.ts'
 import type { Note } from '../api/explanation.ts'
 import { formatRef } from '../api/status.ts'
 import type { NamedObject } from '../api/status-answers.ts'
@@ -17,12 +17,17 @@ const CHANGES: readonly string[] = ['Healed', 'Removed', 'LetPass']
 export function notesOf(c: Crossing): Note[] {
   const places = [c.near, ...(c.isOneNode ? [] : [c.far])].filter(each => each?.facts !== undefined) as Place[]
   const words = wordsOf(c)
-  const concerns = (text: string) => words.some(word => text.includes(word))
+  const concerns = (text: string) => words.some(word => mentions(text, word))
+  // every pod has an interface of the same name
+  const ofEnds = (text: string) => endWords(c).some(word => mentions(text, word))
   const changes = places.flatMap(({ node, facts }) => changesOf(node, facts!))
   return [
     ...sessionNotes(c),
     ...changes
-      .map(change => ({ ...change, isNear: change.isOfAll || concerns(`${change.object.name} ${change.note.text}`) }))
+      .map(change => {
+        const isNear = change.object.kind === 'Endpoint' ? ofEnds : concerns
+        return { ...change, isNear: change.isOfAll || isNear(`${change.object.name} ${change.note.text}`) }
+      })
       .toSorted((a, b) => Number(b.isNear) - Number(a.isNear) || b.burst - a.burst || a.rank - b.rank)
       .slice(0, MOST_EVENTS)
       .map(({ note }) => note),
@@ -47,7 +52,8 @@ function changesOf(node: string, { recent }: NodeFacts): Change[] {
       if (atMs - beforeMs > BURST_MS) burst = atMs
       beforeMs = atMs
       return {
-        note: { node, at, text: `${type} ${formatRef(object)}: ${message}` },
+        // an endpoint is called by its container's id, and in its message by the pod's name
+        note: { node, at, text: `${object.kind === 'Endpoint' ? type : `${type} ${formatRef(object)}`}: ${message}` },
         object,
         isOfAll: type === 'LetPass',
         burst,
@@ -98,8 +104,15 @@ function sessionNotes(c: Crossing): Note[] {
   return [{ node: c.near!.node, text, code: 'SessionDown' }]
 }
 
-function hookName({ family, table, chain }: HookFacts): string {
-  return `${family} ${table} ${chain}`
+function endWords({ source, target }: Pick<Crossing, 'source' | 'target'>): string[] {
+  return [source, target].flatMap(({ address, pod }) => [address, ...(pod === undefined ? [] : [pod.name])])
+}
+
+/** Whether a word stands in a text by itself: 10.0.0.1 does not in 10.0.0.10. */
+function mentions(text: string, word: string): boolean {
+  for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + 1))
+    if (!/[\w.:-]$/.test(text.slice(0, at)) && !/^(?:[\w-]|[.:]\w)/.test(text.slice(at + word.length))) return true
+  return false
 }
 
 /** Names and addresses that the way goes by. */
@@ -108,10 +121,9 @@ function wordsOf({ way, arrival, source, target, near, far }: Crossing): string[
   const blocks = [near, far].flatMap(place => known(place?.facts?.blocks) ?? [])
   return [
     ...links.flatMap(link => known(link)?.name ?? []),
-    ...[source, target].flatMap(({ address, pod }) => [address, ...(pod === undefined ? [] : [pod.name])]),
+    ...endWords({ source, target }),
     ...blocks.flatMap(({ block }) => block ?? []),
     ...(way?.outer === undefined ? [] : [way.outer.remote]),
-    ...[near, far].flatMap(place => (known(place?.facts?.hooks) ?? []).map(hookName)),
     'ip_forward',
   ]
 }

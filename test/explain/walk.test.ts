@@ -353,7 +353,7 @@ test('of changes the newest comes first, what took others along before those, an
           { family: 'ip', table: 'filter', chain: 'FORWARD', hook: 'forward', priority: 0, policy: 'drop' },
         ])
         facts.recent = [
-          event(-1, 'Route', '203.0.113.0/24'),
+          event(-1, 'Route', '10.244.1.10/32'),
           event(-1.01, 'NftChain', 'ip filter FORWARD', 'LetPass'),
           event(-10, 'Route', '10.244.1.1/32'),
           event(-10.01, 'Sysctl', 'net.ipv4 conf/cali-n1-p1/forwarding'),
@@ -372,7 +372,7 @@ test('of changes the newest comes first, what took others along before those, an
       'Healed Sysctl net.ipv4 ip_forward',
       'Healed Sysctl net.ipv4 conf/cali-n1-p1/forwarding',
       'Healed Route 10.244.1.1/32',
-      'Healed Route 203.0.113.0/24',
+      'Healed Route 10.244.1.10/32',
       'Healed',
     ],
   )
