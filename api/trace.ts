@@ -100,6 +100,8 @@ const traceFacts = z.object({
   /** How it ended, where it was sent. */
   outcome: z.enum(['answered', 'refused', 'unreachable', 'silent']).optional(),
   said: z.string().optional(),
+  /** The address of who refused it, or said that it cannot be delivered. */
+  saidBy: z.string().optional(),
 })
 
 /** What a probe met on one node. */
@@ -107,7 +109,7 @@ export type TraceFacts = z.infer<typeof traceFacts>
 
 export const traceAnswer = z.union([
   z.object({ armed: z.literal(true) }),
-  z.object({ sent: z.number(), outcome: z.string(), said: z.string().optional() }),
+  z.object({ sent: z.number(), outcome: z.string(), said: z.string().optional(), saidBy: z.string().optional() }),
   z.object({ facts: z.array(traceFacts) }),
 ])
 

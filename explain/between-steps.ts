@@ -139,11 +139,13 @@ export function fabricStep(c: Crossing, isAlone: boolean): Finding | undefined {
 export function listenerStep({ near, far, packet, target }: Crossing): Finding | undefined {
   const trace = near?.trace
   if (trace?.outcome === undefined) return undefined
-  const { outcome, said = outcome, sent } = trace
+  const { outcome, said = outcome, sent, saidBy } = trace
   const says = { of: 'trace' as const, text: said }
   if (outcome === 'answered') return passes(`${nameOf(target)} answers`, says)
   const isDelivered = (far?.trace?.left ?? 0) > 0 && far?.trace?.dropped === undefined
-  if (!isDelivered || outcome === 'silent') return unknown(`${sent} packets were sent and not answered: ${said}`, says)
+  // a node before the pod may say so too
+  if (!isDelivered || outcome === 'silent' || (outcome === 'unreachable' && saidBy !== packet.destination))
+    return unknown(`${sent} packets were sent and not answered: ${said}`, says)
   const port = packet.destinationPort ?? '?'
   if (outcome === 'refused')
     return stopped(

@@ -148,7 +148,9 @@ export function betweenTraces(
   far: TraceFacts,
 ): { count: number; isSeen: boolean } | undefined {
   const isSeen = [far, far.outer].some(each => each !== undefined && (each.cameIn > 0 || (each.received ?? 0) > 0))
-  if (!isSeen && (way === undefined || (way.outer !== undefined && near.outer === undefined))) return undefined
+  const isUnclear = way === undefined || (way.outer !== undefined && near.outer === undefined)
+  // at interfaces that are not counted, another program may drop it before all else
+  if (!isSeen && (isUnclear || far.received === undefined)) return undefined
   const count = near.outer?.left ?? near.left
   return isSeen || count > 0 ? { count, isSeen } : undefined
 }

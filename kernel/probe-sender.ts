@@ -60,11 +60,12 @@ const UNREACHABLE_WORDS = {
   },
 } as const satisfies Record<string, Readonly<Record<number, string>>>
 
-/** How a probe ended. `said`: by whom and why, in words. */
+/** How a probe ended. `said`: by whom and why, in words. `saidBy`: the address of who sent the answer or the refusal. */
 export type ProbeOutcome = {
   sent: number
   outcome: 'answered' | 'refused' | 'unreachable' | 'silent'
   said?: string
+  saidBy?: string
 }
 
 /**
@@ -184,7 +185,7 @@ function heard({ own, errors }: Sockets, probe: Probe): Answer | undefined {
     if (probe.protocol === 'udp') return { outcome: 'answered' }
     const segment = probe.family === 'ipv4' ? behindIpv4(got.bytes) : got.bytes
     const outcome = tcpAnswer(probe, segment)
-    if (outcome === 'refused') return { outcome, said: `connection refused, says ${got.from}` }
+    if (outcome === 'refused') return { outcome, said: `connection refused, says ${got.from}`, saidBy: got.from }
     if (outcome !== undefined) return { outcome }
   }
 }
@@ -198,7 +199,7 @@ function errorOf(probe: Probe, message: Buffer, from: string): Answer | undefine
   const text =
     error === 'unreachable' ? (words[code] ?? `unreachable (code ${code})`) : error === 'too big' ? 'too big' : error
   const isRefused = error === 'unreachable' && code === PORT_UNREACHABLE[family] && from === destination
-  return { outcome: isRefused ? 'refused' : 'unreachable', said: `${text}, says ${from}` }
+  return { outcome: isRefused ? 'refused' : 'unreachable', said: `${text}, says ${from}`, saidBy: from }
 }
 
 function receive(fd: number): { bytes: Buffer; from: string } | undefined {

@@ -45,6 +45,7 @@ function factsOf(seen: Seen, direction: 'there' | 'back'): TraceFacts {
     ...{ reversePathDrops, incomplete },
     ...(direction === 'there' && sent !== undefined && { outcome: sent.outcome }),
     ...(direction === 'there' && sent?.said !== undefined && { said: sent.said }),
+    ...(direction === 'there' && sent?.saidBy !== undefined && { saidBy: sent.saidBy }),
   }
 }
 

@@ -345,6 +345,6 @@ export const WORLDS: Of = {
   },
   PortRefused: {
     ...aPair(p('n1-p1'), p('n2-p1'), { packet: { protocol: 'udp', destinationPort: 53 } }),
-    traces: [aTrace('n1', { outcome: 'unreachable', said: 'port unreachable' }), aTrace('n2')],
+    traces: [aTrace('n1', { outcome: 'unreachable', said: 'port unreachable', saidBy: '10.244.2.1' }), aTrace('n2')],
   },
 }

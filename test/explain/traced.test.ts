@@ -131,3 +131,17 @@ test('a packet to a Service that leaves as it was sent is translated by nobody, 
   }
   t.like(toService({ left: 0, dropped }), { code: 'ForeignDrops', node: 'n1' })
 })
+
+test('that a node before the pod says that it cannot be reached is no word of the pod', t => {
+  const { first, verdict } = explained([
+    aTrace('n1', { outcome: 'unreachable', said: 'host unreachable, says 192.0.2.13', saidBy: '192.0.2.13' }),
+    aTrace('n3', { sent: 0 }),
+  ])
+  t.is(first, undefined)
+  t.is(verdict, 'unknown')
+})
+
+test('where a node cannot count at its interfaces, the network between is not blamed', t => {
+  const { received: _, ...uncounted } = nothing('n3')
+  t.is(explained([silentFrom({ outer: outer(3, 3) }), uncounted]).first, undefined)
+})

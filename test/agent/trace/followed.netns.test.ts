@@ -198,6 +198,12 @@ for (const [title, n, text, expected] of [
     'table netdev fw { chain ing { type filter hook ingress device "eth0" priority 0; udp dport 4789 drop}}',
     { family: 'netdev', table: 'fw', chain: 'ing', hook: 'ingress', outer: true },
   ],
+  [
+    'the egress of an interface',
+    1,
+    'table netdev fw { chain eg { type filter hook egress device "eth0" priority 0; udp dport 4789 drop}}',
+    { family: 'netdev', table: 'fw', chain: 'eg', hook: 'egress', outer: true },
+  ],
 ] as const)
   netns(`what a foreign table drops at ${title} is named`, async t => {
     const { near, far } = await withTable(host(n), text, () => unanswered(ECHO))
