@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { AddressesAnswer, AgentStatus, DrainAnswer, RouteAnswer } from '../api/answers.ts'
 import type { NodeFacts, Question } from '../api/explain.ts'
+import type { KernelLine } from '../api/kernel-line.ts'
 import type { LogRoom } from '../api/log-settings.ts'
 import type { OpenconfigAnswer } from '../api/openconfig-answer.ts'
 import type { PathAnswer } from '../api/paths.ts'
@@ -58,6 +59,7 @@ import { FlowEnds } from './flows/ends.ts'
 import { Flows } from './flows/flows.ts'
 import { explainForbidden, podAccessConditions } from './host-access.ts'
 import { followNodeUid } from './journal-owner.ts'
+import { kernelState } from './kernel-state.ts'
 import { namespaceSelects } from './namespaces.ts'
 import { uplinkOf } from './node-address.ts'
 import { NodeNetwork } from './node-network.ts'
@@ -603,6 +605,12 @@ export class NodeAgent {
   /** Answers `margayctl bgp drain`. */
   drained(): Promise<DrainAnswer> {
     return this.#network.drained()
+  }
+
+  /** What this node's kernel has. */
+  kernelState(): AsyncIterable<KernelLine> {
+    const { routeProtocol } = this.#options
+    return kernelState(this.#deps.kernel, nodeMarks({ routeProtocol, interfacePrefix: INTERFACE_PREFIX }))
   }
 
   explain(prefix: string): RouteAnswer {

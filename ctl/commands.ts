@@ -10,6 +10,7 @@ import { explainCommands } from './explain.ts'
 import { flowCommands } from './flows.ts'
 import { ipamCommands } from './ipam.ts'
 import { nodeCommands } from './node.ts'
+import { nodeDiagsCommands } from './node-diags.ts'
 import { resourceCommands } from './resources.ts'
 import { uiCommands } from './ui.ts'
 import { validateCommand } from './validate.ts'
@@ -19,6 +20,7 @@ export const commands: readonly Command[] = [
   ...resourceCommands,
   validateCommand,
   ...nodeCommands,
+  ...nodeDiagsCommands,
   ...explainCommands,
   ...eventCommands,
   ...flowCommands,

@@ -1,32 +1,29 @@
 // `cluster diags`: one archive with what somebody needs who helps from afar: objects, what agents say, logs, versions.
 // Whatever cannot be had is named in summary.txt and stops nothing. Secrets are removed (redaction.ts); Secret objects are
 // never asked for.
-import { open } from 'node:fs/promises'
-import { promisify } from 'node:util'
-import { gzip } from 'node:zlib'
-import * as z from 'zod'
 import { isCustom, type Kind, kinds } from '../api/kinds.ts'
 import type { AnyObject } from '../api/lifecycle.ts'
 import { isObject } from '../api/merge-patch.ts'
 import type { Objects } from '../datastore/objects.ts'
 import { packageVersion } from '../lib/package-files.ts'
 import { textWithoutSecrets } from '../lib/redaction-text.ts'
-import { tarArchive } from '../lib/tar.ts'
+import { Agents } from './agents.ts'
+import { Archive } from './archive.ts'
 import type { Command, Context, Options } from './command.ts'
-import { EXIT, type ExitCode, failureOf, UsageError } from './failure.ts'
+import { inTurns } from './each.ts'
+import { type ExitCode, failureOf } from './failure.ts'
+import { collectNode, DIAGS_THERE, NODE_FILES, nodeFileLine } from './node-diags.ts'
 import { wholeNumberOf } from './numbers.ts'
 import { withoutSecrets } from './redaction.ts'
-import { renderValue } from './render.ts'
-import { ask, socketOption } from './socket.ts'
-import { visible } from './visible.ts'
+import { parsedJson, socketOption } from './socket.ts'
 import { emitYaml } from './yaml.ts'
 
 export const clusterCommands: readonly Command[] = [
   {
     name: 'cluster diags',
     summary:
-      'Write an archive with objects, states, logs and versions of the cluster for somebody who helps; secrets are removed',
-    arguments: [],
+      'Write an archive with objects, states, logs and versions of the cluster, and node diags of each node that may be asked, for somebody who helps; secrets are removed',
+    arguments: [{ name: '[nodes...]', summary: 'nodes whose agents are asked; all without' }],
     options: [
       { flags: '--file <file>', summary: 'the archive, which must not be there yet', default: 'margay-diags.tar.gz' },
       { flags: '--tail <lines>', summary: 'lines of each log', default: '5000' },
@@ -52,52 +49,62 @@ const INSTALLATION: readonly [name: string, path: (namespace: string) => string]
 /** Of one log at most so many octets: a line may be of any length. */
 const LOG_OCTETS = 8 * 1024 * 1024
 
-type Collection = {
-  files: { path: string; content: Uint8Array; mode: number }[]
-  lines: string[]
-  /** The worst failure so far. */
-  code: ExitCode
-}
+/** Of what nodes say so many characters are kept in all, and of each. */
+const MOST_OF_NODES = 256 << 20
+const MOST_OF_NODE = 32 << 20
+/** A node reads its kernel and its recorder meanwhile. */
+const NODE_SECONDS = '60'
 
-async function diags(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+async function diags(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const path = String(options['file'])
   const tail = wholeNumberOf(options, 'tail', 1, 1_000_000)
-  const all: Collection = { files: [], lines: [], code: EXIT.fine }
+  const all = new Archive('margay-diags')
   const server = await context.objects()
-  await collect(all, 'versions.yaml', async () => {
+  await all.collect('versions.yaml', async () => {
     const api = await server.read('/version')
     return emitYaml(withoutSecrets({ margayctl: packageVersion(), node: process.versions.node, api }))
   })
   for (const kind of Object.keys(kinds) as Kind[])
     if (isCustom(kind) || kind === 'Node')
-      await collect(all, `objects/${kinds[kind].plural}.yaml`, async () => objectsText(await server.list(kind)))
+      await all.collect(`objects/${kinds[kind].plural}.yaml`, async () => objectsText(await server.list(kind)))
   const pods = await installation(all, server, String(options['namespace']))
   await logs(all, server, { namespace: String(options['namespace']), pods, tail })
-  await agent(all, options)
-  const text = `${all.lines.join('\n')}\n`
-  const archive = tarArchive(
-    [...all.files, fileOf('summary.txt', text)].map(each => ({ ...each, path: `margay-diags/${each.path}` })),
-  )
-  await write(path, await promisify(gzip)(archive))
-  context.out(
-    `${text}${path}: ${all.files.length + 1} files. Secrets were removed by rules: look through it before you send it.\n`,
-  )
+  await collectNode(all, 'agent/', options)
+  await nodes(all, words, options, context)
+  await all.write(path, context)
   return all.code
 }
 
-function fileOf(path: string, text: string): Collection['files'][number] {
-  return { path, content: Buffer.from(text), mode: 0o600 }
-}
-
-/** One file of the archive, without secrets already, or why it is not there. Patterns of text are not for YAML and JSON: they may cut its structure. */
-async function collect(all: Collection, path: string, text: () => Promise<string>): Promise<void> {
+/** What `node diags` has, of each node that may be asked. */
+async function nodes(all: Archive, names: readonly string[], options: Options, context: Context): Promise<void> {
+  let left = MOST_OF_NODES
+  const agents = new Agents(names, { margayNamespace: options['namespace'], timeout: NODE_SECONDS }, context)
   try {
-    all.files.push(fileOf(path, await text()))
-    all.lines.push(visible(`${path}: ok`))
+    await inTurns(await agents.pods(), async pod => {
+      // it is part of a path here, and of a table
+      const folder = `nodes/${pod.node.replace(/[^A-Za-z0-9.-]/g, '_')}`
+      const files = new Map<string, string>()
+      let room = MOST_OF_NODE
+      try {
+        if (left <= 0) throw new Error('left out: the archive is full; name nodes that matter')
+        await agents.all(pod, [DIAGS_THERE], text => {
+          const line = nodeFileLine.safeParse(parsedJson(text)).data
+          if (line === undefined || !NODE_FILES.includes(line.path)) return
+          if ('fault' in line) all.note(`${folder}/${line.path}`, line.fault)
+          else {
+            room -= line.piece.length
+            if (room >= 0) files.set(line.path, `${files.get(line.path) ?? ''}${line.piece}`)
+          }
+        })
+      } catch (error) {
+        all.note(folder, (error as Error).message)
+      }
+      if (room < 0) all.note(folder, 'it says more than is taken of one node: the rest is left out')
+      for (const [path, text] of files) all.add(`${folder}/${path}`, text)
+      left -= MOST_OF_NODE - room
+    })
   } catch (error) {
-    const { code, message } = failureOf(error)
-    all.lines.push(visible(`${path}: ${textWithoutSecrets(message)}`))
-    if (code === EXIT.unreachable) all.code = code
+    all.note('nodes', failureOf(error).message)
   }
 }
 
@@ -106,11 +113,11 @@ function objectsText(objects: readonly unknown[]): string {
 }
 
 /** The installation's own objects; its pods are returned, for their logs. */
-async function installation(all: Collection, server: Objects, namespace: string): Promise<AnyObject[]> {
+async function installation(all: Archive, server: Objects, namespace: string): Promise<AnyObject[]> {
   let pods: AnyObject[] = []
   const ours = new Set<string>()
   for (const [name, path] of INSTALLATION)
-    await collect(all, `installation/${name}.yaml`, async () => {
+    await all.collect(`installation/${name}.yaml`, async () => {
       const list = await server.read(path(namespace))
       const items = isObject(list) && Array.isArray(list['items']) ? (list['items'] as AnyObject[]) : []
       if (name === 'events') return objectsText(items.filter(event => ours.has(keyOfInvolved(event))))
@@ -134,7 +141,7 @@ function keyOfInvolved(event: unknown): string {
 type Containers = { containers?: { name: string }[]; initContainers?: { name: string }[] }
 
 async function logs(
-  all: Collection,
+  all: Archive,
   server: Objects,
   { namespace, pods, tail }: { namespace: string; pods: readonly AnyObject[]; tail: number },
 ): Promise<void> {
@@ -145,30 +152,7 @@ async function logs(
         const query = `container=${encodeURIComponent(name)}&tailLines=${tail}&limitBytes=${LOG_OCTETS}&timestamps=true`
         const path = `/api/v1/namespaces/${namespace}/pods/${encodeURIComponent(metadata.name)}/log?${query}&previous=${previous}`
         const file = `logs/${metadata.name}/${name}${previous ? '.previous' : ''}.log`
-        await collect(all, file, async () => textWithoutSecrets(await server.text(path)))
+        await all.collect(file, async () => textWithoutSecrets(await server.text(path)))
       }
-  }
-}
-
-/** What the agent of this machine answers, where there is one. */
-async function agent(all: Collection, options: Options): Promise<void> {
-  for (const [name, path] of [
-    ['status', '/status'],
-    ['events', '/events?count=1000'],
-  ] as const)
-    await collect(all, `agent/${name}.json`, async () => {
-      const answer = await ask(options, z.unknown(), { method: 'GET', path, owner: 'margay-node' })
-      return renderValue(withoutSecrets(answer), 'json')
-    })
-}
-
-/** Never over a file that is there, and readable by its owner alone. Rejects with UsageError. */
-async function write(path: string, octets: Uint8Array): Promise<void> {
-  try {
-    const file = await open(path, 'wx', 0o600)
-    await file.writeFile(octets)
-    await file.close()
-  } catch (error) {
-    throw new UsageError(`${path} cannot be written: ${(error as Error).message}. Name another one with --file.`)
   }
 }

@@ -47,6 +47,15 @@ export async function ask<T>(
   throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${owners} with --socket`)
 }
 
+/** The answer to a question as text. Rejects as `ask`. */
+export async function askText(options: Options, question: SocketRequest): Promise<string> {
+  const socket = String(options['socket'])
+  const { status, body } = await call(socket, question)
+  if (status === 200) return body
+  if (status !== 404) throw refusal(socket, question, status, parsedJson(body))
+  throw new UsageError(`the program behind ${socket} cannot answer that: give the socket of ${question.owner}`)
+}
+
 /**
  * Writes what the program answers to `path`, which is there whole or not at all; how many octets. Rejects as `ask`, and
  * with `UsageError` when the file cannot be written.

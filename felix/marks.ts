@@ -1,4 +1,5 @@
 // What this node's agent calls its own in the kernel.
+import type { NftFamily } from '../kernel/port/nftables.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
 import type { Marks } from '../kernel/reconcile/ownership.ts'
 import type { ShaperMarks } from '../kernel/reconcile/shaper.ts'
@@ -98,4 +99,23 @@ export function policyMarks({ nftTable, interfacePrefix }: Marks): PolicyMarks |
 /** What names our part of nftables; undefined where the marks say of none. */
 export function podFilterMarks({ nftTable, interfacePrefix }: Marks): PodFilterMarks | undefined {
   return nftTable === undefined || interfacePrefix === undefined ? undefined : { table: nftTable, interfacePrefix }
+}
+
+/** Families in which an agent may have a table. */
+const FAMILIES = ['inet', 'arp', 'ip', 'ip6'] as const satisfies readonly NftFamily[]
+
+/** Our tables of nftables, there or not; what pods' packets are filtered by last. */
+export function ownTables(marks: Marks): { family: NftFamily; name: string }[] {
+  const beside = [
+    policyMarks(marks)?.table,
+    qosTableName(marks),
+    offloadMarks(marks)?.table,
+    servicesTableName(marks),
+    traceTableName(marks),
+  ].map(name => ({ family: 'inet', name }) as const)
+  const floating = (['ip', 'ip6'] as const).map(family => ({ family, name: floatingTableName(marks) }))
+  const filters = FAMILIES.map(family => ({ family, name: marks.nftTable }))
+  return [...beside, ...floating, ...filters].flatMap(({ family, name }) =>
+    name === undefined ? [] : [{ family, name }],
+  )
 }

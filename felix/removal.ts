@@ -11,15 +11,7 @@ import { lacksNftables } from '../kernel/reconcile/nft-lacks.ts'
 import { type Marks, Ownership } from '../kernel/reconcile/ownership.ts'
 import { namedRoute } from '../kernel/reconcile/route-writes.ts'
 import { acceptRemovals } from './foreign-accepts.ts'
-import {
-  bandwidthMarks,
-  floatingTableName,
-  offloadMarks,
-  policyMarks,
-  qosTableName,
-  servicesTableName,
-  traceTableName,
-} from './marks.ts'
+import { bandwidthMarks, ownTables } from './marks.ts'
 
 type RemovalKernel = Pick<
   Kernel,
@@ -36,9 +28,6 @@ type RemovalKernel = Pick<
   | 'changeNftables'
   | 'forwardChains'
 >
-
-/** Families in which an agent may have a table. */
-const FAMILIES = ['inet', 'arp', 'ip', 'ip6'] as const satisfies readonly NftFamily[]
 
 /**
  * Removes links, addresses, routes and tables; `pools` are the CIDRs of which the IP-in-IP device may have addresses of ours.
@@ -78,7 +67,6 @@ export async function removeFromKernel(
   }
   for (const route of await removeRoutes(kernel, routes)) removed.push(route)
   for (const object of await removeNextHops(kernel, marks)) removed.push(object)
-  const tables = FAMILIES.map(family => ({ family, name: marks.nftTable }))
   for (const found of await foreignChains(kernel)) {
     const changes = acceptRemovals(found)
     const [refusal] = changes.length === 0 ? [] : await kernel.changeNftables(changes)
@@ -86,17 +74,8 @@ export async function removeFromKernel(
     const { family, table, name } = found.chain
     if (changes.length > 0) removed.push(`rules in chain ${family} ${table} ${name}`)
   }
-  const floating = (['ip', 'ip6'] as const).map(family => ({ family, name: floatingTableName(marks) }))
-  const ours = [
-    policyMarks(marks)?.table,
-    qosTableName(marks),
-    offloadMarks(marks)?.table,
-    servicesTableName(marks),
-    traceTableName(marks),
-  ]
-  const beside = ours.map(name => ({ family: 'inet', name }) as const)
-  for (const { family, name } of [...beside, ...floating, ...tables]) {
-    if (name === undefined || (await tableOf(kernel, family, name)) === undefined) continue
+  for (const { family, name } of ownTables(marks)) {
+    if ((await tableOf(kernel, family, name)) === undefined) continue
     const [refusal] = await kernel.changeNftables([{ verb: 'delete', object: { kind: 'table', family, name } }])
     if (refusal !== undefined) throw refusal.error
     removed.push(`table ${family} ${name}`)

@@ -2,6 +2,7 @@
 // many: what waits for it is bounded.
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
+import { emitJson } from '../../api/json.ts'
 
 /** Octets that wait for a reader, beside what the kernel keeps. */
 const MOST_WAITING = 1 << 18
@@ -41,6 +42,6 @@ export class LineStream<T extends object> {
   }
 
   #write(line: object): void {
-    this.#response.write(`${JSON.stringify(line)}\n`)
+    this.#response.write(`${emitJson(line)}\n`)
   }
 }

@@ -9,6 +9,7 @@ import {
   type RouteAnswer,
 } from '../../api/answers.ts'
 import type { NodeFacts, Question } from '../../api/explain.ts'
+import type { KernelLine } from '../../api/kernel-line.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
 import type { OpenconfigAnswer } from '../../api/openconfig-answer.ts'
 import type { PathAnswer } from '../../api/paths.ts'
@@ -27,6 +28,7 @@ import { type Measured, metricsPage } from '../status/metrics-page.ts'
 import type { Tracer } from '../trace/tracer.ts'
 import { askedOf, type Recording, streamRecords } from './event-stream.ts'
 import { streamFlows } from './flow-stream.ts'
+import { kernelRoute } from './kernel-stream.ts'
 import { traceRoute } from './trace-route.ts'
 
 /** What answers the questions. */
@@ -46,6 +48,7 @@ export type Answering = Measured & {
   events: Recording & { last(count: number): Event[] }
   flows: Pick<Flows, 'last' | 'follow'>
   tracer: Pick<Tracer, 'answer'>
+  kernelState(): AsyncIterable<KernelLine>
   acceptCluster(): Promise<{ doubt: string }>
   levels: Pick<LogLevels<LogRoom>, 'levels' | 'request'>
 }
@@ -56,7 +59,7 @@ const USUAL_EVENTS = 100
 /** All questions in JSON, and the metrics as Prometheus reads them. */
 export function agentRoutes(
   agent: Answering,
-): Record<keyof (typeof ANSWERS)['margay-node'] | 'GET /metrics', HttpRoute> {
+): Record<keyof (typeof ANSWERS)['margay-node'] | 'GET /metrics' | 'GET /kernel', HttpRoute> {
   return {
     'GET /healthz': asJson(() => ({ ok: true })),
     'GET /livez': asJson(() => ({ ok: true })),
@@ -126,6 +129,7 @@ export function agentRoutes(
         send(response, 200, agent.levels.levels())
       }
     },
+    'GET /kernel': kernelRoute(() => agent.kernelState()),
     'GET /metrics': async (_request, response) => {
       const text = await metricsPage(agent, { ofProcess: true })
       response.writeHead(200, { 'content-type': METRICS_TYPE }).end(text)

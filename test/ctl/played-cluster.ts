@@ -49,7 +49,11 @@ export function cluster(
     return { items: pods }
   }
   const context = {
-    ...{ objects: async () => ({ read }), exec: async () => exec, interrupted: () => interrupted.promise },
+    ...{
+      objects: async () => ({ read, list: async () => [], text: async () => '' }),
+      exec: async () => exec,
+      interrupted: () => interrupted.promise,
+    },
     ...{ out: say('out'), err: say('err'), note: say('err'), unread: () => 0 },
   } as unknown as Context
   return {

@@ -123,6 +123,9 @@ const agent: Answering = {
   },
   flows: { last: count => Array(Math.min(count, 3)).fill(flow), follow: () => undefined },
   tracer: { answer: async order => (order.do === 'arm' ? { armed: true } : { status: 410, error: 'no such probe' }) },
+  kernelState: async function* () {
+    yield { of: 'links', is: { name: 'eth0' } }
+  },
   acceptCluster: async () => ({ doubt: 'its list of nodes lacks this node, n1' }),
 }
 
