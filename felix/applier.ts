@@ -8,7 +8,7 @@ import type { Link } from '../kernel/port/links.ts'
 import type { Resilient } from '../kernel/port/next-hops.ts'
 import type { NftNews } from '../kernel/port/nftables.ts'
 import { ROUTE_TABLE } from '../kernel/port/routes.ts'
-import { readOrAbsent } from '../kernel/port/sysctls.ts'
+import { readOrAbsent, type SettingNews } from '../kernel/port/sysctls.ts'
 import { addressTable } from '../kernel/reconcile/addresses.ts'
 import { ForeignRoutes } from '../kernel/reconcile/foreign-routes.ts'
 import { LinkView } from '../kernel/reconcile/link-view.ts'
@@ -430,6 +430,19 @@ export class Applier {
           needsPass = table.observe(key, { ...wanted, value: now }) || needsPass
       }
     return needsPass
+  }
+
+  /** Takes in that another process wrote to a setting; returns the name of what needs a pass, if any does. */
+  observeSetting({ family, path, by }: SettingNews): string | undefined {
+    const key = sysctlKey({ family, path })
+    let needsPass = false
+    for (const table of this.#sysctlTables) {
+      const wanted = table.wanted().get(key)
+      const now = wanted && readOrAbsent(this.#kernel, family, path)
+      if (wanted === undefined || now === undefined || now === wanted.value || now === wanted.orValue) continue
+      needsPass = table.observe(key, { ...wanted, value: now }, by) || needsPass
+    }
+    return needsPass ? `setting ${key}` : undefined
   }
 
   #invalidateInterface(name: string, by?: Author): void {

@@ -7,6 +7,7 @@ import type { Condition } from '../api/status.ts'
 import { KernelError } from '../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
+import type { SettingWatch } from '../kernel/port/sysctls.ts'
 import type { NftDifference } from '../kernel/reconcile/nft-differences.ts'
 import type { LedPart } from '../kernel/reconcile/nft-led.ts'
 import type { Healed, ObjectName, Outcome, Refusal, Removed } from '../kernel/reconcile/outcome.ts'
@@ -51,6 +52,7 @@ import { Revocation } from './revocation.ts'
 import { RouterAdvertisements } from './router-advertisements.ts'
 import { RuleCounts } from './rule-counts.ts'
 import { RuleWatch } from './rule-watch.ts'
+import { watchSettings } from './setting-watch.ts'
 import { ToldConditions } from './told-conditions.ts'
 import { Lasting, trafficStops } from './traffic-stops.ts'
 import type { FelixView } from './view.ts'
@@ -89,7 +91,7 @@ export type PodMtuCause = 'configuration' | 'routes'
 
 /** Everything is read again this often, for changes without an event. */
 const REFRESH_MS = 90_000
-/** Settings are: the kernel tells of no change of `route_localnet`, `proxy_delay` and others. 10 us each. */
+/** Settings are: of `route_localnet`, `proxy_delay` and others the kernel tells only what is written through our own /proc. 10 us each. */
 const SETTINGS_MS = 10_000
 /** However often metrics are read, the kernel is asked for the counters of all rules so often. Scrapes are 15 s to a minute apart. */
 const COUNTS_MS = 10_000
@@ -147,6 +149,7 @@ export class Felix {
   #clean = false
   #monitor: KernelMonitor | undefined
   #tableMonitor: KernelMonitor | undefined
+  #settings: SettingWatch | undefined
   #running: Promise<void> | undefined
   #again = false
   #closed = false
@@ -331,7 +334,13 @@ export class Felix {
   /** Listens to the kernel and begins. What an earlier run left is adopted. */
   start(): void {
     if (this.#monitor !== undefined || this.#closed) return
+    this.#settings = watchSettings(this.#kernel, this.#deps.log, news => {
+      if (news === undefined) this.#applier.invalidateSettings()
+      else this.#repair(this.#applier.observeSetting(news))
+    })
     this.#monitor = this.#kernel.monitor(event => {
+      // who did it is told there a moment later
+      if (event.type === 'sysctl') this.#settings?.drain()
       this.#repair(this.#applier.observe(event))
       this.#notes?.observe(event)
       this.#rules.observe(event)
@@ -356,7 +365,10 @@ export class Felix {
       this.#rules.changed()
     })
     this.#rules.changed()
-    this.#every('settings', SETTINGS_MS, () => this.#applier.invalidateSettings())
+    this.#every('settings', SETTINGS_MS, () => {
+      this.#settings?.renew()
+      this.#applier.invalidateSettings()
+    })
     this.#every('legacy chains', SETTINGS_MS, () => void this.#chains.pollLegacy())
     this.#kick()
   }
@@ -461,7 +473,8 @@ export class Felix {
   /** Ends after the pass under way; the kernel keeps what it has. */
   async close(): Promise<void> {
     this.#closed = true
-    for (const each of [this.#monitor, this.#tableMonitor, this.#chains, this.#rules, this.#revocation]) each?.close()
+    for (const each of [this.#monitor, this.#tableMonitor, this.#settings, this.#chains, this.#rules, this.#revocation])
+      each?.close()
     for (const cancel of this.#timers.values()) cancel()
     this.#timers.clear()
     await this.#running

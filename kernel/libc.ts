@@ -30,6 +30,10 @@ const MMAP_OCTETS = 128 * 1024
 /** XATTR_SIZE_MAX (linux/limits.h). */
 const LONGEST_XATTR = 65536
 
+const O_CLOEXEC = 0o2000000
+/** linux/fanotify.h; and AT_FDCWD of linux/fcntl.h. */
+const FANOTIFY = { closeOnExec: 1, nonBlocking: 2, add: 1, fileSystem: 0x100, modified: 2, fromRoot: -100 } as const
+
 /** Flags of mount(2) and umount2(2). */
 export const MOUNT = { bind: 0x1000, recursive: 0x4000, shared: 0x100000, detach: 2 } as const
 /** Address families of socket(2). */
@@ -73,6 +77,10 @@ const nativeReadXattr = libc.func(
 const nativeWriteXattr = libc.func(
   'int lsetxattr(const char *path, const char *name, const uint8_t *value, size_t size, int flags)',
 )
+const nativeNotifyInit = libc.func('int fanotify_init(unsigned int flags, unsigned int event_f_flags)')
+const nativeNotifyMark = libc.func(
+  'int fanotify_mark(int fd, unsigned int flags, uint64_t mask, int dirfd, const char *path)',
+)
 const nativeMallopt = libc.func('int mallopt(int parameter, int value)')
 const nativeIndex = libc.func('uint32_t if_nametoindex(const char *name)')
 const nativeName = libc.func('const char *if_indextoname(uint32_t index, _Out_ uint8_t *name)')
@@ -101,6 +109,20 @@ export function runInRealTime(): void {
   const priority = Buffer.alloc(4)
   priority.writeInt32LE(1)
   check(nativeSchedule(0, SCHED_RR | SCHED_RESET_ON_FORK, priority), 'sched_setscheduler', 'this thread')
+}
+
+/** A descriptor that tells of every write to a file of the file system of `path` (fanotify(7)), which may be read without waiting. */
+export function openWriteWatch(path: string): number {
+  const { closeOnExec, nonBlocking, add, fileSystem, modified, fromRoot } = FANOTIFY
+  const fd: number = nativeNotifyInit(closeOnExec | nonBlocking, O_CLOEXEC)
+  check(fd, 'fanotify_init', path)
+  try {
+    check(nativeNotifyMark(fd, add | fileSystem, modified, fromRoot, path), 'fanotify_mark', path)
+  } catch (error) {
+    nativeClose(fd)
+    throw error
+  }
+  return fd
 }
 
 export function unshareNetns(): void {

@@ -22,7 +22,8 @@ export const CAPABILITIES = {
     'router advertisements (ICMPv6) on interfaces that a BGPPeer names its peer by; without it such a peer is not found',
   SYS_NICE:
     'one thread in real time, that of BFD, where peers ask for BFD: without it good paths are taken for lost ones on a busy node',
-  SYS_ADMIN: 'setns(2) into the network namespace of a pod; for nothing else',
+  SYS_ADMIN:
+    'setns(2) into the network namespace of a pod, and fanotify(7), which tells who writes settings; for nothing else',
 } as const
 
 /** Folders of the host: by the name of the volume what it is for. */

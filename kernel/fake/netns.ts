@@ -21,7 +21,7 @@ import {
   type RouteChange,
   routeKey,
 } from '../port/routes.ts'
-import type { SysctlFamily } from '../port/sysctls.ts'
+import type { SettingNews, SysctlFamily } from '../port/sysctls.ts'
 import type { TraceOptions } from '../port/trace.ts'
 import { FakeConntrack } from './conntrack.ts'
 import { FakeNextHops } from './next-hops.ts'
@@ -45,6 +45,8 @@ export class FakeNetns {
   readonly nflogReaders = new Map<number, NflogOptions>()
   readonly traceListeners = new Set<TraceOptions>()
   readonly sysctls = new Map<string, string>()
+  /** Who hears of settings that others write, each with the kernel that it listens through. */
+  readonly settingListeners = new Map<(news: SettingNews) => void, unknown>()
   readonly nftables = new FakeNftables()
   readonly conntrack = new FakeConntrack()
   readonly shaping = new FakeShaping(

@@ -35,7 +35,7 @@ import {
 } from '../port/routes.ts'
 import type { RoutingRule } from '../port/rules.ts'
 import type { Bucket, IngressFilter, Qdisc } from '../port/shaping.ts'
-import type { SysctlFamily } from '../port/sysctls.ts'
+import type { SettingNews, SettingWatch, SysctlFamily } from '../port/sysctls.ts'
 import type { ChainText, LegacyDrop, TraceOptions, TraceStep } from '../port/trace.ts'
 import type { FakeConntrack } from './conntrack.ts'
 import { limited } from './limited.ts'
@@ -339,12 +339,34 @@ class FakeKernel implements Kernel {
     netns.fdb = kept
   }
 
+  watchSettings(listen: (news: SettingNews | undefined) => void): SettingWatch {
+    const { settingListeners } = this.#open()
+    let closed = false
+    const listener = (news: SettingNews) => {
+      if (!closed) listen(news)
+    }
+    settingListeners.set(listener, this)
+    const watch = {
+      renew() {},
+      drain() {},
+      close: () => {
+        closed = true
+        settingListeners.delete(listener)
+        this.#monitors.delete(watch)
+      },
+    }
+    this.#monitors.add(watch)
+    return watch
+  }
+
   readSysctl(family: SysctlFamily | 'netfilter', path: readonly string[]): string {
     return this.#sysctl('read sysctl', family, path, key => this.#netns.sysctls.get(key) ?? '0')
   }
 
   writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
     this.#sysctl('write sysctl', family, path, () => this.#netns.writeSysctl(family, path, value.trim()))
+    for (const [listener, through] of this.#netns.settingListeners)
+      if (through !== this) setImmediate(() => listener({ family, path }))
   }
 
   async qdiscs(): Promise<Qdisc[]> {

@@ -71,6 +71,7 @@ import { LinkRemoval } from './link-removal.ts'
 import { reversePathDrops } from './net-counters.ts'
 import { LinuxNftables } from './nftables.ts'
 import { openPodMonitor } from './pod-monitor.ts'
+import { openSettingWatch } from './setting-watch.ts'
 import { SharedMonitor } from './shared-monitor.ts'
 
 /** Longest name of a link (IFNAMSIZ without the final zero). */
@@ -359,6 +360,12 @@ class LinuxKernel implements Kernel {
   writeSysctl(family: SysctlFamily, path: readonly string[], value: string): void {
     const file = sysctlFile(family, path)
     this.#file('write sysctl', `${file} = ${value}`, () => writeFileSync(this.#sysctlPath(file), value))
+  }
+
+  watchSettings: Kernel['watchSettings'] = listen => {
+    const watch = this.#within(() => openSettingWatch(this.#sysctlFolder, listen, act => this.#within(act)))
+    const { close } = this.#track(watch)
+    return { ...watch, close }
   }
 
   nftables: NftablesPort['nftables'] = (of, options, isQuiet) => this.#netfilter().port.nftables(of, options, isQuiet)

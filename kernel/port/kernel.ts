@@ -11,7 +11,7 @@ import type { NftablesPort } from './nftables.ts'
 import type { Route, RoutePort } from './routes.ts'
 import type { RoutingRule, RulePort } from './rules.ts'
 import type { ShapingPort } from './shaping.ts'
-import type { SysctlFamily, SysctlPort } from './sysctls.ts'
+import type { SettingWatchPort, SysctlFamily, SysctlPort } from './sysctls.ts'
 import type { TracePort } from './trace.ts'
 
 /**
@@ -87,6 +87,7 @@ export type Kernel = LinkPort &
   NeighbourPort &
   ShapingPort &
   SysctlPort &
+  SettingWatchPort &
   NftablesPort &
   NflogPort &
   TracePort &

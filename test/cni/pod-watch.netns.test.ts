@@ -21,24 +21,34 @@ async function watching(node: TestNode) {
       wake()
     },
   })
+  let looks = 0
   const watch = new PodWatch({
-    ...{ ...node.deps, kernel: node.kernel, repair },
+    ...{ ...node.deps, kernel: node.kernel },
+    repair: {
+      async mend(...of) {
+        await repair.mend(...of)
+        looks++
+        wake()
+      },
+    },
     report: now => conditions.push(...now),
     addressesChanged: () => wake(),
   })
+  const until = async (what: string, isSo: () => boolean) => {
+    const deadline = Date.now() + ANSWER_MS
+    while (!isSo()) {
+      if (Date.now() > deadline) throw new Error(`${what} not within ${ANSWER_MS} ms; healed: ${healed.join('\n')}`)
+      await new Promise<void>(resolve => {
+        wake = resolve
+        setTimeout(resolve, 1000)
+      })
+    }
+  }
   await watch.start()
+  // what is missing then is left
+  await until('a look at each pod', () => looks >= node.deps.endpoints.live().length)
   return {
-    ...{ watch, healed, conditions },
-    async until(what: string, isSo: () => boolean) {
-      const deadline = Date.now() + ANSWER_MS
-      while (!isSo()) {
-        if (Date.now() > deadline) throw new Error(`${what} not within ${ANSWER_MS} ms; healed: ${healed.join('\n')}`)
-        await new Promise<void>(resolve => {
-          wake = resolve
-          setTimeout(resolve, 1000)
-        })
-      }
-    },
+    ...{ watch, healed, conditions, until },
     close() {
       watch.close()
       repair.close()
