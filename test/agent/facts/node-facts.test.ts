@@ -2,11 +2,14 @@
 import test, { type ExecutionContext } from 'ava'
 import fc from 'fast-check'
 import { FactsOfNode, type NodeFactsDeps } from '../../../agent/facts/node-facts.ts'
+import { policyFacts } from '../../../agent/facts/policies.ts'
 import type { NodeAgent } from '../../../agent/node-agent.ts'
 import { type NodeFacts, nodeFacts, type Question } from '../../../api/explain.ts'
+import type { Event } from '../../../api/status.ts'
+import type { PolicyFailure } from '../../../felix/enforcer.ts'
 import { FakeWorld } from '../../../kernel/fake/world.ts'
 import { ERRNO, KernelError } from '../../../kernel/port/error.ts'
-import { ManualClock } from '../../../lib/clock.ts'
+import { type Clock, ManualClock, systemClock } from '../../../lib/clock.ts'
 import { aCluster, cni, eventually, startAgent } from '../machines.ts'
 
 function questionOf(source: string, destination: string, [from, to]: readonly [string?, string?]): Question {
@@ -135,7 +138,11 @@ test('two agents tell the way between their pods, whose blocks, by which session
 })
 
 /** A node without pods, of whose kernel some questions are answered otherwise. */
-function aNode(change: Partial<NodeFactsDeps['kernel']>, clock = new ManualClock()): FactsOfNode {
+function aNode(
+  change: Partial<NodeFactsDeps['kernel']>,
+  clock: Clock = new ManualClock(),
+  more: Partial<NodeFactsDeps> = {},
+): FactsOfNode {
   const kernel = Object.assign(new FakeWorld().kernel(), change)
   const nothing = { wanted: () => new Map() }
   const wanted = new Proxy({} as ReturnType<NodeFactsDeps['felix']['view']>['wanted'], { get: nothing.wanted })
@@ -160,6 +167,7 @@ function aNode(change: Partial<NodeFactsDeps['kernel']>, clock = new ManualClock
     isOwnTable: () => false,
     conditions: () => [],
     events: { last: () => [] },
+    ...more,
   })
 }
 
@@ -176,6 +184,71 @@ test('what the kernel refuses is absent with its words, and everything else is t
   t.like(facts.ways[0]?.lookup, { value: { errno: 'ENETUNREACH' } })
   t.like(facts.connectionTable, { value: { count: 0 } })
   t.like(facts.masqueraded, { absent: 'the pools are not known yet' })
+})
+
+test('an answer has 256 KiB at most, of the newest events and of conditions what there is room for', async t => {
+  const long = 'x'.repeat(5000)
+  const at = new Date().toISOString()
+  const object = { kind: 'Route', name: '10.0.0.0/26' } as const
+  const recent = Array.from(
+    { length: 80 },
+    (_, i): Event => ({ at, type: 'Healed', object, reason: `${i}`, message: long }),
+  )
+  const old: Event = { ...recent[0]!, at: new Date(Date.now() - 16 * 60_000).toISOString(), reason: 'old' }
+  const broken = (i: number) =>
+    ({ type: 'KernelInSync', status: 'False', reason: `${i}`, message: long, remedy: '' }) as const
+  const conditions = Array.from({ length: 200 }, (_, i) => broken(i))
+  const clock = systemClock
+  const few = await aNode({}, clock, { events: { last: () => [...recent.slice(0, 3), old] } }).answer(QUESTION)
+  t.deepEqual(
+    few?.recent.map(({ reason }) => reason),
+    ['0', '1', '2'],
+  )
+  const many = await aNode({}, clock, { events: { last: () => recent }, conditions: () => conditions }).answer(QUESTION)
+  const octets = JSON.stringify(many).length
+  t.true(octets <= 256 << 10 && octets > 200 << 10, `${octets}`)
+  t.like(many?.ways[0]?.lookup, { value: { errno: 'ENETUNREACH' } })
+})
+
+test('a decision counts as the kernel’s own only where the kernel has these policies as they were told', t => {
+  const decision = { action: 'deny', by: { of: 'rule', text: 'NetworkPolicy a/b ingress 0 deny' }, passed: [] } as const
+  const decided = { decision, policies: ['NetworkPolicy a/b'] }
+  const link = { index: 3, name: 'cali1', mtu: 1500, up: true, running: true }
+  const { packet } = QUESTION
+  const crossing = {
+    direction: 'there',
+    from: 'pod',
+    packet,
+    entersBy: link,
+    leavesBy: undefined,
+    endsHere: true,
+  } as const
+  const told = (
+    failing: ReadonlyMap<string, PolicyFailure> | undefined,
+    isApplied = true,
+    podsToHost: 'accept' | 'drop' = 'accept',
+  ) => {
+    const verdicts = { decision: () => decided, hostDecisions: () => [] }
+    const view = { policy: { verdicts, failing }, isApplied, hosts: { podsToHost }, ownsInterface: () => true }
+    const of = { translated: packet, interfaceOf: () => undefined, nameOf: () => 'Pod a/c' }
+    return policyFacts(view as never, QUESTION, [crossing], of)
+  }
+  const enforced = (...of: Parameters<typeof told>) => told(...of).map(each => [each.at, each.enforced, each.message])
+  t.deepEqual(enforced(new Map()), [['egress', 'kernel', undefined]])
+  t.deepEqual(enforced(undefined), [['egress', 'lagging', undefined]], 'a pass is under way')
+  t.deepEqual(enforced(new Map(), false), [['egress', 'lagging', undefined]], 'something told is not there yet')
+  const refused = new Map([['NetworkPolicy a/b', { reason: 'Refused', message: 'ENOMEM' }]])
+  t.deepEqual(enforced(refused), [['egress', 'refused', 'ENOMEM']])
+  t.deepEqual(enforced(new Map([['NetworkPolicy a/z', { reason: 'Refused', message: 'ENOMEM' }]])), [
+    ['egress', 'kernel', undefined],
+  ])
+  t.deepEqual(
+    told(new Map(), true, 'drop').map(({ at, decision: { action } }) => [at, action]),
+    [
+      ['egress', 'deny'],
+      ['host in', 'deny'],
+    ],
+  )
 })
 
 test('what takes longer than two seconds is absent, four questions are answered at a time, and a fifth is refused', async t => {
