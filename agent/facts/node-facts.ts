@@ -74,7 +74,10 @@ export class FactsOfNode {
       const interfaceOf = (address: string) => pods.find(pod => pod.addresses.includes(address))?.interfaceName
       const nameOf = (interfaceName: string) => {
         const pod = pods.find(each => each.interfaceName === interfaceName)?.pod
-        return pod === undefined ? interfaceName : `Pod ${pod.namespace}/${pod.name}`
+        const index = host.link(interfaceName)?.index
+        const protectedBy = index === undefined ? undefined : view.policy?.hostEndpointAt(index)
+        if (pod !== undefined) return `Pod ${pod.namespace}/${pod.name}`
+        return protectedBy === undefined ? interfaceName : `HostEndpoint ${protectedBy}`
       }
       const explain = (prefix: string) => this.#deps.explain(prefix)
       const [{ ways, crossings }, endpoints, connections] = await Promise.all([

@@ -19,7 +19,7 @@ const AT: Readonly<Record<Slot, PolicyFacts['at']>> = {
 
 /**
  * `translated`: the packet behind translations of its destination here. `interfaceOf`: that of the pod here which has an address;
- * `nameOf`: what people call the pod of an interface.
+ * `nameOf`: what people call the endpoint of an interface.
  */
 export function policyFacts(
   view: FelixView,
@@ -49,7 +49,7 @@ export function policyFacts(
   if (sender !== undefined && sender !== interfaceOf(translated.destination)) ofPod('egress', sender)
   const way = { from: entersBy?.name, to: leavesBy }
   for (const { slot, interfaceName, ...of } of policy.verdicts.hostDecisions(way, { sent, translated: seen }))
-    add(AT[slot], interfaceName, of)
+    add(AT[slot], nameOf(interfaceName), of)
   if (from === 'pod' && crossing.endsHere && view.hosts?.podsToHost === 'drop')
     add('host in', 'the host', { decision: TO_HOST, policies: [] })
   const receiver = interfaceOf(translated.destination)

@@ -213,6 +213,7 @@ test('an answer has 256 KiB at most, of the newest events and of conditions what
 test('a decision counts as the kernel’s own only where the kernel has these policies as they were told', t => {
   const decision = { action: 'deny', by: { of: 'rule', text: 'NetworkPolicy a/b ingress 0 deny' }, passed: [] } as const
   const decided = { decision, policies: ['NetworkPolicy a/b'] }
+  const hostDecisions: object[] = []
   const link = { index: 3, name: 'cali1', mtu: 1500, up: true, running: true }
   const { packet } = QUESTION
   const crossing = {
@@ -228,15 +229,24 @@ test('a decision counts as the kernel’s own only where the kernel has these po
     isApplied = true,
     podsToHost: 'accept' | 'drop' = 'accept',
   ) => {
-    const verdicts = { decision: () => decided, hostDecisions: () => [] }
+    const verdicts = { decision: () => decided, hostDecisions: () => hostDecisions }
     const view = { policy: { verdicts, failing }, isApplied, hosts: { podsToHost }, ownsInterface: () => true }
-    const of = { translated: packet, interfaceOf: () => undefined, nameOf: () => 'Pod a/c' }
+    const of = { translated: packet, interfaceOf: () => undefined, nameOf: (name: string) => `the endpoint of ${name}` }
     return policyFacts(view as never, QUESTION, [crossing], of)
   }
   const enforced = (...of: Parameters<typeof told>) => told(...of).map(each => [each.at, each.enforced, each.message])
   t.deepEqual(enforced(new Map()), [['egress', 'kernel', undefined]])
   t.deepEqual(enforced(undefined), [['egress', 'lagging', undefined]], 'a pass is under way')
   t.deepEqual(enforced(new Map(), false), [['egress', 'lagging', undefined]], 'something told is not there yet')
+  hostDecisions.push({ ...decided, slot: 'preDnatIngress', interfaceName: 'eth0' })
+  t.deepEqual(
+    told(new Map()).map(({ at, endpoint }) => [at, endpoint]),
+    [
+      ['egress', 'the endpoint of cali1'],
+      ['pre-DNAT', 'the endpoint of eth0'],
+    ],
+  )
+  hostDecisions.pop()
   const refused = new Map([['NetworkPolicy a/b', { reason: 'Refused', message: 'ENOMEM' }]])
   t.deepEqual(enforced(refused), [['egress', 'refused', 'ENOMEM']])
   t.deepEqual(enforced(new Map([['NetworkPolicy a/z', { reason: 'Refused', message: 'ENOMEM' }]])), [
