@@ -131,7 +131,14 @@ const settingFact = z.object({ name: z.string(), is: z.string(), wanted: z.strin
 /** A setting in effect, such as `net.ipv4.conf.eth0.forwarding`: `wanted` where the agent has a word in it. */
 export type SettingFact = z.infer<typeof settingFact>
 
-const ruleFacts = z.object({ text: z.string(), priority: z.number(), matches: z.boolean(), by: z.string().optional() })
+const ruleFacts = z.object({
+  text: z.string(),
+  priority: z.number(),
+  matches: z.boolean(),
+  by: z.string().optional(),
+  /** It is not there: the one that leads all packets to the main table. */
+  gone: z.literal(true).optional(),
+})
 
 /** A rule (`ip rule`) that some packets of this way meet before the main table. */
 export type RuleFacts = z.infer<typeof ruleFacts>

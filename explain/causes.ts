@@ -151,6 +151,13 @@ export const CAUSES = {
     by: 'foreign',
     remedy: 'ip rule del pref {priority} on {node}',
   },
+  RuleMissing: {
+    effect: 'all',
+    when: 'No rule (ip rule) looks into the main table, so that no route there counts',
+    proof: 'the rules of the kernel, and that it answers that there is no route',
+    by: 'foreign',
+    remedy: 'ip rule add priority 32766 lookup main on {node}',
+  },
   RouteMissing: {
     effect: 'all',
     when: 'The kernel has no route to where the packets must go',
@@ -221,6 +228,13 @@ export const CAUSES = {
     proof: 'the kernel refuses the packet, no route is unreachable, and the setting is 0',
     by: 'foreign',
     remedy: 'sysctl -w {setting}=1 on {node}',
+  },
+  Ipv6Off: {
+    effect: 'all',
+    when: 'IPv6 is switched off on an interface that the packets pass, or in the pod',
+    proof: 'the kernel: disable_ipv6 of the interface is 1',
+    by: 'foreign',
+    remedy: 'sysctl -w {setting}=0 where that is',
   },
   ForeignDrops: {
     effect: 'all',

@@ -14,6 +14,7 @@ import {
   stopped,
   unknown,
 } from './crossing.ts'
+import { ipv6OffAt } from './settings.ts'
 
 type PodStep = (pod: PodFacts, mismatches: readonly PodMismatch[], at: { node: string; end: End }) => Finding
 
@@ -74,7 +75,7 @@ export function podStep(place: Place | undefined, end: End, step: PodStep): Find
   return { ...found, evidence: [...(found.evidence ?? []), ...mismatches.map(each => seen(pod, each))] }
 }
 
-export const podLink: PodStep = (pod, mismatches, { node }) => {
+export const podLink: PodStep = (pod, mismatches, { node, end }) => {
   const netns = mismatches.find(({ kind }) => kind === 'netns')
   if (netns !== undefined) return unknown(`the namespace of ${podName(pod)} cannot be opened: ${netns.is}`)
   const ofHost = downOrGone(mismatches, 'host')
@@ -96,6 +97,13 @@ export const podLink: PodStep = (pod, mismatches, { node }) => {
       message: `interface ${device} in ${podName(pod)} is ${ofPod}`,
       values: { device },
     })
+  }
+  const off = mismatches.find(
+    ({ kind, object, is }) => kind === 'sysctl' && object.endsWith('.disable_ipv6') && is === '1',
+  )
+  if (off !== undefined && familyOf(end.address) === 'ipv6') {
+    const where = off.side === 'pod' ? `in ${podName(pod)}` : `on ${node}`
+    return stopped({ ...ipv6OffAt(node, off.object), message: `IPv6 is switched off ${where}: ${off.object} is 1` })
   }
   const mac = mismatches.find(({ side, kind, object }) => side === 'pod' && kind === 'link' && object.endsWith(' mac'))
   if (mac !== undefined) return unknown(`${podName(pod)} has the MAC ${mac.is}, not ${mac.should}`)

@@ -1,7 +1,7 @@
 // What the kernel of a node says of a packet: rules, routes, reverse path, forwarding. The answer of the look-up with source and
 // device is the truth of what happens; its error alone is no cause, since several faults give the same one (a reverse path filter, a
 // blackhole: EINVAL; forwarding off, an unreachable route: EHOSTUNREACH). Each cause needs a second fact. Pure.
-import type { LookupFacts, RouteFacts, RuleFacts, SettingFact, WayFacts } from '../api/explain.ts'
+import type { RouteFacts, WayFacts } from '../api/explain.ts'
 import type { Evidence, StepName } from '../api/explanation.ts'
 import { parseCidr } from '../lib/ip.ts'
 import type { Found } from './causes.ts'
@@ -18,6 +18,8 @@ import {
   unknown,
 } from './crossing.ts'
 import { noWay } from './no-way.ts'
+import { decidingRule, diverted, diverting, isSameWay, mainRuleGone, routeOf, toldRule } from './rules.ts'
+import { forwardingOff, ipv6ForwardingOff, ipv6Off, reversePath } from './settings.ts'
 
 type At = Extract<StepName, 'rule' | 'route' | 'reversePath' | 'forwarding'>
 type Judged = { at: At; finding: Finding }
@@ -46,6 +48,8 @@ export function routeStep(c: Crossing, at: At, which: 'near' | 'far'): Finding |
 
 function judge(c: Crossing, place: Place, way: WayFacts): Judged {
   const said = known(way.lookup)
+  const off = ipv6Off(c, place, way)
+  if (off !== undefined) return at('forwarding', stopped(off))
   if (said === undefined)
     return at('route', unknown(`${place.node} was not asked for a route: ${absenceOf(way.lookup)}`))
   return 'route' in said ? byRoute(c, place, way, said.route) : byError(c, place, way, said)
@@ -72,6 +76,8 @@ function byRoute(c: Crossing, place: Place, way: WayFacts, route: RouteFacts): J
       ),
     )
   }
+  const off = ipv6ForwardingOff(c, place, way)
+  if (off !== undefined) return at('forwarding', stopped(off, says))
   const wanted = way.wanted?.route
   if (isDropping(route)) return dropped(c, place, way, says)
   if (wanted === undefined) {
@@ -80,7 +86,7 @@ function byRoute(c: Crossing, place: Place, way: WayFacts, route: RouteFacts): J
     return at('route', passes(`leaves ${node} by ${hopText(route)}`, says))
   }
   if (isSameWay(route, wanted)) return at('route', passes(routeText(route), says))
-  const rule = diverting(way, wanted)
+  const rule = diverting(place, way, wanted)
   if (rule !== undefined)
     return at('rule', diverted(place, way, rule, `${routeText(route)} of table ${route.table}`, says))
   const plain = routeOf(known(way.plain))
@@ -106,7 +112,9 @@ function byError(c: Crossing, place: Place, way: WayFacts, said: { errno: string
   const { target } = c
   const { node } = place
   const says = evidence(way.lookup, `${target.address}: ${said.errno} (${said.message})`)
-  const off = forwardingOff(place, way, said.errno)
+  const gone = mainRuleGone(place, way, says)
+  if (gone !== undefined && said.errno === 'ENETUNREACH') return at('rule', gone)
+  const off = forwardingOff(place, way, said.errno) ?? ipv6ForwardingOff(c, place, way)
   if (off !== undefined) return at('forwarding', stopped(off, says))
   const filtered = reversePath(c, place, way, said.errno)
   if (filtered !== undefined) return at('reversePath', stopped(filtered, says))
@@ -118,7 +126,7 @@ function byError(c: Crossing, place: Place, way: WayFacts, said: { errno: string
     )
   const wanted = way.wanted?.route
   if ('route' in plain && !isDropping(plain.route)) {
-    const rule = onlyMatch(way)
+    const rule = decidingRule(place, way)
     if (rule !== undefined) return at('rule', diverted(place, way, rule, said.errno, says))
     return at(
       'rule',
@@ -129,7 +137,7 @@ function byError(c: Crossing, place: Place, way: WayFacts, said: { errno: string
     )
   }
   if (way.wanted?.divergence !== 'missing' && wanted !== undefined) {
-    const rule = onlyMatch(way)
+    const rule = decidingRule(place, way)
     if (rule !== undefined) return at('rule', diverted(place, way, rule, said.errno, says))
   }
   if ('route' in plain || plain.errno !== 'ENETUNREACH') return dropped(c, place, way, says)
@@ -172,7 +180,8 @@ export function noRoute({ node, facts }: Place, address: string, use = ''): Foun
   }
 }
 
-function dropped({ target }: Crossing, { node }: Place, way: WayFacts, says: Evidence): Judged {
+function dropped({ target }: Crossing, place: Place, way: WayFacts, says: Evidence): Judged {
+  const { node } = place
   const wanted = way.wanted?.route
   if (wanted !== undefined && isDropping(wanted)) {
     if (way.wanted?.divergence !== undefined)
@@ -190,9 +199,8 @@ function dropped({ target }: Crossing, { node }: Place, way: WayFacts, says: Evi
       ),
     )
   }
-  const rule = onlyMatch(way)
-  if (rule !== undefined)
-    return at('rule', unknown(`${node} drops packets to ${target.address}, by a route or by rule ${rule.text}`, says))
+  const rule = toldRule(place, way)
+  if (rule !== undefined) return at('rule', diverted(place, way, rule, 'nowhere', says))
   if ((known(way.rules) ?? [{ matches: true }]).some(({ matches }) => matches))
     return at('rule', unknown(`${node} drops packets to ${target.address}, by a route or by one of its rules`, says))
   return at(
@@ -210,111 +218,12 @@ function dropped({ target }: Crossing, { node }: Place, way: WayFacts, says: Evi
   )
 }
 
-/** EHOSTUNREACH alone may be an unreachable route as well; the setting says which. IPv6 has one setting for all interfaces. */
-function forwardingOff({ node }: Place, way: WayFacts, errno: string): Found | undefined {
-  const device = known(way.entersBy)?.name
-  if (way.from === 'host' || device === undefined) return undefined
-  const off = settings(way).find(
-    ({ name, is }) =>
-      is === '0' &&
-      (settingIs(name, 'ipv4', device, 'forwarding') ||
-        settingIs(name, 'ipv6', 'all', 'forwarding') ||
-        /\bip_forward$/.test(name)),
-  )
-  if (off === undefined || (familyOfSetting(off.name) === 'ipv4' && errno !== 'EHOSTUNREACH')) return undefined
-  return {
-    code: 'ForwardingOff',
-    node,
-    object: { kind: 'Sysctl', name: off.name },
-    message: `${node} does not forward what comes in by ${device}: ${off.name} is 0`,
-    values: { setting: off.name },
-  }
-}
-
-/** Kernels before 6.13 answer EXDEV, later ones EINVAL, which a blackhole answers too. */
-function reversePath({ packet }: Crossing, { node }: Place, way: WayFacts, errno: string): Found | undefined {
-  if (errno !== 'EINVAL' && errno !== 'EXDEV') return undefined
-  const plain = routeOf(known(way.plain))
-  const device = known(way.entersBy)?.name
-  const back = known(way.ofSource)
-  if (plain === undefined || plain.type !== 'unicast' || device === undefined || back === undefined) return undefined
-  const filters = ['all', device].map(each =>
-    settings(way).find(({ name }) => settingIs(name, 'ipv4', each, 'rp_filter')),
-  )
-  const [strongest] = filters.filter(each => each !== undefined).toSorted((a, b) => strictness(b.is) - strictness(a.is))
-  if (strongest === undefined || filters[1] === undefined) return undefined
-  // the kernel takes the larger of both numbers: 2, which is loose, wins over 1
-  const effect = Math.max(...filters.map(each => Number(each?.is ?? 0)))
-  const byOther =
-    'errno' in back
-      ? 'has no way back'
-      : back.route.device === device
-        ? undefined
-        : `answers would go by ${back.route.device}`
-  if (effect === 0 || byOther === undefined || (effect === 2 && 'route' in back)) return undefined
-  const named = filters.find(each => Number(each?.is) === effect)!
-  return {
-    code: 'ReversePath',
-    node,
-    object: { kind: 'Sysctl', name: named.name },
-    message: `${node} refuses ${packet.source} on ${device}, since ${byOther === 'has no way back' ? 'it has no way back to it' : byOther}: ${named.name} is ${named.is}`,
-    values: { setting: named.name, value: named.wanted ?? 0, source: packet.source, device },
-  }
-}
-
-function strictness(is: string): number {
-  return Number(is)
-}
-
-/** The rule that takes the packet away from the table where the wanted route is; undefined unless that is certain. */
-function diverting(way: WayFacts, wanted: RouteFacts): RuleFacts | undefined {
-  const plain = routeOf(known(way.plain))
-  if (plain !== undefined && isSameWay(plain, wanted)) return onlyMatch(way)
-  const route = routeOf(known(way.lookup))
-  return route !== undefined && route.table !== wanted.table ? onlyMatch(way) : undefined
-}
-
-function onlyMatch(way: WayFacts): RuleFacts | undefined {
-  const matching = known(way.rules)?.filter(({ matches }) => matches) ?? []
-  return matching.length === 1 ? matching[0] : undefined
-}
-
-function diverted(
-  { node }: Place,
-  way: WayFacts,
-  { text, priority, by }: RuleFacts,
-  result: string,
-  says: Evidence,
-): Finding {
-  return stopped(
-    {
-      code: 'RuleDiverts',
-      node,
-      object: { kind: 'Rule', name: text },
-      message: `${node} follows the rule ${text}, which leads to ${result}`,
-      ...(by !== undefined && { setBy: { who: 'foreign', text: by } }),
-      values: { priority },
-    },
-    says,
-    evidence(way.rules, `rule ${text} comes before the main table and matches`),
-  )
-}
-
 function at(at: At, finding: Finding): Judged {
   return { at, finding }
 }
 
-/** By device and next hop; a route to a pod has no gateway. */
-function isSameWay(a: RouteFacts, b: RouteFacts): boolean {
-  return a.type === b.type && a.device === b.device && a.gateway === b.gateway
-}
-
 function isDropping({ type }: RouteFacts): boolean {
   return type === 'unreachable' || type === 'blackhole' || type === 'prohibit'
-}
-
-function routeOf(said: LookupFacts | undefined): RouteFacts | undefined {
-  return said !== undefined && 'route' in said ? said.route : undefined
 }
 
 export function routeText(route: RouteFacts): string {
@@ -335,17 +244,4 @@ function deletable(route: RouteFacts): string {
 
 function setBy({ protocol }: RouteFacts): Pick<Found, 'setBy'> {
   return { setBy: { who: 'foreign', text: `whoever writes routes of protocol ${protocol}` } }
-}
-
-function settings(way: WayFacts): SettingFact[] {
-  return known(way.settings) ?? []
-}
-
-/** Names have dots or slashes between their words, and interfaces may have dots in theirs. */
-function settingIs(name: string, family: 'ipv4' | 'ipv6', device: string, leaf: string): boolean {
-  return ['.', '/'].some(each => name.endsWith([family, 'conf', device, leaf].join(each)))
-}
-
-function familyOfSetting(name: string): 'ipv4' | 'ipv6' {
-  return name.includes('ipv6') ? 'ipv6' : 'ipv4'
 }

@@ -16,6 +16,8 @@ import { lookedUp } from './packets.ts'
 import { settingsOf } from './settings.ts'
 import { type ExplainRoute, wantedRoute, wantedWay } from './wanted-way.ts'
 
+/** Of the rule for the main table, as the kernel makes it. */
+const MAIN_PRIORITY = 32_766
 /** Rules that are told; a host with more of them has one for each of many things. */
 const MOST_RULES = 50
 
@@ -126,11 +128,12 @@ async function rulesOf({ kernel, view }: Host, { packet, entersBy }: Crossing) {
     packet: lookedUp(packet),
     ...(entersBy !== undefined && { interfaceName: entersBy.name }),
   }
-  return rulesBefore(rules, ROUTE_TABLE.main)
-    .before.slice(0, MOST_RULES)
-    .map(rule => {
-      const by = view.ruleAuthor(rule)
-      const matches = isAskedFor(rule, probe)
-      return { text: ruleText(rule), priority: rule.priority, matches, ...(by !== undefined && { by }) }
-    })
+  const { before, looksThere } = rulesBefore(rules, ROUTE_TABLE.main)
+  const told = before.slice(0, MOST_RULES).map(rule => {
+    const by = view.ruleAuthor(rule)
+    const matches = isAskedFor(rule, probe)
+    return { text: ruleText(rule), priority: rule.priority, matches, ...(by !== undefined && { by }) }
+  })
+  if (looksThere) return told
+  return [...told, { text: 'from all lookup main', priority: MAIN_PRIORITY, matches: true, gone: true as const }]
 }

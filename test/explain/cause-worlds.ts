@@ -21,6 +21,7 @@ import {
 } from './worlds.ts'
 
 const p = (name: string) => POD[name]!
+const v6 = (name: string) => ({ ...p(name), address: `fd00:${p(name).address.replaceAll('.', ':')}` })
 const tcp = { protocol: 'tcp', destinationPort: 8080 } as const
 const service = {
   ...{ namespace: 'default', name: 'web', address: '10.96.0.10', port: 80, protocol: 'tcp' as const, backends: [] },
@@ -205,6 +206,18 @@ export const WORLDS: Of = {
     near: facts => {
       wayOf(facts).lookup = kernel(no('EHOSTUNREACH'))
       wayOf(facts).rules = kernel([{ text: '90: from 10.244.1.2 lookup 201', priority: 90, matches: true }])
+    },
+  }),
+  RuleMissing: aPair(p('n1-p1'), p('n2-p1'), {
+    near: facts => {
+      answers(wayOf(facts), no('ENETUNREACH'))
+      wayOf(facts).rules = kernel([{ text: 'from all lookup main', priority: 32_766, matches: true, gone: true }])
+      wayOf(facts).wanted!.divergence = 'missing'
+    },
+  }),
+  Ipv6Off: aPair(v6('n1-p1'), v6('n2-p1'), {
+    far: facts => {
+      wayOf(facts).settings = kernel([{ name: 'net.ipv6.conf.eth0.disable_ipv6', is: '1' }])
     },
   }),
   RouteMissing: aPair(p('n1-p1'), p('n3-p1'), {

@@ -2,7 +2,6 @@
 import test from 'ava'
 import type { NodeFacts } from '../../api/explain.ts'
 import {
-  AT_MS,
   absent,
   aPair,
   aPath,
@@ -181,6 +180,33 @@ test('what two faults could be is not guessed: an errno alone, rules of others, 
     t.is(walked(aPair(p('n1-p1'), p('n2-p1'), { near })).first, undefined, what)
 })
 
+test('of several rules that match the one that the agent found to take packets of pods decides', t => {
+  const { first } = walked(
+    aPair(p('n1-p1'), p('n2-p1'), {
+      near: facts => {
+        const no = kernel({ errno: 'EACCES', message: 'Permission denied' })
+        Object.assign(wayOf(facts), { lookup: no, plain: no })
+        wayOf(facts).rules = kernel(
+          [90, 91].map(priority => ({ text: `from all to 10.244.${priority}.0/24 prohibit`, priority, matches: true })),
+        )
+        const object = { kind: 'Rule', name: 'ipv4 91: from all to 10.244.91.0/24 prohibit' }
+        const told = { reason: 'ForeignRule', message: 'it takes packets to pods', remedy: 'remove it' }
+        facts.conditions = [{ type: 'ForeignRoutesPass', status: 'False', object, ...told }]
+      },
+    }),
+  )
+  t.like(first, { code: 'RuleDiverts', remedy: 'ip rule del pref 91 on n1' })
+})
+
+test('IPv6 that a node does not forward is told although its look-ups have a route', t => {
+  const v6Pair = aPair(v6('n1-p1'), v6('n2-p1'), {
+    far: facts => {
+      wayOf(facts).settings = kernel([{ name: 'net.ipv6.conf.all.forwarding', is: '0', wanted: '1' }])
+    },
+  })
+  t.like(walked(v6Pair).first, { code: 'ForwardingOff', node: 'n2' })
+})
+
 test('the network is not blamed for what a node does, nor by answers of different moments', t => {
   const lost = (facts: NodeFacts) => {
     facts.path = {
@@ -225,42 +251,6 @@ test('a traced packet that was answered is not stopped, whatever routes say; it 
     traces: [aTrace('n1', { outcome: 'answered', translated })],
   })
   t.like(changed.first, { code: 'ForeignTranslates', effect: 'changed' })
-})
-
-test('what was healed is a note, and so is a session whose messages are lost one way', t => {
-  const found = walked(
-    aPair(p('n1-p1'), p('n2-p1'), {
-      near: facts => {
-        const object = { kind: 'Route', name: '10.244.2.0/26' }
-        facts.recent = [
-          {
-            at: '2026-11-27T11:59:58Z',
-            type: 'Healed',
-            object,
-            reason: 'Foreign',
-            message: 'ip (process 812) deleted it; put back',
-          },
-          { at: '2026-11-27T11:59:57Z', type: 'SessionChanged', object, reason: 'Up', message: '' },
-        ]
-        facts.sessions = model([aSession('n2', { lastReceivedMs: AT_MS - 61_000 })])
-      },
-      far: facts => {
-        facts.sessions = model([aSession('n1', { lastSentMs: AT_MS - 4000 })])
-      },
-    }),
-  )
-  t.is(found.verdict, 'passes')
-  t.deepEqual(found.notes, [
-    {
-      node: 'n1',
-      text: 'n2 sent to their BGP session 4 s ago, and n1 has heard nothing for 61 s: something drops TCP port 179 from n2 to n1',
-    },
-    {
-      node: 'n1',
-      at: '2026-11-27T11:59:58Z',
-      text: 'Healed Route 10.244.2.0/26: ip (process 812) deleted it; put back',
-    },
-  ])
 })
 
 test('a chain that all packets of a node pass is told before older repairs of this way', t => {
@@ -336,44 +326,4 @@ test('a session that is down is told by what both ends say of it, each with what
   )
   t.regex(first!.message, /n2 is down: the hold time is over; n2 says: it does not answer$/)
   t.is(first!.remedy, 'the hold time is over: do; on n2: it does not answer: do')
-})
-
-test('of changes the newest comes first, what took others along before those, and what is not of this way last', t => {
-  const event = (second: number, kind: string, name: string, type = 'Healed') => ({
-    at: new Date(AT_MS + second * 1000).toISOString(),
-    type,
-    object: { kind, name },
-    reason: 'ChangedByOther',
-    message: 'put back',
-  })
-  const { notes } = walked(
-    aPair(p('n1-p1'), p('n2-p1'), {
-      near: facts => {
-        facts.hooks = kernel([
-          { family: 'ip', table: 'filter', chain: 'FORWARD', hook: 'forward', priority: 0, policy: 'drop' },
-        ])
-        facts.recent = [
-          event(-1, 'Route', '10.244.1.10/32'),
-          event(-1.01, 'NftChain', 'ip filter FORWARD', 'LetPass'),
-          event(-10, 'Route', '10.244.1.1/32'),
-          event(-10.01, 'Sysctl', 'net.ipv4 conf/cali-n1-p1/forwarding'),
-          event(-10.02, 'Sysctl', 'net.ipv4 ip_forward'),
-          event(-10.03, 'Link', 'cali-n1-p1'),
-          event(-60, 'Endpoint', '4711/eth0'),
-        ]
-      },
-    }),
-  )
-  t.deepEqual(
-    notes.map(({ text }) => text.replace(/: put back$/, '')),
-    [
-      'LetPass NftChain ip filter FORWARD',
-      'Healed Link cali-n1-p1',
-      'Healed Sysctl net.ipv4 ip_forward',
-      'Healed Sysctl net.ipv4 conf/cali-n1-p1/forwarding',
-      'Healed Route 10.244.1.1/32',
-      'Healed Route 10.244.1.10/32',
-      'Healed',
-    ],
-  )
 })

@@ -277,3 +277,13 @@ test('what takes longer than two seconds is absent, four questions are answered 
   hangs = false
   t.is((await node.answer(QUESTION))?.node, 'n1')
 })
+
+test('a host without the rule for the table main is told to have none', async t => {
+  const rulesOf = async (rules: Awaited<ReturnType<NodeFactsDeps['kernel']['rules']>>) => {
+    const facts = await aNode({ rules: async () => rules }).answer(questionOf('10.244.0.5', '198.51.100.1', ['n1']))
+    return facts?.ways.map(way => way.rules)
+  }
+  const main = { family: 'ipv4', priority: 32_766, action: 'lookup', table: 254 } as const
+  t.like(await rulesOf([main]), [{ value: [] }])
+  t.like(await rulesOf([]), [{ value: [{ text: 'from all lookup main', gone: true }] }])
+})

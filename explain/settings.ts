@@ -1,0 +1,93 @@
+// Settings of a node's kernel that stop a packet: forwarding, reverse path filters, IPv6 that is switched off. Pure.
+import type { SettingFact, WayFacts } from '../api/explain.ts'
+import type { Found } from './causes.ts'
+import { type Crossing, known, type Place } from './crossing.ts'
+import { routeOf } from './rules.ts'
+
+/** EHOSTUNREACH alone may be an unreachable route as well; the setting says which. */
+export function forwardingOff({ node }: Place, way: WayFacts, errno: string): Found | undefined {
+  const device = known(way.entersBy)?.name
+  if (way.from === 'host' || device === undefined || errno !== 'EHOSTUNREACH') return undefined
+  const off = settings(way).find(
+    ({ name, is }) => is === '0' && (settingIs(name, 'ipv4', device, 'forwarding') || /\bip_forward$/.test(name)),
+  )
+  return off && forwardingOffAt(node, device, off.name)
+}
+
+function forwardingOffAt(node: string, device: string, setting: string): Found {
+  return {
+    code: 'ForwardingOff',
+    node,
+    object: { kind: 'Sysctl', name: setting },
+    message: `${node} does not forward what comes in by ${device}: ${setting} is 0`,
+    values: { setting },
+  }
+}
+
+/** Kernels before 6.13 answer EXDEV, later ones EINVAL, which a blackhole answers too. */
+export function reversePath({ packet }: Crossing, { node }: Place, way: WayFacts, errno: string): Found | undefined {
+  if (errno !== 'EINVAL' && errno !== 'EXDEV') return undefined
+  const plain = routeOf(known(way.plain))
+  const device = known(way.entersBy)?.name
+  const back = known(way.ofSource)
+  if (plain === undefined || plain.type !== 'unicast' || device === undefined || back === undefined) return undefined
+  const filters = ['all', device].map(each =>
+    settings(way).find(({ name }) => settingIs(name, 'ipv4', each, 'rp_filter')),
+  )
+  if (filters[1] === undefined) return undefined
+  // the kernel takes the larger of both numbers: 2, which is loose, wins over 1
+  const effect = Math.max(...filters.map(each => Number(each?.is ?? 0)))
+  const by = 'errno' in back ? undefined : back.route.device
+  // 2 asks for any way back, 1 for one over the same device
+  if (effect === 0 || by === device || (effect === 2 && by !== undefined)) return undefined
+  const named = filters.find(each => Number(each?.is) === effect)!
+  return {
+    code: 'ReversePath',
+    node,
+    object: { kind: 'Sysctl', name: named.name },
+    message: `${node} refuses ${packet.source} on ${device}, since ${by === undefined ? 'it has no way back to it' : `answers would go by ${by}`}: ${named.name} is ${named.is}`,
+    values: { setting: named.name, value: named.wanted ?? 0, source: packet.source, device },
+  }
+}
+
+/** An interface without IPv6 drops what comes in by it, and nothing leaves by it. */
+export function ipv6Off({ packet }: Crossing, { node }: Place, way: WayFacts): Found | undefined {
+  if (packet.family !== 'ipv6') return undefined
+  const devices = [way.entersBy, way.leavesBy].flatMap(link => known(link)?.name ?? [])
+  const off = settings(way).find(
+    ({ name, is }) => is === '1' && devices.some(device => settingIs(name, 'ipv6', device, 'disable_ipv6')),
+  )
+  return off && ipv6OffAt(node, off.name)
+}
+
+export function ipv6OffAt(node: string, setting: string): Found {
+  return {
+    code: 'Ipv6Off',
+    node,
+    object: { kind: 'Sysctl', name: setting },
+    message: `IPv6 is switched off: ${setting} is 1`,
+    values: { setting },
+  }
+}
+
+/**
+ * The kernel has one setting for all interfaces in IPv6, which its look-ups do not ask. It counts where the agent wants it: others
+ * may forward by interface (force_forwarding).
+ */
+export function ipv6ForwardingOff({ packet }: Crossing, { node }: Place, way: WayFacts): Found | undefined {
+  const device = known(way.entersBy)?.name
+  if (packet.family !== 'ipv6' || way.from === 'host' || device === undefined) return undefined
+  const off = settings(way).find(
+    ({ name, is, wanted }) => is === '0' && wanted === '1' && settingIs(name, 'ipv6', 'all', 'forwarding'),
+  )
+  return off && forwardingOffAt(node, device, off.name)
+}
+
+function settings(way: WayFacts): SettingFact[] {
+  return known(way.settings) ?? []
+}
+
+/** Names have dots or slashes between their words, and interfaces may have dots in theirs. */
+function settingIs(name: string, family: 'ipv4' | 'ipv6', device: string, leaf: string): boolean {
+  return ['.', '/'].some(each => name.endsWith([family, 'conf', device, leaf].join(each)))
+}
