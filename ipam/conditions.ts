@@ -52,7 +52,7 @@ export function ipamConditions({ pools, selects, blocks, unpublished }: IpamStat
 function publishRemedy(cause: Error): string {
   if (cause instanceof NotFound) return 'apply the CRDs: the API server serves no IPAMBlocks'
   if (cause instanceof Conflict) return 'look for another program that writes the IPAMBlocks of this node'
-  if (!(cause instanceof Refused)) return 'check the connection to the API server'
+  if (!(cause instanceof Refused)) return 'look at ApiServerConnected and NodeObjectKnown'
   if (cause.status === 401) return 'give this node a token or client certificate that is valid'
   if (cause.status === 403) return 'let the user of this node get, create and update ipamblocks (RBAC)'
   return 'look at what the API server says, and at its admission policies and webhooks'

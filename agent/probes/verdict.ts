@@ -88,8 +88,8 @@ function textOf({ node, address, loss, way, hostAnswers, tunnelAnswers }: LostPa
     case 'PathLost':
       if (hostAnswers !== true)
         return {
-          message: `${silent}, and ${node} itself does not answer`,
-          remedy: `look whether ${node} runs, and whether the network between the nodes passes ICMP echo`,
+          message: `${silent}, and ${hostAnswers === false ? `${node} itself does not answer` : `nothing could be sent to ${node} itself`}`,
+          remedy: `look first at what this node says of its own ways (DefaultRouteKept, NeighboursRight, UplinksUp); then whether ${node} runs, and whether the network between the nodes passes ICMP echo`,
         }
       return {
         message: `${silent}, while ${node} itself answers${tunnelAnswers === true ? ', also through its tunnel' : ''}`,

@@ -41,6 +41,7 @@ test('blocks that cannot be published are told with the reason', t => {
   const [condition] = ipamConditions({ ...fine, unpublished })
   t.like(condition, { type: 'BlocksPublished', reason: 'Unreachable' })
   t.is(condition?.message, '1 block waits to be published: connection refused')
+  t.regex(condition!.remedy, /ApiServerConnected and NodeObjectKnown/, 'without its Node object nothing is written')
 })
 
 for (const [title, pools, reason, remedy] of [
