@@ -17,7 +17,7 @@ import type { PodFindings, PodOrder, PodRepair } from './pod-repair.ts'
 
 /** The plugins behind ours have done their work by then. */
 const YOUNG_MS = 10_000
-/** From one pod to the next where many are looked at: a look costs some milliseconds. */
+/** From one pod to the next where many are looked at: a look costs a millisecond of a processor. */
 const QUEUE_MS = 50
 /** The same where nothing tells of pods. */
 const TURN_MS = 1000
