@@ -8,7 +8,7 @@ import type { Address } from '../kernel/port/addresses.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
 import type { Kernel } from '../kernel/port/kernel.ts'
 import type { Link } from '../kernel/port/links.ts'
-import { ROUTE_TABLE, type RouteChange } from '../kernel/port/routes.ts'
+import { defaultMetric, ROUTE_TABLE, type RouteChange } from '../kernel/port/routes.ts'
 import type { Cancel } from '../lib/clock.ts'
 import { DatabaseError } from '../lib/database.ts'
 import { addressBits, type Family, familyOf } from '../lib/ip.ts'
@@ -165,7 +165,7 @@ export class PodRepair {
       const hostMac = host.mac ?? HOST_MAC
       const endpoint = await this.#followed(pod, now, link, hostMac)
       const mismatches = await inspectPodSide(pod, endpoint, hostMac, {})
-      const leadsElsewhere = await familiesElsewhere(pod, link)
+      const leadsElsewhere = await familiesElsewhere(pod, link, endpoint)
       const found = { mismatches, addresses: await pod.addresses(), hostMtu: host.mtu, leadsElsewhere }
       const { heal, textOf } = decide(found)
       if (heal.length === 0) return
@@ -187,11 +187,21 @@ async function farEnd(pod: Kernel, { ifname }: PodEndpoint, host: Link): Promise
   return link?.index === host.peer && link?.peer === host.index ? link : undefined
 }
 
-/** Families whose default route of the main table is that of another interface. */
-async function familiesElsewhere(pod: Kernel, { index }: Link): Promise<ReadonlySet<Family>> {
+/**
+ * Families whose default route of the main table is that of another interface, in the place of ours. Beside ours there may be others: that
+ * of a further interface has a larger metric, and where ours has one another had the default route before.
+ */
+async function familiesElsewhere(
+  pod: Kernel,
+  { index }: Link,
+  { routeMetric }: PodEndpoint,
+): Promise<ReadonlySet<Family>> {
   const elsewhere = new Set<Family>()
-  for (const { dst, ifindex } of await pod.routes({ table: ROUTE_TABLE.main }))
-    if (dst.endsWith('/0') && ifindex !== index) elsewhere.add(familyOf(dst.replace('/0', '')))
+  if (routeMetric !== undefined) return elsewhere
+  for (const { dst, ifindex, metric } of await pod.routes({ table: ROUTE_TABLE.main })) {
+    const ours = defaultMetric(dst)
+    if (dst.endsWith('/0') && ifindex !== index && (metric ?? ours) <= ours) elsewhere.add(familyOf(dst.slice(0, -2)))
+  }
   return elsewhere
 }
 

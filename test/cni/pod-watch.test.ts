@@ -135,6 +135,19 @@ test('a default route that leads out another interface of the pod is left, and t
   await it.close()
 })
 
+test('a default route of a further interface, behind ours by its metric, keeps none of ours from being put back', async t => {
+  const it = await watched()
+  const { pod } = it
+  const { index } = await pod.createLink({ kind: 'bridge', name: 'net1' })
+  await pod.setLink('net1', { up: true })
+  const route = { dst: '0.0.0.0/0', table: 254, type: 'unicast', protocol: 3, scope: 253, ifindex: index } as const
+  await pod.changeRoutes([{ verb: 'add', route: { ...route, metric: 1 } }])
+  await it.lose('default')
+  await it.settle(300)
+  t.deepEqual(it.healed, ['route 0.0.0.0/0 dev eth0 was gone; put back'])
+  await it.close()
+})
+
 test('what was not as described before it was first looked at is left so, and kept once it was right', async t => {
   const it = await watched({ start: false })
   await it.lose('default')
