@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import type { AddressesAnswer, AgentStatus, DrainAnswer, RouteAnswer } from '../api/answers.ts'
+import type { OpenConnection } from '../api/connection-answer.ts'
 import type { NodeFacts, Question } from '../api/explain.ts'
 import type { KernelLine } from '../api/kernel-line.ts'
 import type { LogRoom } from '../api/log-settings.ts'
@@ -64,6 +65,7 @@ import { namespaceSelects } from './namespaces.ts'
 import { uplinkOf } from './node-address.ts'
 import { NodeNetwork } from './node-network.ts'
 import { NodeStatuses } from './node-statuses.ts'
+import { openConnections } from './open-connections.ts'
 import { openconfigNeighbors } from './openconfig.ts'
 import { PodAnswers } from './pod-answers.ts'
 import { PolicyFeed } from './policy-feed.ts'
@@ -600,6 +602,12 @@ export class NodeAgent {
   /** Whether addresses that are given, pods, links and routes agree. Rejects with `KernelError`. */
   checkAddresses(): Promise<AddressesAnswer> {
     return addressesAnswer(this.cni(), this.allocator)
+  }
+
+  /** The connections that pods of this node have open, as policies see them. Rejects with `KernelError`. */
+  openConnections(): Promise<OpenConnection[]> {
+    const addresses = this.endpoints.live().flatMap(each => each.addresses)
+    return openConnections(this.#deps.kernel, new Set(addresses))
   }
 
   /** Answers `margayctl bgp drain`. */

@@ -1,6 +1,7 @@
 // Every answer of every socket: what margay-node and margay-bgp send, and what margayctl reads and prints with `-o json`.
 // Unknown fields of an answer pass, since the running program may be newer.
 import * as z from 'zod'
+import { connectionsAnswer } from './connection-answer.ts'
 import { nodeFacts } from './explain.ts'
 import { learnedRoute } from './learned-answer.ts'
 import { openconfigAnswer } from './openconfig-answer.ts'
@@ -366,6 +367,7 @@ export const ANSWERS = {
     'GET /events': eventsAnswer,
     /** The one that was seen last behind all. */
     'GET /flows': z.array(flow),
+    'GET /connections': connectionsAnswer,
     'GET /policy-counters': ruleCountsAnswer,
     'GET /bgp/route': routeAnswer,
     'POST /facts': nodeFacts,

@@ -10,15 +10,14 @@ import {
   previewOf,
   type ReadNodes,
 } from '../agent/cluster/preview.ts'
-import { type Kind, kinds, type Resource } from '../api/kinds.ts'
-import { mergePatch } from '../api/merge-patch.ts'
+import type { Kind, Resource } from '../api/kinds.ts'
 import { formatRef } from '../api/status.ts'
-import { validate } from '../api/validate.ts'
 import { NotFound } from '../datastore/port.ts'
 import { ownerOf } from '../ipam/block-owners.ts'
 import { type Command, type Context, type Options, outputOption } from './command.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { type Item, titleOfOther } from './manifest.ts'
+import { KnownObjects, validOnes } from './objects-with.ts'
 import { type Format, renderTable, show } from './render.ts'
 import { itemsOf, targetOptions } from './targets.ts'
 
@@ -47,7 +46,7 @@ type Preview = NodePreview & { node: string }
 async function preview(names: readonly string[], options: Options, context: Context): Promise<ExitCode> {
   const items = await bgpItemsOf(options, context)
   const before = await objectsOf(context, items)
-  const after = changed(before, items, { deletes: options['delete'] === true })
+  const after = before.with(items, { deletes: options['delete'] === true })
   const were = nodesOf(before)
   const are = nodesOf(after, were)
   const all = [...new Set([...were.facts.keys(), ...are.facts.keys()])].sort()
@@ -86,30 +85,14 @@ async function bgpItemsOf(options: Options, context: Context): Promise<Item[]> {
   return items
 }
 
-/** By kind, then by `nameOf`. */
-class Objects {
-  readonly #byKind: ReadonlyMap<Kind, ReadonlyMap<string, Resource<Kind>>>
-
-  constructor(byKind: ReadonlyMap<Kind, ReadonlyMap<string, Resource<Kind>>>) {
-    this.#byKind = byKind
-  }
-
-  all<K extends BgpKind>(kind: K): readonly Resource<K>[] {
-    return [...this.named(kind).values()] as Resource<K>[]
-  }
-
-  named(kind: BgpKind): ReadonlyMap<string, Resource<Kind>> {
-    return this.#byKind.get(kind) ?? new Map<string, Resource<Kind>>()
-  }
-}
+type Objects = KnownObjects<BgpKind>
 
 /** The valid objects of the cluster: agents use no others. Those of `POD_KINDS`, of which there may be very many, where they matter. */
 async function objectsOf(context: Context, items: readonly Item[]): Promise<Objects> {
   const server = await context.objects()
   const list = async (kind: BgpKind) => {
     const listed = await server.list(kind).catch(error => noFilters(kind, error))
-    const found = listed.map(object => validate(kind, object)).filter(each => !Array.isArray(each))
-    return [kind, new Map((found as Resource<Kind>[]).map(object => [nameOf(object), object]))] as const
+    return [kind, validOnes(kind, listed)] as const
   }
   const isOfPods = (kind: BgpKind) => (POD_KINDS as readonly Kind[]).includes(kind)
   const byKind = new Map(await Promise.all(KINDS.filter(kind => !isOfPods(kind)).map(list)))
@@ -118,42 +101,13 @@ async function objectsOf(context: Context, items: readonly Item[]): Promise<Obje
   const selectsPods = peers.some(({ spec }) => spec.localWorkloadSelector !== undefined)
   const isNamed = (kind: Kind) => items.some(item => item.kind === kind)
   const others = await Promise.all(KINDS.filter(kind => isOfPods(kind) && (selectsPods || isNamed(kind))).map(list))
-  return new Objects(new Map([...byKind, ...others]))
-}
-
-/** `namespace/name` where it has a namespace. */
-function nameOf({ metadata: { namespace, name } }: Resource<Kind>): string {
-  return namespace === undefined ? name : `${namespace}/${name}`
+  return new KnownObjects(new Map([...byKind, ...others]))
 }
 
 /** Agents do without the kind on a server that lacks it, too. */
 function noFilters(kind: Kind, error: unknown): [] {
   if (kind === 'BGPFilter' && error instanceof NotFound) return []
   throw error
-}
-
-/** The objects with those of a manifest in their place, or without them. */
-function changed(before: Objects, items: readonly Item[], { deletes }: { deletes: boolean }): Objects {
-  const byKind = new Map(KINDS.map(kind => [kind as Kind, new Map(before.named(kind))]))
-  for (const { kind, object, named } of items) {
-    const objects = byKind.get(kind)!
-    const name = nameOf(object)
-    if (deletes && !objects.has(name)) throw new UsageError(`there is no ${kinds[kind].singular} ${name} to delete`)
-    if (deletes) objects.delete(name)
-    else objects.set(name, applied(kind, objects.get(name), named) ?? object)
-  }
-  return new Objects(byKind)
-}
-
-/** As `apply` leaves it: fields stay that the manifest does not name. Undefined where it is new. */
-function applied(kind: Kind, before: Resource<Kind> | undefined, named: Item['named']): Resource<Kind> | undefined {
-  if (before === undefined) return undefined
-  const after = validate(kind, mergePatch(before, named))
-  if (Array.isArray(after))
-    throw new UsageError(
-      `${kinds[kind].singular} ${before.metadata.name}: with what is there it would not be valid: ${after.map(({ path, message }) => `${path} ${message}`).join(', ')}`,
-    )
-  return after
 }
 
 /** The CIDRs of the blocks of each node. */

@@ -12,10 +12,12 @@ import type { Ends } from './ends/ends.ts'
 import { execEnds, FACTS_THERE, TRACE_THERE } from './ends/exec.ts'
 import { objectDirectory } from './ends/objects.ts'
 import { parseSockets, socketEnds } from './ends/sockets.ts'
+import { explainPolicy } from './explain-policy.ts'
 import { explanationText, nodeExplanationText } from './explain-view.ts'
 import { parseProtocol, questionsOf, resolve } from './explain-words.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { probed, probedService } from './probe.ts'
+import { RECORDED_THERE, recordedBehind } from './recorded-flows.ts'
 import { type Format, show } from './render.ts'
 import { ask, parsedJson, socketOption } from './socket.ts'
 
@@ -25,7 +27,7 @@ export const explainCommands: readonly Command[] = [
     summary:
       'Say why one end cannot reach another: what stops the packet first, who made it so and what to do, by what the nodes of both say; with one word, why pods get no network on that node',
     arguments: [
-      { name: '<from>', summary: 'NAMESPACE/POD, pod/NAME, node/NAME, an address; a bare name is a pod or a node' },
+      { name: '[from]', summary: 'NAMESPACE/POD, pod/NAME, node/NAME, an address; a bare name is a pod or a node' },
       { name: '[to]', summary: 'the same, svc/NAME[:PORT], NAME.NAMESPACE.svc[:PORT], or a name outside' },
       { name: '[protocol]', summary: 'tcp/PORT, udp/PORT, icmp (default), or a number' },
     ],
@@ -39,11 +41,26 @@ export const explainCommands: readonly Command[] = [
         summary:
           'send the packet, from the pod or node where it begins, and follow it on both nodes: names what drops or translates it in tables of any program (icmp: an echo; tcp: a SYN that no program hears of; udp: eight octets)',
       },
+      {
+        flags: '--policy <file>',
+        summary:
+          'what a manifest of policies would do, before it is applied, to the packet, or without words to flows that nodes have recorded: open connections of pods, and packets that policies denied; exit code 1 where something that passes would be denied',
+        repeated: true,
+      },
+      { flags: '--delete', summary: 'with --policy: what deleting the objects that the manifest names would do' },
       { flags: '-n, --namespace <name>', summary: 'of bare names; default: that of the kubeconfig, else default' },
       ...agentOptions,
       outputOption,
     ],
     run: explain,
+  },
+  {
+    name: RECORDED_THERE,
+    summary: 'Print the flows that this node knows of, as a line of JSON',
+    arguments: [],
+    hidden: true,
+    options: [socketOption],
+    run: recordedThere,
   },
   {
     name: FACTS_THERE,
@@ -64,8 +81,11 @@ export const explainCommands: readonly Command[] = [
 ]
 
 async function explain(words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  const [from, to, protocol] = words
+  const { policy: files } = options
+  if (Array.isArray(files)) return explainFiles(files, words, options, context)
+  if (from === undefined) throw new UsageError('name two ends, or one node, or give --policy FILE')
   const ends = await endsOf(options, context)
-  const [from = '', to, protocol] = words
   if (to === undefined) return tellNode(explainNode(await ends.askNode(nodeName(from))), options, context)
   const namespace = await namespaceOf(options, context)
   const all = await explanationsOf({ from, to, protocol, isProbed: options['probe'] === true }, namespace, ends)
@@ -73,6 +93,28 @@ async function explain(words: readonly string[], options: Options, context: Cont
   const format = options['output'] as Format
   context.out(show({ ...worst, alternatives }, format, text => all.map(each => explanationText(each, text)).join('\n')))
   return worst.verdict === 'passes' ? EXIT.fine : EXIT.no
+}
+
+/** With two words the packet between them, without any those that were seen. */
+async function explainFiles(
+  files: readonly string[],
+  words: readonly string[],
+  options: Options,
+  context: Context,
+): Promise<ExitCode> {
+  const [from, to, protocol] = words
+  const namespace = await namespaceOf(options, context)
+  if (from !== undefined && to === undefined) throw new UsageError('--policy: name two ends, or none')
+  const { directory } = await endsOf(options, context)
+  const questions =
+    from === undefined
+      ? undefined
+      : questionsOf(
+          await resolve(from, namespace, directory),
+          await resolve(to!, namespace, directory),
+          parseProtocol(protocol),
+        )
+  return explainPolicy(files, questions, namespace, options, context)
 }
 
 /** One walk for each way that packets may take, the worst first. `isProbed`: each packet is sent, too. Rejects with UsageError, or as the ends' directory. */
@@ -147,6 +189,12 @@ export async function namespaceOf(options: Options, context: Context): Promise<s
   if (typeof namespace === 'string') return namespace
   // a kubeconfig of some other cluster may lie around
   return typeof nodeSockets === 'string' && kubeconfig === undefined ? 'default' : await context.namespace()
+}
+
+/** For this program at another machine. */
+async function recordedThere(_words: readonly string[], options: Options, context: Context): Promise<ExitCode> {
+  context.out(`${JSON.stringify(await recordedBehind(String(options['socket'])))}\n`)
+  return EXIT.fine
 }
 
 /** For this program at another machine. */

@@ -43,6 +43,12 @@ Nodes are asked through the API server (\`pods/exec\` in the agents' pods: whoev
 \`--node-sockets n1=/run/margay/agent.sock,...\` by the agents' sockets on this machine; then pods and nodes are known from the agents, unless
 \`--kubeconfig\` or \`--server\` is given too, and Services only then. A node that does not answer, or is of a version that does not know the question, leaves its steps open.
 
+## Before a policy is applied
+\`--policy FILE\` says what the policies of a manifest (of Calico's, Kubernetes' and cluster kinds, tiers, network sets, namespaces) would do, and \`--delete\` what it would do to delete them: to the packet
+between two ends, or without ends to flows that nodes have recorded: connections that pods have open now (up to 10,000 different ones of a node), and packets that policies denied or logged. Each flow that would be judged in
+another way is told with who decides it then. It is worked out where it is called, from the objects of the cluster, by the code that agents judge with: nothing is written. Not known here: host
+endpoints, what pods were told of names of domains (a note says where a rule asks for some), and staged policies, which decide nothing. Exit code 1 where something that passes now would be denied, an object of the manifest cannot be read, or a node does not tell its flows.
+
 ## Causes
 The table is closed: \`code\` of a cause in the JSON is one of these, and its \`page\` leads here.
 

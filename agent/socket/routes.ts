@@ -8,6 +8,7 @@ import {
   MOST_FLOWS,
   type RouteAnswer,
 } from '../../api/answers.ts'
+import type { OpenConnection } from '../../api/connection-answer.ts'
 import type { NodeFacts, Question } from '../../api/explain.ts'
 import type { KernelLine } from '../../api/kernel-line.ts'
 import { LOG_LEVELS, LOG_ROOMS, type LogRoom } from '../../api/log-settings.ts'
@@ -44,6 +45,8 @@ export type Answering = Measured & {
   drained(): Promise<DrainAnswer>
   bfdStatus(): Promise<BfdStatus>
   /** Rejects with `KernelError`. */
+  /** Rejects with `KernelError`. */
+  openConnections(): Promise<OpenConnection[]>
   checkAddresses(): Promise<AddressesAnswer>
   events: Recording & { last(count: number): Event[] }
   flows: Pick<Flows, 'last' | 'follow'>
@@ -88,6 +91,7 @@ export function agentRoutes(
         send(response, 200, agent.flows.last(count))
       else send(response, 400, { error: `count: give a whole number from 1 to ${MOST_FLOWS}` })
     },
+    'GET /connections': asJson(() => agent.openConnections()),
     'GET /policy-counters': asJson(async () => ruleCountAnswer((await agent.ruleCounts('now')).byText())),
     'GET /bgp/route': (_request, response, query) => {
       const prefix = parseCidr(query.get('prefix') ?? '')

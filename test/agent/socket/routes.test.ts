@@ -112,6 +112,7 @@ const agent: Answering = {
     peers: [{ name: 'Node_192_0_2_1', address: '192.0.2.1', told: 'sent' }],
     alone: ['10.244.0.0/26'],
   }),
+  openConnections: async () => [],
   checkAddresses: async () => ({
     ...{ node: 'n1', blocks: [{ cidr: '10.244.0.0/26', sequence: '1800000000000000001' }], looked: 1, unlooked: [] },
     addresses: [{ address: '10.244.0.1', block: '10.244.0.0/26', handle: 'h', use: 'pod' as const, owner: 'shop/web' }],
