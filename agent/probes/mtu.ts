@@ -12,14 +12,17 @@ export type SizedPacket = Packet & { kind: 'size'; octets: number }
 /** What every way carries: of IPv4 less than the least that hosts take (RFC 791), of IPv6 the least MTU (RFC 8200 §5). */
 const SMALL: Readonly<Record<Family, number>> = { ipv4: 508, ipv6: 1280 }
 const TRIES = 3
-const TRY_MS = 500
+const TRY_MS = 300
 /** As exact as it is worth the packets. */
 const STEP = 8
-/** After the first answers of a path, up to so long; then so often, less up to a fifth. */
-const FIRST_MS = 20_000
-const AGAIN_MS = 600_000
-const TOLD_AGAIN_MS = 60_000
+/** After the first answers of a path, up to so long. */
+const FIRST_MS = 10_000
+/** Then so often, less up to a fifth: with many nodes the same packets take longer to come round. */
+const PER_PATH_MS = 600
+const PAUSE = { leastMs: 10_000, mostMs: 600_000 } as const
 const JITTER = 0.2
+/** So often the states of all paths are looked at, of which there may be thousands. */
+const FOLLOW_MS = 1000
 /** Paths that are measured at the same time. */
 const AT_ONCE = 4
 
@@ -44,9 +47,12 @@ export type PathMtusDeps = {
 export class PathMtus {
   readonly #deps: PathMtusDeps
   readonly #paths = new Map<string, Path>()
+  /** Those with a check. */
+  readonly #running = new Set<Path>()
   /** What each packet on its way asks. */
   readonly #asked = new Map<number, { question: Question; isSmall: boolean }>()
   #lastId = 0
+  #followedMs = Number.NEGATIVE_INFINITY
 
   constructor(deps: PathMtusDeps) {
     this.#deps = deps
@@ -54,20 +60,29 @@ export class PathMtus {
 
   /** What is to be sent now, by the states of all paths and the MTU of pods; answers that wait are to be told before. */
   step(nowMs: number, states: Iterable<PathState>, mtu: number): { packets: SizedPacket[]; waitMs: number } {
-    this.#follow(nowMs, states, mtu)
-    const packets: SizedPacket[] = []
     let waitMs = FIRST_MS
-    let running = this.#paths.values().reduce((sum, { check }) => sum + (check === undefined ? 0 : 1), 0)
-    for (const path of this.#paths.values()) {
-      if (path.check === undefined && nowMs >= path.nextMs && running < AT_ONCE) {
-        path.check = checkOf(path, nowMs)
-        if (path.check !== undefined) running++
-      }
-      if (path.check === undefined) continue
-      this.#goOn(path, path.check, nowMs, packets)
+    if (nowMs - this.#followedMs >= FOLLOW_MS) {
+      this.#followedMs = nowMs
+      this.#follow(nowMs, states, mtu)
+      if (!this.#begin(nowMs)) waitMs = FOLLOW_MS
+    }
+    const packets: SizedPacket[] = []
+    for (const path of [...this.#running]) {
+      this.#goOn(path, path.check!, nowMs, packets)
       if (path.check !== undefined) waitMs = Math.min(waitMs, Math.max(1, path.check.question.dueMs - nowMs))
     }
     return { packets, waitMs }
+  }
+
+  /** Whether all have begun that are due. */
+  #begin(nowMs: number): boolean {
+    for (const path of this.#paths.values()) {
+      if (path.check !== undefined || nowMs < path.nextMs) continue
+      if (this.#running.size >= AT_ONCE) return false
+      path.check = checkOf(path, nowMs)
+      if (path.check !== undefined) this.#running.add(path)
+    }
+    return true
   }
 
   answered(look: number): void {
@@ -80,10 +95,8 @@ export class PathMtus {
 
   /** Nothing that is on its way counts: it was sent by a fault of this machine, or could not be. */
   discard(nowMs: number): void {
-    this.#asked.clear()
-    for (const path of this.#paths.values()) {
-      if (path.check === undefined) continue
-      delete path.check
+    for (const path of [...this.#running]) {
+      this.#stop(path)
       path.nextMs = nowMs + FIRST_MS
     }
   }
@@ -130,6 +143,7 @@ export class PathMtus {
     const question = path.check?.question
     if (question === undefined) return
     delete path.check
+    this.#running.delete(path)
     this.#forgetAsked(question)
   }
 
@@ -187,15 +201,15 @@ export class PathMtus {
   }
 
   #finds(path: Path, passes: number, nowMs: number): void {
+    if (path.found?.passes !== passes) this.#deps.found(path.state, passes)
     path.found = { passes, mtu: path.mtu }
-    this.#deps.found(path.state, passes)
     this.#end(path, nowMs)
   }
 
   #end(path: Path, nowMs: number): void {
     this.#stop(path)
-    const isTold = path.found !== undefined && path.found.passes < path.found.mtu
-    path.nextMs = nowMs + (isTold ? TOLD_AGAIN_MS : AGAIN_MS) * (1 - JITTER * this.#deps.random())
+    const pauseMs = Math.min(PAUSE.mostMs, Math.max(PAUSE.leastMs, this.#paths.size * PER_PATH_MS))
+    path.nextMs = nowMs + pauseMs * (1 - JITTER * this.#deps.random())
   }
 }
 

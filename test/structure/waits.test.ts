@@ -125,8 +125,6 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'agent/domain-names.ts': 'nothing: that a group of NFLOG is free, or its module loaded, is told by nobody',
   'agent/node-statuses.ts': 'see above',
   'agent/policy-receipts.ts': 'see above',
-  'agent/probes/mtu.ts':
-    'another encapsulation or MTU of pods (test/agent/probes/mtu.test.ts); of the network between the nodes nobody tells anything',
   'agent/tunnel-addresses.ts': 'see above; that another node gives a block back is told by nobody',
   'agent/watch/duplicates.ts': 'the end of the pod; that a machine gets another address is told by nobody',
   'controllers/chores.ts': 'see above',
