@@ -573,6 +573,7 @@ export class NodeAgent {
       copiesLost: this.flows.lost,
       passes: this.#felix.passes.now,
       events: this.events.counts,
+      recordsDropped: this.events.dropped,
       blocks: this.allocator.blocks(),
       room: this.allocator.room(),
       paths: this.paths(),

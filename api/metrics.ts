@@ -54,6 +54,9 @@ export const NODE_METRICS = {
     'outcome',
     'direction',
   ),
+  margay_records_dropped_total: counter(
+    'Events and changes that the recorder of this node did not keep: the disk was full or failed.',
+  ),
   margay_flow_copies_lost_total: counter(
     'Copies of denied or logged packets that nobody is told of (margayctl flows).',
   ),

@@ -43,6 +43,8 @@ export type NodeNumbers = {
   /** Packets by what policies did to them, and the direction: `deny ingress`. */
   decided: ReadonlyMap<string, number>
   copiesLost: number
+  /** Events and changes that were not kept. */
+  recordsDropped: number
 }
 
 const PATH_STATES = ['unknown', 'passes', 'suspect', 'lost', 'absent'] as const satisfies readonly PathState['state'][]
@@ -74,6 +76,7 @@ export function metricsText(numbers: NodeNumbers): string {
     text.set('margay_policy_packets_total', packets, { outcome, direction })
   }
   text.set('margay_flow_copies_lost_total', numbers.copiesLost)
+  text.set('margay_records_dropped_total', numbers.recordsDropped)
   for (const type of Object.keys(EVENT_TYPES) as EventType[])
     text.set('margay_events_total', numbers.events.get(type) ?? 0, { type })
   conditions(text, numbers.conditions)

@@ -23,6 +23,8 @@ export type OnNode = {
   removed: Healed[]
   /** What is not well now, by its key. */
   conditions: ReadonlyMap<string, Condition>
+  /** What the recorder is told, a line each. */
+  changes: readonly string[]
   /** Resolves when so many more objects are healed. */
   heals(count: number): Promise<void>
   /** Runs a program to its end; returns its process id. */
@@ -34,6 +36,7 @@ export async function onNode(t: ExecutionContext, body: (node: OnNode) => Promis
   const healed: Healed[] = []
   const removed: Healed[] = []
   const conditions = new Map<string, Condition>()
+  const changes: string[] = []
   let wake = () => {}
   await setUpNode(otherProgram)
   for (const { interfaceName } of WITHOUT_IPIP.endpoints) await addLink(otherProgram, interfaceName)
@@ -43,6 +46,10 @@ export async function onNode(t: ExecutionContext, body: (node: OnNode) => Promis
       for (const [key, condition] of changes)
         if (condition === undefined) conditions.delete(key)
         else conditions.set(key, condition)
+    },
+    onChange: (type, kind, cause, about) => {
+      const { name, text = '' } = about()
+      changes.push(`${type} ${kind} ${name} (${cause})${text === '' ? '' : `: ${text}`}`)
     },
     onRepair: ({ type, object, by, message }) => {
       if (type === 'Healed') healed.push({ name: `${object.kind} ${object.name}`, by, message })
@@ -56,7 +63,7 @@ export async function onNode(t: ExecutionContext, body: (node: OnNode) => Promis
     for (const source of ['datastore', 'endpoints', 'bgp'] as const) felix.complete(source)
     await felix.inSync()
     await body({
-      ...{ kernel: otherProgram, felix, healed, removed, conditions },
+      ...{ kernel: otherProgram, felix, healed, removed, conditions, changes },
       async heals(count) {
         const until = healed.length + count
         while (healed.length < until)

@@ -174,6 +174,42 @@ else {
     }),
   )
 
+  test.serial('the recorder is told what other programs change, with the process, and of the own writes no echo', t =>
+    onNode(t, async ({ changes, run }) => {
+      const isOwn = (each: string) => /\((kernel|foreign)\)/.test(each) && /[ /]cali[ab]| proto 80| margay/.test(each)
+      const cases: readonly [args: readonly string[], told: RegExp][] = [
+        [
+          ['rule', 'add', 'from', '198.51.100.0/24', 'lookup', '201'],
+          /^Came Rule \d+ \(foreign\): from 198\.51\.100\.0\/24 lookup 201; by .*process PID\b/,
+        ],
+        [
+          ['route', 'add', '203.0.113.99/32', 'dev', 'eth0'],
+          /^Came Route 203\.0\.113\.99\/32 \(foreign\): dev eth0 proto 3; by .*process PID\b/,
+        ],
+        [
+          ['route', 'del', '203.0.113.99/32'],
+          /^Went Route 203\.0\.113\.99\/32 \(foreign\): dev eth0 proto 3; by .*process PID\b/,
+        ],
+        [
+          ['neigh', 'add', '192.168.10.77', 'lladdr', '02:00:00:00:00:77', 'nud', 'permanent', 'dev', 'eth0'],
+          /^Came Neighbour eth0 192\.168\.10\.77 \(foreign\): 02:00:00:00:00:77; by .*process PID\b/,
+        ],
+        [
+          ['addr', 'add', '198.51.100.7/32', 'dev', 'eth0'],
+          /^Came Address eth0 198\.51\.100\.7 \(foreign\): by .*process PID\b/,
+        ],
+        [['link', 'set', 'eth0', 'mtu', '1400'], /^Changed Link eth0 \((foreign|kernel)\): up, mtu 1400/],
+      ]
+      t.true(changes.some(each => /^Came Route 10\.244\.2\.0\/26 \(learned\): via/.test(each)))
+      for (const [args, told] of cases) {
+        const pid = await run('ip', args)
+        const pattern = new RegExp(told.source.replace('PID', `${pid}`))
+        await eventually(`${args.join(' ')} is told`, () => changes.some(each => pattern.test(each)), PATIENCE_MS)
+      }
+      t.deepEqual(changes.filter(isOwn), [])
+    }),
+  )
+
   test.serial('a rule of the kernel that is not there is told, with the command that puts it back', t =>
     onNode(t, async node => {
       await dualStack(node)

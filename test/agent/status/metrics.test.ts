@@ -123,9 +123,10 @@ test('packets that were dropped and events are counted by their kind', t => {
   const text = textOf({ dropped: new Map([['foreign IPv4 source', 7]]), events: new Map([['Healed', 2]]) })
   t.regex(text, /^margay_dropped_packets_total\{reason="foreign IPv4 source"\} 7$/m)
   t.regex(text, /^margay_events_total\{type="Healed"\} 2$/m)
-  const decided = textOf({ decided: new Map([['staged-deny egress', 5]]), copiesLost: 4 })
+  const decided = textOf({ decided: new Map([['staged-deny egress', 5]]), copiesLost: 4, recordsDropped: 5 })
   t.regex(decided, /^margay_policy_packets_total\{outcome="staged-deny",direction="egress"\} 5$/m)
   t.regex(decided, /^margay_flow_copies_lost_total 4$/m)
+  t.regex(decided, /^margay_records_dropped_total 5$/m)
   t.regex(text, /^margay_events_total\{type="SessionChanged"\} 0$/m)
 })
 

@@ -11,6 +11,7 @@ export function someNumbers(): NodeNumbers {
       dropped: new Map(),
       decided: new Map(),
       copiesLost: 0,
+      recordsDropped: 0,
       paths: [],
     },
   }
