@@ -37,15 +37,14 @@ export function reversePath({ packet }: Crossing, { node }: Place, way: WayFacts
   if (filters[1] === undefined) return undefined
   // the kernel takes the larger of both numbers: 2, which is loose, wins over 1
   const effect = Math.max(...filters.map(each => Number(each?.is ?? 0)))
-  const by = 'errno' in back ? undefined : back.route.device
-  // 2 asks for any way back, 1 for one over the same device
-  if (effect === 0 || by === device || (effect === 2 && by !== undefined)) return undefined
+  // without any way back it is the lost way that matters, not the filter; 2 asks for any way, 1 for one over the same device
+  if (effect !== 1 || 'errno' in back || back.route.device === device) return undefined
   const named = filters.find(each => Number(each?.is) === effect)!
   return {
     code: 'ReversePath',
     node,
     object: { kind: 'Sysctl', name: named.name },
-    message: `${node} refuses ${packet.source} on ${device}, since ${by === undefined ? 'it has no way back to it' : `answers would go by ${by}`}: ${named.name} is ${named.is}`,
+    message: `${node} refuses ${packet.source} on ${device}, since answers would go by ${back.route.device}: ${named.name} is ${named.is}`,
     values: { setting: named.name, value: named.wanted ?? 0, source: packet.source, device },
   }
 }

@@ -180,6 +180,24 @@ test('what two faults could be is not guessed: an errno alone, rules of others, 
     t.is(walked(aPair(p('n1-p1'), p('n2-p1'), { near })).first, undefined, what)
 })
 
+test('a node that has no way back is told by that, and not by its reverse path filter', t => {
+  const no = kernel({ errno: 'EINVAL', message: 'Invalid argument' })
+  const { first, others } = walked(
+    aPair(p('n2-p1'), p('n1-p1'), {
+      far: facts => {
+        Object.assign(wayOf(facts), {
+          lookup: no,
+          ofSource: no,
+          settings: kernel([{ name: 'net.ipv4.conf.eth0.rp_filter', is: '2' }]),
+        })
+        Object.assign(wayOf(facts, 'back'), { lookup: no, plain: no })
+        wayOf(facts, 'back').wanted!.divergence = 'shadowed'
+      },
+    }),
+  )
+  t.deepEqual([first?.code, others], ['RouteDrops', []])
+})
+
 test('of several rules that match the one that the agent found to take packets of pods decides', t => {
   const { first } = walked(
     aPair(p('n1-p1'), p('n2-p1'), {
