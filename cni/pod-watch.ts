@@ -21,6 +21,10 @@ const YOUNG_MS = 10_000
 const QUEUE_MS = 50
 /** The same where nothing tells of pods. */
 const TURN_MS = 1000
+/** From one look at a pod to the next at least, whatever it does. */
+const PAUSE_MS = 200
+/** Of all pods in a second: to find the name of a process costs a tenth of a millisecond. */
+const MOST_NAMES = 50
 /** What cannot be put back, or is not any more, is looked at again. */
 const AGAIN_MS = 10_000
 /** Of one pod. */
@@ -62,6 +66,7 @@ export class PodWatch {
   readonly #queue = new Set<string>()
   #monitors: KernelMonitor[] = []
   #isHeard = false
+  #names = { second: 0, count: 0 }
   #timer: Cancel | undefined
   #cancel: () => void = () => undefined
   #closed = false
@@ -157,7 +162,7 @@ export class PodWatch {
 
   /** While its process is there; netlink tells it by its port, which is known in its own namespace. */
   #nameOf({ netns }: PodEndpoint, by: Author | undefined): string | undefined {
-    if (by === undefined) return undefined
+    if (by === undefined || !this.#mayName()) return undefined
     try {
       using pod = this.#deps.kernel.inside(netns, POD_LIMIT)
       return pod.authorText(by)
@@ -165,6 +170,12 @@ export class PodWatch {
       if (error instanceof KernelError) return undefined
       throw error
     }
+  }
+
+  #mayName(): boolean {
+    const second = Math.floor(this.#deps.clock.monotonicMs() / 1000)
+    if (second !== this.#names.second) this.#names = { second, count: 0 }
+    return this.#names.count++ < MOST_NAMES
   }
 
   /** An endpoint that no ADD is making now. */
@@ -237,6 +248,7 @@ export class PodWatch {
     const { repair, log } = this.#deps
     if (state.looking) return this.#lookIn(endpoint, state, QUEUE_MS)
     state.looking = true
+    state.fromMs = this.#deps.clock.monotonicMs() + PAUSE_MS
     let isNeeded = state.told.size > 0 || this.#conditions.has(endpoint.id)
     let condition: Condition | undefined
     try {

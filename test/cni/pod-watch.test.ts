@@ -209,6 +209,26 @@ test('a repair that is undone twice is not done again, and is told until it is r
   await it.close()
 })
 
+test('a pod that changes its interface without end is looked at five times in a second', async t => {
+  const it = await watched()
+  const { inside } = it.host.deps.kernel
+  let looks = 0
+  it.host.deps.kernel.inside = (...of) => {
+    looks++
+    return inside.apply(it.host.deps.kernel, of)
+  }
+  const { index: ifindex } = (await it.pod.link('eth0'))!
+  const gateway = (await it.pod.neighbours(ifindex)).find(({ address }) => address === GATEWAY)!
+  for (let ms = 0; ms < 2000; ms += 20) {
+    await it.pod.setNeighbour({ ...gateway, mac: '02:00:00:00:00:09' })
+    await it.pod.setNeighbour(gateway)
+    await it.settle(20)
+  }
+  t.true(looks >= 5 && looks <= 11, `${looks} looks`)
+  t.deepEqual([it.healed, it.told()], [[], []])
+  await it.close()
+})
+
 test('what is repaired seldom is repaired each time', async t => {
   const it = await watched()
   for (let i = 1; i <= 5; i++) {
