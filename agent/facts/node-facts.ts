@@ -142,13 +142,21 @@ function masqueradedFact(value: boolean | undefined): NodeFacts['masqueraded'] {
   return value === undefined ? { absent: 'the pools are not known yet', ...of } : { value, ...of }
 }
 
-/** What does not fit into an answer is told to be too much, what is longest of it first. */
+/** What does not fit into an answer is left out: parts that can be long are told to be, the oldest events and the last conditions go. */
 function bounded(facts: NodeFacts): NodeFacts {
-  const size = (of: unknown) => JSON.stringify(of).length
-  const out = facts
-  for (const part of ['hooks', 'connections', 'sessions'] as const)
-    if (size(out) > MOST_OCTETS) out[part] = { absent: 'too much to tell', of: out[part].of, ageMs: 0 }
+  let octets = sizeOf(facts)
+  for (const part of ['hooks', 'connections', 'sessions'] as const) {
+    if (octets <= MOST_OCTETS) return facts
+    const { of, ageMs } = facts[part]
+    octets -= sizeOf(facts[part])
+    facts[part] = { absent: 'too much to tell', of, ageMs }
+    octets += sizeOf(facts[part])
+  }
   for (const list of ['recent', 'conditions'] as const)
-    while (size(out) > MOST_OCTETS && out[list].length > 0) out[list].pop()
-  return out
+    while (octets > MOST_OCTETS && facts[list].length > 0) octets -= sizeOf(facts[list].pop()) + ','.length
+  return facts
+}
+
+function sizeOf(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value))
 }

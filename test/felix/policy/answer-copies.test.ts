@@ -102,6 +102,9 @@ test('a connection to an address that a pod was told once is not cut when its ti
     calculator.verdicts.verdict('0', 'egress', { source: '10.0.0.1', destination, protocol: 17 })
   t.is(verdict('192.0.2.1'), 'allow')
   t.is(verdict('192.0.2.2'), 'deny')
+  const first = { source: '10.0.0.1', destination: '192.0.2.1', protocol: 17 }
+  const { decision } = calculator.verdicts.decision('cali0', 'egress', first)
+  t.is(decision.action, 'deny', 'a new connection has to ask for the name again')
   // another name than the policy has now
   calculator.set('policy', '0', { ...byName('*.b.test'), sortName: '0' })
   t.deepEqual([...calculator.step().narrowed], ['0'])
