@@ -7,6 +7,7 @@ import { benchBgpWire } from './bgp-wire.ts'
 import { benchFelix } from './felix.ts'
 import { benchFelixKernel } from './felix-kernel.ts'
 import { benchPolicy } from './policy.ts'
+import { benchProbes } from './probes.ts'
 import { benchReceipts } from './receipts.ts'
 import { benchRoutes } from './routes.ts'
 import type { Row } from './row.ts'
@@ -16,14 +17,14 @@ import { fromArguments, HELP_OPTION } from './usage.ts'
 const HELP = `Usage: npm run bench
 
 Prints every measure of this folder in one table, each beside its peer from Debian where there is one. Without root those of
-routes are left out.
+routes and of path probes are left out.
 
   --help  this text
 
 Exit codes: 0 measured, 1 it could not be, 2 wrong usage.
 `
 
-const ROOT_ONLY = [benchRoutes, benchFelixKernel]
+const ROOT_ONLY = [benchRoutes, benchFelixKernel, benchProbes]
 const ANYBODY = [benchBgpWire, benchBgpRib, benchFelix, benchPolicy, benchReceipts, benchAgent, benchScrape]
 
 fromArguments(HELP, () => parseArgs({ options: HELP_OPTION }).values)
@@ -34,7 +35,7 @@ for (const bench of asRoot ? [...ROOT_ONLY, ...ANYBODY] : ANYBODY) {
   rows.push(...(await bench()))
 }
 print(rows)
-if (!asRoot) process.stderr.write('not root: routes were left out, which need network namespaces\n')
+if (!asRoot) process.stderr.write('not root: routes and path probes were left out, which need network namespaces\n')
 process.exit(0) // the programs that a bench started are gone; nothing else may hold the table back
 
 function print(all: readonly Row[]): void {

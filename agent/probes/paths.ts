@@ -51,7 +51,7 @@ const LOOK = { ms: 4000, packets: 8 } as const
 const LATER_LOOK = { ms: 1200, packets: 4 } as const
 /** After so many the path is suspect. */
 const SUSPECT = 4
-/** What is known of the way of a path that passes is as old as this at most. */
+/** What is known of the way of a path that passes is as old as this at most, where that is looked at in each round. */
 const WAY_MS = 600_000
 /** An answer under another source counts no more after this. */
 const TRANSLATED_MS = 60_000
@@ -223,7 +223,7 @@ export class Paths implements PathBook {
       path.look = { ...look, answered: new Set(), tried: new Set() }
       this.#looks.set(look.id, path)
       packets.push({ kind: 'pod', address: path.target.address, look: look.id })
-      if (nowMs - (path.wayMs ?? Number.NEGATIVE_INFINITY) > WAY_MS) unclear.push(path.target)
+      if (path.wayMs === undefined || (!path.state.sampled && nowMs - path.wayMs > WAY_MS)) unclear.push(path.target)
     }
   }
 

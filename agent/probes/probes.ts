@@ -43,6 +43,8 @@ export class Probes {
   /** By address, of this step. */
   #sessions: Map<string, Pick<PeerStatus, 'state' | 'sinceMs'>> | undefined
   #wants: boolean
+  /** Of links, by their index, of this step. */
+  #kinds = new Map<number, Promise<string | undefined>>()
   #isNews = false
   #isLookedAt = false
   #closed = false
@@ -150,6 +152,7 @@ export class Probes {
     const nowMs = clock.monotonicMs()
     const { wire } = this.#endpoint
     this.#sessions = undefined
+    this.#kinds = new Map()
     let waitMs = KEEP_MS
     if (wire === undefined) {
       this.#paths.discard(nowMs)
@@ -184,7 +187,13 @@ export class Probes {
 
   async #lookUp(target: Target): Promise<void> {
     const { kernel, clock } = this.#deps
-    this.#paths.sends(target, await wayTo(target.address, kernel), clock.monotonicMs())
+    const kinds = this.#kinds
+    const kindOf = (index: number) => {
+      const kind = kinds.get(index) ?? kernel.link(index).then(link => link?.kind)
+      kinds.set(index, kind)
+      return kind
+    }
+    this.#paths.sends(target, await wayTo(target.address, kernel, kindOf), clock.monotonicMs())
   }
 
   /** What somebody took away of this node's own end is no loss on the way. */
@@ -256,10 +265,14 @@ function targetsOf(node: NodeFacts, { metadata: { annotations = {} } }: Resource
 }
 
 /** How this node sends to an address, by its kernel's own word. */
-async function wayTo(address: string, kernel: ProbesDeps['kernel']): Promise<Way | undefined> {
+async function wayTo(
+  address: string,
+  kernel: Pick<Kernel, 'lookupRoute'>,
+  kindOf: (index: number) => Promise<string | undefined>,
+): Promise<Way | undefined> {
   try {
     const [ifindex] = interfacesOf(await kernel.lookupRoute(address))
-    const kind = ifindex === undefined ? undefined : (await kernel.link(ifindex))?.kind
+    const kind = ifindex === undefined ? undefined : await kindOf(ifindex)
     return kind === 'vxlan' || kind === 'ipip' ? kind : 'direct'
   } catch (error) {
     if (error instanceof KernelError) return 'no route'

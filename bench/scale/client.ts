@@ -13,6 +13,7 @@ export const PATHS = {
   pods: '/api/v1/namespaces/default/pods',
   blocks: '/apis/projectcalico.org/v3/ipamblocks',
   pools: '/apis/projectcalico.org/v3/ippools',
+  felixConfigurations: '/apis/projectcalico.org/v3/felixconfigurations',
   bgpPeers: '/apis/projectcalico.org/v3/bgppeers',
   bgpConfigurations: '/apis/projectcalico.org/v3/bgpconfigurations',
 } as const

@@ -40,9 +40,17 @@ export function enterNamespace(address = NODE_ADDRESS): void {
   process.exit(status ?? 1)
 }
 
+/** From now on this machine answers path probes to all nodes (`probeAddress`): no network loses any. */
+export function answerProbes(): void {
+  ip('route add local 10.127.0.0/16 dev lo')
+}
+
+function ip(text: string): void {
+  execFileSync(systemProgram('ip'), text.split(' '))
+}
+
 /** The simulated nodes' addresses are local ones, so that one process can listen on each of them, or on none of a node. */
 function buildUplink(address: string): void {
-  const ip = (text: string): void => void execFileSync(systemProgram('ip'), text.split(' '))
   ip('link set lo up')
   ip('link add up0 type bridge')
   ip(`addr add ${address}/16 dev up0`)

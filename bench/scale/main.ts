@@ -12,9 +12,9 @@ import { writeBundle } from './programs.ts'
 import { type Figures, ROWS, type RowName, runScenario, type Sizes } from './scenario.ts'
 
 const HERE = fileURLToPath(new URL('../..', import.meta.url))
-const FULL = { events: 1000, idleSeconds: 5, meshIdleSeconds: 60, pods: 50, lists: 20 }
-const QUICK = { events: 200, idleSeconds: 1, meshIdleSeconds: 30, pods: 10, lists: 4 }
-const TINY = { events: 20, idleSeconds: 0.2, meshIdleSeconds: 0.2, pods: 3, lists: 2 }
+const FULL = { events: 1000, idleSeconds: 5, meshIdleSeconds: 60, probeSeconds: 60, pods: 50, lists: 20 }
+const QUICK = { events: 200, idleSeconds: 1, meshIdleSeconds: 30, probeSeconds: 30, pods: 10, lists: 4 }
+const TINY = { events: 20, idleSeconds: 0.2, meshIdleSeconds: 0.2, probeSeconds: 0, pods: 3, lists: 2 }
 
 const HELP = `Usage: npm run bench:scale [-- [--nodes N] [--soak SECONDS] [--quick | --tiny] [--beside DIR]... [--json]]
 

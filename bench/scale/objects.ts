@@ -54,6 +54,11 @@ export function nodeObject(n: number): object {
   }
 }
 
+/** Where node `n` answers path probes (`answerProbes`). */
+export function probeAddress(n: number): string {
+  return `10.127.${n >> 8}.${n & 255}`
+}
+
 /** The status of a heartbeat: nothing that the agent uses. */
 export function conditions(beat: number): object {
   const types = ['MemoryPressure', 'DiskPressure', 'PIDPressure', 'NetworkUnavailable', 'Ready']

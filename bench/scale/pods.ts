@@ -47,6 +47,14 @@ export async function medianAdd(socketPath: string, netns: string, count: number
   return times.sort((a, b) => a - b)[Math.floor(count / 2)]!
 }
 
+export function addPod(socketPath: string, netns: string): Promise<void> {
+  return cni(socketPath, 'ADD', netns)
+}
+
+export function deletePod(socketPath: string, netns: string): Promise<void> {
+  return cni(socketPath, 'DEL', netns)
+}
+
 async function cni(socketPath: string, command: 'ADD' | 'DEL', netns: string): Promise<void> {
   const env = { CNI_COMMAND: command, CNI_CONTAINERID: 'pod', CNI_NETNS: netns, CNI_IFNAME: 'eth0', CNI_PATH: '/' }
   const body = JSON.stringify({ env, stdin: CONFIGURATION })

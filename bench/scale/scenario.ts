@@ -4,8 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { askAgent } from '../../lab/ask.ts'
 import { cpuNanoseconds, memoryMib } from '../process-use.ts'
 import { createAll, PATHS, patch, read } from './client.ts'
+import { answerProbes } from './ground.ts'
 import {
   bgpConfiguration,
   blockName,
@@ -14,11 +16,12 @@ import {
   nodeName,
   nodeObject,
   poolObject,
+  probeAddress,
   routerPeer,
   routerPool,
   vtepMac,
 } from './objects.ts'
-import { medianAdd, PodNamespace } from './pods.ts'
+import { addPod, deletePod, medianAdd, PodNamespace } from './pods.ts'
 import { type Agent, type Checkout, type SimulatedPeers, startAgent, startApi, startPeers } from './programs.ts'
 import { openRelay } from './relay.ts'
 
@@ -31,6 +34,8 @@ export type Sizes = {
   idleSeconds: number
   /** How long the sessions of the mesh are watched while nothing but keepalives comes. */
   meshIdleSeconds: number
+  /** How long the mesh is watched with path probes, and without; 0: they are not measured. */
+  probeSeconds: number
   /** How often a pod is added. */
   pods: number
   /** How many lists of all Nodes at once. */
@@ -52,6 +57,7 @@ export const ROWS = {
   'mesh, idle: agent CPU': { unit: 's/min' },
   'Node heartbeat, peers and VTEPs: agent CPU': { unit: 'ms', target: 0.1 },
   'VTEP of one node changes: agent CPU': { unit: 'ms', target: 'flat in N' },
+  'path probes, of a core: agent CPU': { unit: '%', target: 0.1 },
   'ADD, VTEPs on every node, idle: median': { unit: 'ms', target: 10 },
   'ADD, VTEPs on every node, in heartbeats: median': { unit: 'ms', target: 10 },
   'log with peers that flap or never answer': { unit: 'lines/min', target: 'summed' },
@@ -146,9 +152,16 @@ export async function runScenario(checkout: Checkout, sizes: Sizes, note: (text:
   }
   figures['VTEP of one node changes: agent CPU'] = await cpuPerEvent(agent, sizes, vtep)
 
-  note('ADD')
   const pod = await PodNamespace.open()
   stack.defer(() => pod.close())
+  if (sizes.probeSeconds > 0) {
+    note('path probes')
+    await addPod(agent.socketPath, pod.path)
+    figures['path probes, of a core: agent CPU'] = await probesCost(agent, api.url, sizes)
+    await deletePod(agent.socketPath, pod.path)
+  }
+
+  note('ADD')
   const add = (): Promise<number> => medianAdd(agent.socketPath, pod.path, sizes.pods)
   await settled(agent, sizes)
   figures['ADD, VTEPs on every node, idle: median'] = await add()
@@ -194,6 +207,37 @@ async function cpuPerEvent({ pid }: Agent, sizes: Sizes, event: (n: number) => P
   const idleMsPerSecond = (before.ms + after.ms) / (before.seconds + after.seconds)
   // less than nothing is less than can be told from the rest
   return Math.max(0, (busy.ms - idleMsPerSecond * busy.seconds) / count)
+}
+
+/**
+ * What path probes of all nodes take of a core, in percent: all nodes tell an address that answers, and probes are switched on and
+ * off in turns, since what else the agent does differs from minute to minute by more than they cost.
+ */
+async function probesCost({ pid, socketPath }: Agent, url: string, { nodes, probeSeconds }: Sizes): Promise<number> {
+  answerProbes()
+  await createAll(url, PATHS.felixConfigurations, [{ metadata: { name: 'default' }, spec: {} }])
+  const tell = async (n: number) =>
+    patch(url, `${PATHS.nodes}/${nodeName(n)}`, {
+      metadata: { annotations: { 'margay.io/ProbeAddress': probeAddress(n) } },
+    })
+  for (let n = 1; n < nodes; n++) await tell(n)
+  const used = { on: 0, off: 0 }
+  for (const turn of ['on', 'off', 'off', 'on', 'on', 'off', 'off', 'on'] as const) {
+    const annotations = { 'margay.io/Probes': turn === 'on' ? null : 'Disabled' }
+    await patch(url, `${PATHS.felixConfigurations}/default`, { metadata: { annotations } })
+    const passes = async () => {
+      const paths = ((await askAgent(socketPath, '/paths')) ?? []) as { state: string }[]
+      return paths.filter(({ state }) => state === 'passes').length
+    }
+    for (let waitedMs = 0; (await passes()) > 0 !== (turn === 'on'); waitedMs += POLL_MS) {
+      if (waitedMs > SETTLE_MOST_MS) throw new Error(`path probes are not ${turn}`)
+      await sleep(POLL_MS)
+    }
+    const before = cpuNanoseconds(pid)
+    await sleep((probeSeconds * 1000) / 4)
+    used[turn] += cpuNanoseconds(pid) - before
+  }
+  return ((used.on - used.off) / 1e9 / probeSeconds) * 100
 }
 
 /** Waits until the agent has a session with each node that answers, but for those that ended one. Gives up after minutes. */

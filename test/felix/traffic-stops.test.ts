@@ -1,7 +1,7 @@
 // What counts as a reason of this node that pods do not reach each other, and what does not: objects of others.
 import test from 'ava'
 import { broken } from '../../api/status.ts'
-import { Lasting, trafficStops } from '../../felix/traffic-stops.ts'
+import { Lasting, ownRefusals, trafficStops } from '../../felix/traffic-stops.ts'
 import { ERRNO } from '../../kernel/port/error.ts'
 import type { Link } from '../../kernel/port/links.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
@@ -82,6 +82,14 @@ for (const [title, refusal] of [
   test(`does not take readiness away: ${title}`, t => {
     t.deepEqual(trafficStops([refusal], HERE), [])
   })
+
+test('what the kernel refuses of the interface of path probes stops no pod', t => {
+  const of = { interfaceName: 'caliprobe' }
+  const refusals = [refused('sysctl', 'net.ipv4/conf/caliprobe/forwarding', of), refused('route', '10.244.1.9/32', of)]
+  t.deepEqual(trafficStops(refusals, HERE), [])
+  t.deepEqual(ownRefusals(refusals, 'cali'), [])
+  t.is(ownRefusals([refused('route', '10.244.1.9/32', { interfaceName: 'cali1' })], 'cali').length, 1)
+})
 
 test('thousands of routes over an uplink that is down are one condition', t => {
   const all = Array.from({ length: 5000 }, (_, n) => refused('route', `10.244.${n}`, { errno: ERRNO.ENETDOWN }))
