@@ -65,6 +65,7 @@ export const pathAnswer = z.object({
   loss: z.string().optional(),
   hostAnswers: z.boolean().optional(),
   tunnelAnswers: z.boolean().optional(),
+  mtu: z.number().optional(),
   sourceSeen: z.string().optional(),
   sampled: z.boolean(),
 })
