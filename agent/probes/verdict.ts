@@ -76,14 +76,14 @@ function textOf({ node, address, loss, way, hostAnswers, tunnelAnswers }: LostPa
     case 'IpipLost': {
       const { name, passes } = PROTOCOL[loss]
       return {
-        message: `${name} to ${node} is lost: ${silent}, nor by the address of its tunnel, while ${node} itself answers`,
-        remedy: `let ${passes} pass between the addresses of the nodes in both directions: in the network between them, in security groups and in firewalls of both; then look at the conditions of ${node}`,
+        message: `${name} to or from ${node} is lost: ${silent}, nor by the address of its tunnel, while ${node} itself answers`,
+        remedy: `look at the conditions of ${node} (ForeignRoutesPass, SettingsRight, KernelInSync), which may keep its answers; without one let ${passes} pass between the addresses of the nodes in both directions: in the network between them, in security groups and in firewalls of both`,
       }
     }
     case 'NoRoute':
       return {
-        message: `${silent}: this node has no route there`,
-        remedy: `look at BlocksReachable and KernelInSync here, and at the session with ${node}: margayctl node status`,
+        message: `${silent}: this node has no route there, or a rule or route of another program refuses it`,
+        remedy: `look at ForeignRoutesPass, BlocksReachable and KernelInSync here, and at the session with ${node}: margayctl node status`,
       }
     case 'PathLost':
       if (hostAnswers !== true)

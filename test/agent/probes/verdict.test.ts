@@ -57,11 +57,15 @@ test('the condition names the node, the address, the protocol that is lost and w
   const of = { node: 'n2', family: 'ipv4', address: '10.244.2.9', hostAnswers: true, tunnelAnswers: false } as const
   const condition = lostCondition({ ...of, way: 'vxlan', loss: 'VxlanLost' })
   t.like(condition, { type: 'PathsPass', status: 'False', reason: 'VxlanLost', object: { kind: 'Node', name: 'n2' } })
-  t.regex(condition.message, /^VXLAN to n2 is lost: .*10\.244\.2\.9/)
-  t.regex(condition.remedy, /UDP port 4789/)
+  t.regex(condition.message, /^VXLAN to or from n2 is lost: .*10\.244\.2\.9/)
+  t.regex(
+    condition.remedy,
+    /ForeignRoutesPass.*without one let UDP port 4789/,
+    'a rule of n2 keeps its answers in the same way',
+  )
   t.regex(lostCondition({ ...of, way: 'ipip', loss: 'IpipLost' }).remedy, /IP protocol 4/)
   t.regex(lostCondition({ ...of, way: 'direct', loss: 'PathLost' }).remedy, /source addresses/)
-  t.regex(lostCondition({ ...of, way: 'no route', loss: 'NoRoute' }).message, /no route/)
+  t.regex(lostCondition({ ...of, way: 'no route', loss: 'NoRoute' }).message, /no route there, or a rule/)
   const silent = lostCondition({ ...of, hostAnswers: false, way: 'vxlan', loss: 'PathLost' })
   t.regex(silent.message, /n2 itself does not/)
   t.regex(silent.remedy, /first .*DefaultRouteKept, NeighboursRight/, 'a route that is gone here is no fault of n2')
