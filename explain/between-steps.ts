@@ -1,5 +1,6 @@
 // What only a packet shows: translations, the network between the nodes, who listens; and the table of connections. Pure.
 import type { PathFacts } from '../api/explain.ts'
+import type { Evidence } from '../api/explanation.ts'
 import type { CauseCode } from './causes.ts'
 import {
   absenceOf,
@@ -13,7 +14,7 @@ import {
   stopped,
   unknown,
 } from './crossing.ts'
-import { betweenTraces, droppedAt, leaves, sawPackets, translatedBy } from './traced-steps.ts'
+import { betweenTraces, droppedAt, hookNames, leaves, sawPackets, translatedBy } from './traced-steps.ts'
 
 /** The packet keeps its addresses, but where the model says that the node gives it its own. */
 export function sourceNatStep(c: Crossing): Finding | undefined {
@@ -75,17 +76,25 @@ export function fabricStep(c: Crossing, isAlone: boolean): Finding | undefined {
       : encapsulation === 'ipip'
         ? 'IP-in-IP packets (protocol 4)'
         : 'packets of pods'
-  const lost = (code: CauseCode, message: string, ...says: Parameters<typeof stopped>[1][]): Finding =>
+  const others = [near, far].flatMap(place => {
+    const hooks = known(place.facts?.hooks) ?? []
+    return hooks.length === 0 ? [] : [`chains of others on ${place.node} (${hookNames(hooks)})`]
+  })
+  const lost = (code: CauseCode, message: string, ...says: Evidence[]): Finding =>
     stopped(
       {
         code,
         node: near.node,
         object: { kind: 'Node', name: far.node },
         message,
-        setBy: {
-          who: 'fabric',
-          text: 'the network between the nodes, or a program below netfilter (XDP, tc) on one of them',
-        },
+        // where no packet was followed, a chain of others on one of the nodes may be it as well
+        setBy:
+          near.trace === undefined && others.length > 0
+            ? { who: 'unknown', text: `the network between the nodes, or ${others.join(', or ')}: --probe tells` }
+            : {
+                who: 'fabric',
+                text: 'the network between the nodes, or a program below netfilter (XDP, tc) on one of them',
+              },
         values: { other: far.node },
       },
       ...says,

@@ -155,7 +155,7 @@ export function betweenTraces(
   return isSeen || count > 0 ? { count, isSeen } : undefined
 }
 
-function hookNames(hooks: readonly HookFacts[]): string {
+export function hookNames(hooks: readonly HookFacts[]): string {
   const names = [...new Set(hooks.map(({ family, table, chain }) => `${family} ${table} ${chain}`))]
   return names.length > 5 ? `${names.slice(0, 5).join(', ')} and ${names.length - 5} more` : names.join(', ')
 }
