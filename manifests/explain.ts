@@ -28,7 +28,7 @@ A and B are \`NAMESPACE/POD\`, \`pod/NAME\`, \`node/NAME\`, an address, or a bar
 \`NAME.NAMESPACE.svc[:PORT]\`, or a name outside, which this machine's resolver looks up. Of two ends with addresses of both families, and of a Service with several ready
 pods, each pair is walked: the answer is the worst, with the others in \`alternatives\`. \`margayctl explain NODE\` says why pods get no network on a node.
 
-- \`STOPPED\`: something is proven to stop the packets. Exit code 1.
+- \`STOPPED\`: something is proven to stop the packets; \`STOPPED (large packets)\`: small ones pass; \`CHANGED\`: they arrive with an address that they were not sent with. Exit code 1.
 - \`UNKNOWN\`: nothing proves that they pass, and nothing that they stop; what is open is listed. A cause is never guessed. Exit code 1.
 - \`PASSES\`: every step is known and passes. Exit code 0. Notes tell what was wrong a moment ago and was healed.
 
