@@ -289,10 +289,10 @@ netns('a packet that the network loses left one node and did not come to the oth
 
 netns('a reverse path filter that drops the packets is counted', async t => {
   const { kernel } = net.nodes[1].host
-  // for all interfaces, which felix leaves as it is
+  // felix leaves the setting of all interfaces as it is, and a static route, but not one of the protocol of its own to pods
   const set = (value: string) => kernel.writeSysctl('ipv4', ['conf', 'all', 'rp_filter'], value)
   const { index } = (await kernel.link('eth0'))!
-  const elsewhere = { dst: `${A}/32`, table: 254, type: 'unicast', protocol: 3, scope: 253, ifindex: index } as const
+  const elsewhere = { dst: `${A}/32`, table: 254, type: 'unicast', protocol: 4, scope: 253, ifindex: index } as const
   await kernel.changeRoutes([{ verb: 'add', route: elsewhere }])
   set('1')
   try {
