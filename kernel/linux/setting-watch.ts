@@ -11,8 +11,12 @@ import type { SettingNews, SettingWatch, SysctlFamily } from '../port/sysctls.ts
 const [MASK, FD, PID] = [8, 16, 20]
 const LEAST_EVENT = 24
 const OVERFLOW = 0x4000n
-/** In one turn of the event loop. */
-const PER_TURN = 4096 / LEAST_EVENT
+/** Each is a descriptor that is open until it was looked at. */
+const AT_ONCE = 16
+/** Reads in one turn of the event loop. */
+const PER_TURN = 8
+/** The kernel could not open a file for want of them, and the event is gone. */
+const SHORT: readonly unknown[] = ['EMFILE', 'ENFILE', 'ENOMEM']
 /** Between two `renew`, which are ten seconds apart: one costs 30 us. */
 const MOST = 4000
 /** A bind mount of a part of /proc shows it under another name. */
@@ -27,7 +31,7 @@ export function openSettingWatch(
   listen: (news: SettingNews | undefined) => void,
   within: <T>(act: () => T) => T,
 ): SettingWatch {
-  const events = Buffer.alloc(PER_TURN * LEAST_EVENT)
+  const events = Buffer.alloc(AT_ONCE * LEAST_EVENT)
   let fd = -1
   let left = 0
   let closed = false
@@ -40,7 +44,7 @@ export function openSettingWatch(
   }
   /** Returns false when nothing more waits. */
   const read = (): boolean => {
-    const size = fd < 0 ? 0 : readEvents(fd, events)
+    const size = fd < 0 ? 0 : readEvents(fd, events, () => listen(undefined))
     for (let at = 0; at + LEAST_EVENT <= size; at += events.readUInt32LE(at)) {
       left--
       if ((events.readBigUInt64LE(at + MASK) & OVERFLOW) !== 0n) listen(undefined)
@@ -64,17 +68,20 @@ export function openSettingWatch(
       closeSync(file)
     }
   }
+  const readSome = (most: number) => {
+    for (let times = most; times > 0 && read(); times--);
+  }
   const renew = () => {
     left = MOST
     if (fd >= 0 || closed) return
     fd = openWriteWatch(folder)
-    unwatch = watchReadable(fd, () => within(read))
+    unwatch = watchReadable(fd, () => within(() => readSome(PER_TURN)))
   }
   renew()
   return {
     renew,
     drain() {
-      if (fd >= 0) within(() => void (read() && read()))
+      if (fd >= 0) within(() => readSome(2 * PER_TURN))
     },
     close() {
       closed = true
@@ -83,11 +90,12 @@ export function openSettingWatch(
   }
 }
 
-/** What cannot be opened for us is left out by the kernel, with an error where it is the first one. */
-function readEvents(fd: number, events: Buffer): number {
+/** What cannot be opened for us is left out by the kernel, with an error where it is the first one; `lost`: it may be a setting. */
+function readEvents(fd: number, events: Buffer, lost: () => void): number {
   try {
     return readSync(fd, events)
-  } catch {
+  } catch (error) {
+    if (SHORT.includes((error as NodeJS.ErrnoException).code)) lost()
     return 0
   }
 }
