@@ -133,3 +133,34 @@ test('tunnels between nodes and ports that stay open pass a host endpoint that a
   t.deepEqual([passes('in', '198.51.100.9', 6, 22), passes('in', '192.0.2.2', 6, 22)], [true, false])
   t.deepEqual([passes('out', '192.0.2.2', 17, 53), passes('out', '198.51.100.9', 6, 22)], [true, false])
 })
+
+test('echoes of path probes pass where a host endpoint denies all that is forwarded, and nothing else of their interface does', t => {
+  const calculator = new PolicyCalculator(TABLE)
+  calculator.set('endpoint', 'h1', { kind: 'host', labels: {}, addresses: [], ports: [] })
+  calculator.setLocal('h1', { interfaces: ['eth0'], profiles: [] })
+  const deny = [{ action: 'deny' as const, source: {}, destination: {} }]
+  calculator.set('tier', 'default', { name: 'default', order: 1, defaultAction: 'deny' })
+  calculator.set('policy', 'GlobalNetworkPolicy deny', {
+    ...{ ref: { kind: 'GlobalNetworkPolicy', name: 'deny' }, tier: 'default', order: 1, sortName: 'deny' },
+    ...{ selector: 'all()', ingress: deny, egress: deny, hostStage: 'forward' },
+  })
+  const tunnels = { ipip: false, vxlan: false, vxlanPort: 4789 }
+  calculator.setHostRules({ inbound: [], outbound: [], podsToHost: 'accept', interfacePrefix: 'cali', tunnels })
+  const kept = new KeptTable()
+  kept.apply(calculator.step())
+  const run = interpreter([kept.table()])
+  const passes = (iif: string, oif: string, protocol: number, type?: number) => {
+    const bytes = octetsOf({
+      from: '10.0.0.1',
+      to: '10.0.1.1',
+      protocol,
+      ...(type !== undefined && { icmp: { type, code: 0 } }),
+    })
+    return run({ bytes, iif, oif, status: 0 }).verdict === 'accept'
+  }
+  t.true(passes('eth0', 'caliprobe', 1, 8))
+  t.true(passes('caliprobe', 'eth0', 1, 8))
+  t.false(passes('eth0', 'eth1', 1, 8), 'what is forwarded else is denied')
+  t.false(passes('eth0', 'caliprobe', 6), 'no TCP')
+  t.false(passes('caliprobe', 'eth0', 1, 13), 'no other ICMP')
+})
