@@ -16,7 +16,7 @@ import { saidText } from './words.ts'
 const HELP = `Usage: npm run faults [-- [all | short | NUMBER | NAME ...] [--json]]
 
 Plays faults on the lab that \`npm run lab -- --keep\` left running: each is put in, what the agents say is listened to, and it
-is taken out again. \`short\` leaves out those that wait for a timer of BGP. Takes ten minutes, \`short\` six.
+is taken out again. \`short\` leaves out those that wait for a timer of BGP. Takes a quarter of an hour, \`short\` seven minutes.
 
 Exit codes: 0 all were played and every pair answered after each, 1 not so, 2 wrong usage, 3 there is no lab to play on.
 `

@@ -1,5 +1,5 @@
 // The faults of the lab, and a lab that is kept: each in it is put in by one process and taken out by another. All of them are
-// played by `npm run faults`, which takes ten minutes.
+// played by `npm run faults`, which takes a quarter of an hour.
 import test, { type ExecutionContext } from 'ava'
 import { CAUSES } from '../../explain/causes.ts'
 import { explained } from '../../lab/ctl.ts'
