@@ -3,10 +3,12 @@ import assert from 'node:assert/strict'
 import type { AgentStatus } from '../../api/answers.ts'
 import { echo } from '../../kernel/echo.ts'
 import { netnsPath } from '../../kernel/netns.ts'
+import { PROBE_INTERFACE } from '../../kernel/pod-interface.ts'
 import type { KubernetesLab } from '../../lab/kubernetes/cluster.ts'
 import { type DeploymentOptions, deployment } from '../../lab/kubernetes/objects.ts'
 import { type RunningPod, runningPods } from '../../lab/kubernetes/pods.ts'
 import { runProgram, until } from '../../lab/program.ts'
+import { contains } from '../../lib/ip.ts'
 import { systemProgram } from '../../lib/system-program.ts'
 import type { Cluster } from './case.ts'
 
@@ -112,15 +114,20 @@ async function podsByNode({ lab }: Cluster): Promise<Map<string, string[]>> {
 
 const ADDRESSES = 'addresses of '
 
-/** Of each node its pod interfaces and their routes, of the cluster its addresses in use. */
+/** Of each node its pod interfaces and their routes, of the cluster its addresses in use; without its own ends of path probes. */
 async function heldNow({ lab, margay }: Cluster): Promise<Record<string, string[]>> {
   const held: Record<string, string[]> = {}
+  const probes: string[] = []
   for (const { name, netns } of lab.plan.nodes) {
     using kernel = lab.kernel(netns)
-    const links = (await kernel.links()).filter(link => link.name.startsWith('cali'))
+    const all = (await kernel.links()).filter(link => link.name.startsWith('cali'))
+    const links = all.filter(link => link.name !== PROBE_INTERFACE)
+    const probe = all.find(link => link.name === PROBE_INTERFACE)
     held[`interfaces of ${name}`] = links.map(link => link.name).sort()
     const indexes = new Set(links.map(link => link.index))
-    const routes = (await kernel.routes()).filter(({ ifindex }) => ifindex !== undefined && indexes.has(ifindex))
+    const known = await kernel.routes()
+    if (probe !== undefined) probes.push(...known.flatMap(({ dst, ifindex }) => (ifindex === probe.index ? [dst] : [])))
+    const routes = known.filter(({ ifindex }) => ifindex !== undefined && indexes.has(ifindex))
     held[`routes of ${name}`] = routes
       .map(({ dst }) => dst)
       .filter(dst => dst.endsWith('/32'))
@@ -129,8 +136,10 @@ async function heldNow({ lab, margay }: Cluster): Promise<Record<string, string[
   // as the nodes have them: the API server hears of them up to two minutes later
   for (const { name } of lab.plan.nodes) {
     const status = (await margay.status(name)) as Pick<AgentStatus, 'blocks'> | undefined
-    for (const { cidr, used } of status?.blocks ?? [])
-      held[`${ADDRESSES}${cidr}`] = Array.from({ length: used }, (_, i) => String(i))
+    for (const { cidr, used } of status?.blocks ?? []) {
+      const ofProbes = probes.filter(dst => contains(cidr, dst)).length
+      held[`${ADDRESSES}${cidr}`] = Array.from({ length: Math.max(0, used - ofProbes) }, (_, i) => String(i))
+    }
   }
   return held
 }
