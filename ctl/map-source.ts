@@ -2,6 +2,8 @@
 import * as z from 'zod'
 import { eventsAnswer, type Flow, flow, type NodeEvent, pathsAnswer, statusAnswer } from '../api/answers.ts'
 import type { Explanation } from '../api/explanation.ts'
+import { recordLine } from '../api/record-line.ts'
+import { EVENT_TYPES } from '../api/status.ts'
 import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
 import { nodeSnapshot, type SeenNode, type SnapshotPath, snapshotOf } from '../ui/model.ts'
 import type { MapSource } from '../ui/server.ts'
@@ -11,7 +13,7 @@ import { inTurns } from './each.ts'
 import { parseSockets } from './ends/sockets.ts'
 import { endsOf, explanationsOf, namespaceOf } from './explain.ts'
 import { failureOf } from './failure.ts'
-import { ask, parsedJson } from './socket.ts'
+import { ask, followLines, parsedJson } from './socket.ts'
 
 /** The name of the hidden command that runs at each node: `snapshot`, `flows` or `events`, as one line of JSON. */
 export const MAP_THERE = '__map'
@@ -23,16 +25,17 @@ export type MapWord = (typeof MAP_WORDS)[number]
 
 /** Between two rounds over all nodes. */
 const PAUSE_MS = 3_000
+/** How far back the time line goes. */
+const EVENTS_MS = 24 * 3_600_000
 /** Flows and events of one node, and of all together. */
-const [MOST_OF_NODE, MOST_OF_ALL] = [100, 1_000]
+const [MOST_OF_NODE, MOST_OF_ALL] = [300, 3_000]
 
 /** Asks the agent behind a socket. Rejects as `ask` of socket.ts. */
 export async function askForMap(socket: string, word: MapWord, nowMs: number): Promise<unknown> {
   const owner = 'margay-node' as const
   if (word === 'flows')
     return ask({ socket }, z.array(flow), { method: 'GET', path: `/flows?count=${MOST_OF_NODE}`, owner })
-  if (word === 'events')
-    return ask({ socket }, eventsAnswer, { method: 'GET', path: `/events?count=${MOST_OF_NODE}`, owner })
+  if (word === 'events') return eventsSince(socket, nowMs - EVENTS_MS)
   const status = await ask({ socket }, statusAnswer, { method: 'GET', path: '/status', owner })
   return snapshotOf(status, await pathsOf(socket), nowMs)
 }
@@ -45,6 +48,18 @@ async function pathsOf(socket: string): Promise<SnapshotPath[]> {
   } catch {
     return []
   }
+}
+
+/** Events alone, the newest first: changes of the kernel are many, and `margayctl events --since` has them. */
+async function eventsSince(socket: string, sinceMs: number): Promise<NodeEvent[]> {
+  const found: NodeEvent[] = []
+  const path = `/events?since=${new Date(sinceMs).toISOString()}`
+  await followLines({ socket }, recordLine, { method: 'GET', path, owner: 'margay-node' }, line => {
+    if (!('record' in line) || !Object.hasOwn(EVENT_TYPES, line.record.type)) return
+    found.push(line.record)
+    if (found.length >= 2 * MOST_OF_NODE) found.splice(0, found.length - MOST_OF_NODE)
+  })
+  return found.slice(-MOST_OF_NODE).toReversed()
 }
 
 /** How one node is asked; rejects with an Error that says why it was not. */

@@ -109,19 +109,21 @@ export type MapModel = {
   atMs: number
   nodes: MapNode[]
   links: MapLink[]
+  vital: readonly string[]
   /** How many links there are; only those with a fault are in `links` where they are too many. */
   linkCount: number
   counts: { ready: number; notReady: number; silent: number; pods: number; lost: number }
 }
 
-/** The map of a cluster. Nodes in the order of their names. */
-export function mapOf(seen: readonly SeenNode[], nowMs: number): MapModel {
+/** The map of a cluster. Nodes in the order of their names. `vital`: the types of conditions without which a node is not ready. */
+export function mapOf(seen: readonly SeenNode[], nowMs: number, vital: readonly string[]): MapModel {
   const nodes = seen.toSorted(byName).map(each => mapNode(each, nowMs))
   const links = linksOf(seen)
   const shown = links.length <= MOST_LINKS ? links : links.filter(({ state }) => isFault(state))
   const count = (state: NodeState) => nodes.filter(each => each.state === state).length
   return {
     atMs: nowMs,
+    vital,
     nodes,
     links: shown.slice(0, MOST_LINKS),
     linkCount: links.length,

@@ -7,6 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import type { Flow, NodeEvent } from '../api/answers.ts'
 import type { Explanation } from '../api/explanation.ts'
+import { CONDITION_TYPES } from '../api/status.ts'
 import type { Asset } from './assets.ts'
 import { linksAt, mapOf, type SeenNode } from './model.ts'
 import { Sessions } from './session.ts'
@@ -27,6 +28,7 @@ export type MapSource = {
 }
 
 const HOSTS = ['127.0.0.1', 'localhost']
+const VITAL = Object.entries(CONDITION_TYPES).flatMap(([type, { vital }]) => (vital === false ? [] : [type]))
 /** What a request may carry: a token. */
 const MOST_BODY = 1_024
 /** Longest name or address in a question. */
@@ -131,7 +133,7 @@ async function sendData(
     return json(request, response, 400, { error: `a word is longer than ${MOST_WORD} characters` })
   switch (path) {
     case '/v1/graph':
-      return json(request, response, 200, mapOf(source.seen(), nowMs()))
+      return json(request, response, 200, mapOf(source.seen(), nowMs(), VITAL))
     case '/v1/node': {
       const seen = source.seen()
       const found = seen.find(({ node }) => node === word('name'))

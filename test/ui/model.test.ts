@@ -25,6 +25,7 @@ test('a node is ready, not ready or silent, and what it said last stays with its
       { node: 'n4', silent: 'refused' },
     ],
     NOW,
+    [],
   )
   t.deepEqual(
     nodes.map(({ name, state, ageMs, silent }) => [name, state, ageMs, silent]),
@@ -43,7 +44,11 @@ test('a link is as bad as the worse of its two ends says, whichever of them that
     ['passes', 'lost'],
     ['lost', 'passes'],
   ] as const) {
-    const { links } = mapOf([seen('n1', { paths: [path('n2', one)] }), seen('n2', { paths: [path('n1', other)] })], NOW)
+    const { links } = mapOf(
+      [seen('n1', { paths: [path('n2', one)] }), seen('n2', { paths: [path('n1', other)] })],
+      NOW,
+      [],
+    )
     t.deepEqual(links, [{ from: 'n1', to: 'n2', way: 'vxlan', state: 'lost' }])
   }
 })
@@ -57,13 +62,13 @@ test('a session that is down is a link with a fault, by the address of the other
     seen('n2'),
     seen('n3'),
   ]
-  t.deepEqual(mapOf(world, NOW).links, [{ from: 'n1', to: 'n2', way: undefined, state: 'no session' }])
-  t.is(mapOf(world, NOW).counts.lost, 1)
+  t.deepEqual(mapOf(world, NOW, []).links, [{ from: 'n1', to: 'n2', way: undefined, state: 'no session' }])
+  t.is(mapOf(world, NOW, []).counts.lost, 1)
 })
 
 test('what a silent node said last of its links is no news, and nodes that nobody has seen have none', t => {
   const old = { node: 'n1', silent: 'refused', last: snapshot('n1', { paths: [path('n2', 'passes')] }) }
-  t.deepEqual(mapOf([old, seen('n2', { paths: [path('n9', 'lost')] })], NOW).links, [])
+  t.deepEqual(mapOf([old, seen('n2', { paths: [path('n9', 'lost')] })], NOW, []).links, [])
 })
 
 test('the links of one node are its own alone', t => {
@@ -88,7 +93,7 @@ test('of too many links those with a fault are told, and how many there are', t 
         .map(each => path(each, name === 'n01' && each === 'n02' ? 'lost' : 'passes')),
     }),
   )
-  const { links, linkCount } = mapOf(world, NOW)
+  const { links, linkCount } = mapOf(world, NOW, [])
   t.is(linkCount, (count * (count - 1)) / 2)
   t.deepEqual(links, [{ from: 'n01', to: 'n02', way: 'vxlan', state: 'lost' }])
 })
@@ -126,7 +131,7 @@ test('a thousand nodes with 16 paths each are a map in well under a second', t =
     seen(name, { paths: Array.from({ length: 16 }, (_, k) => path(names[(i + k + 1) % names.length]!, 'passes')) }),
   )
   const start = performance.now()
-  const { linkCount } = mapOf(world, NOW)
+  const { linkCount } = mapOf(world, NOW, [])
   t.is(linkCount, 16_000)
   t.true(performance.now() - start < 1_000)
 })

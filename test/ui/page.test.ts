@@ -222,6 +222,10 @@ inBrowser('denied packets lead to the walk between their ends, and events are sh
     await page.getByText('It is stopped').waitFor()
     await page.getByRole('tab', { name: 'Events' }).click()
     await page.getByText('1 events, newest first').waitFor()
+    await page.getByRole('slider').fill('500')
+    await page.getByText(/^As it was at 20\d\d-.*: 1 of 3 nodes ready/).waitFor()
+    await page.getByRole('slider').fill('1000')
+    await page.getByText(/^1 of 3 nodes ready/).waitFor()
     t.true(await page.getByText('Route 10.244.1.0/26').isVisible())
   }),
 )

@@ -1,4 +1,6 @@
 // The page: asks its server every few seconds, draws the map or the table, and shows beside it what a person chose.
+
+import { mapAt, type ToldEvent } from '../history.ts'
 import type { MapModel } from '../model.ts'
 import * as data from './data.ts'
 import { button, byId, h, tabs } from './dom.ts'
@@ -19,6 +21,8 @@ let chosen: string | undefined
 /** The ends of a walk, as they were chosen. */
 let ends: string[] = []
 let graph: MapGraph | undefined
+/** What is shown is the map as it was then; undefined: as it is. */
+let then: { events: readonly ToldEvent[]; atMs: number } | undefined
 
 const view = tabs(byId('view').querySelector('[role=tablist]')!)
 const panel = tabs(byId('panel').querySelector('[role=tablist]')!)
@@ -38,7 +42,7 @@ const acts: Acts = {
 async function refresh(): Promise<void> {
   try {
     model = await data.graph()
-    const text = summaryText(model)
+    const text = summaryNow(model)
     // a screen reader says it when it changes, not every few seconds
     if (summary.textContent !== text) summary.textContent = text
     summary.className = ''
@@ -49,11 +53,18 @@ async function refresh(): Promise<void> {
   }
 }
 
+function summaryNow(now: MapModel): string {
+  if (then === undefined) return summaryText(now)
+  const time = new Date(then.atMs).toISOString().slice(0, 19).replace('T', ' ')
+  return `As it was at ${time}: ${summaryText(mapAt(now, then.events, then.atMs))}`
+}
+
 function draw(): void {
   if (model === undefined) return
+  const shown = then === undefined ? model : mapAt(model, then.events, then.atMs)
   const word = find.value.trim().toLowerCase()
   const found = new Set(
-    model.nodes
+    shown.nodes
       .filter(({ name, address }) => name.toLowerCase().includes(word) || address.includes(word))
       .map(({ name }) => name),
   )
@@ -61,13 +72,13 @@ function draw(): void {
     const box = byId('table-box')
     const [top, focused] = [box.scrollTop, document.activeElement?.textContent]
     const had = box.contains(document.activeElement)
-    box.replaceChildren(nodeTable(model, name => found.has(name), acts))
+    box.replaceChildren(nodeTable(shown, name => found.has(name), acts))
     box.scrollTop = top
     // who reads the table by keyboard keeps the place when it is drawn again
     if (had) [...box.querySelectorAll('button')].find(each => each.textContent === focused)?.focus()
   } else {
     graph?.find(word === '' ? undefined : found)
-    graph?.draw(model)
+    graph?.draw(shown)
   }
 }
 
@@ -147,7 +158,7 @@ async function showFlows(): Promise<void> {
   )
 }
 
-/** A time line: the slider goes from the oldest event to now, and shows what had happened by then. */
+/** A time line: the slider goes from the oldest event to now, and the map is what it was then; at its end it is what it is now. */
 async function showEvents(): Promise<void> {
   const box = byId('events-box')
   try {
@@ -170,6 +181,9 @@ async function showEvents(): Promise<void> {
         events.length === 0 ? 'nothing happened' : new Date(until).toISOString().slice(0, 19).replace('T', ' ')
       slider.setAttribute('aria-valuetext', shown.textContent)
       table.replaceChildren(eventTable(events.filter((_, i) => times[i]! <= until)))
+      then = Number(slider.value) === 1000 ? undefined : { events, atMs: until }
+      if (model !== undefined) summary.textContent = summaryNow(model)
+      draw()
     }
     slider.addEventListener('input', move)
     move()
