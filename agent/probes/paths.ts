@@ -87,6 +87,8 @@ export class Paths implements PathBook {
   readonly #plan: Plan
   readonly #paths = new Map<string, Path>()
   readonly #looks = new Map<number, Path>()
+  /** Those whose probes arrive under another source, or did. */
+  readonly #translated = new Set<Path>()
   readonly #listeners = new Set<Parameters<PathBook['onChange']>[0]>()
   #roundMs: number | undefined
   #lastId = 0
@@ -133,10 +135,9 @@ export class Paths implements PathBook {
   step(nowMs: number): Step {
     const packets: Packet[] = []
     const unclear: Target[] = []
-    for (const path of this.#paths.values()) {
-      if (path.look !== undefined) this.#goOn(path, path.look, { nowMs, packets, unclear })
-      this.#ageTranslation(path, nowMs)
-    }
+    // of thousands a few are under way
+    for (const path of [...this.#looks.values()]) this.#goOn(path, path.look!, { nowMs, packets, unclear })
+    for (const path of this.#translated) this.#ageTranslation(path, nowMs)
     this.#roundMs ??= nowMs + ROUND_MS * this.#deps.random()
     if (nowMs >= this.#roundMs) {
       this.#begin(nowMs, packets, unclear)
@@ -185,7 +186,10 @@ export class Paths implements PathBook {
     path.heardMs = nowMs
     if (source === undefined) delete path.translated
     else if (path.translated?.source === source) path.translated.lastMs = nowMs
-    else path.translated = { source, firstMs: nowMs, lastMs: nowMs }
+    else {
+      path.translated = { source, firstMs: nowMs, lastMs: nowMs }
+      this.#translated.add(path)
+    }
     this.#ageTranslation(path, nowMs)
   }
 
@@ -302,6 +306,7 @@ export class Paths implements PathBook {
     if (path === undefined) return
     if (path.look !== undefined) this.#looks.delete(path.look.id)
     this.#paths.delete(key)
+    this.#translated.delete(path)
     for (const listen of this.#listeners) listen(path.state, undefined)
   }
 
@@ -310,6 +315,7 @@ export class Paths implements PathBook {
     if (translated !== undefined && nowMs - translated.lastMs > TRANSLATED_MS) delete path.translated
     const isSure = translated !== undefined && translated.lastMs - translated.firstMs >= TRANSLATED_TWICE_MS
     const sourceSeen = isSure && path.translated !== undefined ? translated.source : undefined
+    if (path.translated === undefined) this.#translated.delete(path)
     if (sourceSeen !== path.state.sourceSeen) this.#change(path, { sourceSeen }, nowMs)
   }
 
