@@ -267,7 +267,7 @@ function withAuthor(text: string, who: string | undefined): string {
 }
 
 /** How what was written is now. */
-function textOf({ kind, key }: Written, wanted: DesiredState): string | undefined {
+function textOf({ kind, key, members }: Written, wanted: DesiredState): string | undefined {
   switch (kind) {
     case 'route': {
       const route = wanted.route.get(dstOf(key)) ?? wanted.localRoute.get(dstOf(key))
@@ -280,6 +280,6 @@ function textOf({ kind, key }: Written, wanted: DesiredState): string | undefine
     case 'sysctl':
       return wanted.sysctl.get(key)?.value
     default:
-      return undefined
+      return members && `+${members.came} -${members.went} members`
   }
 }

@@ -23,11 +23,10 @@ import {
   isOpenMeanwhile,
   type Part,
   type Plan,
-  partKey,
   partsToAdd,
   removals,
-  type Step,
   without,
+  writtenBy,
 } from './nft-plan.ts'
 import { type NftChainProgram, type NftDatum, NftState } from './nft-state.ts'
 import { mayAddUntold, TouchedParts } from './nft-touched.ts'
@@ -145,7 +144,7 @@ export class NftParts {
     const steps = closing(this.#state, now)
     this.#closing = this.#change(steps.map(({ change }) => change)).then(refusals => {
       // refused where somebody was faster; the next pass looks
-      if (refusals.length === 0) for (const [key, part] of partsOf(steps)) this.#closed.set(key, part)
+      if (refusals.length === 0) for (const [key, { part }] of writtenBy(steps)) this.#closed.set(key, part)
     })
   }
 
@@ -226,7 +225,7 @@ export class NftParts {
     // it is still in use, or somebody removed it first: the next pass sees what is left
     if (!isWithin(failed, this.#unremoved)) this.#stale = true
     this.#unremoved = failed
-    for (const [key, part] of partsOf(removals(this.#state))) {
+    for (const [key, { part }] of writtenBy(removals(this.#state))) {
       const failure = failed.get(key)
       if (failure === undefined) outcome.withheld.push(this.#nameOf(part))
       else outcome.refused.push({ ...this.#nameOf(part), ...failure })
@@ -343,11 +342,11 @@ export class NftParts {
       if (refusals.length > 0) return failures(some, refusals)
       for (const { took } of some) took()
     }
-    for (const [key, part] of partsOf(steps)) {
+    for (const [key, { part, ...members }] of writtenBy(steps)) {
       const damage = this.#broken.get(key)
       this.#broken.delete(key)
       if (damage !== undefined) this.#healed(part, damage, outcome)
-      else outcome.written.push(this.#nameOf(part))
+      else outcome.written.push({ ...this.#nameOf(part), ...members })
     }
     return new Map()
   }
@@ -393,8 +392,4 @@ function isAfter(a: number, b: number | undefined): boolean {
 const UNSETTLED: WriteFailure = {
   reason: 'Refused',
   message: `the table was changed by others ${ATTEMPTS} times while it was written`,
-}
-
-function partsOf(steps: readonly Step[]): Map<string, Part> {
-  return new Map(steps.map(({ part }) => [partKey(part), part]))
 }

@@ -4,7 +4,7 @@
 import type { Delta } from '../../lib/delta.ts'
 import type { NftChange, NftElements, NftRule, NftSet } from '../port/nftables.ts'
 import { elementsIn, INLINE_SET, type NftChainProgram, type NftDatum, type NftState } from './nft-state.ts'
-import type { Damage } from './outcome.ts'
+import type { Damage, Written } from './outcome.ts'
 
 /**
  * One object that is written or refused by itself. The elements of a set are one (`nftElement`); of a map of verdicts each is,
@@ -306,4 +306,16 @@ function missing<V>(delta: Delta<V>, fresh: boolean): [string, V][] {
 
 function pieces<T>(all: readonly T[], most: number): T[][] {
   return Array.from({ length: Math.ceil(all.length / most) }, (_, i) => all.slice(i * most, (i + 1) * most))
+}
+
+/** What steps are about, by the key of the part; of elements how many come and go. */
+export function writtenBy(steps: readonly Step[]): Map<string, { part: Part } & Pick<Written, 'members'>> {
+  const all = new Map<string, { part: Part } & Pick<Written, 'members'>>()
+  for (const { part, change } of steps) {
+    const { came, went } = all.get(partKey(part))?.members ?? { came: 0, went: 0 }
+    const count = change.object.kind === 'elements' ? change.object.elements.length : 0
+    const members = change.verb === 'delete' ? { came, went: went + count } : { came: came + count, went }
+    all.set(partKey(part), { part, ...(members.came + members.went > 0 && { members }) })
+  }
+  return all
 }

@@ -40,8 +40,15 @@ export type Healed = ObjectName & Damage & { by?: Author }
 /** Would count as ours, but nobody here wanted it: another program made it, and it was removed. `found` as for `Damage`. */
 export type Removed = ObjectName & { found?: string; by?: Author }
 
-/** What became of an object, where the driver tells, and what made it so where several things may: a route's origin. */
-export type Written = ObjectName & { change?: 'Came' | 'Changed' | 'Went'; origin?: 'pod' | 'block' | 'learned' }
+/**
+ * What became of an object, where the driver tells, and what made it so where several things may: a route's origin. `members`: how many
+ * came into a set, and went.
+ */
+export type Written = ObjectName & {
+  change?: 'Came' | 'Changed' | 'Went'
+  origin?: 'pod' | 'block' | 'learned'
+  members?: { came: number; went: number }
+}
 
 /** What one `apply` did. `healed`: written, and had been right before. */
 export type Outcome = {

@@ -37,6 +37,7 @@ test('pods, blocks, learned routes, policies and objects are kept with their cau
   t.is((await cni(one, 'ADD', 'c1', { args: { token: PLANTED.token }, password: PLANTED.password })).exitCode, 0)
   await kept(/^Came Endpoint \S*c1\S* \(pod\): .*cali\w+, 10\.244\.\d+\.\d+$/)
   await kept(/^Came Route 10\.244\.\d+\.\d+\/32 \(pod\): dev cali\w+ proto 3$/)
+  await kept(/^Changed NftElement inet margay-policy to_pod cali\w+ \(policy\): \+1 -0 members$/)
   t.is((await cni(one, 'DEL', 'c1')).exitCode, 0)
   await kept(/^Went Endpoint \S*c1\S* \(pod\)/)
   await kept(/^Went Route 10\.244\.\d+\.\d+\/32 \(pod\)$/)

@@ -62,8 +62,16 @@ test('a member that comes or goes is one element, and no rule is written', async
   await it.parts.put()
   it.parts.wantElement('web', '10.0.0.2', 'member')
   it.parts.wantElement('web', '10.0.0.1', undefined)
-  await it.parts.put()
-  await it.parts.remove(all)
+  const { written } = await it.parts.put()
+  const { written: removed } = await it.parts.remove(all)
+  t.deepEqual(
+    [...written, ...removed].map(({ key, members }) => [key.split(' ').at(-1), members]),
+    [
+      ['web', { came: 1, went: 0 }],
+      ['web', { came: 0, went: 1 }],
+    ],
+    'how many came and went is told',
+  )
   t.deepEqual(it.sent.slice(1).map(wordsOf), [['add elements'], ['delete elements']])
   t.deepEqual(keysOf(await it.held(), 'web'), ['10.0.0.2'])
 })
