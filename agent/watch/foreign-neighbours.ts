@@ -8,8 +8,9 @@ import { TUNNEL_DEVICES } from '../../felix/calc/tunnels.ts'
 import { KernelError } from '../../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../../kernel/port/kernel.ts'
 import type { Neighbour } from '../../kernel/port/neighbours.ts'
-import type { Cancel, Clock } from '../../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { familyOf } from '../../lib/ip.ts'
+import { SoonestTimer } from '../../lib/soonest-timer.ts'
 import type { LinkAsker } from './link-asker.ts'
 
 export type ForeignNeighboursDeps = {
@@ -39,16 +40,16 @@ export class ForeignNeighbours {
   readonly #deps: ForeignNeighboursDeps
   /** Permanent ones of others, by interface and address. */
   readonly #entries = new Map<string, Entry>()
+  readonly #timer: SoonestTimer
   #monitor: KernelMonitor | undefined
   #isRead = false
   #wrong: ReadonlySet<string> = new Set()
   #looking = false
-  #again = false
   #closed = false
-  #cancel: Cancel = () => undefined
 
   constructor(deps: ForeignNeighboursDeps) {
     this.#deps = deps
+    this.#timer = new SoonestTimer(deps.clock, () => void this.#look())
   }
 
   start(): void {
@@ -56,17 +57,17 @@ export class ForeignNeighbours {
     this.#monitor = kernel.monitor(event => {
       if (event.type === 'overrun') {
         this.#isRead = false
-        this.#soon()
+        this.#timer.within(SOON_MS)
       } else if (event.type === 'neighbour') {
-        if (this.#saw(event.neighbour, event.by && kernel.authorText(event.by))) this.#soon()
+        if (this.#saw(event.neighbour, event.by && kernel.authorText(event.by))) this.#timer.within(SOON_MS)
       } else if (
         event.type === 'neighbour-gone' &&
         this.#entries.delete(keyOf(event.neighbour)) &&
         this.#wrong.size > 0
       )
-        this.#soon()
+        this.#timer.within(SOON_MS)
     })
-    this.#soon()
+    this.#timer.within(SOON_MS)
   }
 
   /** Whether an entry was found wrong at the last look. */
@@ -76,7 +77,7 @@ export class ForeignNeighbours {
 
   close(): void {
     this.#closed = true
-    this.#cancel()
+    this.#timer.cancel()
     this.#monitor?.close()
   }
 
@@ -97,18 +98,12 @@ export class ForeignNeighbours {
     return true
   }
 
-  #soon(): void {
-    if (this.#looking) this.#again = true
-    else this.#after(SOON_MS)
-  }
-
-  #after(delayMs: number): void {
-    this.#cancel()
-    if (!this.#closed) this.#cancel = this.#deps.clock.after(delayMs, () => void this.#look())
-  }
-
   /** Never rejects: what the kernel does not tell now is asked later. */
   async #look(): Promise<void> {
+    if (this.#looking) {
+      this.#timer.within(SOON_MS)
+      return
+    }
     this.#looking = true
     try {
       if (!this.#isRead) await this.#read()
@@ -125,8 +120,7 @@ export class ForeignNeighbours {
       if (!(error instanceof KernelError)) throw error
     } finally {
       this.#looking = false
-      this.#after(this.#again ? SOON_MS : this.#wrong.size > 0 ? TOLD_LOOK_MS : LOOK_MS)
-      this.#again = false
+      if (!this.#closed) this.#timer.within(this.#wrong.size > 0 ? TOLD_LOOK_MS : LOOK_MS)
     }
   }
 

@@ -8,8 +8,9 @@ import type { Address } from '../../kernel/port/addresses.ts'
 import { KernelError } from '../../kernel/port/error.ts'
 import type { Kernel, KernelMonitor } from '../../kernel/port/kernel.ts'
 import { ROUTE_SCOPE } from '../../kernel/port/routes.ts'
-import type { Cancel, Clock } from '../../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
 import { familyOf } from '../../lib/ip.ts'
+import { SoonestTimer } from '../../lib/soonest-timer.ts'
 import { type AddressClaims, claimantOf } from './address-claims.ts'
 
 export type HostAddressesDeps = {
@@ -34,15 +35,16 @@ export class HostAddresses {
   readonly #deps: HostAddressesDeps
   /** By interface and address. */
   readonly #held = new Map<string, Held>()
+  readonly #timer: SoonestTimer
   #monitor: KernelMonitor | undefined
   #isRead = false
   #told = false
   #looking = false
   #closed = false
-  #due: { atMs: number; cancel: Cancel } | undefined
 
   constructor(deps: HostAddressesDeps) {
     this.#deps = deps
+    this.#timer = new SoonestTimer(deps.clock, () => void this.#look())
   }
 
   start(): void {
@@ -50,18 +52,19 @@ export class HostAddresses {
     this.#monitor = kernel.monitor(event => {
       if (event.type === 'overrun') {
         this.#isRead = false
-        this.#later(SOON_MS)
+        this.#timer.within(SOON_MS)
       } else if (event.type === 'address') {
         const by = event.by && kernel.authorText(event.by)
         this.#saw(event.address, by)
-      } else if (event.type === 'address-gone' && this.#held.delete(keyOf(event.address)) && this.#told) this.#later(0)
+      } else if (event.type === 'address-gone' && this.#held.delete(keyOf(event.address)) && this.#told)
+        this.#timer.within(0)
     })
-    this.#later(0)
+    this.#timer.within(0)
   }
 
   close(): void {
     this.#closed = true
-    this.#due?.cancel()
+    this.#timer.cancel()
     this.#monitor?.close()
   }
 
@@ -75,26 +78,13 @@ export class HostAddresses {
       return
     }
     this.#held.set(key, { address, by })
-    this.#later(SOON_MS)
-  }
-
-  #later(delayMs: number): void {
-    if (this.#closed) return
-    const { clock } = this.#deps
-    const atMs = clock.monotonicMs() + delayMs
-    if (this.#due !== undefined && this.#due.atMs <= atMs) return
-    this.#due?.cancel()
-    const cancel = clock.after(delayMs, () => {
-      this.#due = undefined
-      void this.#look()
-    })
-    this.#due = { atMs, cancel }
+    if (!this.#closed) this.#timer.within(SOON_MS)
   }
 
   /** Never rejects: what cannot be read now is read at the next look. */
   async #look(): Promise<void> {
     if (this.#looking) {
-      this.#later(SOON_MS)
+      this.#timer.within(SOON_MS)
       return
     }
     this.#looking = true
@@ -116,7 +106,7 @@ export class HostAddresses {
       if (!(error instanceof KernelError)) throw error
     } finally {
       this.#looking = false
-      this.#later(LOOK_MS)
+      if (!this.#closed) this.#timer.within(LOOK_MS)
     }
   }
 

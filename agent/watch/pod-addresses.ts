@@ -3,7 +3,8 @@
 import { broken, type Condition } from '../../api/status.ts'
 import type { PodEndpoint } from '../../cni/endpoints.ts'
 import type { ForeignAddress } from '../../cni/pod-watch.ts'
-import type { Cancel, Clock } from '../../lib/clock.ts'
+import type { Clock } from '../../lib/clock.ts'
+import { SoonestTimer } from '../../lib/soonest-timer.ts'
 import { type AddressClaims, claimantOf } from './address-claims.ts'
 
 export type PodAddressesDeps = {
@@ -23,30 +24,25 @@ const MOST_TOLD = 20
 
 export class PodAddresses {
   readonly #deps: PodAddressesDeps
-  #due: Cancel | undefined
+  readonly #timer: SoonestTimer
   #told = false
 
   constructor(deps: PodAddressesDeps) {
     this.#deps = deps
+    this.#timer = new SoonestTimer(deps.clock, () => this.#look())
   }
 
   start(): void {
-    this.#later(LOOK_MS)
+    this.#timer.within(LOOK_MS)
   }
 
   /** Pods have others than before. */
   changed(): void {
-    this.#later(SOON_MS)
+    this.#timer.within(SOON_MS)
   }
 
   close(): void {
-    this.#due?.()
-    this.#due = () => undefined
-  }
-
-  #later(delayMs: number): void {
-    this.#due?.()
-    this.#due = this.#deps.clock.after(delayMs, () => this.#look())
+    this.#timer.cancel()
   }
 
   #look(): void {
@@ -60,7 +56,7 @@ export class PodAddresses {
     }
     if (found.length > 0 || this.#told) this.#deps.report(found)
     this.#told = found.length > 0
-    this.#later(LOOK_MS)
+    this.#timer.within(LOOK_MS)
   }
 
   /** A pod may have several interfaces of ours. */

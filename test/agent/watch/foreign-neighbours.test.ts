@@ -129,6 +129,19 @@ test('an entry that becomes wrong, as the machine got another card or became a n
   watch.close()
 })
 
+test('an entry that is written again and again keeps none of the others from being told', async t => {
+  const { watch, pass, set, told } = await aNode({ [N2]: [RIGHT] })
+  watch.start()
+  await pass(1000)
+  await set(N2, WRONG)
+  for (let i = 0; i < 10; i++) {
+    await set(STRANGER, i % 2 === 0 ? RIGHT : OTHER)
+    await pass(50)
+  }
+  t.is(told()[0]?.object?.name, `${N2} eth0`)
+  watch.close()
+})
+
 test('what changed while events were lost is read', async t => {
   const { world, kernel, eth0, watch, pass, set, told, lose } = await aNode({ [N2]: [RIGHT] })
   watch.start()

@@ -64,6 +64,17 @@ test('a pod that also has the address of another one is told with both, and with
   watch.close()
 })
 
+test('a pod whose addresses change all the time keeps nothing from being told', t => {
+  const { clock, watch, foreign, endpoints, told } = aWatch()
+  foreign.push({ endpoint: endpoints[0]!, address: '10.244.1.5', by: undefined })
+  for (let i = 0; i < 10; i++) {
+    watch.changed()
+    clock.advance(200)
+  }
+  t.is(told()?.length, 1)
+  watch.close()
+})
+
 test('an address of another interface of the same pod, and one that nobody has, are nothing', t => {
   const { clock, watch, foreign, endpoints, told } = aWatch()
   foreign.push({ endpoint: endpoints[0]!, address: '10.244.2.7', by: undefined })
