@@ -536,7 +536,7 @@ export const REASONS = {
   },
   PodsIntact: {
     UndoneInPod: {
-      when: 'what was put back in a pod was undone twice within ten seconds, and is left so until it is right again',
+      when: 'what was put back in a pod was undone twice within ten seconds, and is tried again only after a minute, then after longer, up to ten minutes',
       cure: 'find what changes the interface in the pod, then restart the pod',
     },
     Refused: { when: 'a pod lost something of its interface that cannot be put back', cure: 'restart the pod' },

@@ -1,26 +1,32 @@
 // What is put back of a pod's interface, and what is left as it is. Pure.
 // A pod's namespace is its own: whoever may change it there may mean something by it. So only what went missing of what `podSide` says is
 // put back, or what must be wrong whoever did it; never what has another one in its place, nor what was so when the interface was first
-// looked at after its ADD, since a plugin behind ours made it so. Who undoes a repair twice is not fought.
+// looked at after its ADD, since a plugin behind ours made it so. Who undoes a repair twice is not fought: it is tried again after a pause.
 import type { InterfaceSide } from '../kernel/pod-interface.ts'
 import type { PodEvent } from '../kernel/port/kernel.ts'
 import { type Family, familyOf } from '../lib/ip.ts'
 import type { Mismatch } from './inspect.ts'
 
-/** A repair that was undone so often within so long is not done again. */
+/** A repair that was undone so often within so long is not done again before a pause is over. */
 const MOST_REPAIRS = 2
-const WITHIN_MS = 10_000
+export const WITHIN_MS = 10_000
+/** The first pause, which doubles as long as it is undone: what did so may have been a script that ran once, and has ended. */
+const FIRST_PAUSE_MS = 60_000
+const LONGEST_PAUSE_MS = 600_000
 
 /** Programs set a link down to change it, and take a default route away to write another one: that takes them some milliseconds. */
 const PATIENCE_MS = 250
 /** What happens at once is one thing. */
 const QUIET_MS = 50
 
+/** Until when something is left as it is, and how long that is. */
+export type Pause = { untilMs: number; lengthMs: number }
+
 type PodFacts = {
   /** What was so when it was first looked at, by `Mismatch.object`. */
   kept: ReadonlySet<string>
-  /** What is not put back any more. */
-  stopped: ReadonlySet<string>
+  /** What was undone too often. */
+  paused: ReadonlyMap<string, Pause>
   /** When what was repaired, in milliseconds of a clock that only goes forward; oldest first. */
   repairs: ReadonlyMap<string, readonly number[]>
   nowMs: number
@@ -32,7 +38,7 @@ type PodFacts = {
 
 type PodDecision = {
   heal: readonly Mismatch[]
-  /** Would be healed, but was undone again and again. */
+  /** What was undone again and again, also where it is tried again now. */
   undone: readonly Mismatch[]
 }
 
@@ -42,10 +48,23 @@ export function decidePod(found: readonly Mismatch[], facts: PodFacts): PodDecis
   for (const mismatch of found) {
     if (facts.kept.has(mismatch.object) || !isToHeal(mismatch, facts)) continue
     const recent = (facts.repairs.get(mismatch.object) ?? []).filter(atMs => facts.nowMs - atMs < WITHIN_MS)
-    if (recent.length < MOST_REPAIRS && !facts.stopped.has(mismatch.object)) heal.push(mismatch)
-    else undone.push(mismatch)
+    const pause = facts.paused.get(mismatch.object)
+    const isUndone = pause !== undefined || recent.length >= MOST_REPAIRS
+    if (isUndone) undone.push(mismatch)
+    if (!isUndone || (pause !== undefined && isOver(pause, facts.nowMs))) heal.push(mismatch)
   }
   return { heal, undone }
+}
+
+/** The pause of what was undone: the one it has, or where that is over, and it is tried again, the one after it. */
+export function pauseAfter(before: Pause | undefined, nowMs: number): Pause {
+  if (before !== undefined && !isOver(before, nowMs)) return before
+  const lengthMs = before === undefined ? FIRST_PAUSE_MS : Math.min(2 * before.lengthMs, LONGEST_PAUSE_MS)
+  return { untilMs: nowMs + lengthMs, lengthMs }
+}
+
+function isOver({ untilMs }: Pause, nowMs: number): boolean {
+  return nowMs >= untilMs
 }
 
 function isToHeal({ kind, object, is }: Mismatch, { leadsElsewhere, hostMtu }: PodFacts): boolean {

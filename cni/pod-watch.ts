@@ -1,7 +1,8 @@
 // Hears of what goes missing in pods and has it put back (`pod-decision.ts` says what of it). One subscription on the host tells of all
 // namespaces; without the right to it, pods are looked at in turns. A pod whose ADD, with the plugins behind ours, may not be over is left
 // alone; what is otherwise than described when that is over was made so, and stays.
-// Hazards: whoever undoes each repair would have us work without end; the process that did it has ended a moment later.
+// Hazards: whoever undoes each repair would have us work without end, so each is tried again more and more seldom; the process that did
+// it has ended a moment later.
 import { broken, type Condition } from '../api/status.ts'
 import { HOST_MAC, podSide } from '../kernel/pod-interface.ts'
 import { ERRNO, KernelError } from '../kernel/port/error.ts'
@@ -11,7 +12,7 @@ import type { Cancel } from '../lib/clock.ts'
 import type { CniDeps } from './deps.ts'
 import type { PodEndpoint } from './endpoints.ts'
 import { type Mismatch, POD_LIMIT } from './inspect.ts'
-import { changeText, decidePod, touchedBy } from './pod-decision.ts'
+import { changeText, decidePod, type Pause, pauseAfter, touchedBy, WITHIN_MS } from './pod-decision.ts'
 import { PodEnds } from './pod-ends.ts'
 import type { PodFindings, PodOrder, PodRepair } from './pod-repair.ts'
 
@@ -25,7 +26,7 @@ const TURN_MS = 1000
 const PAUSE_MS = 200
 /** Of all pods in a second: to find the name of a process costs a tenth of a millisecond. */
 const MOST_NAMES = 50
-/** What cannot be put back, or is not any more, is looked at again. */
+/** What cannot be put back, or was undone too often, is looked at again. */
 const AGAIN_MS = 10_000
 /** Of one pod. */
 const MOST_ADDRESSES = 100
@@ -48,8 +49,8 @@ type State = {
   /** What stays as it is, by `Mismatch.object`; undefined before the first look. */
   kept: Set<string> | undefined
   repairs: Map<string, readonly number[]>
-  /** What is not put back any more until it is right again. */
-  stopped: Set<string>
+  /** What was undone too often, until it stays right. `by`: who was told first to do so. */
+  paused: Map<string, Pause & { by: string | undefined }>
   /** What was told to be changed since the last look, and by whom. */
   told: Map<string, string | undefined>
   addresses: Map<string, string | undefined>
@@ -190,7 +191,7 @@ export class PodWatch {
     if (known !== undefined) return known
     const state: State = {
       ...{ fromMs: this.#deps.clock.monotonicMs() + youngMs, kept: undefined, looking: false },
-      ...{ repairs: new Map(), stopped: new Set(), told: new Map(), addresses: new Map() },
+      ...{ repairs: new Map(), paused: new Map(), told: new Map(), addresses: new Map() },
     }
     this.#states.set(id, state)
     return state
@@ -278,21 +279,28 @@ export class PodWatch {
     state: State,
     { mismatches, addresses, hostMtu, leadsElsewhere }: PodFindings,
   ): { order: PodOrder; undone: Condition | undefined } {
-    const { told, repairs, stopped } = state
+    const { told, repairs, paused } = state
+    const nowMs = this.#deps.clock.monotonicMs()
     const found = new Set(mismatches.map(({ object }) => object))
     if (state.kept === undefined) state.kept = told.size === 0 ? new Set(found) : new Set()
     // what was right once is to be so
     for (const object of state.kept) if (!found.has(object)) state.kept.delete(object)
-    for (const object of stopped) if (!found.has(object)) stopped.delete(object)
-    const nowMs = this.#deps.clock.monotonicMs()
+    // what was just tried again may be undone in a moment
+    for (const object of paused.keys())
+      if (!found.has(object) && nowMs - (repairs.get(object)?.at(-1) ?? 0) >= WITHIN_MS) paused.delete(object)
     const { heal, undone } = decidePod(mismatches, { ...state, kept: state.kept, nowMs, leadsElsewhere, hostMtu })
     state.repairs = new Map(heal.map(({ object }) => [object, [...(repairs.get(object) ?? []).slice(-1), nowMs]]))
     for (const [object, times] of repairs) if (!state.repairs.has(object)) state.repairs.set(object, times)
-    for (const { object } of undone) stopped.add(object)
+    for (const { object } of undone) {
+      const before = paused.get(object)
+      paused.set(object, { ...pauseAfter(before, nowMs), by: before?.by ?? told.get(object) })
+    }
     this.#tookAddresses(endpoint, state, addresses)
     state.told = new Map()
-    const textOf = (mismatch: Mismatch) => changeText(mismatch, told.get(mismatch.object))
-    const condition = undone.length === 0 ? undefined : undoneInPod(endpoint, undone.map(textOf))
+    const textOf = (mismatch: Mismatch) =>
+      changeText(mismatch, told.get(mismatch.object) ?? paused.get(mismatch.object)?.by)
+    const undoneText = (mismatch: Mismatch) => changeText(mismatch, paused.get(mismatch.object)?.by)
+    const condition = undone.length === 0 ? undefined : undoneInPod(endpoint, undone.map(undoneText))
     return { order: { heal, textOf }, undone: condition }
   }
 
@@ -336,7 +344,7 @@ function undoneInPod({ id }: PodEndpoint, texts: readonly string[]): Condition {
   return broken('PodsIntact', {
     object: { kind: 'Endpoint', name: id },
     reason: 'UndoneInPod',
-    message: `in the pod ${texts.join('; ')}: it was put back twice within ten seconds and undone each time, and is left so until it is right again`,
+    message: `in the pod ${texts.join('; ')}: it was put back twice within ten seconds and undone each time, and is tried again only after a minute, then after longer, up to ten minutes`,
     remedy:
       'find what changes it in the pod (a VPN, a network manager, a script), and let it leave the interface alone; then restart the pod',
   })

@@ -1,7 +1,7 @@
 // What of a pod is put back and what is left, case by case, and which events may have taken something of it.
 import test from 'ava'
 import type { Mismatch } from '../../cni/inspect.ts'
-import { changeText, decidePod, touchedBy } from '../../cni/pod-decision.ts'
+import { changeText, decidePod, type Pause, touchedBy } from '../../cni/pod-decision.ts'
 import { HOST_MAC, podSide } from '../../kernel/pod-interface.ts'
 import type { PodEvent } from '../../kernel/port/kernel.ts'
 
@@ -11,37 +11,55 @@ const inPod = (kind: Mismatch['kind'], object: string, is?: string): Mismatch =>
 })
 
 const FACTS = {
-  ...{ kept: new Set<string>(), stopped: new Set<string>(), repairs: new Map<string, number[]>() },
+  ...{ kept: new Set<string>(), paused: new Map<string, Pause>(), repairs: new Map<string, number[]>() },
   ...{ nowMs: 100_000, leadsElsewhere: new Set<'ipv4' | 'ipv6'>(), hostMtu: 1450 },
 }
 
 const ROUTE = inPod('route', '0.0.0.0/0 dev eth0')
-const cases: [title: string, mismatch: Mismatch, facts: Partial<typeof FACTS>, 'heal' | 'undone' | 'left'][] = [
-  ['a link that is down', inPod('link', 'eth0 state', 'down'), {}, 'heal'],
-  ['a link that is gone', inPod('link', 'eth0'), {}, 'left'],
-  ['an MTU above that of the host’s end', inPod('link', 'eth0 mtu', '1500'), {}, 'heal'],
-  ['an MTU below it', inPod('link', 'eth0 mtu', '1400'), {}, 'left'],
-  ['another MAC', inPod('link', 'eth0 mac', '02:00:00:00:00:01'), {}, 'left'],
-  ['a setting', inPod('sysctl', 'net.ipv6.conf.eth0.disable_ipv6', '1'), {}, 'heal'],
-  ['an address that is gone', inPod('address', '10.0.0.1/32 dev eth0'), {}, 'heal'],
-  ['an address that is not in use yet', inPod('address', '10.0.0.1/32 dev eth0', 'not in use yet'), {}, 'left'],
-  ['a neighbour that is gone', inPod('neighbour', '169.254.1.1 dev eth0'), {}, 'heal'],
-  ['a neighbour with another MAC', inPod('neighbour', '169.254.1.1 dev eth0', 'x permanent'), {}, 'heal'],
-  ['a default route that is gone', ROUTE, {}, 'heal'],
-  ['one that leads elsewhere', ROUTE, { leadsElsewhere: new Set(['ipv4'] as const) }, 'left'],
-  ['one while the other family leads elsewhere', ROUTE, { leadsElsewhere: new Set(['ipv6'] as const) }, 'heal'],
-  ['one with another gateway', inPod('route', '0.0.0.0/0 dev eth0 gateway', '10.0.0.9'), {}, 'left'],
-  ['what was so from the beginning', ROUTE, { kept: new Set([ROUTE.object]) }, 'left'],
-  ['what was put back once', ROUTE, { repairs: new Map([[ROUTE.object, [99_000]]]) }, 'heal'],
-  ['what was put back twice in ten seconds', ROUTE, { repairs: new Map([[ROUTE.object, [90_001, 99_000]]]) }, 'undone'],
-  ['what was put back twice in longer', ROUTE, { repairs: new Map([[ROUTE.object, [90_000, 99_000]]]) }, 'heal'],
-  ['what is not put back any more', ROUTE, { stopped: new Set([ROUTE.object]) }, 'undone'],
-]
+const cases: [title: string, mismatch: Mismatch, facts: Partial<typeof FACTS>, 'heal' | 'undone' | 'both' | 'left'][] =
+  [
+    ['a link that is down', inPod('link', 'eth0 state', 'down'), {}, 'heal'],
+    ['a link that is gone', inPod('link', 'eth0'), {}, 'left'],
+    ['an MTU above that of the host’s end', inPod('link', 'eth0 mtu', '1500'), {}, 'heal'],
+    ['an MTU below it', inPod('link', 'eth0 mtu', '1400'), {}, 'left'],
+    ['another MAC', inPod('link', 'eth0 mac', '02:00:00:00:00:01'), {}, 'left'],
+    ['a setting', inPod('sysctl', 'net.ipv6.conf.eth0.disable_ipv6', '1'), {}, 'heal'],
+    ['an address that is gone', inPod('address', '10.0.0.1/32 dev eth0'), {}, 'heal'],
+    ['an address that is not in use yet', inPod('address', '10.0.0.1/32 dev eth0', 'not in use yet'), {}, 'left'],
+    ['a neighbour that is gone', inPod('neighbour', '169.254.1.1 dev eth0'), {}, 'heal'],
+    ['a neighbour with another MAC', inPod('neighbour', '169.254.1.1 dev eth0', 'x permanent'), {}, 'heal'],
+    ['a default route that is gone', ROUTE, {}, 'heal'],
+    ['one that leads elsewhere', ROUTE, { leadsElsewhere: new Set(['ipv4'] as const) }, 'left'],
+    ['one while the other family leads elsewhere', ROUTE, { leadsElsewhere: new Set(['ipv6'] as const) }, 'heal'],
+    ['one with another gateway', inPod('route', '0.0.0.0/0 dev eth0 gateway', '10.0.0.9'), {}, 'left'],
+    ['what was so from the beginning', ROUTE, { kept: new Set([ROUTE.object]) }, 'left'],
+    ['what was put back once', ROUTE, { repairs: new Map([[ROUTE.object, [99_000]]]) }, 'heal'],
+    [
+      'what was put back twice in ten seconds',
+      ROUTE,
+      { repairs: new Map([[ROUTE.object, [90_001, 99_000]]]) },
+      'undone',
+    ],
+    ['what was put back twice in longer', ROUTE, { repairs: new Map([[ROUTE.object, [90_000, 99_000]]]) }, 'heal'],
+    [
+      'what is left as it is',
+      ROUTE,
+      { paused: new Map([[ROUTE.object, { untilMs: 100_001, lengthMs: 1 }]]) },
+      'undone',
+    ],
+    [
+      'what was left for long enough',
+      ROUTE,
+      { paused: new Map([[ROUTE.object, { untilMs: 100_000, lengthMs: 1 }]]) },
+      'both',
+    ],
+  ]
 
 for (const [title, mismatch, facts, expected] of cases)
   test(`${title}: ${expected}`, t => {
     const { heal, undone } = decidePod([mismatch], { ...FACTS, ...facts })
-    t.deepEqual([heal, undone], [expected === 'heal' ? [mismatch] : [], expected === 'undone' ? [mismatch] : []])
+    const among = (...of: string[]) => (of.includes(expected) ? [mismatch] : [])
+    t.deepEqual([heal, undone], [among('heal', 'both'), among('undone', 'both')])
   })
 
 const SIDE = podSide(

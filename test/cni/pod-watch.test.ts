@@ -4,7 +4,7 @@ import type { Condition } from '../../api/status.ts'
 import { PodRepair } from '../../cni/pod-repair.ts'
 import { PodWatch } from '../../cni/pod-watch.ts'
 import { FakeWorld } from '../../kernel/fake/world.ts'
-import type { Kernel } from '../../kernel/port/kernel.ts'
+import type { Author, Kernel } from '../../kernel/port/kernel.ts'
 import { openDatabase } from '../../lib/database.ts'
 import { added, aHost, call, type Host, POD } from './host.ts'
 
@@ -24,12 +24,24 @@ type Watched = {
 }
 
 /** A host with a pod that is watched, as an agent does that starts beside it. */
-async function watched({ hearsPods = true, start = true } = {}): Promise<Watched> {
+async function watched({
+  hearsPods = true,
+  start = true,
+  by,
+}: {
+  hearsPods?: boolean
+  start?: boolean
+  by?: Author
+} = {}): Promise<Watched> {
   const world = new FakeWorld({ hearsPods })
   const host = await aHost(openDatabase(':memory:'), world)
   await added(host)
   const { deps, clock } = host
   const kernel = world.kernel()
+  const { monitorPods } = kernel
+  // the fake tells nothing of who did it
+  kernel.monitorPods = listen =>
+    monitorPods.call(kernel, news => listen(news && { ...news, event: { ...news.event, ...(by && { by }) } }))
   const healed: string[] = []
   let conditions: readonly Condition[] = []
   let changes = 0
@@ -183,7 +195,7 @@ test('what a plugin behind ours takes away in the ten seconds after an ADD stays
   await it.close()
 })
 
-test('a repair that is undone twice is not done again, and is told until it is right again', async t => {
+test('a repair that is undone twice is left for its pod to undo, and is told until it is right again', async t => {
   const it = await watched()
   for (let i = 0; i < 2; i++) {
     await it.lose('default')
@@ -206,6 +218,33 @@ test('a repair that is undone twice is not done again, and is told until it is r
   await it.lose('default')
   await it.settle(300)
   t.is(it.healed.length, 3)
+  await it.close()
+})
+
+test('a repair that is undone twice is tried again after a minute, then after longer, up to ten minutes, and is told meanwhile', async t => {
+  const it = await watched({ by: { pid: 7, name: 'vpn' } })
+  for (let i = 0; i < 3; i++) {
+    await it.lose('default')
+    await it.settle(300)
+  }
+  const message = it.told().join()
+  t.regex(message, /route 0\.0\.0\.0\/0 dev eth0 was deleted by vpn \(process 7\): it was put back twice/)
+  const triedAfterS: number[] = []
+  for (let s = 0; triedAfterS.length < 6; s += 10) {
+    const { length } = it.healed
+    await it.settle(10_000)
+    t.is(it.told().join(), message)
+    if (it.healed.length === length) continue
+    triedAfterS.push(s + 10)
+    s = -10
+    if (triedAfterS.length < 6) await it.lose('default')
+  }
+  t.deepEqual(triedAfterS, [60, 120, 240, 480, 600, 600])
+  await it.settle(10_000)
+  t.deepEqual(it.told(), [], 'it stayed')
+  await it.lose('default')
+  await it.settle(300)
+  t.is(it.healed.length, 9, 'as if nothing had been')
   await it.close()
 })
 
