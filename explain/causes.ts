@@ -149,14 +149,14 @@ export const CAUSES = {
     when: 'A rule (ip rule) sends the packets to another table than the one that has the way',
     proof: 'the kernel answers otherwise than the main table, and one rule before it matches',
     by: 'foreign',
-    remedy: 'ip rule del pref {priority} on {node}',
+    remedy: '{ip} rule del pref {priority} on {node}',
   },
   RuleMissing: {
     effect: 'all',
     when: 'No rule (ip rule) looks into the main table, so that no route there counts',
     proof: 'the rules of the kernel, and that it answers that there is no route',
     by: 'foreign',
-    remedy: 'ip rule add priority 32766 lookup main on {node}',
+    remedy: '{ip} rule add priority 32766 lookup main on {node}',
   },
   RouteMissing: {
     effect: 'all',

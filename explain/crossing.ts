@@ -110,3 +110,10 @@ export function nameOf({ pod, role, node, address }: End): string {
   if (pod !== undefined) return `${pod.namespace}/${pod.name}`
   return role === 'node' && node !== undefined ? node : address
 }
+
+/** Whether a word stands in a text by itself: 10.0.0.1 does not in 10.0.0.10. */
+export function mentions(text: string, word: string): boolean {
+  for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + 1))
+    if (!/[\w.:-]$/.test(text.slice(0, at)) && !/^(?:[\w-]|[.:]\w)/.test(text.slice(at + word.length))) return true
+  return false
+}

@@ -123,7 +123,7 @@ function wrongBy({ near, far, arrival }: Crossing, neighbour: NeighbourFacts, de
   if (neighbour.state !== 'permanent' || neighbour.ours) return undefined
   const told = near!.facts!.conditions.find(
     ({ type, status, object }) =>
-      type === 'NeighboursRight' && status === 'False' && object?.name.split(' ')[0] === neighbour.address,
+      type === 'NeighboursRight' && status === 'False' && object?.name === `${neighbour.address} ${device}`,
   )
   if (told !== undefined) return told.message
   const theirs = known(arrival?.entersBy)

@@ -3,7 +3,7 @@
 import type { NodeFacts, RouteFacts, RouteOrigin, SessionFacts } from '../api/explain.ts'
 import type { Evidence } from '../api/explanation.ts'
 import { parseCidr } from '../lib/ip.ts'
-import { type Crossing, type Finding, known, nameOf, type Place, stopped, unknown } from './crossing.ts'
+import { type Crossing, type Finding, known, mentions, nameOf, type Place, stopped, unknown } from './crossing.ts'
 
 type NoWay = Extract<RouteOrigin, { of: 'none' }>
 
@@ -102,7 +102,7 @@ function isNowhere(place: Place, far: Place | undefined, instead: RouteFacts): b
 function withheldFrom(place: Place, far: Place | undefined, address: string): string | undefined {
   const withheld = known(far?.facts?.blocks)?.find(each => each.address === address)?.withheld
   const peer = sessionBetween(far, place)?.peer
-  return withheld !== undefined && peer !== undefined && withheld.includes(peer) ? withheld : undefined
+  return withheld !== undefined && peer !== undefined && mentions(withheld, peer) ? withheld : undefined
 }
 
 /** The node itself says that the cluster does not have it. */

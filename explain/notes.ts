@@ -5,7 +5,7 @@ import type { Note } from '../api/explanation.ts'
 import { formatRef } from '../api/status.ts'
 import type { NamedObject } from '../api/status-answers.ts'
 import type { CauseCode } from './causes.ts'
-import { type Crossing, known, type Place } from './crossing.ts'
+import { type Crossing, known, mentions, type Place } from './crossing.ts'
 import { sessionBetween } from './no-way.ts'
 
 const MOST_EVENTS = 8
@@ -106,13 +106,6 @@ function sessionNotes(c: Crossing): Note[] {
 
 function endWords({ source, target }: Pick<Crossing, 'source' | 'target'>): string[] {
   return [source, target].flatMap(({ address, pod }) => [address, ...(pod === undefined ? [] : [pod.name])])
-}
-
-/** Whether a word stands in a text by itself: 10.0.0.1 does not in 10.0.0.10. */
-function mentions(text: string, word: string): boolean {
-  for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + 1))
-    if (!/[\w.:-]$/.test(text.slice(0, at)) && !/^(?:[\w-]|[.:]\w)/.test(text.slice(at + word.length))) return true
-  return false
 }
 
 /** Names and addresses that the way goes by. */

@@ -18,8 +18,8 @@ import {
   unknown,
 } from './crossing.ts'
 import { noWay } from './no-way.ts'
-import { decidingRule, diverted, diverting, isSameWay, mainRuleGone, routeOf, toldRule } from './rules.ts'
-import { forwardingOff, ipv6ForwardingOff, ipv6Off, reversePath } from './settings.ts'
+import { decidingRule, diverted, isAnotherHop, isSameWay, mainRuleGone, routeOf, toldRule } from './rules.ts'
+import { forwardingOff, ipv6ForwardingOff, ipv6Off, isWayBackWrong, reversePath } from './settings.ts'
 
 type At = Extract<StepName, 'rule' | 'route' | 'reversePath' | 'forwarding'>
 type Judged = { at: At; finding: Finding }
@@ -60,6 +60,9 @@ function byRoute(c: Crossing, place: Place, way: WayFacts, route: RouteFacts): J
   const { node } = place
   const says = evidence(way.lookup, `${target.address}: ${routeText(route)}`)
   if (route.type === 'local') {
+    // several nodes may share an address for services of their own
+    if (target.role === 'node' && target.node !== undefined && target.node !== node)
+      return at('route', unknown(`${node} itself has ${target.address}, an address of ${nameOf(target)} too`, says))
     if (target.role !== 'pod') return at('route', passes(`${node} has ${target.address}`, says))
     const device = route.device === undefined || route.device === 'lo' ? 'its interface' : route.device
     return at(
@@ -85,10 +88,14 @@ function byRoute(c: Crossing, place: Place, way: WayFacts, route: RouteFacts): J
     if (origin?.of === 'none' && target.role === 'pod') return at('route', noWay(c, place, origin, route, says))
     return at('route', passes(`leaves ${node} by ${hopText(route)}`, says))
   }
-  if (isSameWay(route, wanted)) return at('route', passes(routeText(route), says))
-  const rule = diverting(place, way, wanted)
-  if (rule !== undefined)
-    return at('rule', diverted(place, way, rule, `${routeText(route)} of table ${route.table}`, says))
+  if (isSameWay(route, wanted) || isAnotherHop(way, route, wanted)) return at('route', passes(routeText(route), says))
+  // lengths of prefixes, and what is lost, only mean something within one table
+  if (route.table !== wanted.table) {
+    const rule = decidingRule(place, way)
+    if (rule !== undefined)
+      return at('rule', diverted(c, place, way, rule, `${routeText(route)} of table ${route.table}`, says))
+    return at('rule', unknown(`${node} sends it ${hopText(route)} by table ${route.table}; why is not known`, says))
+  }
   const plain = routeOf(known(way.plain))
   if (plain === undefined || !isSameWay(plain, route))
     return at(
@@ -98,7 +105,7 @@ function byRoute(c: Crossing, place: Place, way: WayFacts, route: RouteFacts): J
   const length = (each: RouteFacts) => parseCidr(each.prefix)?.length ?? 0
   const object = { kind: 'Route', name: route.prefix }
   const is = `${node} sends it by the route ${routeText(route)} of protocol ${route.protocol}`
-  const values = { route: deletable(route) }
+  const values = { route: inWords(route) }
   if (length(route) < length(wanted))
     return at('route', missing(place, way, wanted, `packets take ${routeText(route)}`, says))
   const code = length(route) > length(wanted) ? 'RouteShadowed' : 'RouteElsewhere'
@@ -112,10 +119,15 @@ function byError(c: Crossing, place: Place, way: WayFacts, said: { errno: string
   const { target } = c
   const { node } = place
   const says = evidence(way.lookup, `${target.address}: ${said.errno} (${said.message})`)
-  const gone = mainRuleGone(place, way, says)
+  const gone = mainRuleGone(c, place, way, says)
   if (gone !== undefined && said.errno === 'ENETUNREACH') return at('rule', gone)
   const off = forwardingOff(place, way, said.errno) ?? ipv6ForwardingOff(c, place, way)
   if (off !== undefined) return at('forwarding', stopped(off, says))
+  if (isWayBackWrong(place, way, said.errno))
+    return at(
+      'reversePath',
+      unknown(`${node} refuses ${c.packet.source}, to which it has not the right way back itself`, says),
+    )
   const filtered = reversePath(c, place, way, said.errno)
   if (filtered !== undefined) return at('reversePath', stopped(filtered, says))
   const plain = known(way.plain)
@@ -127,7 +139,7 @@ function byError(c: Crossing, place: Place, way: WayFacts, said: { errno: string
   const wanted = way.wanted?.route
   if ('route' in plain && !isDropping(plain.route)) {
     const rule = decidingRule(place, way)
-    if (rule !== undefined) return at('rule', diverted(place, way, rule, said.errno, says))
+    if (rule !== undefined) return at('rule', diverted(c, place, way, rule, said.errno, says))
     return at(
       'rule',
       unknown(
@@ -138,7 +150,7 @@ function byError(c: Crossing, place: Place, way: WayFacts, said: { errno: string
   }
   if (way.wanted?.divergence !== 'missing' && wanted !== undefined) {
     const rule = decidingRule(place, way)
-    if (rule !== undefined) return at('rule', diverted(place, way, rule, said.errno, says))
+    if (rule !== undefined) return at('rule', diverted(c, place, way, rule, said.errno, says))
   }
   if ('route' in plain || plain.errno !== 'ENETUNREACH') return dropped(c, place, way, says)
   const origin = way.wanted?.origin
@@ -162,7 +174,8 @@ function missing({ node }: Place, way: WayFacts, wanted: RouteFacts, but: string
       node,
       object: { kind: 'Route', name: wanted.prefix },
       message: `${node} has lost the route ${routeText(wanted)}: ${but}`,
-      values: { route: deletable(wanted) },
+      // the next hop of a tunnel is in no subnet of its device
+      values: { route: `${inWords(wanted)}${way.outer === undefined ? '' : ' onlink'}` },
     },
     says,
   )
@@ -180,7 +193,8 @@ export function noRoute({ node, facts }: Place, address: string, use = ''): Foun
   }
 }
 
-function dropped({ target }: Crossing, place: Place, way: WayFacts, says: Evidence): Judged {
+function dropped(c: Crossing, place: Place, way: WayFacts, says: Evidence): Judged {
+  const { target } = c
   const { node } = place
   const wanted = way.wanted?.route
   if (wanted !== undefined && isDropping(wanted)) {
@@ -200,7 +214,7 @@ function dropped({ target }: Crossing, place: Place, way: WayFacts, says: Eviden
     )
   }
   const rule = toldRule(place, way)
-  if (rule !== undefined) return at('rule', diverted(place, way, rule, 'nowhere', says))
+  if (rule !== undefined) return at('rule', diverted(c, place, way, rule, 'nowhere', says))
   if ((known(way.rules) ?? [{ matches: true }]).some(({ matches }) => matches))
     return at('rule', unknown(`${node} drops packets to ${target.address}, by a route or by one of its rules`, says))
   return at(
@@ -237,9 +251,10 @@ function hopText({ gateway, device }: RouteFacts): string {
   ].join(' ')
 }
 
-/** As `ip route del` takes it. */
-function deletable(route: RouteFacts): string {
-  return `${routeText(route)}${/^\w+$/.test(route.protocol) ? ` proto ${route.protocol}` : ''}`
+/** As `ip route` takes it, which knows our protocol by its number alone on most hosts. */
+function inWords(route: RouteFacts): string {
+  const { protocol } = route
+  return `${routeText(route)}${/^\w+$/.test(protocol) && protocol !== 'margay' ? ` proto ${protocol}` : ''}`
 }
 
 function setBy({ protocol }: RouteFacts): Pick<Found, 'setBy'> {

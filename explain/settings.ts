@@ -1,5 +1,5 @@
 // Settings of a node's kernel that stop a packet: forwarding, reverse path filters, IPv6 that is switched off. Pure.
-import type { SettingFact, WayFacts } from '../api/explain.ts'
+import type { LookupFacts, SettingFact, WayFacts } from '../api/explain.ts'
 import type { Found } from './causes.ts'
 import { type Crossing, known, type Place } from './crossing.ts'
 import { routeOf } from './rules.ts'
@@ -20,12 +20,18 @@ function forwardingOffAt(node: string, device: string, setting: string): Found {
     node,
     object: { kind: 'Sysctl', name: setting },
     message: `${node} does not forward what comes in by ${device}: ${setting} is 0`,
-    values: { setting },
+    values: { setting: inCommand(setting) },
   }
 }
 
-/** Kernels before 6.13 answer EXDEV, later ones EINVAL, which a blackhole answers too. */
-export function reversePath({ packet }: Crossing, { node }: Place, way: WayFacts, errno: string): Found | undefined {
+/** `effect`: 2 asks for any way back, 1 for one over the same device. */
+type Filter = { named: SettingFact; effect: number; device: string; back: LookupFacts }
+
+/**
+ * The filter that may have refused the source. Kernels before 6.13 answer EXDEV for that, later ones EINVAL, which a blackhole answers
+ * too: there must be a way for others.
+ */
+function filterOf(way: WayFacts, errno: string): Filter | undefined {
   if (errno !== 'EINVAL' && errno !== 'EXDEV') return undefined
   const plain = routeOf(known(way.plain))
   const device = known(way.entersBy)?.name
@@ -37,16 +43,45 @@ export function reversePath({ packet }: Crossing, { node }: Place, way: WayFacts
   if (filters[1] === undefined) return undefined
   // the kernel takes the larger of both numbers: 2, which is loose, wins over 1
   const effect = Math.max(...filters.map(each => Number(each?.is ?? 0)))
-  // without any way back it is the lost way that matters, not the filter; 2 asks for any way, 1 for one over the same device
-  if (effect !== 1 || 'errno' in back || back.route.device === device) return undefined
-  const named = filters.find(each => Number(each?.is) === effect)!
+  const named = filters.find(each => Number(each?.is) === effect)
+  return named && { named, effect, device, back }
+}
+
+/**
+ * Whether a filter refuses the source since the node lost its way back, or has another one than its agent wants: then that is the fault,
+ * of which the steps of the answer tell, and not the filter, nor a rule.
+ */
+export function isWayBackWrong({ facts }: Place, way: WayFacts, errno: string): boolean {
+  const filter = filterOf(way, errno)
+  if (filter === undefined || filter.effect === 0) return false
+  if ('errno' in filter.back) return true
+  const wanted = facts?.ways.find(({ direction }) => direction !== way.direction)?.wanted
+  return wanted?.divergence !== undefined && wanted.route?.device === filter.device
+}
+
+export function reversePath({ packet }: Crossing, { node }: Place, way: WayFacts, errno: string): Found | undefined {
+  const filter = filterOf(way, errno)
+  if (filter?.effect !== 1 || 'errno' in filter.back) return undefined
+  const { named, device, back } = filter
+  if (back.route.device === device) return undefined
   return {
     code: 'ReversePath',
     node,
     object: { kind: 'Sysctl', name: named.name },
     message: `${node} refuses ${packet.source} on ${device}, since answers would go by ${back.route.device}: ${named.name} is ${named.is}`,
-    values: { setting: named.name, value: named.wanted ?? 0, source: packet.source, device },
+    values: { ...looseFilter(device), source: packet.source, device },
   }
+}
+
+/** The larger one of the interface's and that of all counts: 2 on the interface lets in what has any way back, whatever the other is. */
+export function looseFilter(device: string): { setting: string; value: number } {
+  return { setting: inCommand(`net.ipv4.conf.${device}.rp_filter`), value: 2 }
+}
+
+/** Of a name with dots between its words `sysctl` takes each for one: interfaces such as `vxlan.calico` need slashes between. */
+function inCommand(name: string): string {
+  const [, family, device = '', leaf] = /^net\.(ipv[46])\.conf\.(.+)\.(\w+)$/.exec(name) ?? []
+  return device.includes('.') ? `net/${family}/conf/${device}/${leaf}` : name
 }
 
 /** An interface without IPv6 drops what comes in by it, and nothing leaves by it. */
@@ -65,7 +100,7 @@ export function ipv6OffAt(node: string, setting: string): Found {
     node,
     object: { kind: 'Sysctl', name: setting },
     message: `IPv6 is switched off: ${setting} is 1`,
-    values: { setting },
+    values: { setting: inCommand(setting) },
   }
 }
 

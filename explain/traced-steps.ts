@@ -16,6 +16,7 @@ import {
   stopped,
   unknown,
 } from './crossing.ts'
+import { looseFilter } from './settings.ts'
 
 /** Chains of others on one node, and ours, by what became of a traced packet. */
 export function foreignStep(c: Crossing, place: Place | undefined): Finding | undefined {
@@ -102,12 +103,7 @@ function reversePathOf(c: Crossing, { node }: Place, trace: TraceFacts): Finding
       node,
       object: { kind: 'Sysctl', name: 'net.ipv4.conf.all.rp_filter' },
       message: `a reverse path filter of ${node} drops ${what}: ${missing} came in and did not leave, and it counted just as many`,
-      values: {
-        setting: 'net.ipv4.conf.all.rp_filter',
-        value: 0,
-        source: c.packet.source,
-        device: 'the interface they come by',
-      },
+      values: { ...looseFilter('DEVICE'), source: c.packet.source, device: 'DEVICE, by which they come' },
     },
     { of: 'trace', text: `IPReversePathFilter of ${node} moved by ${dropped}` },
     sawPackets(node, trace),

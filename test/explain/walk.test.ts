@@ -140,7 +140,9 @@ const missing = (facts: NodeFacts) => {
 test('a route that the agent wants and the kernel lost is told with how to put it back', t => {
   const { first } = walked(aPair(p('n1-p1'), p('n2-p1'), { near: missing }))
   t.like(first, { code: 'RouteMissing', node: 'n1', object: { kind: 'Route', name: '10.244.2.0/26' } })
-  t.regex(first!.remedy, /^ip route add 10\.244\.2\.0\/26 via 192\.0\.2\.12 dev eth0 proto margay on n1/)
+  t.regex(first!.remedy, /^ip route add 10\.244\.2\.0\/26 via 192\.0\.2\.12 dev eth0 on n1/)
+  const throughTunnel = walked(aPair(p('n1-p1'), p('n3-p1'), { near: missing })).first!
+  t.regex(throughTunnel.remedy, /^ip route add 10\.244\.3\.0\/26 via 10\.244\.3\.0 dev vxlan\.calico onlink on n1/)
 })
 
 test('what two faults could be is not guessed: an errno alone, rules of others, a chain that drops by its policy', t => {
