@@ -54,7 +54,10 @@ async function follow(
   )
   const [sent] = sending.flatMap(({ answer }) => ('outcome' in answer ? [answer] : []))
   return {
-    traces: collecting.flatMap(({ answer }) => ('facts' in answer ? answer.facts : [])),
+    // which node says it is known by whom was asked, not by its word
+    traces: collecting.flatMap(({ node, answer }) =>
+      'facts' in answer ? answer.facts.map(each => ({ ...each, node })) : [],
+    ),
     ...(said.length > 0 && { failed: said.join('; ') }),
     ...(sent !== undefined && { probe: { node: near, ...sent } }),
   }

@@ -8,7 +8,8 @@ import { agents, body } from './explain-agents.ts'
 
 /** Routes of an agent that follows probes; `orders` are those that it got. */
 function tracing(node: string, orders: string[], met: Partial<TraceFacts> = {}): Readonly<Record<string, HttpRoute>> {
-  const facts = (direction: 'there' | 'back', change: object): TraceFacts => ({ ...aTrace(node), direction, ...change })
+  // that it is this node is known by whom was asked
+  const facts = (direction: 'there' | 'back', change: object): TraceFacts => ({ ...aTrace('n1'), direction, ...change })
   return {
     'POST /trace': async (request, response) => {
       const order = traceOrder.parse(await body(request))
