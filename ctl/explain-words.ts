@@ -112,7 +112,7 @@ async function outside(name: string, directory: Directory): Promise<readonly End
   return Promise.all(addresses.map(each => directory.at(each)))
 }
 
-/** One question for each family that both have, and each backend of a Service. Throws UsageError where there is none. */
+/** One question for each family that both have, and each backend of a Service. Throws UsageError where there is none, Denied where a name of a Service leads to no pod. */
 export function questionsOf(from: Named, to: Named, asked: Asked): Question[] {
   if ('service' in from) throw new UsageError('a Service sends no packets: name one of its pods as the first')
   const pairs = 'service' in to ? throughService(from.ends, to, asked) : plain(from.ends, to.ends, asked)
@@ -145,6 +145,10 @@ function throughService(from: readonly End[], to: Extract<Named, { service: Foun
     throw new UsageError(`Service ${service.namespace}/${service.name} has several ports: add one of ${list}`)
   if (port.protocol !== 'tcp' && port.protocol !== 'udp')
     throw new UsageError(`${port.protocol} of Services is not known to explain`)
+  if (service.addresses.length === 0 && port.backends.length === 0)
+    throw new Denied(
+      `Service ${service.namespace}/${service.name} has no address of its own, and no pod of it is ready for port ${port.port}`,
+    )
   const { protocol } = port
   const view = (address: string, family: 'ipv4' | 'ipv6'): ServiceView => ({
     ...{ namespace: service.namespace, name: service.name, address, port: port.port, protocol },

@@ -13,7 +13,7 @@ export type FoundService = {
   ports: readonly ServicePort[]
 }
 
-/** `backends`: ready ones alone. */
+/** `backends`: ready ones; where there is none those that end and still serve, as kube-proxy takes them. */
 export type ServicePort = {
   name: string
   port: number

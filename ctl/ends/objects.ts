@@ -53,7 +53,9 @@ const sliceObject = z.object({
     .array(
       z.object({
         addresses: z.array(z.string()),
-        conditions: z.object({ ready: z.boolean().nullish() }).nullish(),
+        conditions: z
+          .object({ ready: z.boolean().nullish(), serving: z.boolean().nullish(), terminating: z.boolean().nullish() })
+          .nullish(),
         nodeName: z.string().nullish(),
         targetRef: z.object({ kind: z.string(), name: z.string(), namespace: z.string().optional() }).nullish(),
       }),
@@ -65,10 +67,14 @@ const sliceObject = z.object({
 type PodObject = z.infer<typeof podObject>
 type NodeObject = z.infer<typeof nodeObject>
 type ServiceObject = z.infer<typeof serviceObject>
+type SliceObject = z.infer<typeof sliceObject>
+type Endpoint = SliceObject['endpoints'][number]
 
 export function objectDirectory(objects: Objects): Directory {
   let nodes: Promise<NodeObject[]> | undefined
+  let pods: Promise<PodObject[]> | undefined
   const allNodes = () => (nodes ??= objects.list('Node').then(all => readAll(all, nodeObject)))
+  const allPods = () => (pods ??= objects.list('Pod').then(all => readAll(all, podObject)))
   const withEndpoints = async (service: ServiceObject): Promise<FoundService> => {
     const { name, namespace } = service.metadata
     const labelSelector = `kubernetes.io/service-name=${name}`
@@ -93,11 +99,9 @@ export function objectDirectory(objects: Objects): Directory {
     at: async address => {
       const node = (await allNodes()).flatMap(nodeEnds).find(each => each.address === address)
       if (node !== undefined) return node
-      const pods = readAll(await objects.list('Pod', { fieldSelector: `status.podIP=${address}` }), podObject)
-      const ends = pods
-        .filter(({ status }) => status.phase !== 'Succeeded' && status.phase !== 'Failed')
-        .flatMap(podEnds)
-      return ends.find(each => each.address === address) ?? { address, role: 'outside' }
+      const selected = readAll(await objects.list('Pod', { fieldSelector: `status.podIP=${address}` }), podObject)
+      // servers select by the first address of a pod alone
+      return endAt(address, selected) ?? endAt(address, await allPods()) ?? { address, role: 'outside' }
     },
     serviceAt: async address => {
       const services = readAll(await objects.list('Service'), serviceObject)
@@ -105,6 +109,13 @@ export function objectDirectory(objects: Objects): Directory {
       return found === undefined ? undefined : withEndpoints(found)
     },
   }
+}
+
+function endAt(address: string, pods: readonly PodObject[]): End | undefined {
+  return pods
+    .filter(({ status }) => status.phase !== 'Succeeded' && status.phase !== 'Failed')
+    .flatMap(podEnds)
+    .find(each => each.address === address)
 }
 
 /** A pod without a network of its own has the addresses of its node. */
@@ -129,12 +140,9 @@ function nodeEnds({ metadata: { name, annotations }, status }: NodeObject): End[
   return canonical([...ours, ...theirs]).map(address => ({ address, role: 'node', node: name }))
 }
 
-function serviceOf(
-  service: ServiceObject,
-  slices: readonly z.infer<typeof sliceObject>[],
-  nodes: readonly End[],
-): FoundService {
+function serviceOf(service: ServiceObject, slices: readonly SliceObject[], nodes: readonly End[]): FoundService {
   const { name, namespace } = service.metadata
+  const gets = slices.some(({ endpoints }) => endpoints.some(isReady)) ? isReady : isEndingYetServing
   const ports = service.spec.ports.map(({ name: portName, port, protocol }) => ({
     name: portName,
     port,
@@ -142,26 +150,33 @@ function serviceOf(
     backends: slices.flatMap(slice => {
       const target = slice.ports.find(each => (each.name ?? '') === portName)?.port
       if (target === undefined || target === null) return []
-      return slice.endpoints
-        .filter(({ conditions }) => conditions?.ready !== false)
-        .flatMap(({ addresses, nodeName, targetRef }) =>
-          canonical(addresses.slice(0, 1)).map(address => {
-            const node = nodes.find(each => each.address === address)
-            const pod =
-              targetRef?.kind === 'Pod'
-                ? { namespace: targetRef.namespace ?? namespace, name: targetRef.name }
-                : undefined
-            const end: End = node ?? {
-              address,
-              role: pod === undefined ? 'outside' : 'pod',
-              ...(nodeName !== undefined && nodeName !== null && { node: nodeName }),
-            }
-            return { port: target, end: { ...end, ...(pod !== undefined && { pod }) } }
-          }),
-        )
+      return slice.endpoints.filter(gets).flatMap(({ addresses, nodeName, targetRef }) =>
+        canonical(addresses.slice(0, 1)).map(address => {
+          const node = nodes.find(each => each.address === address)
+          const pod =
+            targetRef?.kind === 'Pod'
+              ? { namespace: targetRef.namespace ?? namespace, name: targetRef.name }
+              : undefined
+          const end: End = node ?? {
+            address,
+            role: pod === undefined ? 'outside' : 'pod',
+            ...(nodeName !== undefined && nodeName !== null && { node: nodeName }),
+          }
+          return { port: target, end: { ...end, ...(pod !== undefined && { pod }) } }
+        }),
+      )
     }),
   }))
   return { namespace, name, addresses: addressesOf(service), ports }
+}
+
+function isReady({ conditions }: Endpoint): boolean {
+  return conditions?.ready !== false
+}
+
+/** Of those the last ones get packets while none is ready. */
+function isEndingYetServing({ conditions }: Endpoint): boolean {
+  return conditions?.serving === true && conditions.terminating === true
 }
 
 /** None of a headless Service. */

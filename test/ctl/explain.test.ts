@@ -181,6 +181,7 @@ test('words name pods, nodes and addresses; what could be two things is not gues
   const web = { ends: [{ address: '192.0.2.12', role: 'node', node: 'web' }] }
   t.deepEqual(await named('node/web'), web as never, 'the annotation has the length of its subnet')
   t.like(await named('10.244.2.1'), { ends: [{ role: 'pod', node: 'web', pod: { name: 'b' } }] })
+  t.like(await named('fd00::1'), { ends: [{ role: 'pod', node: 'n1', pod: { name: 'a' } }] }, 'its second address')
   t.deepEqual(await named('203.0.113.9'), { ends: [{ address: '203.0.113.9', role: 'outside' }] })
   t.like(await named('host'), { ends: [{ role: 'node', node: 'n1' }] }, 'a pod of the host has its network')
   await t.throwsAsync(named('web'), { message: /a pod of namespace default and a node: write pod\/web or node\/web/ })
@@ -221,6 +222,25 @@ test('of a Service without a ready pod one question is left, with its own addres
     headless.map(({ packet }) => packet.destination),
     ['10.244.2.1', '192.0.2.11'],
   )
+  const none = { namespace: 'shop', name: 'idle', addresses: [] }
+  const ports = [{ name: '', port: 80, protocol: 'tcp', backends: [] }]
+  t.throws(() => questionsOf(from, { service: { ...none, ports } }, undefined), {
+    name: 'Denied',
+    message: 'Service shop/idle has no address of its own, and no pod of it is ready for port 80',
+  })
+})
+
+test('pods that end and still serve are asked about while a Service has no ready one, as kube-proxy takes them', async t => {
+  const ending = { ready: false, serving: true, terminating: true }
+  const targets = async (...conditions: object[]) => {
+    const endpoints = conditions.map((each, i) => ({ addresses: [`10.244.2.${i}`], conditions: each }))
+    const slice = { ...meta('empty-1', 'shop'), ports: [{ port: 80 }], endpoints }
+    const list = async (kind: string) => (kind === 'EndpointSlice' ? [slice] : [])
+    const found = await objectDirectory({ ...objects, list } as unknown as Objects).service('shop', 'empty')
+    return found!.ports.flatMap(({ backends }) => backends.map(({ end }) => end.address))
+  }
+  t.deepEqual(await targets(ending, { ...ending, serving: false }), ['10.244.2.0'])
+  t.deepEqual(await targets(ending, { ready: true }), ['10.244.2.1'])
 })
 
 test('two ends with addresses of both families are asked about in both; ends outside alone are wrong usage', async t => {
