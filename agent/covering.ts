@@ -1,5 +1,5 @@
 // Which of some addresses lie in a prefix, at the cost of one look-up by text: of a million routes that come in, nearly none holds any.
-import { addressBytes, formatAddress } from '../lib/ip.ts'
+import { prefixesOf } from '../lib/ip.ts'
 
 export class Covering {
   /** By every prefix that holds an address: the keys of those addresses. */
@@ -24,14 +24,5 @@ export class Covering {
   /** The keys of the addresses in a canonical prefix; undefined: there are none. */
   within(prefix: string): ReadonlySet<string> | undefined {
     return this.#keys.get(prefix)
-  }
-}
-
-/** Every prefix that holds an address, canonical. */
-function* prefixesOf(address: string): Generator<string> {
-  const octets = addressBytes(address)
-  for (let length = octets.length * 8; length >= 0; length--) {
-    yield `${formatAddress(octets)}/${length}`
-    if (length > 0) octets[(length - 1) >> 3]! &= 0xff << (8 - ((length - 1) & 7))
   }
 }

@@ -4,7 +4,7 @@
 import type { RouteSink, SelectedPath, SelectedRoute } from '../bgp/port.ts'
 import type { LearnedPath, LearnedRoute } from '../felix/input.ts'
 import type { Cancel, Clock } from '../lib/clock.ts'
-import { mappedIpv4 } from '../lib/ip.ts'
+import { longestMatch, mappedIpv4 } from '../lib/ip.ts'
 
 export type LearnedRoutesDeps = {
   clock: Clock
@@ -32,6 +32,11 @@ export class LearnedRoutes implements RouteSink {
 
   all(): LearnedRoute[] {
     return [...this.#learned.values()]
+  }
+
+  /** The one with the longest prefix that holds an address. */
+  for(address: string): LearnedRoute | undefined {
+    return longestMatch(this.#learned, address)
   }
 
   /** The paths of what is selected for a prefix and a way for packets; undefined: there is none. */

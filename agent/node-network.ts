@@ -171,6 +171,8 @@ export class NodeNetwork {
     return this.#routing?.learned() ?? []
   }
 
+  learnedFor: Routing['learnedFor'] = address => this.#routing?.learnedFor(address)
+
   /** An interface of a pod of this node changed, appeared, or went. */
   setPod(id: string, pod: LocalPod | undefined): void {
     this.#feed.pod(id, pod)

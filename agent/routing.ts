@@ -305,6 +305,8 @@ export class Routing {
     return this.#learned.all()
   }
 
+  learnedFor: LearnedRoutes['for'] = address => this.#learned.for(address)
+
   /** Every candidate for a canonical prefix, with the step that decided. */
   explain(prefix: string): RouteAnswer {
     return routeAnswer(prefix, this.#speaker?.explain(prefix), key => this.#peers.nameOf(key))

@@ -233,6 +233,24 @@ export function maskAddress(address: string, length: number): string {
   return formatAddress(bytes)
 }
 
+/** Every canonical prefix that holds an address, the longest first. */
+export function* prefixesOf(address: string): Generator<string> {
+  const octets = addressBytes(address)
+  for (let length = octets.length * 8; length >= 0; length--) {
+    yield `${formatAddress(octets)}/${length}`
+    if (length > 0) octets[(length - 1) >> 3]! &= 0xff << (8 - ((length - 1) & 7))
+  }
+}
+
+/** What is kept under the longest canonical prefix that holds an address: each length is asked for, however many are kept. */
+export function longestMatch<T>(kept: { get(prefix: string): T | undefined }, address: string): T | undefined {
+  for (const prefix of prefixesOf(address)) {
+    const found = kept.get(prefix)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
 /** Whether a CIDR holds an address or another CIDR as a whole. */
 export function contains(outer: string, inner: string): boolean {
   const o = cidr(outer)

@@ -14,7 +14,8 @@ export type ClusterDeps = {
     peers(): readonly PeerStatus[]
     /** A node that has an address, also for a tunnel. */
     nodeWith(address: string): string | undefined
-    learned(): readonly LearnedRoute[]
+    /** The learned route with the longest prefix that holds an address. */
+    learnedFor(address: string): LearnedRoute | undefined
   }
   explain(prefix: string): RouteAnswer
   view: { all(kind: 'IPPool'): readonly Resource<'IPPool'>[] }
@@ -38,7 +39,7 @@ export function sessionFacts(deps: ClusterDeps, question: Question): SessionFact
   const others = [from, to].flatMap(({ node }) => (node === undefined || node === deps.node ? [] : [node]))
   const carriers = new Set(
     [packet.source, packet.destination].flatMap(address => {
-      const route = learnedFor(deps, address)
+      const route = deps.network.learnedFor(address)
       return route === undefined ? [] : deps.explain(route.prefix).candidates.map(({ peer }) => peer)
     }),
   )
@@ -64,7 +65,7 @@ export function blockFacts(deps: ClusterDeps, { packet }: Question): BlockFacts[
     const isIn = (cidr: string) => familyOf(cidr) === familyOf(address) && contains(cidr, address)
     const lent = [...allocator.lentTo()].find(([cidr]) => isIn(cidr))
     const own = allocator.borrowed().find(isIn) ?? allocator.blocks().find(({ cidr }) => isIn(cidr))?.cidr
-    const learned = own === undefined ? learnedFor(deps, address) : undefined
+    const learned = own === undefined ? deps.network.learnedFor(address) : undefined
     const block = lent?.[0] ?? own ?? learned?.prefix
     const owner = lent?.[1] ?? (own === undefined ? learned && deps.network.nodeWith(learned.nextHop) : node)
     const withheld = own === undefined ? undefined : withheldText(deps.explain(own))
@@ -83,14 +84,4 @@ function withheldText({ withheld }: RouteAnswer): string | undefined {
   return withheld
     .map(({ peers, reason }) => `from ${peers.slice(0, 3).join(', ')}${peers.length > 3 ? ', …' : ''}: ${reason}`)
     .join('; ')
-}
-
-/** The most specific one that holds an address. */
-function learnedFor({ network }: ClusterDeps, address: string): LearnedRoute | undefined {
-  let found: LearnedRoute | undefined
-  for (const route of network.learned()) {
-    if (familyOf(route.prefix) !== familyOf(address) || !contains(route.prefix, address)) continue
-    if (found === undefined || contains(found.prefix, route.prefix)) found = route
-  }
-  return found
 }

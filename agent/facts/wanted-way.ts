@@ -7,7 +7,7 @@ import type { FelixView } from '../../felix/view.ts'
 import { KernelError } from '../../kernel/port/error.ts'
 import { ROUTE_PROTOCOL, ROUTE_SCOPE, ROUTE_TABLE } from '../../kernel/port/routes.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
-import { addressBits, contains, familyOf, maskAddress } from '../../lib/ip.ts'
+import { contains, familyOf, longestMatch, prefixesOf } from '../../lib/ip.ts'
 import type { Host } from './host.ts'
 
 /** What the RIB knows of a prefix. */
@@ -38,19 +38,9 @@ export function wantedWay(
   }
 }
 
-/** The wanted route with the longest prefix that holds an address. A hundred thousand may be wanted: each length is asked for. */
+/** The wanted route with the longest prefix that holds an address. */
 export function wantedRoute({ wanted }: Pick<FelixView, 'wanted'>, address: string): NamedRoute | undefined {
-  for (const prefix of prefixesOf(address)) {
-    const route = wanted.route.get(prefix)
-    if (route !== undefined) return route
-  }
-  return undefined
-}
-
-/** The longest first. */
-function* prefixesOf(address: string): Generator<string> {
-  for (let length = addressBits(familyOf(address)); length >= 0; length--)
-    yield `${maskAddress(address, length)}/${length}`
+  return longestMatch(wanted.route, address)
 }
 
 function originOf(view: FelixView, route: NamedRoute, explain: ExplainRoute): RouteOrigin {

@@ -11,11 +11,13 @@ import {
   isHostAddress,
   isLinkLocal,
   isLinkLocalOctets,
+  longestMatch,
   maskAddress,
   overlaps,
   parseAddress,
   parseCidr,
   parseSocketAddress,
+  prefixesOf,
   splitHostPort,
 } from '../../lib/ip.ts'
 
@@ -134,4 +136,38 @@ test('an address of no single machine is told: unspecified, multicast, reserved,
   }
   for (const text of ['0.0.0.0', '224.0.0.1', '255.255.255.255', '::', 'ff02::1', parseAddress('::ffff:10.0.0.1')!])
     t.false(isHostAddress(text), text)
+})
+
+test('of what is kept under prefixes an address finds the longest that holds it, in no more look-ups than it has lengths', t => {
+  const kept = [
+    '0.0.0.0/0',
+    '10.0.0.0/8',
+    '10.128.0.0/9',
+    '10.244.1.0/26',
+    '10.244.1.5/32',
+    '::/0',
+    'fd00::/8',
+    'fd00:10::/122',
+  ]
+  const addresses = [
+    '10.244.1.5',
+    '10.244.1.6',
+    '10.244.1.64',
+    '10.1.1.1',
+    '192.0.2.1',
+    'fd00:10::5',
+    'fd00:10::45',
+    '2001:db8::1',
+  ]
+  for (const address of addresses) {
+    const lengthOf = (prefix: string) => Number(prefix.split('/')[1])
+    const holding = kept.filter(prefix => contains(prefix, address)).sort((a, b) => lengthOf(b) - lengthOf(a))
+    t.is(longestMatch(new Map(kept.map(prefix => [prefix, prefix])), address), holding[0])
+    t.deepEqual(
+      [...prefixesOf(address)].filter(prefix => kept.includes(prefix)),
+      holding,
+    )
+  }
+  t.is(longestMatch(new Map([['10.244.1.0/26', 1]]), '10.244.2.1'), undefined)
+  t.deepEqual([[...prefixesOf('10.0.0.1')].length, [...prefixesOf('::1')].length], [33, 129])
 })

@@ -159,7 +159,7 @@ function aNode(
       endpoints: { all: () => [], live: () => [], isExpected: () => false },
       hostSide: { routeProtocol: () => 3, podsFiltered: () => true, filterDifferences: async () => [] },
     }),
-    network: { peers: () => [], learned: () => [], nodeWith: () => undefined },
+    network: { peers: () => [], learnedFor: () => undefined, nodeWith: () => undefined },
     explain: prefix => ({ prefix, candidates: [], withheld: [] }),
     view: { all: () => [] },
     floating: { targetOf: () => undefined },

@@ -71,7 +71,7 @@ async function tell({ n, host, pod, felix, ipv6 }: Node, question = QUESTION): P
         filterDifferences: async () => [],
       },
     }),
-    network: { peers: () => [], learned: () => [], nodeWith: () => undefined },
+    network: { peers: () => [], learnedFor: () => undefined, nodeWith: () => undefined },
     explain: prefix => ({ prefix, candidates: [], withheld: [] }),
     view: { all: () => [] },
     floating: { targetOf: () => undefined },
