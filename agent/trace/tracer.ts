@@ -142,7 +142,11 @@ export class Tracer {
       if (!(error instanceof KernelError)) throw error
       return { status: 503, error: `the kernel does not let its packets be followed: ${error.message}` }
     }
-    return { armed: true }
+    if (this.#armed === armed) return { armed: true }
+    // its time was over, or this agent ends: a part of the table came after what takes it away
+    this.#disarming = this.#deleteTable()
+    await this.#disarming
+    return { status: 503, error: 'the kernel took too long to let its packets be followed' }
   }
 
   /** Whether packets are counted at interfaces too. Rejects with what the kernel says against the least of it. */

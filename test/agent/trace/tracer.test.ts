@@ -150,6 +150,19 @@ function refusing(kernel: Kernel, refuses: (changes: Parameters<Kernel['changeNf
   })
 }
 
+test('a table that the kernel makes after its time was over goes too, and nobody is told that it is there', async t => {
+  const world = new FakeWorld()
+  const [kernel, clock] = [world.kernel(), new ManualClock()]
+  const slow = refusing(kernel, ([first]) => {
+    if (first?.verb !== 'create' || first.object.kind !== 'table' || first.object.flags === undefined) return false
+    clock.advance(TRACE_MS)
+    return true
+  })
+  const { tracer } = aTracer({ kernel: slow, clock })
+  t.like(await tracer.answer(ARM), { status: 503 })
+  t.is(await kernel.nftables(TABLE), undefined)
+})
+
 test('an older kernel has a table without an owner, or counts nothing at interfaces, and says so', async t => {
   const world = new FakeWorld()
   const kernel = world.kernel()
