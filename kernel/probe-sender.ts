@@ -36,6 +36,8 @@ const EMSGSIZE = 90
 const BPF = { header: 0xb1, wordBehind: 0x40, word: 0x20, jumpIfEqual: 0x15, end: 0x06 } as const
 const ACKNOWLEDGEMENT = 8
 const POLL_MS = 2
+/** Messages that are looked at in one poll: a pod can send more of them than are read, and nothing else would be done. */
+const PER_POLL = 64
 /** Longer answers are cut off. */
 const LONGEST = 2048
 /** ICMP and ICMPv6, destination unreachable: the port. */
@@ -170,24 +172,25 @@ type Answer = Omit<ProbeOutcome, 'sent'>
 
 function heard({ own, errors }: Sockets, probe: Probe): Answer | undefined {
   const isEcho = own === errors
-  for (;;) {
-    const got = receive(errors)
-    if (got === undefined) break
+  for (const got of waiting(errors)) {
     const message = probe.family === 'ipv4' ? behindIpv4(got.bytes) : got.bytes
     if (isEcho && isEchoReply(probe, message)) return { outcome: 'answered' }
     const told = errorOf(probe, message, got.from)
     if (told !== undefined) return told
   }
   if (isEcho) return undefined
-  for (;;) {
-    const got = receive(own)
-    if (got === undefined) return undefined
-    if (probe.protocol === 'udp') return { outcome: 'answered' }
+  for (const got of waiting(own)) {
+    if (probe.protocol === 'udp') {
+      // anybody may write to the port
+      if (got.from === probe.destination && got.port === probe.destinationPort) return { outcome: 'answered' }
+      continue
+    }
     const segment = probe.family === 'ipv4' ? behindIpv4(got.bytes) : got.bytes
     const outcome = tcpAnswer(probe, segment)
     if (outcome === 'refused') return { outcome, said: `connection refused, says ${got.from}`, saidBy: got.from }
     if (outcome !== undefined) return { outcome }
   }
+  return undefined
 }
 
 function errorOf(probe: Probe, message: Buffer, from: string): Answer | undefined {
@@ -202,13 +205,25 @@ function errorOf(probe: Probe, message: Buffer, from: string): Answer | undefine
   return { outcome: isRefused ? 'refused' : 'unreachable', said: `${text}, says ${from}`, saidBy: from }
 }
 
-function receive(fd: number): { bytes: Buffer; from: string } | undefined {
+type Received = { bytes: Buffer; from: string; port: number }
+
+/** What waits in a socket. */
+function* waiting(fd: number): Generator<Received> {
+  for (let count = 0; count < PER_POLL; count++) {
+    const got = receive(fd)
+    if (got === undefined) return
+    yield got
+  }
+}
+
+function receive(fd: number): Received | undefined {
   const bytes = Buffer.alloc(LONGEST)
   const from = Buffer.alloc(28)
   try {
     const size = receiveFrom(fd, bytes, from, 'probe')
     const isIpv4 = from.readUInt16LE(0) === SOCKET_FAMILY.ipv4
-    return { bytes: bytes.subarray(0, size), from: formatAddress(isIpv4 ? from.subarray(4, 8) : from.subarray(8, 24)) }
+    const address = formatAddress(isIpv4 ? from.subarray(4, 8) : from.subarray(8, 24))
+    return { bytes: bytes.subarray(0, size), from: address, port: from.readUInt16BE(2) }
   } catch (error) {
     if (error instanceof KernelError && (error.errno === ERRNO.EAGAIN || error.errno === ERRNO.EINTR)) return undefined
     throw error
