@@ -45,7 +45,6 @@ export type Answering = Measured & {
   drained(): Promise<DrainAnswer>
   bfdStatus(): Promise<BfdStatus>
   /** Rejects with `KernelError`. */
-  /** Rejects with `KernelError`. */
   openConnections(): Promise<OpenConnection[]>
   checkAddresses(): Promise<AddressesAnswer>
   events: Recording & { last(count: number): Event[] }
