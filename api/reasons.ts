@@ -180,7 +180,7 @@ export const REASONS = {
   NeighboursRight: {
     ForeignNeighbour: {
       when: 'a permanent neighbour entry of another program has a MAC that does not answer for the address, and another one does',
-      cure: 'remove it, and what makes it',
+      cure: 'if that one is the right machine, remove the entry, and what makes it; else find who answers in its place',
     },
   },
   ForeignChainsPass: {

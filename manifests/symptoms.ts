@@ -78,7 +78,7 @@ export const SYMPTOMS: readonly { title: string; rows: readonly (ToldRow | Writt
       {
         symptom: 'no pod on another node is reached, those on this node are',
         cause: 'the path between the nodes',
-        act: '`SessionsUp` of both nodes, `margayctl bgp peers`: not Established says why. Established: IP protocol 4 (IP-in-IP) or UDP 4789 (VXLAN) is blocked between the nodes; clouds block the first: `vxlanMode`',
+        act: '`SessionsUp` of both nodes says why there is no session, `PathsPass` what is lost although there is one: the network between the nodes drops VXLAN (UDP 4789) or IP-in-IP (IP protocol 4). Clouds drop IP-in-IP: set `vxlanMode`',
       },
       {
         symptom: 'some pods of another node, or none from one node alone',
@@ -100,7 +100,7 @@ export const SYMPTOMS: readonly { title: string; rows: readonly (ToldRow | Writt
       {
         symptom: 'one node, or all that is behind a router, is not reached from one node; `NeighboursRight`',
         cause: `another program wrote a MAC into its neighbour table that is another machine's, or nobody's`,
-        act: 'the command of the condition removes the entry',
+        act: 'where the MAC that answers is that of the right machine, the command of the condition removes the entry',
       },
       {
         symptom: 'nothing outside of the cluster',

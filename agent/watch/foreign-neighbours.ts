@@ -17,10 +17,12 @@ export type ForeignNeighboursDeps = {
   kernel: Pick<Kernel, 'neighbours' | 'link' | 'monitor' | 'authorText'>
   asker: Pick<LinkAsker, 'who'>
   clock: Clock
-  /** What this node reaches by an address, for people: a node, a peer, a next hop; undefined: nothing of ours. */
-  usedAs: (address: string) => string | undefined
+  /** What this node reaches by addresses now, for people: a node, a peer, a next hop; undefined: nothing of ours. */
+  uses: () => UsedAs
   report: (conditions: readonly Condition[]) => void
 }
+
+export type UsedAs = (address: string) => string | undefined
 
 /** Whoever writes one often writes several. */
 const SOON_MS = 100
@@ -108,9 +110,13 @@ export class ForeignNeighbours {
     try {
       if (!this.#isRead) await this.#read()
       const found: Wrong[] = []
-      const entries = [...this.#entries.values()]
+      const usedAs = this.#deps.uses()
+      const entries = [...this.#entries.values()].flatMap(entry => {
+        const use = usedAs(entry.neighbour.address)
+        return use === undefined ? [] : [{ entry, use }]
+      })
       while (entries.length > 0 && !this.#closed) {
-        for (const each of await Promise.all(entries.splice(0, AT_ONCE).map(entry => this.#judge(entry))))
+        for (const each of await Promise.all(entries.splice(0, AT_ONCE).map(of => this.#judge(of.entry, of.use))))
           if (each !== undefined) found.push(each)
       }
       if (this.#closed) return
@@ -138,13 +144,11 @@ export class ForeignNeighbours {
     }
   }
 
-  async #judge(entry: Entry): Promise<Wrong | undefined> {
+  async #judge(entry: Entry, use: string): Promise<Wrong | undefined> {
     const { ifindex, address, mac } = entry.neighbour
-    const { kernel, asker, usedAs } = this.#deps
+    const { kernel, asker } = this.#deps
     const interfaceName = (await kernel.link(ifindex))?.name
     if (interfaceName === undefined || isOurs(interfaceName)) return undefined
-    const use = usedAs(address)
-    if (use === undefined) return undefined
     const itself = await asker.who(ifindex, address, mac)
     if (itself === undefined || itself.length > 0) return undefined
     const truth = (await asker.who(ifindex, address)) ?? []
@@ -168,6 +172,6 @@ function foreignNeighbour({ neighbour: { address, mac }, by, interfaceName, use,
     object: { kind: 'Neighbour', name: `${address} ${interfaceName}` },
     reason: 'ForeignNeighbour',
     message: `the permanent neighbour entry of another program${made} gives ${address}, ${use}, the MAC ${mac} on ${interfaceName}: whoever has that MAC does not answer for it, and ${truth.join(' and ')} does`,
-    remedy: `remove it (${command} del ${address} dev ${interfaceName}), and what makes it`,
+    remedy: `if ${truth.join(' or ')} is the right machine, remove the entry (${command} del ${address} dev ${interfaceName}), and what makes it; else find who answers in its place`,
   })
 }

@@ -19,7 +19,7 @@ import type { FlowEnds } from '../flows/ends.ts'
 import type { NodeNetwork } from '../node-network.ts'
 import type { AddressClaims } from './address-claims.ts'
 import { Duplicates, type NewAddresses } from './duplicates.ts'
-import { ForeignNeighbours } from './foreign-neighbours.ts'
+import { ForeignNeighbours, type UsedAs } from './foreign-neighbours.ts'
 import { HostAddresses } from './host-addresses.ts'
 import { LinkAsker } from './link-asker.ts'
 import { NodeSessions, type NodeSessionsDeps } from './node-sessions.ts'
@@ -91,7 +91,7 @@ export class Watchers {
     const { kernel, clock, report } = this.#deps
     const asker = new LinkAsker({ kernel, clock, ask: ask.link })
     const neighbours = new ForeignNeighbours({
-      ...{ kernel, clock, asker, usedAs: address => this.#usedAs(address) },
+      ...{ kernel, clock, asker, uses: () => this.#uses() },
       report: conditions => report('neighbours', conditions),
     })
     const sessions = new NodeSessions({
@@ -175,18 +175,20 @@ export class Watchers {
     return this.#deps.view.all('IPReservation').flatMap(({ spec }) => spec.reservedCIDRs)
   }
 
-  /** What this node reaches by an address of a link, for people. */
-  #usedAs(address: string): string | undefined {
+  /** Of all addresses at once: there may be thousands of peers and of learned routes, and entries to compare. */
+  #uses(): UsedAs {
     const { nodeName, network } = this.#deps
-    const node = network.nodeWith(address)
-    if (node !== undefined) return node === nodeName ? undefined : `the address of node ${node}`
-    const peer = network.peers().find(each => each.address === address)
-    if (peer !== undefined) return `a BGP peer (${peer.name})`
-    if (this.#defaultRoutes.gateways.includes(address)) return 'the default gateway of this node'
-    const isNextHop = network
-      .learned()
-      .some(route => (route.paths ?? [route]).some(({ nextHop }) => nextHop === address))
-    return isNextHop ? 'a next hop of learned routes' : undefined
+    const peers = new Map(network.peers().map(({ address, name }) => [address, name]))
+    const nextHops = new Set<string>()
+    for (const route of network.learned()) for (const { nextHop } of route.paths ?? [route]) nextHops.add(nextHop)
+    return address => {
+      const node = network.nodeWith(address)
+      if (node !== undefined) return node === nodeName ? undefined : `the address of node ${node}`
+      const peer = peers.get(address)
+      if (peer !== undefined) return `a BGP peer (${peer})`
+      if (this.#defaultRoutes.gateways.includes(address)) return 'the default gateway of this node'
+      return nextHops.has(address) ? 'a next hop of learned routes' : undefined
+    }
   }
 
   #claims(): AddressClaims {

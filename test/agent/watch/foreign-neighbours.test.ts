@@ -33,6 +33,7 @@ async function aNode(machines: Record<string, readonly string[]>) {
     const macs = machines[question.address] ?? []
     return question.to === undefined ? [...macs] : macs.filter(mac => mac === question.to)
   }
+  let looks = 0
   let told: readonly Condition[] = []
   const uses: Record<string, string> = {
     [N2]: 'the address of node n2',
@@ -44,7 +45,10 @@ async function aNode(machines: Record<string, readonly string[]>) {
       kernel: Object.assign(Object.create(kernel), heard),
       clock,
       asker: new LinkAsker({ kernel, ask, clock }),
-      usedAs: address => uses[address],
+      uses() {
+        looks++
+        return address => uses[address]
+      },
     },
     report: conditions => (told = conditions),
   })
@@ -56,7 +60,7 @@ async function aNode(machines: Record<string, readonly string[]>) {
   const set = (address: string, mac: string, ifindex = eth0) =>
     kernel.setNeighbour({ ifindex, address, mac, permanent: true })
   const lose = (deaf: boolean) => (isDeaf = deaf)
-  return { world, kernel, lose, clock, eth0, asked, watch, pass, set, told: () => told, uses }
+  return { world, kernel, lose, clock, eth0, asked, watch, pass, set, told: () => told, uses, looks: () => looks }
 }
 
 for (const address of [N2, N2_IPV6])
@@ -71,6 +75,7 @@ for (const address of [N2, N2_IPV6])
     t.like(condition, { type: 'NeighboursRight', status: 'False', reason: 'ForeignNeighbour' })
     t.deepEqual(condition?.object, { kind: 'Neighbour', name: `${address} eth0` })
     for (const part of [address, 'node n2', WRONG, RIGHT]) t.true(condition?.message.includes(part), condition?.message)
+    t.regex(condition!.remedy, /^if 02:00:00:00:00:12 is the right machine, remove/)
     t.true(condition?.remedy.includes(`neigh del ${address} dev eth0`))
     await kernel.deleteNeighbour({ ifindex: eth0, address, permanent: true })
     await pass(200)
@@ -139,6 +144,20 @@ test('an entry that is written again and again keeps none of the others from bei
     await pass(50)
   }
   t.is(told()[0]?.object?.name, `${N2} eth0`)
+  watch.close()
+})
+
+test('of a thousand entries it is found out once what this node reaches', async t => {
+  const { kernel, watch, pass, set, looks } = await aNode({})
+  const asked: (string | number)[] = []
+  kernel.link = async of => {
+    asked.push(of)
+    return undefined
+  }
+  for (let i = 0; i < 1000; i++) await set(`198.51.${100 + (i >> 8)}.${i & 255}`, WRONG)
+  watch.start()
+  await pass(200)
+  t.deepEqual([looks(), asked], [1, []])
   watch.close()
 })
 

@@ -70,7 +70,7 @@ asRoot(
     ])
     const told = await new Promise(resolve => {
       const watch = new ForeignNeighbours({
-        kernel, asker, clock, usedAs: address => 'node of ' + address,
+        kernel, asker, clock, uses: () => address => 'node of ' + address,
         report: conditions => { if (conditions.length === 2) resolve(conditions.map(({ message }) => message)) },
       })
       watch.start()
