@@ -1,5 +1,5 @@
 // Sessions with other nodes that stay down, or by which nothing comes any more, and why: what the speaker knows is how its own dials end, and that alone blames the wrong one.
-// A few packets for each, and only while it is down.
+// A few packets for each, and only while it is down: more seldom the longer that is, since all nodes of a LAN ask after one that is off.
 import type { Condition } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
@@ -36,6 +36,8 @@ const LOOK_MS = 5000
 const GRACE_MS = 10_000
 /** Of more that are down at once, those that have been so for longest are looked into: they have few causes. */
 const MOST = 20
+/** One is looked into again when it has been down for half as long again, or when the speaker says another reason; at the latest after this. */
+const MOST_AGAIN_MS = 60_000
 /** How a look-up ends that finds no route, or one that drops packets. */
 const NO_WAY: readonly number[] = [ERRNO.EINVAL, ERRNO.EHOSTUNREACH, ERRNO.EACCES, ERRNO.ENETUNREACH]
 /** Keepalives come three times in a hold time (RFC 4271 §4.4): two were lost. */
@@ -43,10 +45,14 @@ const SILENT = 0.7
 const LATE_MS = 2000
 const BGP = { protocol: 6, destinationPort: 179 } as const
 
+type Found = { facts: SessionFacts; againMs: number }
+
 export class NodeSessions {
   readonly #deps: NodeSessionsDeps
   /** Since when each session is seen to be down, on the monotonic clock. */
   #downMs = new Map<string, number>()
+  /** What was found of each that is looked into. */
+  #found = new Map<string, Found>()
   #told = false
   #dueMs = Number.POSITIVE_INFINITY
   #closed = false
@@ -76,11 +82,12 @@ export class NodeSessions {
     const sinceMs = ({ name }: Session) => this.#downMs.get(name)!
     const long = down.filter(each => nowMs - sinceMs(each) >= GRACE_MS).sort((a, b) => sinceMs(a) - sinceMs(b))
     const silent = isLate ? [] : all.filter(each => this.#silence(each) !== undefined)
-    const found = await Promise.all([...long, ...silent].slice(0, MOST).map(each => this.#facts(each)))
+    const found = await Promise.all([...long, ...silent].slice(0, MOST).map(each => this.#lookInto(each, nowMs)))
     if (this.#closed) return
+    this.#found = new Map(found.map(each => [each.facts.session, each]))
     // meanwhile some may have come up, or been heard again
     const ill = new Set(sessions().flatMap(each => (this.#isIll(each) ? [each.name] : [])))
-    const conditions = found.filter(({ session }) => ill.has(session)).map(sessionIll)
+    const conditions = found.flatMap(({ facts }) => (ill.has(facts.session) ? [sessionIll(facts)] : []))
     if (conditions.length > 0 || this.#told) report(conditions)
     this.#told = conditions.length > 0
     this.#dueMs = clock.monotonicMs() + LOOK_MS
@@ -96,6 +103,18 @@ export class NodeSessions {
     if (state !== 'Established' || lastReceivedMs === undefined || holdTimeSeconds === 0) return undefined
     const heardMs = this.#deps.clock.wallMs() - lastReceivedMs
     return heardMs >= holdTimeSeconds * 1000 * SILENT ? { heardMs, holdSeconds: holdTimeSeconds } : undefined
+  }
+
+  async #lookInto(session: Session, nowMs: number): Promise<Found> {
+    const { name, reason } = session
+    const silence = this.#silence(session)
+    const known = this.#found.get(name)
+    const isSame =
+      known?.facts.reason?.code === reason?.code && (known?.facts.silence === undefined) === (silence === undefined)
+    if (known !== undefined && isSame && nowMs < known.againMs)
+      return { ...known, facts: { ...known.facts, reason, silence } }
+    const illMs = silence?.heardMs ?? nowMs - this.#downMs.get(name)!
+    return { facts: await this.#facts(session), againMs: nowMs + Math.min(MOST_AGAIN_MS, illMs / 2) }
   }
 
   async #facts(session: Session): Promise<SessionFacts> {

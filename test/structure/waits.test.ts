@@ -127,6 +127,8 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'agent/policy-receipts.ts': 'see above',
   'agent/tunnel-addresses.ts': 'see above; that another node gives a block back is told by nobody',
   'agent/watch/duplicates.ts': 'the end of the pod; that a machine gets another address is told by nobody',
+  'agent/watch/node-sessions.ts':
+    'a session that comes up, or another reason of the speaker (test/agent/watch/node-sessions.test.ts); that a machine answers pings again is told by nobody',
   'controllers/chores.ts': 'see above',
   'controllers/collector.ts': 'the Node object; of an agent without one that ends nobody tells anything',
   'controllers/host-endpoints.ts':

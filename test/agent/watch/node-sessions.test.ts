@@ -105,7 +105,7 @@ function aNode(more: Partial<NodeSessionsDeps> = {}) {
     state: 'Established' as 'Established' | 'Active',
     lastReceivedMs: undefined as number | undefined,
   }
-  const reason = { code: 'timeout' as const, detail: '', remedy: '' }
+  const reason = { code: 'timeout' as DownCode, detail: '', remedy: '' }
   const sessions = [session]
   const pinged: string[] = []
   let told: readonly Condition[] = []
@@ -119,7 +119,8 @@ function aNode(more: Partial<NodeSessionsDeps> = {}) {
     asker: { who: async () => ['02:00:00:00:00:12'] },
     ...{
       clock,
-      sessions: () => sessions.map(each => ({ ...each, ...(each.state !== 'Established' && { reason }) })),
+      sessions: () =>
+        sessions.map(each => ({ ...each, ...(each.state !== 'Established' && { reason: { ...reason } }) })),
       isWrong: () => false,
     },
     ping: async address => pinged.push(address) > 0,
@@ -132,7 +133,7 @@ function aNode(more: Partial<NodeSessionsDeps> = {}) {
     clock.advance(ms)
     await settle(12)
   }
-  return { clock, session, sessions, pinged, watch, pass, told: () => told }
+  return { clock, session, reason, sessions, pinged, watch, pass, told: () => told }
 }
 
 test('a session that is down for ten seconds is told, until it is up; nobody is asked of one that is up', async t => {
@@ -166,6 +167,23 @@ test('a session by which nothing comes is told before its hold time ends, but no
   t.deepEqual(told(), [])
   await pass(80_000)
   t.deepEqual(told(), [], 'what came meanwhile is not read yet')
+  watch.close()
+})
+
+test('who is down for long is asked once a minute, and at once when the speaker says another reason', async t => {
+  const { session, reason, pinged, watch, pass, told } = aNode()
+  session.state = 'Active'
+  watch.start()
+  for (let seconds = 0; seconds < 600; seconds += 5) await pass(5000)
+  const before = pinged.length
+  t.true(before < 20, `${before} in ten minutes`)
+  for (let seconds = 0; seconds < 60; seconds += 5) await pass(5000)
+  t.is(pinged.length, before + 1)
+  t.is(told()[0]?.reason, 'PortSilent')
+  reason.code = 'refused'
+  await pass(5000)
+  t.is(pinged.length, before + 2)
+  t.is(told()[0]?.reason, 'AgentAway')
   watch.close()
 })
 
