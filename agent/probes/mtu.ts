@@ -235,7 +235,7 @@ function tooLarge({ state: { node, encapsulation = 'direct' }, found }: Path): C
   const name = SETTING[encapsulation]
   const lower =
     name === undefined
-      ? `give the uplinks of the nodes an MTU of ${passes}, which pods follow`
+      ? `give the uplinks of the nodes an MTU of ${passes}, which pods follow; where tracepath shows no smaller one, see whether a firewall between drops large ICMP echoes alone`
       : `set ${name} of the FelixConfiguration to ${passes} at the most`
   return broken('PathMtuFits', {
     object: { kind: 'Node', name: node },

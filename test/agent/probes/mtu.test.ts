@@ -102,6 +102,7 @@ test('another encapsulation or MTU is measured anew, and what is lost as a whole
   states[0] = { ...states[0]!, state: 'passes', encapsulation: 'direct' }
   pass(60)
   t.regex(told()[0]!.remedy, /uplinks .* MTU/)
+  t.regex(told()[0]!.remedy, /large ICMP echoes alone/)
   states.pop()
   pass(2)
   t.deepEqual(told(), [])
