@@ -14,8 +14,10 @@ export function explanationText(explanation: Explanation, format: 'table' | 'wid
   const { question, first, verdict, steps, notes, others, asked, probe } = explanation
   const { packet, from, to, service } = question
   const port = packet.destinationPort === undefined ? '' : `/${packet.destinationPort}`
+  // a headless Service without a pod is a name alone
+  const target = to.address === '' ? '' : ` to ${endText(to)}`
   const via = service === undefined ? '' : ` for Service ${service.namespace}/${service.name}`
-  const what = `${endText(from)} to ${endText(to)}, ${packet.protocol}${port}${via}`
+  const what = `${endText(from)}${target}, ${packet.protocol}${port}${via}`
   const at = first === undefined ? undefined : steps.find(({ cause }) => cause?.message === first.message)
   const where = at === undefined ? '' : at.direction === 'back' ? ', on the way back' : ''
   const open = steps.filter(step => step.verdict === 'unknown')

@@ -2,12 +2,15 @@
 // Service or a machine outside; what could be two things is not guessed.
 import { lookup } from 'node:dns/promises'
 import type { AskedPacket, End, PacketProtocol, Question, ServiceView } from '../api/explain.ts'
-import { familyOf, parseAddress } from '../lib/ip.ts'
-import type { Directory, FoundService } from './ends/ends.ts'
+import { type Family, familyOf, parseAddress } from '../lib/ip.ts'
+import type { Directory, FoundService, ServicePort } from './ends/ends.ts'
 import { Denied, UsageError } from './failure.ts'
 
-/** What a word names: ends by address, or a Service in front of some. */
-export type Named = { ends: readonly End[] } | { service: FoundService; port?: number }
+/** What a word names: ends by address, or a Service in front of some. `address`: that of the Service which was asked for. */
+export type Named = { ends: readonly End[] } | NamedService | NamedNodePort
+type NamedService = { service: FoundService; port?: number; address?: string }
+/** A port of a node that leads to a Service. */
+type NamedNodePort = { ends: readonly End[]; service: FoundService; nodePort: number }
 
 export type Asked = { protocol: PacketProtocol; port?: number } | undefined
 
@@ -36,7 +39,7 @@ export async function resolve(word: string, namespace: string, directory: Direct
   if (address !== undefined) {
     const end = await directory.at(address)
     const service = end.role === 'outside' ? await directory.serviceAt(address) : undefined
-    return service === undefined ? { ends: [end] } : { service }
+    return service === undefined ? { ends: [end] } : { service, address }
   }
   const { name, port } = withPort(word)
   const ofService = serviceWords(name, namespace)
@@ -44,6 +47,8 @@ export async function resolve(word: string, namespace: string, directory: Direct
     const service = await directory.service(ofService.namespace, ofService.name)
     if (service === undefined)
       throw new UsageError(`${word}: there is no Service ${ofService.namespace}/${ofService.name}`)
+    if (service.externalName !== undefined)
+      throw new UsageError(`${word}: that Service is another name for ${service.externalName}: ask about that one`)
     return { service, ...(port !== undefined && { port }) }
   }
   const [kind, ...rest] = word.split('/')
@@ -57,6 +62,19 @@ export async function resolve(word: string, namespace: string, directory: Direct
   throw new UsageError(
     `${word}: there is no pod of that name in namespace ${namespace} and no node; write NAMESPACE/POD, node/NAME, svc/NAME or an address`,
   )
+}
+
+/** As `resolve`, of the other end: a port of a node may be that of a Service. */
+export async function resolveTarget(
+  word: string,
+  asked: Asked,
+  namespace: string,
+  directory: Directory,
+): Promise<Named> {
+  const named = await resolve(word, namespace, directory)
+  if ('service' in named || asked?.port === undefined || named.ends[0]?.role !== 'node') return named
+  const service = await directory.serviceOfNodePort(String(asked.protocol), asked.port)
+  return service === undefined ? named : { ends: named.ends, service, nodePort: asked.port }
 }
 
 async function byKind(
@@ -112,10 +130,15 @@ async function outside(name: string, directory: Directory): Promise<readonly End
   return Promise.all(addresses.map(each => directory.at(each)))
 }
 
-/** One question for each family that both have, and each backend of a Service. Throws UsageError where there is none, Denied where a name of a Service leads to no pod. */
+/** One question for each family that both have, and each backend of a Service. Throws UsageError where there is none. */
 export function questionsOf(from: Named, to: Named, asked: Asked): Question[] {
   if ('service' in from) throw new UsageError('a Service sends no packets: name one of its pods as the first')
-  const pairs = 'service' in to ? throughService(from.ends, to, asked) : plain(from.ends, to.ends, asked)
+  const pairs =
+    'nodePort' in to
+      ? plain(from.ends, to.ends, asked).map(each => ({ ...each, service: behindNodePort(to, each.to) }))
+      : 'service' in to
+        ? throughService(from.ends, to, asked)
+        : plain(from.ends, to.ends, asked)
   if (pairs.length === 0) throw new UsageError('the two have no addresses of the same family')
   if (pairs.some(({ from, to }) => from.node === undefined && to.node === undefined))
     throw new UsageError('neither of the two is in this cluster')
@@ -130,7 +153,13 @@ function plain(from: readonly End[], to: readonly End[], asked: Asked): Question
   })
 }
 
-function throughService(from: readonly End[], to: Extract<Named, { service: FoundService }>, asked: Asked): Question[] {
+/** The packet goes to the node, and from there to a pod of the Service. */
+function behindNodePort({ service, nodePort }: NamedNodePort, { address }: End): ServiceView {
+  const port = service.ports.find(each => each.nodePort === nodePort)!
+  return { ...viewOf(service, port, address, familyOf(address)), port: nodePort }
+}
+
+function throughService(from: readonly End[], to: NamedService, asked: Asked): Question[] {
   const { service } = to
   const wanted = to.port ?? asked?.port
   const ports = service.ports.filter(
@@ -143,28 +172,17 @@ function throughService(from: readonly End[], to: Extract<Named, { service: Foun
     throw new UsageError(`Service ${service.namespace}/${service.name} has no such port: it has ${list}`)
   if (other !== undefined)
     throw new UsageError(`Service ${service.namespace}/${service.name} has several ports: add one of ${list}`)
-  if (port.protocol !== 'tcp' && port.protocol !== 'udp')
-    throw new UsageError(`${port.protocol} of Services is not known to explain`)
-  if (service.addresses.length === 0 && port.backends.length === 0)
-    throw new Denied(
-      `Service ${service.namespace}/${service.name} has no address of its own, and no pod of it is ready for port ${port.port}`,
-    )
-  const { protocol } = port
-  const view = (address: string, family: 'ipv4' | 'ipv6'): ServiceView => ({
-    ...{ namespace: service.namespace, name: service.name, address, port: port.port, protocol },
-    backends: port.backends
-      .filter(({ end }) => familyOf(end.address) === family)
-      .slice(0, MOST_BACKENDS)
-      .map(({ port, end }) => ({ address: end.address, port, ...(end.node !== undefined && { node: end.node }) })),
-  })
+  const addresses = to.address === undefined ? service.addresses : [to.address]
   return from.flatMap(end => {
     const family = familyOf(end.address)
-    const address = service.addresses.find(each => familyOf(each) === family)
-    if (address === undefined && service.addresses.length > 0) return []
-    const seen = view(address ?? '', family)
+    const address = addresses.find(each => familyOf(each) === family)
+    if (address === undefined && addresses.length > 0) return []
+    const seen = viewOf(service, port, address ?? '', family)
+    const { protocol } = seen
     if (seen.backends.length === 0) {
-      if (address === undefined) return []
-      const to: End = { address, role: 'outside' }
+      // a headless one is a name alone then, which leads to nobody whoever asks
+      if (address === undefined && (port.backends.length > 0 || end !== from[0])) return []
+      const to: End = { address: address ?? '', role: 'outside' }
       return [{ ...questionOf(end, to, { protocol, port: port.port }), service: seen }]
     }
     return port.backends
@@ -172,6 +190,23 @@ function throughService(from: readonly End[], to: Extract<Named, { service: Foun
       .slice(0, MOST_BACKENDS)
       .map(backend => ({ ...questionOf(end, backend.end, { protocol, port: backend.port }), service: seen }))
   })
+}
+
+/** Throws UsageError for a protocol that is not asked about. */
+function viewOf(
+  { namespace, name }: FoundService,
+  { port, protocol, backends }: ServicePort,
+  address: string,
+  family: Family,
+): ServiceView {
+  if (protocol !== 'tcp' && protocol !== 'udp') throw new UsageError(`${protocol} of Services is not known to explain`)
+  return {
+    ...{ namespace, name, address, port, protocol },
+    backends: backends
+      .filter(({ end }) => familyOf(end.address) === family)
+      .slice(0, MOST_BACKENDS)
+      .map(({ port, end }) => ({ address: end.address, port, ...(end.node !== undefined && { node: end.node }) })),
+  }
 }
 
 function questionOf(from: End, to: End, asked: Asked): Question {

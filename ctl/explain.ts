@@ -14,7 +14,7 @@ import { objectDirectory } from './ends/objects.ts'
 import { parseSockets, socketEnds } from './ends/sockets.ts'
 import { explainPolicy } from './explain-policy.ts'
 import { explanationText, nodeExplanationText } from './explain-view.ts'
-import { parseProtocol, questionsOf, resolve } from './explain-words.ts'
+import { parseProtocol, questionsOf, resolve, resolveTarget } from './explain-words.ts'
 import { EXIT, type ExitCode, UsageError } from './failure.ts'
 import { probed, probedService } from './probe.ts'
 import { RECORDED_THERE, recordedBehind } from './recorded-flows.ts'
@@ -106,13 +106,14 @@ async function explainFiles(
   const namespace = await namespaceOf(options, context)
   if (from !== undefined && to === undefined) throw new UsageError('--policy: name two ends, or none')
   const { directory } = await endsOf(options, context)
+  const asked = parseProtocol(protocol)
   const questions =
     from === undefined
       ? undefined
       : questionsOf(
           await resolve(from, namespace, directory),
-          await resolve(to!, namespace, directory),
-          parseProtocol(protocol),
+          await resolveTarget(to!, asked, namespace, directory),
+          asked,
         )
   return explainPolicy(files, questions, namespace, options, context)
 }
@@ -124,7 +125,8 @@ export async function explanationsOf(
   ends: Ends,
 ): Promise<[Explanation, ...Explanation[]]> {
   const asked = parseProtocol(protocol)
-  const [a, b] = [await resolve(from, namespace, ends.directory), await resolve(to, namespace, ends.directory)]
+  const { directory } = ends
+  const [a, b] = [await resolve(from, namespace, directory), await resolveTarget(to, asked, namespace, directory)]
   const questions = questionsOf(a, b, asked)
   const all = isProbed ? await inTurn(questions, ends) : await Promise.all(questions.map(each => explained(each, ends)))
   return all.toSorted((x, y) => rankOf(x) - rankOf(y)) as [Explanation, ...Explanation[]]
@@ -150,6 +152,8 @@ async function inTurn(questions: readonly Question[], ends: Ends): Promise<Expla
 
 async function explained(question: Question, ends: Ends, followed: Followed = {}): Promise<Explanation> {
   const { from, to } = question
+  // a name of which nothing is known but that no pod has it
+  if (to.address === '') return walk(question, undefined, undefined, followed)
   const [near, far] = await Promise.all([
     from.node === undefined ? undefined : ends.ask(from.node, question),
     to.node === undefined || to.node === from.node ? undefined : ends.ask(to.node, question),

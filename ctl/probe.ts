@@ -15,18 +15,20 @@ export type Probing = { traces: TraceFacts[]; probe?: Probed; failed?: string }
 export async function probed(question: Question, ends: Pick<Ends, 'trace'>): Promise<Probing> {
   const { from, to, packet } = question
   if (from.node === undefined) return { traces: [], failed: `nobody of the cluster can send from ${from.address}` }
+  if (to.address === '') return { traces: [] }
   return follow(packet, from.node, to.node, ends)
 }
 
 /**
- * What the node where a question begins does with a packet to the Service itself; undefined where it has no address, or nothing is known.
- * To which pod it goes is not known before, so that no other node is asked.
+ * What the node where a question begins does with a packet to the Service itself; undefined where it has no address, where the question's
+ * own packet goes there, or where nothing is known. To which pod it goes is not known before, so that no other node is asked.
  */
 export async function probedService(
   { from, packet, service }: Question,
   ends: Pick<Ends, 'trace'>,
 ): Promise<TraceFacts | undefined> {
-  if (from.node === undefined || service === undefined || service.address === '') return undefined
+  if (from.node === undefined || service === undefined) return undefined
+  if (service.address === '' || service.address === packet.destination) return undefined
   const { address: destination, port: destinationPort, protocol } = service
   const asked = { ...packet, destination, destinationPort, protocol }
   const { traces } = await follow(asked, from.node, undefined, ends)

@@ -7,6 +7,8 @@ import {
   type Crossing,
   evidence,
   type Finding,
+  isToItself,
+  isToNodePort,
   known,
   nameOf,
   type Place,
@@ -59,7 +61,7 @@ export function sourceNatStep(c: Crossing): Finding | undefined {
  */
 export function fabricStep(c: Crossing, isAlone: boolean): Finding | undefined {
   const { near, far, way, isOneNode, target, source } = c
-  if (isOneNode) return undefined
+  if (isOneNode || (near === undefined && far === undefined)) return undefined
   if (near === undefined || far === undefined) {
     const outside = near === undefined ? source : target
     if (c.near?.trace?.outcome === 'answered') return passes(`${nameOf(outside)} answers`)
@@ -145,22 +147,31 @@ export function fabricStep(c: Crossing, isAlone: boolean): Finding | undefined {
 }
 
 /** Whether somebody takes what was delivered. That a packet was sent and not answered is never less than unknown. */
-export function listenerStep({ near, far, packet, target }: Crossing): Finding | undefined {
+export function listenerStep(c: Crossing): Finding | undefined {
+  const { near, far, packet, target } = c
   const trace = near?.trace
   if (trace?.outcome === undefined) return undefined
   const { outcome, said = outcome, sent, saidBy } = trace
   const says = { of: 'trace' as const, text: said }
   if (outcome === 'answered') return passes(`${nameOf(target)} answers`, says)
-  const isDelivered = (far?.trace?.left ?? 0) > 0 && far?.trace?.dropped === undefined
+  if (isToNodePort(c))
+    return unknown(
+      `${sent} packets were sent and not answered by ${nameOf(target)} or the pod that it sends them to (${said}): explain the way from ${nameOf(target)} to the Service`,
+      says,
+    )
+  // what a pod sends to itself stays in it
+  const isDelivered = isToItself(c) || ((far?.trace?.left ?? 0) > 0 && far?.trace?.dropped === undefined)
   // a node before the pod may say so too
   if (!isDelivered || outcome === 'silent' || (outcome === 'unreachable' && saidBy !== packet.destination))
     return unknown(`${sent} packets were sent and not answered: ${said}`, says)
   const port = packet.destinationPort ?? '?'
+  const object = target.pod === undefined ? { kind: 'Node', name: target.node! } : { kind: 'Pod', ...target.pod }
   if (outcome === 'refused')
     return stopped(
       {
         code: 'NoListener',
         node: far!.node,
+        object,
         message: `nothing listens on ${packet.protocol} port ${port} of ${nameOf(target)}`,
         values: { port },
       },
@@ -170,6 +181,7 @@ export function listenerStep({ near, far, packet, target }: Crossing): Finding |
     {
       code: 'PortRefused',
       node: far!.node,
+      object,
       message: `${nameOf(target)} gets the packet and says that it cannot be reached`,
       values: {},
     },
@@ -209,7 +221,7 @@ export function serviceStep(c: Crossing): Finding | undefined {
     return stopped(
       {
         code: 'ServiceNoEndpoints',
-        node: near?.node ?? '',
+        node: c.question.from.node ?? '',
         object,
         message: `${name} has no pod that is ready for port ${service.port}`,
         values: { namespace: service.namespace },
@@ -234,7 +246,8 @@ export function serviceStep(c: Crossing): Finding | undefined {
       },
       { of: 'trace', text: `${trace.left} left with the destination ${service.address}` },
     )
-  return passes(`${name} has ${service.backends.length} ready endpoints; ${packet.destination} is one`)
+  const which = isToNodePort(c) ? `${packet.destination} leads to them` : `${packet.destination} is one`
+  return passes(`${name} has ${service.backends.length} ready endpoints; ${which}`)
 }
 
 function pathTo(near: Place, far: Place | undefined): PathFacts | undefined {

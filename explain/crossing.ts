@@ -105,6 +105,16 @@ export function crossing(
   }
 }
 
+/** The packet goes to a port of a node that stands for a Service: a pod gets it from there. */
+export function isToNodePort({ direction, packet, target, question }: Crossing): boolean {
+  return direction === 'there' && target.role === 'node' && packet.destination === question.service?.address
+}
+
+/** A pod asks itself, by its own address: what it sends stays in it. */
+export function isToItself({ packet }: Pick<Crossing, 'packet'>): boolean {
+  return packet.source === packet.destination
+}
+
 /** An end as people name it. */
 export function nameOf({ pod, role, node, address }: End): string {
   if (pod !== undefined) return `${pod.namespace}/${pod.name}`

@@ -1,7 +1,7 @@
 // What policies say of a packet, by the model of the node that enforces them, and whether its kernel has that state. Answers of a known
 // connection pass without being judged again, so that on the way back only what comes before connection tracking counts. Pure.
 import type { PolicyFacts } from '../api/explain.ts'
-import { type Crossing, type Finding, nameOf, type Place, passes, stopped, unknown } from './crossing.ts'
+import { type Crossing, type Finding, isToItself, nameOf, type Place, passes, stopped, unknown } from './crossing.ts'
 
 const HOST: readonly PolicyFacts['at'][] = ['host forward', 'host in', 'host out', 'pre-DNAT', 'untracked']
 
@@ -11,6 +11,7 @@ export function podPolicy(c: Crossing, at: 'egress' | 'ingress'): Finding | unde
   if (end.role !== 'pod' || place === undefined) return undefined
   if (place.facts === undefined) return unknown(`${place.node} does not say what policies let pass`)
   if (c.direction === 'back') return passes('answers of a known connection pass')
+  if (isToItself(c)) return passes('what a pod sends to itself is judged by nobody')
   const found = place.facts.policies.filter(each => each.direction === c.direction && each.at === at)
   if (found.length === 0 && c.isOneNode && c.source.role === 'node')
     return passes('what a node sends to its own pods is judged by no policy')

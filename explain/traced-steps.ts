@@ -9,6 +9,8 @@ import {
   type Crossing,
   evidence,
   type Finding,
+  isToItself,
+  isToNodePort,
   known,
   nameOf,
   type Place,
@@ -21,6 +23,9 @@ import { looseFilter } from './settings.ts'
 /** Chains of others on one node, and ours, by what became of a traced packet. */
 export function foreignStep(c: Crossing, place: Place | undefined): Finding | undefined {
   if (place?.facts === undefined) return undefined
+  // by the address of a Service it goes out and comes back
+  if (isToItself(c) && c.question.service === undefined)
+    return passes('what a pod sends to itself meets no chain of its node')
   const { node, facts, trace } = place
   const dropped = trace?.dropped
   if (dropped !== undefined) return droppedAt(c, place, dropped, trace!)
@@ -121,7 +126,8 @@ export function translatedBy(c: Crossing, node: string, translated: NonNullable<
       ? 'by iptables-legacy or IPVS'
       : `in table ${by.family} ${by.table}, chain ${by.chain}, by the rule: ${by.rule}`
   const says = { of: 'trace' as const, text: `the packet had ${to} behind it: ${whose}` }
-  const isService = c.question.service !== undefined && source === undefined
+  // whoever lets a Service be reached by a port of a node gives the packets the node's own address, too
+  const isService = c.question.service !== undefined && (source === undefined || isToNodePort(c))
   if (by?.ours === true || isService) return passes(`${node} gives it ${to}, ${whose}`, says)
   return stopped(
     {

@@ -25,7 +25,8 @@ other programs, translation, tunnel, neighbour, MTU, link, the network between t
 prints the first thing that stops the packet, who made it so where that is known, and what to do; \`-o wide\` every step, \`-o json\` all of it.
 
 A and B are \`NAMESPACE/POD\`, \`pod/NAME\`, \`node/NAME\`, an address, or a bare name of a pod or node; B also \`svc/NAME[:PORT]\`,
-\`NAME.NAMESPACE.svc[:PORT]\`, or a name outside, which this machine's resolver looks up. Of two ends with addresses of both families, and of a Service with several ready
+\`NAME.NAMESPACE.svc[:PORT]\`, or a name outside, which this machine's resolver looks up. A Service is known by its external addresses and those of its load balancer too,
+and a node with a port that is one of a Service (\`nodePort\`) leads to its pods: of those only whether some are ready is said, and \`explain node/NAME svc/NAME\` is the way behind. Of two ends with addresses of both families, and of a Service with several ready
 pods, each pair is walked: the answer is the worst, with the others in \`alternatives\`. \`margayctl explain NODE\` says why pods get no network on a node.
 
 - \`STOPPED\`: something is proven to stop the packets; \`STOPPED (large packets)\`: small ones pass; \`CHANGED\`: they arrive with an address that they were not sent with. Exit code 1.
@@ -38,6 +39,7 @@ interface of the other were lost between them. It is found by what happens to th
 \`icmp\` an echo, for \`tcp\` a SYN that the kernel ends with a reset, so that no program hears of a connection, for \`udp\` eight octets, which a program does hear of. Of a Service
 a packet goes to its own address, to see whether somebody translates it, and one to each of its pods. What stops packets inside a pod's own namespace, and programs below netfilter (XDP, tc), are not seen. Each node follows one probe at a time, for at most
 10 s; meanwhile every packet of the node costs some comparisons more. Whoever may do that sends packets as the pod ([threats.md](threats.md)).
+Where kube-proxy or another program has chains on a node, a packet is the only proof that it passes: without \`--probe\` the answer is \`UNKNOWN\` there.
 
 Nodes are asked through the API server (\`pods/exec\` in the agents' pods: whoever may do that is root on the nodes), or with
 \`--node-sockets n1=/run/margay/agent.sock,...\` by the agents' sockets on this machine; then pods and nodes are known from the agents, unless

@@ -5,18 +5,25 @@ import type { TraceAnswer, TraceOrder } from '../../api/trace.ts'
 import type { NodeAnswer } from '../../explain/crossing.ts'
 import type { AskedNode } from '../../explain/node.ts'
 
-/** A Service as its objects have it; `address` is '' without an address of its own. */
+/** A Service as its objects have it. `addresses`: its own, none of a headless one; `outside`: further ones that nodes translate. */
 export type FoundService = {
   namespace: string
   name: string
   addresses: readonly string[]
+  outside: readonly string[]
+  /** It is nothing but another name for this one. */
+  externalName?: string
   ports: readonly ServicePort[]
 }
 
-/** `backends`: ready ones; where there is none those that end and still serve, as kube-proxy takes them. */
+/**
+ * `backends`: ready ones; where there is none those that end and still serve, as kube-proxy takes them. `nodePort`: that of every node which
+ * leads to it.
+ */
 export type ServicePort = {
   name: string
   port: number
+  nodePort?: number
   protocol: string
   backends: readonly { port: number; end: End }[]
 }
@@ -29,8 +36,10 @@ export type Directory = {
   service(namespace: string, name: string): Promise<FoundService | undefined>
   /** Of a pod, a node, or outside. */
   at(address: string): Promise<End>
-  /** The Service with this address. */
+  /** The Service with this address, of its own or outside. */
   serviceAt(address: string): Promise<FoundService | undefined>
+  /** The Service that has this port of every node. */
+  serviceOfNodePort(protocol: string, port: number): Promise<FoundService | undefined>
 }
 
 /** Asking nodes; they never reject for a node that does not answer. */

@@ -38,10 +38,29 @@ const serviceObject = z.object({
   spec: z.object({
     clusterIP: z.string().optional(),
     clusterIPs: z.array(z.string()).optional(),
+    externalIPs: z.array(z.string()).nullish(),
+    type: z.string().optional(),
+    externalName: z.string().optional(),
     ports: z
-      .array(z.object({ name: z.string().default(''), port: z.number(), protocol: z.string().default('TCP') }))
+      .array(
+        z.object({
+          name: z.string().default(''),
+          port: z.number(),
+          protocol: z.string().default('TCP'),
+          nodePort: z.number().optional(),
+        }),
+      )
       .default([]),
   }),
+  status: z
+    .object({
+      loadBalancer: z
+        .object({
+          ingress: z.array(z.object({ ip: z.string().optional(), ipMode: z.string().optional() })).nullish(),
+        })
+        .nullish(),
+    })
+    .nullish(),
 })
 
 const sliceObject = z.object({
@@ -75,6 +94,7 @@ export function objectDirectory(objects: Objects): Directory {
   let pods: Promise<PodObject[]> | undefined
   const allNodes = () => (nodes ??= objects.list('Node').then(all => readAll(all, nodeObject)))
   const allPods = () => (pods ??= objects.list('Pod').then(all => readAll(all, podObject)))
+  const allServices = async () => readAll(await objects.list('Service'), serviceObject)
   const withEndpoints = async (service: ServiceObject): Promise<FoundService> => {
     const { name, namespace } = service.metadata
     const labelSelector = `kubernetes.io/service-name=${name}`
@@ -104,8 +124,15 @@ export function objectDirectory(objects: Objects): Directory {
       return endAt(address, selected) ?? endAt(address, await allPods()) ?? { address, role: 'outside' }
     },
     serviceAt: async address => {
-      const services = readAll(await objects.list('Service'), serviceObject)
-      const found = services.find(service => addressesOf(service).includes(address))
+      const found = (await allServices()).find(service =>
+        [...addressesOf(service), ...outsideOf(service)].includes(address),
+      )
+      return found === undefined ? undefined : withEndpoints(found)
+    },
+    serviceOfNodePort: async (protocol, port) => {
+      const found = (await allServices()).find(({ spec }) =>
+        spec.ports.some(each => each.nodePort === port && each.protocol.toLowerCase() === protocol),
+      )
       return found === undefined ? undefined : withEndpoints(found)
     },
   }
@@ -143,9 +170,11 @@ function nodeEnds({ metadata: { name, annotations }, status }: NodeObject): End[
 function serviceOf(service: ServiceObject, slices: readonly SliceObject[], nodes: readonly End[]): FoundService {
   const { name, namespace } = service.metadata
   const gets = slices.some(({ endpoints }) => endpoints.some(isReady)) ? isReady : isEndingYetServing
-  const ports = service.spec.ports.map(({ name: portName, port, protocol }) => ({
+  const ports = service.spec.ports.map(({ name: portName, port, protocol, nodePort }) => ({
     name: portName,
     port,
+    // 0 is none: LoadBalancers without node ports
+    ...(nodePort !== undefined && nodePort !== 0 && { nodePort }),
     protocol: protocol.toLowerCase(),
     backends: slices.flatMap(slice => {
       const target = slice.ports.find(each => (each.name ?? '') === portName)?.port
@@ -167,7 +196,11 @@ function serviceOf(service: ServiceObject, slices: readonly SliceObject[], nodes
       )
     }),
   }))
-  return { namespace, name, addresses: addressesOf(service), ports }
+  const { type, externalName } = service.spec
+  return {
+    ...{ namespace, name, addresses: addressesOf(service), outside: outsideOf(service), ports },
+    ...(type === 'ExternalName' && externalName !== undefined && { externalName }),
+  }
 }
 
 function isReady({ conditions }: Endpoint): boolean {
@@ -182,6 +215,13 @@ function isEndingYetServing({ conditions }: Endpoint): boolean {
 /** None of a headless Service. */
 function addressesOf({ spec }: ServiceObject): string[] {
   return canonical(spec.clusterIPs ?? (spec.clusterIP === undefined ? [] : [spec.clusterIP]))
+}
+
+/** Addresses of load balancers that see the packets themselves (`ipMode: Proxy`) are none: nodes do not translate them. */
+function outsideOf({ spec, status }: ServiceObject): string[] {
+  const given = status?.loadBalancer?.ingress ?? []
+  const ips = given.flatMap(({ ip, ipMode }) => (ip === undefined || ipMode === 'Proxy' ? [] : [ip]))
+  return canonical([...(spec.externalIPs ?? []), ...ips])
 }
 
 function canonical(addresses: readonly string[]): string[] {

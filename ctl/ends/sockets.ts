@@ -112,6 +112,7 @@ function statusDirectory(sockets: ReadonlyMap<string, string>): Directory {
       (await found(end => end.address === address).catch(toOutside))[0] ?? { address, role: 'outside' },
     service: noService,
     serviceAt: noService,
+    serviceOfNodePort: noService,
   }
 }
 

@@ -1,9 +1,11 @@
 import test from 'ava'
 import type { AnyObject } from '../../api/lifecycle.ts'
 import type { Context } from '../../ctl/command.ts'
+import type { Ends } from '../../ctl/ends/ends.ts'
 import { execEnds } from '../../ctl/ends/exec.ts'
 import { objectDirectory } from '../../ctl/ends/objects.ts'
-import { parseProtocol, questionsOf, resolve } from '../../ctl/explain-words.ts'
+import { explanationsOf } from '../../ctl/explain.ts'
+import { parseProtocol, questionsOf, resolve, resolveTarget } from '../../ctl/explain-words.ts'
 import type { Objects } from '../../datastore/objects.ts'
 import { NotFound } from '../../datastore/port.ts'
 import { asJson, type HttpRoute, send } from '../../lib/http-routes.ts'
@@ -128,8 +130,21 @@ const OBJECTS: Record<string, object[]> = {
     },
     { ...meta('empty', 'shop'), spec: { clusterIPs: ['10.96.0.11'], ports: [{ port: 80 }] } },
     { ...meta('headless', 'shop'), spec: { clusterIP: 'None', ports: [{ name: 'http', port: 8080 }] } },
+    { ...meta('nobody', 'shop'), spec: { clusterIP: 'None', ports: [{ port: 8080 }] } },
+    { ...meta('alias', 'shop'), spec: { type: 'ExternalName', externalName: 'db.example.net' } },
+    {
+      ...meta('open', 'shop'),
+      spec: {
+        ...{ clusterIPs: ['10.96.0.12'], externalIPs: ['198.51.100.7'] },
+        ports: [
+          { name: 'http', port: 80, nodePort: 30080 },
+          { name: 'dns', port: 53, protocol: 'UDP', nodePort: 30053 },
+        ],
+      },
+      status: { loadBalancer: { ingress: [{ ip: '198.51.100.8' }, { ip: '198.51.100.9', ipMode: 'Proxy' }] } },
+    },
   ],
-  EndpointSlice: ['web', 'headless'].map(service => ({
+  EndpointSlice: ['web', 'headless', 'open'].map(service => ({
     ...meta(`${service}-1`, 'shop'),
     of: service,
     ports: [{ name: 'http', port: 8080 }],
@@ -204,7 +219,8 @@ test('a Service is asked about by each ready pod behind the port, also by its na
     t.like(found[0]!.service, { namespace: 'shop', name: 'web', address: '10.96.0.10', port: 80 })
   }
   t.is(questionsOf(from, await named('10.96.0.10'), parseProtocol('tcp/80')).length, 2)
-  t.throws(() => questionsOf(from, { service: { namespace: 's', name: 'x', addresses: [], ports: [] } }, undefined), {
+  const empty = { namespace: 's', name: 'x', addresses: [], outside: [], ports: [] }
+  t.throws(() => questionsOf(from, { service: empty }, undefined), {
     name: 'UsageError',
   })
   const web = await named('svc/shop/web')
@@ -222,12 +238,6 @@ test('of a Service without a ready pod one question is left, with its own addres
     headless.map(({ packet }) => packet.destination),
     ['10.244.2.1', '192.0.2.11'],
   )
-  const none = { namespace: 'shop', name: 'idle', addresses: [] }
-  const ports = [{ name: '', port: 80, protocol: 'tcp', backends: [] }]
-  t.throws(() => questionsOf(from, { service: { ...none, ports } }, undefined), {
-    name: 'Denied',
-    message: 'Service shop/idle has no address of its own, and no pod of it is ready for port 80',
-  })
 })
 
 test('pods that end and still serve are asked about while a Service has no ready one, as kube-proxy takes them', async t => {
@@ -241,6 +251,40 @@ test('pods that end and still serve are asked about while a Service has no ready
   }
   t.deepEqual(await targets(ending, { ...ending, serving: false }), ['10.244.2.0'])
   t.deepEqual(await targets(ending, { ready: true }), ['10.244.2.1'])
+})
+
+test('a headless Service without a ready pod is a name that leads to nobody, and nobody is asked about it', async t => {
+  const [nobody, ...more] = questionsOf(await named('a'), await named('svc/shop/nobody'), undefined)
+  t.deepEqual(more, [])
+  t.like(nobody, { to: { address: '' }, service: { name: 'nobody', backends: [] } })
+  const ends = { directory: objectDirectory(objects) } as Ends
+  for (const isProbed of [false, true]) {
+    const [said] = await explanationsOf({ from: 'b', to: 'svc/nobody', isProbed }, 'shop', ends)
+    t.like(said.first, { code: 'ServiceNoEndpoints', node: 'web', object: { kind: 'Service', name: 'nobody' } })
+  }
+  await t.throwsAsync(named('svc/shop/alias'), { message: /another name for db\.example\.net/ })
+})
+
+test('a Service is known by its addresses outside and by its port of a node', async t => {
+  const from = await named('a')
+  for (const address of ['198.51.100.7', '198.51.100.8']) {
+    const [found] = questionsOf(from, await named(address), parseProtocol('tcp/80'))
+    t.like(found, { packet: { destination: '10.244.2.1' }, service: { name: 'open', address, port: 80 } })
+  }
+  t.like(await named('198.51.100.9'), { ends: [{ role: 'outside' }] }, 'a load balancer that nodes do not stand in for')
+  const asked = async (protocol: string) => {
+    const read = parseProtocol(protocol)
+    return questionsOf(from, await resolveTarget('node/n1', read, 'default', objectDirectory(objects)), read)
+  }
+  const [http, ...more] = await asked('tcp/30080')
+  t.deepEqual(more, [])
+  t.like(http, {
+    packet: { destination: '192.0.2.11', destinationPort: 30_080 },
+    service: { name: 'open', address: '192.0.2.11', port: 30_080 },
+  })
+  t.is(http!.service!.backends.length, 2)
+  t.is((await asked('udp/30053'))[0]!.service!.backends.length, 0)
+  t.is((await asked('udp/30080'))[0]!.service, undefined)
 })
 
 test('two ends with addresses of both families are asked about in both; ends outside alone are wrong usage', async t => {

@@ -1,7 +1,8 @@
 // What the walk makes of packets that were sent and followed on both nodes.
 import test from 'ava'
+import type { NodeFacts } from '../../api/explain.ts'
 import type { TraceFacts } from '../../api/trace.ts'
-import { aPair, aTrace, POD, type World, walked } from './worlds.ts'
+import { aPair, aTrace, NODE, POD, type World, walked } from './worlds.ts'
 
 /** Pods of n1 and n3, behind VXLAN. */
 const tunnelled = () => aPair(POD['n1-p1']!, POD['n3-p1']!)
@@ -144,4 +145,44 @@ test('that a node before the pod says that it cannot be reached is no word of th
 test('where a node cannot count at its interfaces, the network between is not blamed', t => {
   const { received: _, ...uncounted } = nothing('n3')
   t.is(explained([silentFrom({ outer: outer(3, 3) }), uncounted]).first, undefined)
+})
+
+test('who refuses what was delivered is named: the pod, or the node with its own network', t => {
+  const refused = (world: World, node: string) =>
+    explained([aTrace('n1', { outcome: 'refused', said: 'connection refused' }), aTrace(node, { sent: 0 })], world)
+      .first
+  t.like(refused(tunnelled(), 'n3'), { code: 'NoListener', object: { kind: 'Pod', name: 'n3-p1' } })
+  t.like(refused(aPair(POD['n1-p1']!, NODE.n3), 'n3'), { code: 'NoListener', object: { kind: 'Node', name: 'n3' } })
+})
+
+test('a port of a node that stands for a Service is translated there, and what it refuses a pod behind it may have refused', t => {
+  const pair = aPair(NODE.n1, NODE.n1)
+  const service = { namespace: 'shop', name: 'web', address: NODE.n1.address, port: 30_080, protocol: 'tcp' as const }
+  const world = (backends: object[]) => ({
+    ...pair,
+    question: { ...pair.question, service: { ...service, backends } },
+  })
+  const ready = world([{ address: '10.244.3.1', port: 80 }]) as World
+  const by = { family: 'ip', table: 'kube-proxy', chain: 'service', rule: 'dnat', ours: false }
+  const translated = { by, source: NODE.n1.address, destination: '10.244.3.1' }
+  t.is(explained([aTrace('n1', { outcome: 'answered', translated })], ready).first, undefined)
+  t.is(explained([aTrace('n1', { outcome: 'answered', translated })], pair).first?.code, 'ForeignTranslates')
+  const { first, open } = explained([aTrace('n1', { outcome: 'refused', said: 'refused', translated })], ready)
+  t.is(first, undefined)
+  t.true(
+    open.some(each => /^listener n1: .*explain the way from n1 to the Service/.test(each)),
+    open.join('\n'),
+  )
+  t.like(explained([], world([]) as World).first, { code: 'ServiceNoEndpoints', object: { kind: 'Service' } })
+})
+
+test('what a pod sends to itself stays in it: no policy and no chain is open, and it says itself that nobody listens', t => {
+  const pair = aPair(POD['n1-p1']!, POD['n1-p1']!)
+  const { facts } = pair.near as { facts: NodeFacts }
+  // one pod, of which nobody judges anything
+  facts.endpoints.length = 1
+  facts.policies.length = 0
+  t.like(explained([], pair), { verdict: 'passes', open: [] })
+  const own = aTrace('n1', { outcome: 'refused', said: 'connection refused', cameIn: 0, left: 0 })
+  t.like(explained([own], pair).first, { code: 'NoListener', object: { kind: 'Pod', name: 'n1-p1' } })
 })
