@@ -1,6 +1,7 @@
 // What only a packet shows: translations, the network between the nodes, who listens; and the table of connections. Pure.
 import type { PathFacts } from '../api/explain.ts'
 import type { Evidence } from '../api/explanation.ts'
+import type { TraceFacts } from '../api/trace.ts'
 import type { CauseCode } from './causes.ts'
 import {
   absenceOf,
@@ -230,13 +231,7 @@ export function serviceStep(c: Crossing): Finding | undefined {
     )
   const trace = c.toService
   if (near !== undefined && trace?.dropped !== undefined) return droppedAt(c, near, trace.dropped, trace)
-  if (
-    near !== undefined &&
-    trace !== undefined &&
-    leaves(trace) &&
-    trace.translated === undefined &&
-    trace.outcome !== 'answered'
-  )
+  if (near !== undefined && trace !== undefined && trace.outcome !== 'answered' && leaves(trace) && keepsTarget(trace))
     return stopped(
       {
         code: 'ServiceNotProgrammed',
@@ -246,8 +241,23 @@ export function serviceStep(c: Crossing): Finding | undefined {
       },
       { of: 'trace', text: `${trace.left} left with the destination ${service.address}` },
     )
+  if (trace?.outcome !== undefined && trace.outcome !== 'answered')
+    return unknown(`a packet to ${name} was sent and not answered: ${trace.said ?? trace.outcome}`, {
+      of: 'trace',
+      text: `${trace.left} of ${trace.sent} left`,
+    })
   const which = isToNodePort(c) ? `${packet.destination} leads to them` : `${packet.destination} is one`
   return passes(`${name} has ${service.backends.length} ready endpoints; ${which}`)
+}
+
+/**
+ * The packet still had the address of the Service when it left: nothing was translated, or its source alone, as Margay does with packets to
+ * where no pool is. Who else gives it another source may be the one who gave it another destination.
+ */
+function keepsTarget({ translated }: TraceFacts): boolean {
+  if (translated === undefined) return true
+  const { by, destination, destinationPort } = translated
+  return by?.ours === true && destination === undefined && destinationPort === undefined
 }
 
 function pathTo(near: Place, far: Place | undefined): PathFacts | undefined {

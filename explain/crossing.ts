@@ -111,8 +111,8 @@ export function isToNodePort({ direction, packet, target, question }: Crossing):
 }
 
 /** A pod asks itself, by its own address: what it sends stays in it. */
-export function isToItself({ packet }: Pick<Crossing, 'packet'>): boolean {
-  return packet.source === packet.destination
+export function isToItself({ packet, source }: Pick<Crossing, 'packet' | 'source'>): boolean {
+  return source.role === 'pod' && packet.source === packet.destination
 }
 
 /** An end as people name it. */

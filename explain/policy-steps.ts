@@ -1,6 +1,7 @@
 // What policies say of a packet, by the model of the node that enforces them, and whether its kernel has that state. Answers of a known
 // connection pass without being judged again, so that on the way back only what comes before connection tracking counts. Pure.
-import type { PolicyFacts } from '../api/explain.ts'
+import type { PolicyDecision, PolicyFacts } from '../api/explain.ts'
+import type { NamedObject } from '../api/status-answers.ts'
 import { type Crossing, type Finding, isToItself, nameOf, type Place, passes, stopped, unknown } from './crossing.ts'
 
 const HOST: readonly PolicyFacts['at'][] = ['host forward', 'host in', 'host out', 'pre-DNAT', 'untracked']
@@ -49,23 +50,45 @@ function judged(
   const denied = all.find(({ decision }) => decision.action === 'deny')
   if (denied === undefined) return passes(all.map(({ decision }) => decision.by.text).join('; '), ...evidence)
   const { by } = denied.decision
-  const [kind, name = ''] = (by.policy ?? '').split(' ')
-  const [first = '', second] = name.split('/')
-  const object =
-    kind === undefined || name === ''
-      ? undefined
-      : second === undefined
-        ? { kind, name: first }
-        : { kind, namespace: first, name: second }
+  const policies = decidersOf(denied.decision)
+  const names = namesOf(policies)
+  const object = policies.length === 1 ? objectOf(policies[0]!) : by.tier && { kind: 'Tier', name: by.tier }
+  // who ends a tier has no rule that says so
+  const text = by.of === 'tier end' && names !== '' ? `${by.text}: no rule of ${names} lets it pass` : by.text
   return stopped(
     {
       code,
       node,
-      ...(object !== undefined && { object }),
-      message: `${denied.at} of ${denied.endpoint} on ${node} denies it: ${by.text}`,
-      setBy: { who: 'policy', text: by.policy ?? by.text },
-      values: { source: denied.at === 'egress' ? nameOf(c.target) : nameOf(c.source), policy: by.policy ?? by.text },
+      ...(object && { object }),
+      message: `${denied.at} of ${denied.endpoint} on ${node} denies it: ${text}`,
+      setBy: { who: 'policy', text: names || by.text },
+      values: { source: denied.at === 'egress' ? nameOf(c.target) : nameOf(c.source), policy: names || by.text },
     },
     ...evidence,
   )
+}
+
+/** The policy whose rule it is; at the end of a tier those of it that select the endpoint, since without them it would not end there. */
+function decidersOf({ by, passed }: PolicyDecision): string[] {
+  if (by.policy !== undefined) return [by.policy]
+  if (by.of !== 'tier end') return []
+  return [
+    ...new Set(
+      passed.flatMap(({ tier, policy, why }) => (tier === by.tier && why === 'no match' ? (policy ?? []) : [])),
+    ),
+  ]
+}
+
+const MOST_NAMED = 3
+
+function namesOf(policies: readonly string[]): string {
+  const more = policies.length - MOST_NAMED
+  return `${policies.slice(0, MOST_NAMED).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
+}
+
+/** `NetworkPolicy default/web` as an object. */
+function objectOf(policy: string): NamedObject {
+  const [kind = '', name = ''] = policy.split(' ')
+  const [first = '', second] = name.split('/')
+  return second === undefined ? { kind, name: first } : { kind, namespace: first, name: second }
 }

@@ -23,10 +23,10 @@ import { looseFilter } from './settings.ts'
 /** Chains of others on one node, and ours, by what became of a traced packet. */
 export function foreignStep(c: Crossing, place: Place | undefined): Finding | undefined {
   if (place?.facts === undefined) return undefined
-  // by the address of a Service it goes out and comes back
-  if (isToItself(c) && c.question.service === undefined)
-    return passes('what a pod sends to itself meets no chain of its node')
   const { node, facts, trace } = place
+  // by the address of a Service it goes out and comes back; what was followed is the one by its own
+  if (isToItself(c) && (c.question.service === undefined || trace !== undefined))
+    return passes('what a pod sends to itself meets no chain of its node')
   const dropped = trace?.dropped
   if (dropped !== undefined) return droppedAt(c, place, dropped, trace!)
   if (trace !== undefined && leaves(trace)) return passes('a traced packet passed', sawPackets(node, trace))

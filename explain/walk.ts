@@ -90,7 +90,7 @@ export function walk(
     cause === undefined || (isAnswered && cause.effect === 'all' && name !== 'service') ? [] : [cause],
   )
   const [first, ...others] = withoutCopies(causes)
-  const isOpen = !isAnswered && steps.some(({ verdict }) => verdict !== 'passes')
+  const isOpen = steps.some(({ name, verdict }) => verdict !== 'passes' && (!isAnswered || name === 'service'))
   return {
     question,
     verdict: first !== undefined ? 'stopped' : isOpen ? 'unknown' : 'passes',

@@ -93,8 +93,9 @@ export function dropsIn(packets: readonly Packet[], texts: Texts, own: Ownership
 }
 
 /**
- * What first changed the addresses of a packet of the probe itself, and into what; undefined where nothing did. Answers are translated back
- * by what translated the packet, which no rule tells.
+ * What first changed the addresses of a packet of the probe itself, and into what; undefined where nothing did. A destination that no rule
+ * changed before is told with the source that one changed, since the packet did not go on to where it was sent. Answers are translated
+ * back by what translated the packet, which no rule tells.
  */
 export function translationIn(packets: readonly Packet[], texts: Texts, own: Ownership): Translated | undefined {
   let unnamed: Translated | undefined
@@ -107,7 +108,7 @@ export function translationIn(packets: readonly Packet[], texts: Texts, own: Own
       before = ends
       if (changed === undefined) continue
       const by = translator(steps, at, texts, own)
-      if (by !== undefined) return { by, ...changed }
+      if (by !== undefined) return { by, ...destinationOf(unnamed), ...changed }
       unnamed ??= changed
     }
   }
@@ -126,6 +127,13 @@ function endsOf({ network, transport }: TraceStep): Ends | undefined {
     source: formatAddress(network.subarray(at, at + size)),
     destination: formatAddress(network.subarray(at + size, at + 2 * size)),
     ...(hasPorts && { destinationPort: transport!.readUInt16BE(2) }),
+  }
+}
+
+function destinationOf({ destination, destinationPort }: Translated = {}): Omit<Translated, 'by' | 'source'> {
+  return {
+    ...(destination !== undefined && { destination }),
+    ...(destinationPort !== undefined && { destinationPort }),
   }
 }
 

@@ -126,6 +126,14 @@ test('a packet to a Service that leaves as it was sent is translated by nobody, 
   t.is(toService({ translated: { destination: world.question.to.address } }), undefined)
   t.is(toService({ outcome: 'answered' }), undefined)
   t.is(toService({ left: 0 }), undefined)
+  const masquerade = { family: 'ip', table: 'margay', chain: 'outgoing', rule: 'natOutgoing', ours: true }
+  const source = '192.0.2.11'
+  t.is(toService({ translated: { by: masquerade, source } })?.code, 'ServiceNotProgrammed', 'as to any address outside')
+  t.is(toService({ translated: { by: { ...masquerade, ours: false }, source } }), undefined, 'who did may do more')
+  t.is(toService({ translated: { by: masquerade, source, destinationPort: 8080 } }), undefined)
+  const lost = explained(passed, { ...asked, toService: aTrace('n1', { outcome: 'silent', left: 0 }) })
+  t.is(lost.verdict, 'unknown', 'its pods answer, and it does not')
+  t.regex(lost.open.join('\n'), /^service n1: a packet to Service shop\/web was sent and not answered: silent/m)
   const dropped = {
     ...{ family: 'ip', table: 'filter', chain: 'KUBE-SERVICES', hook: 'forward', rule: 'reject', ours: false },
     ...{ count: 3, outer: false },

@@ -357,3 +357,24 @@ test('a session that is down is told by what both ends say of it, each with what
   t.regex(first!.message, /n2 is down: the hold time is over; n2 says: it does not answer$/)
   t.is(first!.remedy, 'the hold time is over: do; on n2: it does not answer: do')
 })
+
+test('where the end of a tier denies, the policies are named that select the pod and let nothing of it pass', t => {
+  const said = (...names: string[]) => {
+    const world = aPair(POD['n1-p1']!, POD['n2-p1']!)
+    const { facts } = world.far as { facts: NodeFacts }
+    const passed = names.map(policy => ({ tier: 'default', policy, why: 'no match' as const }))
+    facts.policies[0]!.decision = {
+      action: 'deny',
+      by: { of: 'tier end', tier: 'default', text: 'tier default ingress deny' },
+      passed: [{ tier: 'first', policy: 'GlobalNetworkPolicy other', rule: 1, why: 'pass' }, ...passed],
+    }
+    return walked(world).first!
+  }
+  const one = said('NetworkPolicy default/web')
+  t.like(one, { code: 'PolicyDenies', object: { kind: 'NetworkPolicy', namespace: 'default', name: 'web' } })
+  t.regex(one.message, /tier default ingress deny: no rule of NetworkPolicy default\/web lets it pass$/)
+  t.is(one.setBy.text, 'NetworkPolicy default/web')
+  const many = said('GlobalNetworkPolicy a', 'GlobalNetworkPolicy b', 'GlobalNetworkPolicy c', 'GlobalNetworkPolicy d')
+  t.deepEqual(many.object, { kind: 'Tier', name: 'default' })
+  t.regex(many.message, /GlobalNetworkPolicy a, GlobalNetworkPolicy b, GlobalNetworkPolicy c and 1 more lets it pass$/)
+})
