@@ -215,7 +215,7 @@ export class KubernetesLab implements AsyncDisposable {
     await this.must(['delete', 'node', this.#renamed.get(name) ?? name, '--ignore-not-found'])
     this.#renamed.set(name, as)
     await this.startKubelet(name)
-    await this.#startProxy(name)
+    await this.startProxy(name)
     await this.reached(`${as} to register`, 60, async () => (await this.get(`node/${as}`)) !== undefined)
   }
 
@@ -229,7 +229,7 @@ export class KubernetesLab implements AsyncDisposable {
     )
   }
 
-  async #startProxy(name: string): Promise<void> {
+  async startProxy(name: string): Promise<void> {
     const as = this.#renamed.get(name) ?? name
     const command = kubeProxyCommand(this.plan, as, this.#options.proxy, '/etc/kubernetes/kube-proxy.conf')
     await this.machine(name).start('kube-proxy', command)
@@ -369,7 +369,7 @@ export class KubernetesLab implements AsyncDisposable {
       writeFileSync(join(machine.dir, 'imported'), '')
     }
     await this.startKubelet(name)
-    await this.#startProxy(name)
+    await this.startProxy(name)
   }
 
   #started(program: Program): void {

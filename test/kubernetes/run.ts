@@ -15,6 +15,7 @@ import { agentCases } from './agents.ts'
 import type { Case, Cluster } from './case.ts'
 import { clusterPolicyConformance } from './cluster-policies.ts'
 import { conformance, SUITES, type SuiteName } from './e2e.ts'
+import { explainCases } from './explain.ts'
 import { goneNodeCases } from './gone-nodes.ts'
 import { hostAccessCases } from './host-access.ts'
 import { loadBalancerCases } from './load-balancer.ts'
@@ -45,6 +46,7 @@ const CASES: readonly Case[] = [
   ...hostAccessCases,
   ...nodeCases,
   ...goneNodeCases,
+  ...explainCases,
   ...speedCases,
 ]
 
