@@ -22,6 +22,9 @@ import { formatMismatch, inspectPodSide, type Mismatch, POD_LIMIT } from './insp
  */
 const LOOKS_MS: readonly number[] = [100, 400, 1500, 8000]
 
+/** From one repair after a link was down to the next: a pod may set it down and up without end. */
+const PAUSE_MS = 1000
+
 type Deps = Pick<CniDeps, 'kernel' | 'endpoints' | 'hostSide' | 'limiter' | 'log' | 'clock'> & {
   /** What was put right in a pod, and why it had to be. */
   healed: (endpoint: PodEndpoint, what: string, reason: 'LinkWasDown' | 'OtherMac' | 'ChangedInPod') => void
@@ -43,6 +46,8 @@ export class PodRepair {
   readonly #deps: Deps
   /** Endpoints that wait to be looked at. */
   readonly #waiting = new Set<string>()
+  /** When the last of those that were down was looked at, by its id, or will be. */
+  readonly #repairedMs = new Map<string, number>()
   /** The next look at an endpoint that was made a while ago, by its id. */
   readonly #looks = new Map<string, Cancel>()
   readonly #cancel: Cancel
@@ -52,7 +57,10 @@ export class PodRepair {
     this.#deps = deps
     this.#cancel = deps.endpoints.onChange(({ type, endpoint }) => {
       if (type === 'set') this.#lookForMac(endpoint, LOOKS_MS)
-      else this.#stopLooking(endpoint)
+      else {
+        this.#stopLooking(endpoint)
+        this.#repairedMs.delete(endpoint.id)
+      }
     })
   }
 
@@ -63,7 +71,13 @@ export class PodRepair {
     const endpoint = endpoints.byInterface(name)
     if (endpoint === undefined || endpoint.netns === '' || this.#waiting.has(endpoint.id)) return
     this.#waiting.add(endpoint.id)
-    void this.#underLock(endpoint, each => this.#repair(each))
+    const { clock } = this.#deps
+    const nowMs = clock.monotonicMs()
+    const atMs = Math.max(nowMs, (this.#repairedMs.get(endpoint.id) ?? -PAUSE_MS) + PAUSE_MS)
+    this.#repairedMs.set(endpoint.id, atMs)
+    const repair = () => void this.#underLock(endpoint, each => this.#repair(each))
+    if (atMs === nowMs) repair()
+    else clock.after(atMs - nowMs, repair)
   }
 
   close(): void {

@@ -13,6 +13,7 @@ const GATEWAY = '169.254.1.1'
 type Watched = {
   host: Host
   watch: PodWatch
+  repair: PodRepair
   pod: Kernel
   healed: string[]
   told: () => string[]
@@ -66,7 +67,7 @@ async function watched({
   }
   const pod = kernel.inside(POD)
   return {
-    ...{ host, watch, pod, healed, settle },
+    ...{ host, watch, repair, pod, healed, settle },
     told: () => conditions.map(({ type, reason, message }) => `${type} ${reason}: ${message}`),
     addressesChanged: () => changes,
     async lose(what) {
@@ -265,6 +266,23 @@ test('a pod that changes its interface without end is looked at five times in a 
   }
   t.true(looks >= 5 && looks <= 11, `${looks} looks`)
   t.deepEqual([it.healed, it.told()], [[], []])
+  await it.close()
+})
+
+test('a pod that sets its link down and up without end is put right once in a second', async t => {
+  const it = await watched({ start: false })
+  const { interfaceName } = it.host.deps.endpoints.live()[0]!
+  const before = await stateOf(it.pod)
+  for (let ms = 0; ms < 1900; ms += 50) {
+    for (const up of [false, true]) await it.pod.setLink('eth0', { up })
+    it.repair.linkChanged((await it.host.deps.kernel.link(interfaceName))!)
+    await it.settle(50)
+    if (ms === 0) t.deepEqual(await stateOf(it.pod), before)
+  }
+  t.is(it.healed.length, 2)
+  await it.settle(1000)
+  t.is(it.healed.length, 3)
+  t.deepEqual(await stateOf(it.pod), before, 'nothing of the last time is forgotten')
   await it.close()
 })
 

@@ -1,5 +1,5 @@
 // Who a change came from, in words: what is known of a netlink port, and what a process may say of itself.
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, opendirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
@@ -37,6 +37,24 @@ test('the process of that number here is not named where another one has the soc
   t.is(authorText({ port: 312 }, proc(t, { sockets: '' })), 'process 312')
   t.is(authorText({ port: 313 }, proc(t, { sockets: row(313, 4711) })), 'process 313')
   t.is(authorText({ port: 312 }, '/nonexistent'), 'process 312')
+})
+
+test('of a namespace with a hundred thousand sockets, and of a process with as many files, only the beginning is looked through', t => {
+  const many = Array.from({ length: 100_000 }, (_, i) => row(1000 + i, 5000 + i)).join('')
+  t.is(authorText({ port: 312 }, proc(t, { sockets: row(312, 4711) + many })), 'systemd-network (process 312)')
+  t.is(authorText({ port: 312 }, proc(t, { sockets: many + row(312, 4711) })), 'process 312')
+  const folder = proc(t, { sockets: '' })
+  for (let fd = 4; fd < 2000; fd++) symlinkSync(`socket:[${fd}]`, join(folder, `312/fd/${fd}`))
+  rmSync(join(folder, '312/fd/3'))
+  // in the order of the file system
+  using entries = opendirSync(join(folder, '312/fd'))
+  const fds: number[] = []
+  for (let entry = entries.readSync(); entry !== null; entry = entries.readSync()) fds.push(Number(entry.name))
+  const textAt = (place: number) => {
+    writeFileSync(join(folder, 'self/net/netlink'), HEAD + row(312, fds.at(place)!))
+    return authorText({ port: 312 }, folder)
+  }
+  t.deepEqual([textAt(999), textAt(1000)], ['systemd-network (process 312)', 'process 312'])
 })
 
 test('of a port that the kernel chose nobody is named', t => {
