@@ -4,7 +4,7 @@ import test from 'ava'
 import { files, textOf } from './source.ts'
 
 const ROOMS = ['agent', 'bgp', 'cni', 'controllers', 'datastore', 'felix', 'ipam', 'kernel', 'lib']
-const GROWS = /new Backoff\(|mostIdleHoldSeconds \?\?|2 \*\* Math\.min|2 \*\* over/
+const GROWS = /new Backoff\(|mostIdleHoldSeconds \?\?|2 \*\* Math\.min|2 \*\* over|2 \* before\.lengthMs/
 
 /** `test` is a file and a title; without one the text says why no event can end the pause. */
 const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: string, title: string] }>> = {
@@ -106,6 +106,13 @@ const ENDED_BY: Readonly<Record<string, { by: string; test?: readonly [file: str
     by: 'pools, reservations, settings and blocks of this node, a server that is there again, each ADD',
     test: ['test/ipam/spare-refusals.test.ts', 'a pool that is added gives a node without addresses a block at once'],
   },
+  'cni/pod-decision.ts': {
+    by: 'that it is right again, and another pod; that who undid it has ended is told by nobody',
+    test: [
+      'test/cni/pod-watch.test.ts',
+      'a repair that is undone twice is left for its pod to undo, and is told until it is right again',
+    ],
+  },
   'lib/backoff.ts': { by: 'it counts the delays' },
 }
 
@@ -136,7 +143,7 @@ const LONG_ENDED_BY: Readonly<Record<string, string>> = {
   'controllers/load-balancer.ts': 'see above',
   'cni/pod-mtu.ts': 'another MTU of the node; of a pod’s own end nobody tells anything',
   'cni/pod-watch.ts':
-    'what else the pod loses (test/cni/pod-watch.test.ts); that somebody put a route or an entry back himself is told by nobody',
+    'nothing: who undoes each repair would have the pod looked at all the time, so what else the pod loses waits for it too; that somebody put a route or an entry back himself is told by nobody',
   'datastore/cache.ts': 'the next change that is written; that a disk has room is told by nobody',
   'datastore/credentials.ts': 'a request that fails (test/datastore/credentials.test.ts)',
   'datastore/trust.ts':
