@@ -12,10 +12,10 @@ export type PathEncapsulation = 'direct' | 'ipip' | 'vxlan'
 type PathStateWord = 'unknown' | 'passes' | 'suspect' | 'lost' | 'absent'
 
 /**
- * Why a path is lost, as far as something else proves it: VXLAN or IP-in-IP, where the node answers and its tunnel does not; there is
- * no route; or what is known is that probes that were answered before are not any more.
+ * What is proved of a path that is lost: VXLAN or IP-in-IP is silent, where the node answers and its tunnel does not; there is no
+ * route; or what is known is that probes that were answered before are not any more.
  */
-export type PathLoss = 'VxlanLost' | 'IpipLost' | 'PathLost' | 'NoRoute'
+export type PathLoss = 'VxlanSilent' | 'IpipSilent' | 'PathLost' | 'NoRoute'
 
 /**
  * The way to the pods of one node, in one family. Times are of the monotonic clock of the program that answers, in milliseconds.

@@ -335,19 +335,22 @@ export const REASONS = {
     BfdRefused: { when: 'BFD cannot be begun', cure: 'look at the message' },
   },
   PathsPass: {
-    VxlanLost: {
+    VxlanSilent: {
       when: 'the node answers, and neither probes nor the address of its tunnel do, which are sent to in VXLAN',
-      cure: 'let UDP port 4789 (or vxlanPort of FelixConfiguration) pass between the addresses of the nodes, both ways',
+      cure: 'look at what both nodes say of themselves, either of which may keep packets; if nothing, let UDP port 4789 (or vxlanPort of FelixConfiguration) pass between the addresses of the nodes, both ways',
     },
-    IpipLost: {
+    IpipSilent: {
       when: 'the node answers, and neither probes nor the address of its tunnel do, which are sent to in IP-in-IP',
-      cure: 'let IP protocol 4 pass between the addresses of the nodes, both ways, or use VXLAN',
+      cure: 'look at what both nodes say of themselves, either of which may keep packets; if nothing, let IP protocol 4 pass between the addresses of the nodes, both ways, or use VXLAN',
     },
     PathLost: {
       when: 'probes that the node answered before are not answered any more, and nothing proves why',
       cure: 'look for what drops forwarded packets on both nodes, and for checks of source addresses in the network',
     },
-    NoRoute: { when: 'this node has no route to the node’s pods', cure: 'look at BlocksReachable and KernelInSync' },
+    NoRoute: {
+      when: 'this node has no route to the node’s pods, or a rule or route of another program refuses it',
+      cure: 'look at ForeignRoutesPass, BlocksReachable and KernelInSync',
+    },
     SourceTranslated: {
       when: 'probes of the node arrive under an address of the node, and not under their own',
       cure: 'take out of the rules of other programs that masquerade what goes from pods to pods',

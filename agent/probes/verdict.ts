@@ -1,5 +1,6 @@
-// What a silent path means. Pure. A cause is named only where something else proves it: VXLAN or IP-in-IP is lost where the node answers
-// and the address of its tunnel does not, which outlives its agent. That pods are not reached although node and tunnel
+// What a silent path means. Pure. What is told is what was seen: VXLAN or IP-in-IP is silent where the node answers
+// and the address of its tunnel does not, which outlives its agent; whether the network loses packets or one of the nodes keeps them
+// is not seen from here. That pods are not reached although node and tunnel
 // answer says nothing before this run of the node's agent has answered, or sent a probe of its own: the interface of
 // probes ends with its agent, and an agent of an earlier version has none while its Node object still says so.
 import type { PathEncapsulation, PathLoss } from '../../api/paths.ts'
@@ -34,7 +35,7 @@ const RESTART_MS = 180_000
 /** For a route that comes. */
 const ROUTE_MS = 30_000
 
-const TUNNEL_LOSS = { ipip: 'IpipLost', vxlan: 'VxlanLost' } as const
+const SILENT_TUNNEL = { ipip: 'IpipSilent', vxlan: 'VxlanSilent' } as const
 
 /** A loss, or why there is none. */
 export function verdict(evidence: Evidence): PathLoss | 'absent' | 'unknown' {
@@ -44,7 +45,7 @@ export function verdict(evidence: Evidence): PathLoss | 'absent' | 'unknown' {
   if (session.is === 'up' ? session.forMs < lookMs + SETTLE_MS : silentMs < RESTART_MS) return 'unknown'
   if (way === 'no route') return isViewFresh && (wasAlive || silentMs >= ROUTE_MS) ? 'NoRoute' : 'unknown'
   const isTunnel = way === 'ipip' || way === 'vxlan'
-  if (isTunnel && hostAnswers === true && tunnelAnswers === false && !hostWasSilent) return TUNNEL_LOSS[way]
+  if (isTunnel && hostAnswers === true && tunnelAnswers === false && !hostWasSilent) return SILENT_TUNNEL[way]
   return isViewFresh && wasAlive ? 'PathLost' : 'unknown'
 }
 
@@ -56,8 +57,8 @@ export type LostPath = Pick<Evidence, 'way' | 'hostAnswers' | 'tunnelAnswers'> &
 }
 
 const PROTOCOL = {
-  VxlanLost: { name: 'VXLAN', passes: 'UDP port 4789 (or vxlanPort of FelixConfiguration)' },
-  IpipLost: { name: 'IP-in-IP', passes: 'IP protocol 4' },
+  VxlanSilent: { name: 'VXLAN', passes: 'UDP port 4789 (or vxlanPort of FelixConfiguration)' },
+  IpipSilent: { name: 'IP-in-IP', passes: 'IP protocol 4' },
 } as const
 
 /** `PathsPass` of the node that a path leads to. */
@@ -72,12 +73,12 @@ function textOf({ node, address, loss, way, hostAnswers, tunnelAnswers }: LostPa
 } {
   const silent = `no probe from here is answered by ${address}, which is reached as pods of ${node} are`
   switch (loss) {
-    case 'VxlanLost':
-    case 'IpipLost': {
+    case 'VxlanSilent':
+    case 'IpipSilent': {
       const { name, passes } = PROTOCOL[loss]
       return {
-        message: `${name} to or from ${node} is lost: ${silent}, nor by the address of its tunnel, while ${node} itself answers`,
-        remedy: `look at the conditions of ${node} (ForeignRoutesPass, SettingsRight, KernelInSync), which may keep its answers; without one let ${passes} pass between the addresses of the nodes in both directions: in the network between them, in security groups and in firewalls of both`,
+        message: `nothing that is sent to ${node} in ${name} is answered: ${silent}, nor by the address of its tunnel, while ${node} itself answers`,
+        remedy: `look at what ${node} and this node say of themselves (ForeignRoutesPass, SettingsRight, KernelInSync): either may keep packets; if nothing, let ${passes} pass between the addresses of the nodes in both directions: in the network between them, in security groups and in firewalls of both`,
       }
     }
     case 'NoRoute':

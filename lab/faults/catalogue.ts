@@ -209,8 +209,8 @@ export const FAULTS: readonly Fault[] = [
     remedy: 'allow udp/4789 between the nodes',
     breaks: toN3,
     named: () => [
-      { at: 'n1', condition: 'PathsPass', reason: 'VxlanLost', about: 'Node n3' },
-      { at: 'n3', condition: 'PathsPass', reason: 'VxlanLost', about: 'Node n1' },
+      { at: 'n1', condition: 'PathsPass', reason: 'VxlanSilent', about: 'Node n3' },
+      { at: 'n3', condition: 'PathsPass', reason: 'VxlanSilent', about: 'Node n1' },
     ],
     explained: { at: 'n1', code: 'VxlanLost' },
     inject: () => [

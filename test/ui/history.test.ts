@@ -69,7 +69,7 @@ test('one promise about two objects is broken until both are right', t => {
 
 test('a path that was lost is drawn, once for both ends; a silent node stays silent; summed and other events say nothing', t => {
   const lost = (node: string, far: string): ToldEvent => ({
-    ...changed(5, 'PathsPass', 'VxlanLost', { kind: 'Node', name: far }),
+    ...changed(5, 'PathsPass', 'VxlanSilent', { kind: 'Node', name: far }),
     node,
   })
   const events = [

@@ -37,7 +37,7 @@ test('VXLAN that is dropped while the session stays up is told within ten second
   for (const seed of seeds) {
     const fromMs = 60_000 + seed * 127
     const { told, tookMs } = lostAfter(well(1, silentFrom(fromMs, 'pod', 'tunnel')), fromMs, seed)
-    t.is(told, 'VxlanLost', `seed ${seed}`)
+    t.is(told, 'VxlanSilent', `seed ${seed}`)
     t.true(tookMs <= TOLD_MS, `seed ${seed}: ${tookMs} ms`)
   }
 })
@@ -63,7 +63,7 @@ test('no tunnel is named where the node itself is silent, nor after it was in th
 
 test('VXLAN that never passed is told once the session is ten seconds old, and a probe alone that never was answered is not', t => {
   const began = lostAfter({ ...well(1, silentFrom(0, 'pod', 'tunnel')), sessionSinceMs: 0 }, 0, 3)
-  t.is(began.told, 'VxlanLost')
+  t.is(began.told, 'VxlanSilent')
   t.true(began.tookMs <= 20_000, `${began.tookMs} ms`)
   const old = lostAfter({ ...well(1, silentFrom(0, 'pod')), sessionSinceMs: 0 }, 0, 3)
   t.is(old.told, undefined)
@@ -84,7 +84,7 @@ test('a silent node without a session is absent, and one that never had any to h
   const reflected = lostAfter({ ...well(1, silentFrom(fromMs, 'pod', 'tunnel')), sessionSinceMs: 'none' }, fromMs, 5)
   t.is(reflected.told, undefined)
   reflected.world.run(200_000)
-  t.is(reflected.world.paths.of('n1', 'ipv4')?.loss, 'VxlanLost')
+  t.is(reflected.world.paths.of('n1', 'ipv4')?.loss, 'VxlanSilent')
 })
 
 test('while objects of other nodes may be old, a silent probe alone is no loss, and what was proved stays', t => {
@@ -104,7 +104,7 @@ test('a path passes again as soon as an answer comes', t => {
   const answers: Far['answers'] = ({ kind }, nowMs) =>
     kind === 'host' || nowMs < fromMs || nowMs > fromMs + 60_000 ? 1 : undefined
   const { world, told } = lostAfter(well(1, answers), fromMs, 7)
-  t.is(told, 'VxlanLost')
+  t.is(told, 'VxlanSilent')
   world.run(6000)
   t.deepEqual(world.bad, [])
   const { loss, hostAnswers } = world.paths.of('n1', 'ipv4')!

@@ -15,10 +15,10 @@ const tunnelLost: Evidence = {
 }
 
 const rows: [about: string, Partial<Evidence>, ReturnType<typeof verdict>][] = [
-  ['the node answers and its tunnel does not', {}, 'VxlanLost'],
-  ['the same over IP-in-IP', { way: 'ipip' }, 'IpipLost'],
-  ['also of an agent that never answered here: its tunnel outlives it', { wasAlive: false }, 'VxlanLost'],
-  ['also with an old view', { isViewFresh: false }, 'VxlanLost'],
+  ['the node answers and its tunnel does not', {}, 'VxlanSilent'],
+  ['the same over IP-in-IP', { way: 'ipip' }, 'IpipSilent'],
+  ['also of an agent that never answered here: its tunnel outlives it', { wasAlive: false }, 'VxlanSilent'],
+  ['also with an old view', { isViewFresh: false }, 'VxlanSilent'],
   ['the tunnel answers', { tunnelAnswers: true }, 'PathLost'],
   ['there is no address of a tunnel', { tunnelAnswers: undefined }, 'PathLost'],
   ['the node is silent', { hostAnswers: false }, 'PathLost'],
@@ -30,9 +30,9 @@ const rows: [about: string, Partial<Evidence>, ReturnType<typeof verdict>][] = [
   ['a probe alone, with an old view', { tunnelAnswers: true, isViewFresh: false }, 'unknown'],
   ['no session', { session: { is: 'down' } }, 'absent'],
   ['a session that has just come up', { session: { is: 'up', forMs: 13_999 } }, 'unknown'],
-  ['a session that is ten seconds older than the look', { session: { is: 'up', forMs: 14_000 } }, 'VxlanLost'],
+  ['a session that is ten seconds older than the look', { session: { is: 'up', forMs: 14_000 } }, 'VxlanSilent'],
   ['reflectors, and a moment', { session: { is: 'none' } }, 'unknown'],
-  ['reflectors, and three minutes', { session: { is: 'none' }, silentMs: 180_000 }, 'VxlanLost'],
+  ['reflectors, and three minutes', { session: { is: 'none' }, silentMs: 180_000 }, 'VxlanSilent'],
   ['reflectors, and the node is silent', { session: { is: 'none' }, silentMs: 180_000, hostAnswers: false }, 'absent'],
   ['no route, where there was one', { way: 'no route' }, 'NoRoute'],
   ['no route yet', { way: 'no route', wasAlive: false }, 'unknown'],
@@ -53,17 +53,17 @@ test('no loss is told without a session that should be, whatever else is so', t 
           t.is(verdict({ ...tunnelLost, way, hostAnswers, tunnelAnswers, wasAlive, session: { is: 'down' } }), 'absent')
 })
 
-test('the condition names the node, the address, the protocol that is lost and what to let through', t => {
+test('the condition names the node, the address, the protocol that is silent and what to let through', t => {
   const of = { node: 'n2', family: 'ipv4', address: '10.244.2.9', hostAnswers: true, tunnelAnswers: false } as const
-  const condition = lostCondition({ ...of, way: 'vxlan', loss: 'VxlanLost' })
-  t.like(condition, { type: 'PathsPass', status: 'False', reason: 'VxlanLost', object: { kind: 'Node', name: 'n2' } })
-  t.regex(condition.message, /^VXLAN to or from n2 is lost: .*10\.244\.2\.9/)
+  const condition = lostCondition({ ...of, way: 'vxlan', loss: 'VxlanSilent' })
+  t.like(condition, { type: 'PathsPass', status: 'False', reason: 'VxlanSilent', object: { kind: 'Node', name: 'n2' } })
+  t.regex(condition.message, /^nothing that is sent to n2 in VXLAN is answered: .*10\.244\.2\.9/)
   t.regex(
     condition.remedy,
-    /ForeignRoutesPass.*without one let UDP port 4789/,
-    'a rule of n2 keeps its answers in the same way',
+    /n2 and this node .*ForeignRoutesPass.*if nothing, let UDP port 4789/,
+    'a rule of n2 or of this node keeps packets in the same way',
   )
-  t.regex(lostCondition({ ...of, way: 'ipip', loss: 'IpipLost' }).remedy, /IP protocol 4/)
+  t.regex(lostCondition({ ...of, way: 'ipip', loss: 'IpipSilent' }).remedy, /IP protocol 4/)
   t.regex(lostCondition({ ...of, way: 'direct', loss: 'PathLost' }).remedy, /source addresses/)
   t.regex(lostCondition({ ...of, way: 'no route', loss: 'NoRoute' }).message, /no route there, or a rule/)
   const silent = lostCondition({ ...of, hostAnswers: false, way: 'vxlan', loss: 'PathLost' })

@@ -101,7 +101,7 @@ const agent: Answering = {
         address: '10.244.1.3',
         encapsulation: 'vxlan',
         state: 'lost',
-        loss: 'VxlanLost',
+        loss: 'VxlanSilent',
       },
       ...{ sinceMs: 1_700_000_000_000, lossPermille: 63, hostAnswers: true, tunnelAnswers: false, sampled: false },
     },
