@@ -2,10 +2,10 @@
 // only.
 import type { LinkFacts, LookupFacts, RouteFacts } from '../../api/explain.ts'
 import type { FelixView } from '../../felix/view.ts'
-import { ERRNO, KernelError } from '../../kernel/port/error.ts'
+import { KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
 import type { Link } from '../../kernel/port/links.ts'
-import { type LookedUp, ROUTE_PROTOCOL, type Route } from '../../kernel/port/routes.ts'
+import { type LookedUp, NOWHERE, ROUTE_PROTOCOL, type Route } from '../../kernel/port/routes.ts'
 import type { NamedRoute } from '../../kernel/reconcile/objects.ts'
 import { namedRoute } from '../../kernel/reconcile/route-writes.ts'
 
@@ -21,11 +21,6 @@ export type FactKernel = Pick<
   | 'baseChains'
   | 'legacyBaseChains'
 >
-
-/** How a look-up ends that leads nowhere; anything else is no answer about the packet. */
-const NOWHERE: readonly number[] = [
-  ...[ERRNO.EINVAL, ERRNO.EXDEV, ERRNO.EHOSTUNREACH, ERRNO.EACCES, ERRNO.ENETUNREACH, ERRNO.ENETDOWN],
-]
 
 /** Words of rtm_protocol values (linux/rtnetlink.h); others are told as numbers. */
 const WORDS: Readonly<Record<number, string>> = Object.fromEntries(

@@ -5,17 +5,16 @@ import type { Resource } from '../../api/kinds.ts'
 import type { PathAnswer, PathState } from '../../api/paths.ts'
 import { broken, type Condition } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
-import { KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import { interfacesOf } from '../../kernel/port/routes.ts'
 import type { Cancel } from '../../lib/clock.ts'
 import { type Family, familyOf, parseCidr } from '../../lib/ip.ts'
 import { type NodeFacts, nodeFacts } from '../cluster/nodes.ts'
 import type { ClusterView } from '../cluster-view.ts'
 import { ProbeEndpoint, type ProbeEndpointDeps } from './endpoint.ts'
 import { PathMtus } from './mtu.ts'
-import { Paths, type Target, type Way } from './paths.ts'
+import { Paths, type Target } from './paths.ts'
 import { lostCondition, type SessionView } from './verdict.ts'
+import { wayTo } from './way.ts'
 
 export type ProbesDeps = Omit<ProbeEndpointDeps, 'kernel'> & {
   kernel: ProbeEndpointDeps['kernel'] & Pick<Kernel, 'lookupRoute'>
@@ -262,22 +261,6 @@ function targetsOf(node: NodeFacts, { metadata: { annotations = {} } }: Resource
     const host = hosts[family]
     return [{ node: name, family, address, ...(host !== undefined && { host }), tunnels, lan }]
   })
-}
-
-/** How this node sends to an address, by its kernel's own word. */
-async function wayTo(
-  address: string,
-  kernel: Pick<Kernel, 'lookupRoute'>,
-  kindOf: (index: number) => Promise<string | undefined>,
-): Promise<Way | undefined> {
-  try {
-    const [ifindex] = interfacesOf(await kernel.lookupRoute(address))
-    const kind = ifindex === undefined ? undefined : await kindOf(ifindex)
-    return kind === 'vxlan' || kind === 'ipip' ? kind : 'direct'
-  } catch (error) {
-    if (error instanceof KernelError) return 'no route'
-    throw error
-  }
 }
 
 function translatedCondition(node: string, source: string): Condition {

@@ -4,7 +4,7 @@ import type { Condition } from '../../api/status.ts'
 import type { PeerStatus } from '../../bgp/config.ts'
 import { ERRNO, KernelError } from '../../kernel/port/error.ts'
 import type { Kernel } from '../../kernel/port/kernel.ts'
-import type { Route } from '../../kernel/port/routes.ts'
+import { NOWHERE, type Route } from '../../kernel/port/routes.ts'
 import type { Cancel, Clock } from '../../lib/clock.ts'
 import type { LinkAsker } from './link-asker.ts'
 import { type SessionFacts, sessionIll } from './session-causes.ts'
@@ -38,8 +38,6 @@ const GRACE_MS = 10_000
 const MOST = 20
 /** One is looked into again when it has been down for half as long again, or when the speaker says another reason; at the latest after this. */
 const MOST_AGAIN_MS = 60_000
-/** How a look-up ends that finds no route, or one that drops packets. */
-const NO_WAY: readonly number[] = [ERRNO.EINVAL, ERRNO.EHOSTUNREACH, ERRNO.EACCES, ERRNO.ENETUNREACH]
 /** Keepalives come three times in a hold time (RFC 4271 §4.4): two were lost. */
 const SILENT = 0.7
 const LATE_MS = 2000
@@ -134,7 +132,7 @@ export class NodeSessions {
       return { is: 'found', next, interfaceName: link.name, neighbour }
     } catch (error) {
       if (!(error instanceof KernelError)) throw error
-      return NO_WAY.includes(error.errno) ? { is: 'none', says: error.code } : { is: 'unknown' }
+      return NOWHERE.includes(error.errno) ? { is: 'none', says: error.code } : { is: 'unknown' }
     }
   }
 

@@ -1,6 +1,6 @@
 // Routes of one network namespace, their identity and their changes. Part of the kernel port.
 import { type Family, familyOf } from '../../lib/ip.ts'
-import type { KernelError } from './error.ts'
+import { ERRNO, type KernelError } from './error.ts'
 
 /**
  * Some rtm_protocol values (linux/rtnetlink.h). `blocks` is the number that the field knows of Calico's Felix and
@@ -96,6 +96,11 @@ export type LookedUp = {
   sourcePort?: number | undefined
   destinationPort?: number | undefined
 }
+
+/** How `lookupRoute` ends where no packet would go; any other refusal says nothing of the way. */
+export const NOWHERE: readonly number[] = [
+  ...[ERRNO.EINVAL, ERRNO.EXDEV, ERRNO.EHOSTUNREACH, ERRNO.EACCES, ERRNO.ENETUNREACH, ERRNO.ENETDOWN],
+]
 
 export type RoutePort = {
   routes(filter?: RouteFilter): Promise<Route[]>
