@@ -2,7 +2,7 @@
 // worked out here from the objects of the cluster, by the code that agents judge with; nothing is written, and no node does more than
 // tell its flows.
 import { PaperPolicies, type PodDecision } from '../agent/simulation/policies.ts'
-import type { Question } from '../api/explain.ts'
+import type { PacketProtocol, Question } from '../api/explain.ts'
 import type { Kind, Resource } from '../api/kinds.ts'
 import { conditionKey, formatRef } from '../api/status.ts'
 import { formatProblems, validate } from '../api/validate.ts'
@@ -105,6 +105,11 @@ function kubernetesPolicy(document: unknown, name: string, namespace: string): I
   return { kind: 'KubernetesNetworkPolicy', object: object as Resource<Kind>, named }
 }
 
+/** The policies of the cluster as they are. Rejects as the store, or with UsageError. */
+export async function policiesNow(context: Context): Promise<PaperPolicies> {
+  return new PaperPolicies((await objectsOf(context)).entries())
+}
+
 async function objectsOf(context: Context): Promise<KnownObjects<PolicyKind>> {
   const server = await context.objects()
   const lists = KINDS.map(async kind => {
@@ -121,12 +126,22 @@ async function objectsOf(context: Context): Promise<KnownObjects<PolicyKind>> {
 const PROTOCOLS = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58 } as const
 
 function askedFlow({ packet, to, service }: Question): RecordedFlow {
-  const { source, protocol: word, destinationPort } = packet
+  const { source, protocol, destinationPort } = packet
   const port = service?.backends.find(({ address }) => address === to.address)?.port ?? destinationPort
+  return { ...firstPacket(source, to.address, protocol, port), count: 1, was: 'open' }
+}
+
+/** Of a connection; of ICMP an echo. */
+export function firstPacket(
+  source: string,
+  destination: string,
+  word: PacketProtocol,
+  destinationPort: number | undefined,
+): Omit<RecordedFlow, 'count' | 'was'> {
   const protocol = typeof word === 'number' ? word : PROTOCOLS[word]
   return {
-    ...{ source, destination: to.address, protocol, count: 1, was: 'open' as const },
-    ...(port !== undefined && { destinationPort: port }),
+    ...{ source, destination, protocol },
+    ...(destinationPort !== undefined && { destinationPort }),
     ...((protocol === 1 || protocol === 58) && { icmp: { type: protocol === 1 ? 8 : 128, code: 0 } }),
   }
 }
@@ -134,9 +149,10 @@ function askedFlow({ packet, to, service }: Question): RecordedFlow {
 /** A port that a client may have. */
 const SOME_PORT = 49_152
 
-function judge(
+/** What the pods at both ends say of the first packet of such connections. */
+export function judge(
   policies: PaperPolicies,
-  { source, destination, protocol, destinationPort, icmp }: RecordedFlow,
+  { source, destination, protocol, destinationPort, icmp }: Omit<RecordedFlow, 'count' | 'was'>,
 ): Judged {
   const decisions = policies.decisions({
     ...{ source, destination, protocol },

@@ -1,17 +1,21 @@
 // What the map shows, from the agents of a cluster: asked in turns by whichever way leads there, and again as long as somebody looks.
 import * as z from 'zod'
+import type { PaperPolicies } from '../agent/simulation/policies.ts'
 import { eventsAnswer, type Flow, flow, type NodeEvent, pathsAnswer, statusAnswer } from '../api/answers.ts'
 import type { Explanation } from '../api/explanation.ts'
 import { recordLine } from '../api/record-line.ts'
 import { EVENT_TYPES } from '../api/status.ts'
 import { type Cancel, type Clock, systemClock } from '../lib/clock.ts'
-import { nodeSnapshot, type SeenNode, type SnapshotPath, snapshotOf } from '../ui/model.ts'
+import { familyOf } from '../lib/ip.ts'
+import { nodeSnapshot, type PolicyPeer, type SeenNode, type SnapshotPath, snapshotOf } from '../ui/model.ts'
 import type { MapSource } from '../ui/server.ts'
 import { Agents } from './agents.ts'
 import type { Context, Options } from './command.ts'
 import { inTurns } from './each.ts'
 import { parseSockets } from './ends/sockets.ts'
 import { endsOf, explanationsOf, namespaceOf } from './explain.ts'
+import { firstPacket, judge, policiesNow } from './explain-policy.ts'
+import { parseProtocol } from './explain-words.ts'
 import { failureOf } from './failure.ts'
 import { ask, followLines, parsedJson } from './socket.ts'
 
@@ -25,6 +29,9 @@ export type MapWord = (typeof MAP_WORDS)[number]
 
 /** Between two rounds over all nodes. */
 const PAUSE_MS = 3_000
+/** Pods that are told of one, and how old what is known of policies may be. */
+const MOST_PEERS = 1_000
+const POLICIES_MS = 10_000
 /** How far back the time line goes. */
 const EVENTS_MS = 24 * 3_600_000
 /** Flows and events of one node, and of all together. */
@@ -74,6 +81,7 @@ export class Collected implements MapSource {
   readonly #context: Context
   readonly #clock: Clock
   readonly #seen = new Map<string, SeenNode>()
+  #policies: { atMs: number; asked: Promise<PaperPolicies> } | undefined
   #wait: Cancel = () => undefined
   #isClosed = false
 
@@ -115,6 +123,51 @@ export class Collected implements MapSource {
     } catch (error) {
       return { error: failureOf(error).message }
     }
+  }
+
+  async policy(
+    pod: string,
+    text: string | undefined,
+  ): Promise<{ peers: PolicyPeer[]; more: number } | { error: string }> {
+    try {
+      const { protocol = undefined, port = undefined } = parseProtocol(text) ?? {}
+      const policies = await this.#policiesNow()
+      const all = [...policies.pods()]
+      const own = all.filter(([, each]) => each === pod)
+      if (own.length === 0) return { error: `there is no pod ${pod} with an address: write NAMESPACE/POD` }
+      const peers = all.flatMap(([address, other]): PolicyPeer[] => {
+        const family = familyOf(address)
+        const mine = own.find(([each]) => familyOf(each) === family)
+        if (mine === undefined || other === pod) return []
+        const word = protocol ?? (family === 'ipv4' ? 'icmp' : 'icmpv6')
+        return [
+          {
+            pod: other,
+            to: judge(policies, firstPacket(mine[0], address, word, port)),
+            from: judge(policies, firstPacket(address, mine[0], word, port)),
+          },
+        ]
+      })
+      // a pod of both families is told once, by the first
+      const once = [...new Map(peers.toReversed().map(each => [each.pod, each])).values()]
+      const sorted = once.toSorted((a, b) => (a.pod < b.pod ? -1 : 1))
+      return { peers: sorted.slice(0, MOST_PEERS), more: Math.max(0, sorted.length - MOST_PEERS) }
+    } catch (error) {
+      return { error: failureOf(error).message }
+    }
+  }
+
+  /** Lists of a whole cluster are not read again and again. */
+  async #policiesNow(): Promise<PaperPolicies> {
+    const nowMs = this.#clock.monotonicMs()
+    if (this.#policies === undefined || nowMs - this.#policies.atMs > POLICIES_MS) {
+      const asked = policiesNow(this.#context)
+      this.#policies = { atMs: nowMs, asked }
+      asked.catch(() => {
+        this.#policies = undefined
+      })
+    }
+    return this.#policies.asked
   }
 
   async flows(): Promise<(Flow & { node: string })[]> {

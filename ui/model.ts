@@ -100,6 +100,10 @@ export type MapNode = {
   wrong: string[]
 }
 
+/** What policies say between a pod and another one: `to` what that one may begin with the other, `from` the other way. */
+export type PolicyPeer = { pod: string; to: PolicyWord; from: PolicyWord }
+export type PolicyWord = { action: 'allow' | 'deny'; by: string }
+
 export type LinkState = 'passes' | 'suspect' | 'lost' | 'no session' | 'unknown'
 
 /** Two nodes that know of each other, `from` < `to`. `state`: the worst that either of them says. */

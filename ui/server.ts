@@ -9,7 +9,7 @@ import type { Flow, NodeEvent } from '../api/answers.ts'
 import type { Explanation } from '../api/explanation.ts'
 import { CONDITION_TYPES } from '../api/status.ts'
 import type { Asset } from './assets.ts'
-import { linksAt, mapOf, type SeenNode } from './model.ts'
+import { linksAt, mapOf, type PolicyPeer, type SeenNode } from './model.ts'
 import { Sessions } from './session.ts'
 
 /** Where what is shown comes from. Nothing rejects: what cannot be had says so. */
@@ -22,6 +22,8 @@ export type MapSource = {
     to: string,
     protocol: string | undefined,
   ): Promise<{ explanations: Explanation[] } | { error: string }>
+  /** Who may talk to a pod and to whom it may, by policies alone; `more` pods are left out. */
+  policy(pod: string, protocol: string | undefined): Promise<{ peers: PolicyPeer[]; more: number } | { error: string }>
   /** Packets that policies denied or logged, and what happened, of all nodes that answer, newest first. */
   flows(): Promise<(Flow & { node: string })[]>
   events(): Promise<(NodeEvent & { node: string })[]>
@@ -142,6 +144,10 @@ async function sendData(
     }
     case '/v1/explain': {
       const told = await source.explain(word('from'), word('to'), word('protocol') || undefined)
+      return json(request, response, 'error' in told ? 400 : 200, told)
+    }
+    case '/v1/policy': {
+      const told = await source.policy(word('pod'), word('protocol') || undefined)
       return json(request, response, 'error' in told ? 400 : 200, told)
     }
     case '/v1/flows':

@@ -51,6 +51,11 @@ export class PaperPolicies {
     })
   }
 
+  /** Every address of a pod, with the pod as `namespace/name`. */
+  pods(): Iterable<[address: string, pod: string]> {
+    return this.#pods
+  }
+
   /** The pod that has an address, as `namespace/name`. */
   podAt(address: string): string | undefined {
     return this.#pods.get(address)

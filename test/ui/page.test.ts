@@ -104,6 +104,16 @@ async function withPage(t: ExecutionContext, world: World, run: (page: Page) => 
     {
       seen: () => nodes,
       explain: async (from, to) => ({ explanations: [anExplanation(from, to)] }),
+      policy: async pod => ({
+        peers: [
+          {
+            pod: 'default/db',
+            to: { action: 'deny', by: `egress of ${pod}` },
+            from: { action: 'allow', by: 'nobody' },
+          },
+        ],
+        more: 3,
+      }),
       flows: async () => [FLOW],
       events: async () => [EVENT],
       ...source,
@@ -178,6 +188,7 @@ inBrowser('somebody who has no session is told what to do', async t => {
 const SILENT: MapSource = {
   seen: () => [],
   explain: async () => ({ explanations: [] }),
+  policy: async () => ({ peers: [], more: 0 }),
   flows: async () => [],
   events: async () => [],
 }
@@ -230,6 +241,18 @@ inBrowser('denied packets lead to the walk between their ends, and events are sh
   }),
 )
 
+inBrowser('who may talk to a pod is told both ways, and leads to the walk', t =>
+  withPage(t, {}, async page => {
+    await page.getByRole('tab', { name: 'Policy' }).click()
+    await page.locator('#policy-pod').fill('default/web')
+    await page.getByRole('button', { name: 'Who may talk to whom' }).click()
+    await page.getByText('default/web and 1 other pods, 3 more are left out').waitFor()
+    t.true(await page.getByRole('cell', { name: 'deny egress of default/web' }).isVisible())
+    await page.locator('#policy-box').getByRole('button', { name: 'default/db' }).click()
+    await page.getByText('It is stopped').waitFor()
+  }),
+)
+
 const HOSTILE = [
   '<img src=x onerror=alert(1)>',
   '"><script>alert(1)</script>',
@@ -269,6 +292,10 @@ inBrowser('no name that anybody can choose is ever more than text', async t => {
           source: { address: evil, kind: 'Pod' as const, namespace: evil, name: evil },
         },
       ],
+      policy: async () => ({
+        peers: [{ pod: evil, to: { action: 'deny' as const, by: evil }, from: { action: 'allow' as const, by: evil } }],
+        more: 0,
+      }),
       events: async () => [{ ...EVENT, node: evil, type: evil, reason: evil, message: evil, object }],
     }
     await withPage(t, world, async page => {
@@ -282,6 +309,10 @@ inBrowser('no name that anybody can choose is ever more than text', async t => {
       await page.locator('#to').fill(evil)
       await page.getByRole('button', { name: 'Explain', exact: true }).click()
       await page.getByText('It is stopped').waitFor()
+      await page.getByRole('tab', { name: 'Policy' }).click()
+      await page.locator('#policy-pod').fill(evil)
+      await page.getByRole('button', { name: 'Who may talk to whom' }).click()
+      await page.locator('#policy-box td').first().waitFor()
       await page.getByRole('tab', { name: 'Denied' }).click()
       await page.locator('#flows-box td').first().waitFor()
       await page.getByRole('tab', { name: 'Events' }).click()

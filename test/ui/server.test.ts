@@ -18,6 +18,7 @@ const ASSETS: readonly Asset[] = [
 const SOURCE: MapSource = {
   seen: () => Array.from({ length: 100 }, (_, i) => ({ node: `n${i}`, silent: 'nobody listens' })),
   explain: async from => (from === '' ? { error: 'name two ends' } : { explanations: [] }),
+  policy: async () => ({ peers: [], more: 0 }),
   flows: async () => [],
   events: async () => [],
 }

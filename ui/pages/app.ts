@@ -5,7 +5,16 @@ import type { MapModel } from '../model.ts'
 import * as data from './data.ts'
 import { button, byId, h, tabs } from './dom.ts'
 import { MapGraph } from './graph.ts'
-import { type Acts, eventTable, explainPanel, flowPanel, nodePanel, nodeTable, summaryText } from './panels.ts'
+import {
+  type Acts,
+  eventTable,
+  explainPanel,
+  flowPanel,
+  nodePanel,
+  nodeTable,
+  policyPanel,
+  summaryText,
+} from './panels.ts'
 
 /** Between two questions, while the page is seen. */
 const REFRESH_MS = 4_000
@@ -124,6 +133,38 @@ function buildForm(): void {
   byId('explain-box').append(h('p', { class: 'quiet' }, help), form, walkBox)
 }
 
+const policyPod = h('input', { id: 'policy-pod', autocomplete: 'off', spellcheck: 'false', required: true })
+const policyWhat = h('input', { id: 'policy-what', autocomplete: 'off', placeholder: 'icmp, tcp/443, udp/53' })
+const policyTable = h('div', { role: 'status' })
+
+function buildPolicyForm(): void {
+  const form = h(
+    'form',
+    {},
+    ...[h('label', { for: 'policy-pod' }, 'Pod'), policyPod, h('label', { for: 'policy-what' }, 'What'), policyWhat],
+    h('button', { type: 'submit' }, 'Who may talk to whom'),
+  )
+  form.addEventListener('submit', event => {
+    event.preventDefault()
+    void showPolicy()
+  })
+  const help =
+    'By policies alone, as the objects of the cluster have them: whether packets arrive is for the walk to say.'
+  byId('policy-box').append(h('p', { class: 'quiet' }, help), form, policyTable)
+}
+
+async function showPolicy(): Promise<void> {
+  const pod = policyPod.value.trim()
+  policyTable.replaceChildren(h('p', { class: 'quiet' }, 'Policies are read…'))
+  try {
+    const { peers, more } = await data.policy(pod, policyWhat.value.trim())
+    ends = []
+    policyTable.replaceChildren(policyPanel(pod, peers, more, acts))
+  } catch (error) {
+    policyTable.replaceChildren(h('p', { class: 'card bad' }, (error as Error).message))
+  }
+}
+
 function showForm(): void {
   from.value = ends[0] ?? ''
   to.value = ends[1] ?? ''
@@ -217,6 +258,7 @@ function themes(): void {
 async function start(): Promise<void> {
   byId('legend').append(...LEGEND.map(([kind, text]) => h('li', {}, h('span', { class: kind }), text)))
   buildForm()
+  buildPolicyForm()
   void choose(undefined)
   if (!(await data.openSession())) {
     summary.textContent =
@@ -242,6 +284,7 @@ async function start(): Promise<void> {
     'tab',
     event => {
       const { detail } = event as CustomEvent<string>
+      if (detail === 'tab-policy' && policyPod.value === '') policyPod.value = ends[0] ?? ''
       if (detail === 'tab-flows') void showFlows()
       if (detail === 'tab-events') void showEvents()
     },

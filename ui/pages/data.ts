@@ -1,7 +1,7 @@
 // What the page asks its server for.
 import type { Flow, NodeEvent } from '../../api/answers.ts'
 import type { Explanation } from '../../api/explanation.ts'
-import type { MapLink, MapModel, SeenNode } from '../model.ts'
+import type { MapLink, MapModel, PolicyPeer, SeenNode } from '../model.ts'
 
 export type NodeAnswer = SeenNode & { links: MapLink[] }
 
@@ -17,6 +17,8 @@ export async function openSession(): Promise<boolean> {
 
 export const graph = (): Promise<MapModel> => read('/v1/graph')
 export const node = (name: string): Promise<NodeAnswer> => read(`/v1/node?${new URLSearchParams({ name })}`)
+export const policy = (pod: string, protocol: string): Promise<{ peers: PolicyPeer[]; more: number }> =>
+  read(`/v1/policy?${new URLSearchParams({ pod, ...(protocol !== '' && { protocol }) })}`)
 export const flows = (): Promise<(Flow & { node: string })[]> => read('/v1/flows')
 export const events = (): Promise<(NodeEvent & { node: string })[]> => read('/v1/events')
 export const explain = (from: string, to: string, protocol: string): Promise<{ explanations: Explanation[] }> =>

@@ -1,7 +1,7 @@
 // What stands beside the map, as elements: a node, a walk, flows, events, and all nodes as a table.
 import type { Flow, NodeEvent } from '../../api/answers.ts'
 import type { Cause, Explanation, Step } from '../../api/explanation.ts'
-import type { MapLink, MapModel } from '../model.ts'
+import type { MapLink, MapModel, PolicyPeer } from '../model.ts'
 import type { NodeAnswer } from './data.ts'
 import { button, h } from './dom.ts'
 
@@ -184,6 +184,43 @@ function stepElement({ name, node, direction, verdict, says }: Step): HTMLElemen
     { class: verdict, 'data-step': name },
     h('strong', {}, `${node}: ${name}${back}`),
     ` ${verdict}: ${says}`,
+  )
+}
+
+/** Who may talk to a pod, and to whom it may, by policies alone. */
+export function policyPanel(pod: string, peers: readonly PolicyPeer[], more: number, { end }: Acts): HTMLElement {
+  const word = ({ action, by }: PolicyPeer['to']) =>
+    h('td', { class: action === 'allow' ? 'good' : 'bad' }, action, h('span', { class: 'quiet' }, ` ${by}`))
+  const left = more > 0 ? `, ${more} more are left out` : ''
+  return h(
+    'table',
+    {},
+    h('caption', {}, `${pod} and ${peers.length} other pods${left}. Choose one for the walk from ${pod} to it.`),
+    h(
+      'thead',
+      {},
+      h('tr', {}, ...['Pod', `${pod} may reach it`, 'It may reach it'].map(each => h('th', { scope: 'col' }, each))),
+    ),
+    h(
+      'tbody',
+      {},
+      ...peers.map(({ pod: other, to, from }) =>
+        h(
+          'tr',
+          {},
+          h(
+            'th',
+            { scope: 'row' },
+            button(other, () => {
+              end(pod)
+              end(other)
+            }),
+          ),
+          word(to),
+          word(from),
+        ),
+      ),
+    ),
   )
 }
 
