@@ -6,7 +6,6 @@ import test, { type ExecutionContext } from 'ava'
 import { serveSocket } from '../../agent/socket/server.ts'
 import type { Context } from '../../ctl/command.ts'
 import { Collected } from '../../ctl/map-source.ts'
-import { LINES_TYPE } from '../../ctl/socket.ts'
 import { ManualClock } from '../../lib/clock.ts'
 import { asJson, type HttpRoute } from '../../lib/http-routes.ts'
 import { silentLog } from '../../lib/log.ts'
@@ -72,7 +71,7 @@ test('flows and events are those of the nodes that answer, with their node', asy
     'GET /flows': asJson(() => []),
     'GET /events': (_request, response) =>
       void response
-        .writeHead(200, { 'content-type': LINES_TYPE })
+        .writeHead(200, { 'content-type': 'application/x-ndjson' })
         .end(`${JSON.stringify({ record: { seq: 1, ...EVENT } })}\n`),
   })
   t.deepEqual(await source.flows(), [])
