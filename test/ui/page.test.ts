@@ -1,3 +1,4 @@
+// Over 400 lines: one browser serves all tests of the page, and each file would start its own.
 // The map's page in Debian's Chromium: by keyboard, with names that try to be HTML, in three widths and two themes, and with a thousand
 // nodes. `npm run test:map` installs the browser, and writes pictures for a person to look at where MARGAY_SHOTS names a folder.
 import { existsSync, readFileSync } from 'node:fs'

@@ -70,7 +70,9 @@ for (const [given, wanted] of protocols)
   test(`the protocols ${JSON.stringify(given)} are asked of the destination, for each peer`, t => {
     const from = [{ namespaces: {} }, { pods: { podSelector: { matchLabels: { a: 'b' } } } }]
     const { value } = of({ ingress: [{ action: 'Deny', from, protocols: given }] })
-    const found = value!.ingress!.map(({ action: _action, source, destination, ...rest }) => ({
+    // all of them are the first rule of the object, as people count
+    t.true(value!.ingress!.every(({ of: place }, i) => (place ?? i) === 0))
+    const found = value!.ingress!.map(({ action: _action, of: _place, source, destination, ...rest }) => ({
       source,
       ...rest,
       ...destination,

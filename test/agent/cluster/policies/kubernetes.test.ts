@@ -92,8 +92,13 @@ const ports: [ports: readonly object[], wanted: readonly object[]][] = [
 for (const [given, wanted] of ports)
   test(`the ports ${JSON.stringify(given)} are those of the destination`, t => {
     const rules = ingress({ ports: given })
+    // all of them are the first rule of the object, as people count
+    t.true(rules.every(({ of: place }, i) => (place ?? i) === 0))
     t.deepEqual(
-      rules.map(({ action: _action, source: _source, destination, ...rest }) => ({ ...rest, ...destination })),
+      rules.map(({ action: _action, of: _place, source: _source, destination, ...rest }) => ({
+        ...rest,
+        ...destination,
+      })),
       wanted,
     )
   })
