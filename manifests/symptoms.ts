@@ -165,8 +165,8 @@ export const SYMPTOMS: readonly { title: string; rows: readonly (ToldRow | Writt
       },
       {
         symptom: '`calicoctl ipam check` counts problems',
-        cause: `agents publish what pods come and go up to two minutes late; the address that a tunnel left is held for 30 s; it asks no Node for its IPv6 tunnel address (\`vxlan-v6-tunnel-addr-NODE\`), in Calico's clusters too; a second interface of a pod is none of Kubernetes'`,
-        act: 'ask again after three minutes: what is still counted, but for second interfaces and IPv6 tunnel addresses, is a fault of ours',
+        cause: `agents publish what pods come and go up to two minutes late; the address that a tunnel left is held for 30 s; it asks no Node for its IPv6 tunnel address (\`vxlan-v6-tunnel-addr-NODE\`), in Calico's clusters too; a second interface of a pod is none of Kubernetes'; a node's own end of path probes (\`margay-probe-NODE-ipv4\`) is nothing that Calico has`,
+        act: 'ask again after three minutes: what is still counted, but for second interfaces, IPv6 tunnel addresses and ends of path probes, is a fault of ours',
       },
       {
         symptom: 'an IPPool is not deleted',

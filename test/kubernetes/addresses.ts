@@ -54,7 +54,8 @@ export const addressCases: readonly Case[] = [
     },
   },
   {
-    title: 'calicoctl ipam check would find nothing wrong with blocks, pods, nodes and pools, with pods and after them',
+    title:
+      'calicoctl ipam check would find nothing wrong with blocks, pods, nodes and pools, with pods and after them, but the nodes’ ends of path probes, which Calico has none of',
     short: true,
     async run(cluster) {
       const withThem = await withPods(cluster, 'checked', 12, () => soundAfter(cluster))
@@ -72,8 +73,12 @@ async function soundAfter({ lab }: Cluster): Promise<number> {
   const startedMs = performance.now()
   let problems: readonly string[] = []
   const isSound = async () => {
-    const found = calicoProblems(await objectsOf(lab), ['at once', 'published', 'cluster'], { nowMs: Date.now() })
-    problems = found.map(({ rule, about }) => `${rule}: ${about}`)
+    const objects = await objectsOf(lab)
+    const probes = objects.nodes.map(({ metadata: { name } }) => `(margay-probe-${name}-ipv4)`)
+    const found = calicoProblems(objects, ['at once', 'published', 'cluster'], { nowMs: Date.now() })
+    const isProbe = ({ rule, about }: { rule: string; about: string }) =>
+      rule === 'allocated and not in use' && probes.some(handle => about.endsWith(handle))
+    problems = found.filter(each => !isProbe(each)).map(({ rule, about }) => `${rule}: ${about}`)
     return problems.length === 0
   }
   assert.ok(await until(isSound, SOUND_MS, 2000), problems.join('; '))
