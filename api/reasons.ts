@@ -164,7 +164,10 @@ export const REASONS = {
       when: 'a rule (`ip rule`) of another program takes packets to pods',
       cure: 'remove it, and what makes it',
     },
-    NoRule: { when: 'no rule leads to the table main', cure: 'ip rule add priority 32766 lookup main' },
+    NoRule: {
+      when: 'no rule leads to the table main',
+      cure: 'ip rule add priority 32766 lookup main, of IPv6 ip -6 rule',
+    },
     ForeignRoute: { when: 'a route of another program takes packets to pods', cure: 'remove it, and what makes it' },
   },
   SettingsRight: {

@@ -2,13 +2,14 @@
 // writes lines and ends when its standard input does, so when this program ends or is killed.
 // Hazards: a node may write anything, so lines are bounded, and which node says it is known from its pod; a node that hangs is given up.
 import { StringDecoder } from 'node:string_decoder'
+import type * as z from 'zod'
 import { isObject } from '../api/merge-patch.ts'
 import type { PodRun } from '../datastore/exec.ts'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import type { CommandOption, Context, Options } from './command.ts'
 import { Denied, UsageError } from './failure.ts'
 import { wholeNumberOf } from './numbers.ts'
-import { linesTo } from './socket.ts'
+import { linesTo, parsedJson } from './socket.ts'
 
 /** What is kept of what a node says on its standard error. */
 const MOST_SAID = 1000
@@ -27,6 +28,14 @@ export const agentOptions: readonly CommandOption[] = [
 ]
 
 export type AgentPod = { node: string; namespace: string; pod: string; ready: boolean }
+
+/** A node answered in the words of another version. */
+export class NotUnderstood extends Error {
+  override readonly name = 'NotUnderstood'
+  constructor() {
+    super('it answers what this margayctl does not understand: use the one of its version')
+  }
+}
 
 /** The agents of all nodes, or of those in `names`. */
 export class Agents {
@@ -90,6 +99,17 @@ export class Agents {
     const why = await Promise.race([run.ended, late.promise.then(() => this.#lateText())]).finally(late.cancel)
     run.close()
     if (why !== undefined) throw new Error(why)
+  }
+
+  /** The one line of JSON that a command at one node writes, read by `schema`. Rejects as `all`, and with NotUnderstood. */
+  async answer<T>(pod: AgentPod, words: readonly string[], schema: z.ZodType<T>): Promise<T> {
+    let said: unknown
+    await this.all(pod, words, line => {
+      said ??= parsedJson(line)
+    })
+    const { data, success } = schema.safeParse(said)
+    if (!success) throw new NotUnderstood()
+    return data
   }
 
   #late(): { promise: Promise<undefined>; cancel: () => void } {

@@ -17,7 +17,7 @@ import { endsOf, explanationsOf, namespaceOf } from './explain.ts'
 import { firstPacket, judge, policiesNow } from './explain-policy.ts'
 import { parseProtocol } from './explain-words.ts'
 import { failureOf } from './failure.ts'
-import { ask, followLines, parsedJson } from './socket.ts'
+import { ask, followLines } from './socket.ts'
 
 /** The name of the hidden command that runs at each node: `snapshot`, `flows` or `events`, as one line of JSON. */
 export const MAP_THERE = '__map'
@@ -135,23 +135,19 @@ export class Collected implements MapSource {
       const all = [...policies.pods()]
       const own = all.filter(([, each]) => each === pod)
       if (own.length === 0) return { error: `there is no pod ${pod} with an address: write NAMESPACE/POD` }
-      const peers = all.flatMap(([address, other]): PolicyPeer[] => {
-        const family = familyOf(address)
-        const mine = own.find(([each]) => familyOf(each) === family)
-        if (mine === undefined || other === pod) return []
-        const word = protocol ?? (family === 'ipv4' ? 'icmp' : 'icmpv6')
-        return [
-          {
-            pod: other,
-            to: judge(policies, firstPacket(mine[0], address, word, port)),
-            from: judge(policies, firstPacket(address, mine[0], word, port)),
-          },
-        ]
+      // a pod of both families is told once
+      const ends = new Map<string, { mine: string; theirs: string }>()
+      for (const [theirs, other] of all) {
+        const mine = own.find(([each]) => familyOf(each) === familyOf(theirs))
+        if (mine !== undefined && other !== pod && !ends.has(other)) ends.set(other, { mine: mine[0], theirs })
+      }
+      const sorted = [...ends].toSorted(([a], [b]) => (a < b ? -1 : 1))
+      const peers = sorted.slice(0, MOST_PEERS).map(([other, { mine, theirs }]): PolicyPeer => {
+        const word = protocol ?? (familyOf(mine) === 'ipv4' ? 'icmp' : 'icmpv6')
+        const judged = (from: string, to: string) => judge(policies, firstPacket(from, to, word, port))
+        return { pod: other, to: judged(mine, theirs), from: judged(theirs, mine) }
       })
-      // a pod of both families is told once, by the first
-      const once = [...new Map(peers.toReversed().map(each => [each.pod, each])).values()]
-      const sorted = once.toSorted((a, b) => (a.pod < b.pod ? -1 : 1))
-      return { peers: sorted.slice(0, MOST_PEERS), more: Math.max(0, sorted.length - MOST_PEERS) }
+      return { peers, more: sorted.length - peers.length }
     } catch (error) {
       return { error: failureOf(error).message }
     }
@@ -235,11 +231,7 @@ function byAgents(agents: Agents): Nodes {
     ask: async (node, word) => {
       const pod = pods.find(each => each.node === node)
       if (pod === undefined) throw new Error('no agent runs on it')
-      let said: unknown
-      await agents.all({ ...pod, ready: true }, [MAP_THERE, word], line => {
-        said ??= parsedJson(line)
-      })
-      return said
+      return agents.answer({ ...pod, ready: true }, [MAP_THERE, word], z.unknown())
     },
   }
 }

@@ -8,7 +8,7 @@ import { Agents } from './agents.ts'
 import type { Context, Options } from './command.ts'
 import { inTurns } from './each.ts'
 import { parseSockets } from './ends/sockets.ts'
-import { ask, parsedJson } from './socket.ts'
+import { ask } from './socket.ts'
 
 /** The name of the command that runs at each node: it writes one line of JSON. */
 export const RECORDED_THERE = '__recorded'
@@ -62,16 +62,7 @@ async function byAgents(options: Options, context: Context): Promise<Node[]> {
   const agents = new Agents([], options, context)
   return (await agents.pods()).map(pod => ({
     node: pod.node,
-    read: async () => {
-      let said: unknown
-      await agents.all(pod, [RECORDED_THERE], line => {
-        said ??= parsedJson(line)
-      })
-      const { data } = recorded.safeParse(said)
-      if (data === undefined)
-        throw new Error('it answers what this margayctl does not understand: use the one of its version')
-      return data
-    },
+    read: () => agents.answer(pod, [RECORDED_THERE], recorded),
   }))
 }
 
@@ -79,8 +70,8 @@ function flowsOf({ connections, flows }: Recorded): RecordedFlow[] {
   return [
     ...connections.map(each => ({ ...each, was: 'open' as const })),
     ...flows.flatMap(({ source, destination, protocol, destinationPort, icmp, verdict, packets }) => {
-      const number = protocolNumber(protocol.toUpperCase()) ?? Number(protocol)
-      if (!Number.isInteger(number)) return []
+      const number = protocolNumber(protocol)
+      if (number === undefined) return []
       return [
         {
           ...{

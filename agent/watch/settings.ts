@@ -44,6 +44,7 @@ function ignoresArp(uplink: string, read: ReadSetting): Condition {
     object: { kind: 'Sysctl', name: `net.ipv4 conf/${where}/arp_ignore` },
     reason: 'ArpIgnored',
     message: `net.ipv4.conf.${where}.arp_ignore is 8: this node answers no ARP on ${uplink}, so that machines there do not find it, nor its pods behind it`,
-    remedy: `sysctl -w net.ipv4.conf.${where}.arp_ignore=0, in /etc/sysctl.d too (of load balancers by LVS 1 and 2 are enough)`,
+    // with slashes: names of interfaces may hold dots
+    remedy: `sysctl -w net/ipv4/conf/${where}/arp_ignore=0, in /etc/sysctl.d too (of load balancers by LVS 1 and 2 are enough)`,
   })
 }

@@ -6,9 +6,8 @@ import { condition } from '../../api/status-answers.ts'
 import { type TraceAnswer, traceAnswer } from '../../api/trace.ts'
 import type { AskedNode } from '../../explain/node.ts'
 import { type Clock, systemClock } from '../../lib/clock.ts'
-import { type AgentPod, Agents } from '../agents.ts'
+import { type AgentPod, Agents, NotUnderstood } from '../agents.ts'
 import type { Context, Options } from '../command.ts'
-import { parsedJson } from '../socket.ts'
 import type { Directory, Ends } from './ends.ts'
 
 /** The name of the command that runs at each node: with a question it writes facts, without one the node's conditions. */
@@ -28,21 +27,11 @@ export function execEnds(directory: Directory, options: Options, context: Contex
     pods ??= agents.pods()
     const pod = (await pods).find(each => each.node === node)
     if (pod === undefined) return { node, ms: ms(), silent: 'no agent runs on it', away: true }
-    let said: unknown
     try {
-      await agents.all({ ...pod, ready: true }, words, line => {
-        said ??= parsedJson(line)
-      })
+      return { node, ms: ms(), data: await agents.answer({ ...pod, ready: true }, words, schema) }
     } catch (error) {
-      return { node, ms: ms(), silent: (error as Error).message, away: !pod.ready }
-    }
-    const { data } = schema.safeParse(said)
-    if (data !== undefined) return { node, ms: ms(), data }
-    return {
-      node,
-      ms: ms(),
-      silent: 'it answers what this margayctl does not understand: use the one of its version',
-      away: false,
+      const away = !pod.ready && !(error instanceof NotUnderstood)
+      return { node, ms: ms(), silent: (error as Error).message, away }
     }
   }
   return {

@@ -19,6 +19,12 @@ for (const where of ['all', 'eth0'])
     t.true(condition?.startsWith(`ArpIgnored net.ipv4 conf/${where}/arp_ignore: `), condition)
   })
 
+test('the command for an interface with dots in its name is one that sysctl takes', t => {
+  const read = (interfaceName: string, name: string) => (interfaceName === 'eth0.100' && name === 'arp_ignore' ? 8 : 0)
+  const [condition] = settingsConditions({ read, tunnels: [], uplinks: ['eth0.100'] })
+  t.regex(condition!.remedy, /^sysctl -w net\/ipv4\/conf\/eth0\.100\/arp_ignore=0,/)
+})
+
 for (const [what, values, tunnels] of [
   ['a machine as it comes', { 'all/rp_filter': 0, 'vxlan.calico/rp_filter': 0 }],
   ['a loose filter for all interfaces (systemd)', { 'all/rp_filter': 2, 'vxlan.calico/rp_filter': 0 }],
